@@ -1,0 +1,1 @@
+"""HOLD: containers that cannot grow without limit."""

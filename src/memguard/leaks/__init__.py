@@ -1,0 +1,1 @@
+"""FIND: is it a leak, which line allocates it, who holds it."""

@@ -1,0 +1,238 @@
+"""
+What was found, as plain data: frozen dataclasses of strings and numbers, never live objects.
+
+``LeakReport.to_dict`` and ``from_dict`` are the JSON form; ``SCHEMA_VERSION`` counts its changes.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any, Literal
+
+from memguard.errors import ReportFormatError
+
+SCHEMA_VERSION = 1
+
+ReportKind = Literal["leak", "growth", "snapshot"]
+"""``leak``: sustained growth, confirmed by evidence. ``growth``: the threshold was passed but the
+evidence speaks against a leak. ``snapshot``: one look on demand."""
+
+VerdictKind = Literal["live_objects", "cycles", "fragmentation", "native", "unknown", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One line of an allocating call stack."""
+
+    file: str
+    line: int
+    function: str | None = None
+    """The function around the line; None where no live code object covers it."""
+    in_user_code: bool = False
+    """True outside the standard library, installed packages and memguard."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """A line that allocates memory which stays."""
+
+    file: str
+    line: int
+    function: str | None
+    bytes: int
+    """Bytes allocated here in the tracing window and still alive at its end."""
+    count: int
+    """Blocks, likewise."""
+    bytes_per_minute: float
+    """*bytes* over the length of the window."""
+    frames: tuple[Frame, ...] = ()
+    """The calling stack, the allocating line first; as deep as was traced."""
+    held_by: str | None = None
+    """Path of the holder whose entries were allocated here, where that is known."""
+
+    @property
+    def user_frame(self) -> Frame | None:
+        """The nearest frame in the user's own code, or None."""
+        return next((frame for frame in self.frames if frame.in_user_code), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """An object that keeps the growth alive."""
+
+    path: str
+    """How to reach it in the program: ``leaky_shop.app.SESSIONS``."""
+    type: str
+    """Its type: ``dict``."""
+    entries: int
+    """Entries at the last look."""
+    entries_added: int
+    """Entries gained between the first look and the last."""
+    entries_per_minute: float
+    bytes_per_entry: int | None
+    """Measured on a sample of new entries; None where none could be measured."""
+    bytes_added: int | None
+    """*entries_added* x *bytes_per_entry*: an estimate."""
+    bytes_per_minute: float | None
+    entry_types: tuple[str, ...] = ()
+    """Types of the sampled entries, most frequent first; never their values."""
+    inventory_name: str | None = None
+    """The name it is registered by, where it is one of memguard's containers."""
+    anchored: bool = True
+    """False where nothing nameable was found above it in the time allowed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeGrowth:
+    """A type with more live instances at the last look than at the first."""
+
+    name: str
+    count: int
+    added: int
+    per_minute: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrendSummary:
+    """What the readings did before evidence was taken."""
+
+    kind: str
+    bytes_per_hour: float
+    confidence: float
+    baseline_bytes: int
+    current_bytes: int
+    samples: int
+    span_seconds: float
+    limit_bytes: int | None = None
+    limit_source: str | None = None
+    seconds_to_limit: float | None = None
+
+    @property
+    def growth_bytes(self) -> int:
+        """Current level over the baseline, bytes."""
+        return self.current_bytes - self.baseline_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What kind of growth it is, and what to do about it."""
+
+    kind: VerdictKind
+    advice: str
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What taking this evidence cost the process."""
+
+    traced_seconds: float = 0.0
+    census_seconds: float = 0.0
+    retention_seconds: float = 0.0
+    tracer_peak_bytes: int = 0
+    """Memory of the tracer itself at its highest, bytes."""
+    cpu_seconds: float = 0.0
+    """Processor time of the detector's thread for this report."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakReport:
+    """One finding: what grew, how fast, which line allocates it, who holds it, and what stayed unseen."""
+
+    id: str
+    kind: ReportKind
+    detector: str
+    pid: int
+    started_at: str
+    """When the finding was first reported, ISO 8601, UTC."""
+    updated_at: str
+    revision: int
+    """1 for a new finding; a leak that goes on updates its report."""
+    uptime_seconds: float
+    """Seconds from the detector's start to this finding's first report."""
+    trend: TrendSummary
+    verdict: Verdict
+    suspects: tuple[Suspect, ...] = ()
+    holders: tuple[Holder, ...] = ()
+    types: tuple[TypeGrowth, ...] = ()
+    explained_ratio: float | None = None
+    """Share of the growth rate that the named holders account for, 0 to 1; None where not measured."""
+    limits: tuple[str, ...] = ()
+    """What this report could not see, and why."""
+    cost: Cost = Cost()
+    python: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON-ready dicts, lists, strings and numbers."""
+        result: dict[str, Any] = _plain(asdict(self))
+        return result
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> LeakReport:
+        """
+        Return the report that ``to_dict`` made *data* from.
+
+        Raises:
+            ReportFormatError: Another schema version, a missing, unknown or mistyped field.
+        """
+        version = data.get("schema_version") if isinstance(data, Mapping) else None
+        if version != SCHEMA_VERSION:
+            raise ReportFormatError(
+                f"schema_version must be {SCHEMA_VERSION} (got {version!r}); "
+                "read the report with the memguard that wrote it"
+            )
+        report = _read(cls, data, "report")
+        if not isinstance(report, cls):  # pragma: no cover - because _read builds what it is given
+            raise ReportFormatError("not a leak report")
+        return report
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _read(expected: Any, value: Any, where: str) -> Any:
+    """Build *expected* (a dataclass, tuple, union, literal or scalar type) from JSON data."""
+    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    if is_dataclass(expected):
+        return _read_dataclass(expected, value, where)
+    if origin is tuple:
+        if isinstance(value, list | tuple):
+            return tuple(_read(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(value))
+    elif origin is Literal:
+        if value in arguments:
+            return value
+    elif origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        return _read(next(a for a in arguments if a is not type(None)), value, where)
+    elif expected is float:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    elif isinstance(value, expected) and (expected is bool or not isinstance(value, bool)):
+        return value
+    allowed = " or ".join(map(repr, arguments)) if origin is Literal else _type_name(expected)
+    raise ReportFormatError(f"{where} must be {allowed} (got {type(value).__name__})")
+
+
+def _read_dataclass(expected: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise ReportFormatError(f"{where} must be an object (got {type(value).__name__})")
+    known = {field.name for field in fields(expected)}
+    if value.keys() != known:
+        missing, unknown = sorted(known - value.keys()), sorted(map(str, value.keys() - known))
+        raise ReportFormatError(f"{where} has missing {missing} and unknown {unknown} fields")
+    hints = typing.get_type_hints(expected)
+    return expected(**{name: _read(hints[name], value[name], f"{where}.{name}") for name in known})
+
+
+def _type_name(expected: Any) -> str:
+    return str(getattr(expected, "__name__", expected))

@@ -1,0 +1,1 @@
+"""SEE: what this process's memory is doing, read cheaply."""

@@ -1,0 +1,1 @@
+"""TELL: render and deliver what was found."""
