@@ -8,6 +8,7 @@ processors render our events; where it has not, an event is one plain line of ``
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Any
 
@@ -16,16 +17,22 @@ import structlog
 _stdlib_logger = logging.getLogger("memguard")
 _stdlib_logger.addHandler(logging.NullHandler())
 
-_PLAIN = [
+# Typed as Any: structlog's own processors are typed more narrowly than its parameter asks for.
+_PLAIN: list[Any] = [
     structlog.stdlib.filter_by_level,
     structlog.processors.format_exc_info,
     structlog.processors.KeyValueRenderer(key_order=["event"]),
 ]
 
+_failed: set[str] = set()  # event names, which are constants of ours: bounded by the source code
+
 
 def event(level: int, name: str, /, **keys: Any) -> None:
     """
     Log the event *name* with *keys* at a ``logging`` level. Never raises.
+
+    Handlers and processors are the host's code: never call this under a lock. Where they raise,
+    that is said once for each event name, through ``logging.lastResort``.
 
     Thread-safe: yes. Cost: one level check when the host does not listen.
 
@@ -45,9 +52,16 @@ def event(level: int, name: str, /, **keys: Any) -> None:
             cache_logger_on_first_use=False,
         )
         bound.log(level, name, **keys)
-    except Exception:  # noqa: BLE001 - reason: a broken handler of the host must not reach its caller
-        logging.lastResort and logging.lastResort.handle(
-            logging.LogRecord(
-                "memguard", logging.WARNING, __file__, 0, f"event {name} could not be logged", (), None
-            )
-        )
+    except Exception as error:  # noqa: BLE001 - reason: a broken handler must not reach our caller
+        _say_once(name, error)
+
+
+def _say_once(name: str, error: Exception) -> None:
+    if name in _failed:
+        return
+    _failed.add(name)
+    message = f"memguard: event {name} could not be logged: {type(error).__name__}"
+    record = logging.LogRecord("memguard", logging.WARNING, __file__, 0, message, (), None)
+    with contextlib.suppress(Exception):
+        if logging.lastResort is not None:
+            logging.lastResort.handle(record)

@@ -1,9 +1,11 @@
-"""Human units to numbers and back: "64MiB" and bytes, "10m" and seconds. The only parser of them."""
+"""Human units to numbers and back: "64MiB" and bytes, "10m" and seconds. Their only parser."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from fractions import Fraction
 
 from memguard.errors import ConfigError
 
@@ -27,8 +29,22 @@ _BYTES = {
     "tib": 1024**4,
     "tb": 1000**4,
 }
-_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_QUANTITY = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z]*)\s*")
+_SECONDS: dict[str, int | Fraction] = {
+    "": 1,
+    "ms": Fraction(1, 1000),
+    "s": 1,
+    "m": 60,
+    "min": 60,
+    "h": 3600,
+    "d": 86400,
+}
+# Lengths are capped so that no text, however long, makes a number that is slow to compute with.
+_QUANTITY = re.compile(
+    r"\s*(?P<whole>[0-9]{0,20})(?:\.(?P<part>[0-9]{0,20}))?\s*(?P<unit>[a-zA-Z]{0,3})\s*"
+)
+
+_MOST_BYTES = 2**63 - 1  # what a signed 64-bit size of the kernel can say
+_MOST_SECONDS = 2**53  # whole seconds stay exact in a float up to here
 
 
 def parse_bytes(value: int | str, *, name: str = "size") -> int:
@@ -42,22 +58,20 @@ def parse_bytes(value: int | str, *, name: str = "size") -> int:
 
     Raises:
         TypeError: *value* is neither an int nor a string.
-        ConfigError: It is negative, or no size that can be read.
+        ConfigError: It is negative, above 2**63 - 1, or no size that can be read.
     """
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise TypeError(
             f"{name} must be a number of bytes or a string like '64MiB' "
             f"(got {type(value).__name__})"
         )
-    if isinstance(value, int):
-        number = float(value)
-        result = value
+    if isinstance(value, str):
+        result = round(_parse(value, _BYTES, name, "a size >= 0 like '64MiB', '1.5GB' or '4096'"))
     else:
-        number = _parse(value, _BYTES, name, "a size like '64MiB', '1.5GB' or '4096'")
-        result = round(number)
-    if number < 0:
-        raise ConfigError(f"{name} must be >= 0 bytes (got {value!r})")
-    return result
+        result = value
+    if not 0 <= result <= _MOST_BYTES:
+        raise ConfigError(f"{name} must be 0 to 2**63 - 1 bytes (got {_shortened(value)})")
+    return int(result)
 
 
 def parse_seconds(value: float | str, *, name: str = "duration") -> float:
@@ -70,25 +84,43 @@ def parse_seconds(value: float | str, *, name: str = "duration") -> float:
 
     Raises:
         TypeError: *value* is neither a number nor a string.
-        ConfigError: It is negative, not finite, or no duration that can be read.
+        ConfigError: It is negative, not finite, above 2**53 seconds, or no duration that can be
+            read.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise TypeError(
-            f"{name} must be a number of seconds or a string like '10m' (got {type(value).__name__})"
+            f"{name} must be a number of seconds or a string like '10m' "
+            f"(got {type(value).__name__})"
         )
+    seconds: float | Fraction
     if isinstance(value, str):
-        return _parse(value, _SECONDS, name, "a duration like '250ms', '30s', '10m' or '2h'")
-    if not math.isfinite(value) or value < 0:
-        raise ConfigError(f"{name} must be a finite number of seconds >= 0 (got {value!r})")
-    return float(value)
+        allowed = "a duration >= 0 like '250ms', '30s', '10m' or '2h'"
+        seconds = _parse(value, _SECONDS, name, allowed)
+    else:
+        seconds = value
+    if not 0 <= seconds <= _MOST_SECONDS:  # also refuses NaN, which compares as False
+        raise ConfigError(
+            f"{name} must be a finite number of seconds, 0 to 2**53 (got {_shortened(value)})"
+        )
+    return float(seconds)
 
 
-def _parse(text: str, units: dict[str, float] | dict[str, int], name: str, allowed: str) -> float:
+def _parse(text: str, units: Mapping[str, int | Fraction], name: str, allowed: str) -> Fraction:
     match = _QUANTITY.fullmatch(text)
-    unit = match[2].lower() if match else None
-    if match is None or unit not in units:
-        raise ConfigError(f"{name} must be {allowed} (got {text!r})")
-    return float(match[1]) * units[unit]
+    if match is not None:
+        whole, part = match["whole"], match["part"] or ""
+        size = units.get(match["unit"].lower())
+        if size is not None and (whole or part):
+            return Fraction(int((whole + part) or "0"), 10 ** len(part)) * size
+    raise ConfigError(f"{name} must be {allowed} (got {_shortened(text)})")
+
+
+def _shortened(value: float | str) -> str:
+    """Return what was given, for a message: no longer than a line, however long it is."""
+    if isinstance(value, int) and abs(value) > _MOST_BYTES:
+        return f"an int of {value.bit_length()} bits"  # repr refuses ints of more than 4300 digits
+    text = repr(value if not isinstance(value, str) else value[:60])
+    return text if not isinstance(value, str) or len(value) <= 60 else text + "..."
 
 
 def format_bytes(count: float, *, signed: bool = False) -> str:
@@ -98,36 +130,48 @@ def format_bytes(count: float, *, signed: bool = False) -> str:
     >>> format_bytes(50_541_363)
     '48.2 MiB'
     """
-    sign = "-" if count < 0 else "+" if signed else ""
+    if not math.isfinite(count):
+        return "unknown"
     size = abs(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{sign}{size:.0f} B" if unit == "B" else f"{sign}{size:.1f} {unit}"
+    text = f"{size:.0f} B"
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        # Compared as it would be printed: 1023.96 KiB would else read "1024.0 KiB".
+        if float(text.split(maxsplit=1)[0]) < 1024:
+            break
         size /= 1024
-    return f"{sign}{size:.1f} TiB"
+        text = f"{size:.1f} {unit}"
+    zero = float(text.split()[0]) == 0
+    sign = "" if zero else "-" if count < 0 else "+" if signed else ""
+    return sign + text
 
 
 def format_seconds(seconds: float) -> str:
     """
     Return a duration as people read it, two units at most: ``"350 ms"``, ``"2 h 5 min"``.
 
+    Infinity reads ``"never"``: a limit that is not being approached.
+
     >>> format_seconds(7_500)
     '2 h 5 min'
     """
     if not math.isfinite(seconds):
-        return "never"
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for size, unit, small_size, small in (
-        (86400, "d", 3600, "h"),
-        (3600, "h", 60, "min"),
-        (60, "min", 1, "s"),
-    ):
-        if whole >= size:
-            count, rest = divmod(whole, size)
-            minor = rest // small_size
-            return f"{count} {unit} {minor} {small}" if minor else f"{count} {unit}"
-    return f"{seconds:.1f} s"
+        return "unknown" if math.isnan(seconds) else "never"
+    sign, seconds = ("-", -seconds) if seconds < 0 else ("", seconds)
+    # Each step is chosen as it would be printed: 59.96 s would else read "60.0 s".
+    if round(seconds * 1000) < 1000:
+        text = f"{seconds * 1000:.0f} ms"
+    elif round(seconds, 1) < 60:
+        text = f"{seconds:.1f} s"
+    elif round(seconds) < 3600:
+        text = _two_units(round(seconds), 60, "min", 1, "s")
+    elif round(seconds / 60) * 60 < 86400:
+        text = _two_units(round(seconds / 60) * 60, 3600, "h", 60, "min")
+    else:
+        text = _two_units(round(seconds / 3600) * 3600, 86400, "d", 3600, "h")
+    return sign + text
+
+
+def _two_units(whole: int, size: int, unit: str, small_size: int, small: str) -> str:
+    count, rest = divmod(whole, size)
+    minor = rest // small_size
+    return f"{count} {unit} {minor} {small}" if minor else f"{count} {unit}"

@@ -6,6 +6,8 @@ What was found, as plain data: frozen dataclasses of strings and numbers, never 
 
 from __future__ import annotations
 
+import math
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
@@ -140,7 +142,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeakReport:
-    """One finding: what grew, how fast, which line allocates it, who holds it, and what stayed unseen."""
+    """One finding: what grew, how fast, which line allocates, who holds, and what stayed unseen."""
 
     id: str
     kind: ReportKind
@@ -159,7 +161,7 @@ class LeakReport:
     holders: tuple[Holder, ...] = ()
     types: tuple[TypeGrowth, ...] = ()
     explained_ratio: float | None = None
-    """Share of the growth rate that the named holders account for, 0 to 1; None where not measured."""
+    """Share of the growth rate that the named holders account for; None where not measured."""
     limits: tuple[str, ...] = ()
     """What this report could not see, and why."""
     cost: Cost = Cost()
@@ -167,7 +169,11 @@ class LeakReport:
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON-ready dicts, lists, strings and numbers."""
+        """
+        Return the report as JSON-ready dicts, lists, strings and numbers.
+
+        A number that is not finite becomes None, for JSON knows no NaN.
+        """
         result: dict[str, Any] = _plain(asdict(self))
         return result
 
@@ -182,12 +188,10 @@ class LeakReport:
         version = data.get("schema_version") if isinstance(data, Mapping) else None
         if version != SCHEMA_VERSION:
             raise ReportFormatError(
-                f"schema_version must be {SCHEMA_VERSION} (got {version!r}); "
+                f"schema_version must be {SCHEMA_VERSION} (got {_shown(version)}); "
                 "read the report with the memguard that wrote it"
             )
-        report = _read(cls, data, "report")
-        if not isinstance(report, cls):  # pragma: no cover - because _read builds what it is given
-            raise ReportFormatError("not a leak report")
+        report: LeakReport = _read_dataclass(cls, data, "report")
         return report
 
 
@@ -196,43 +200,70 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return value
 
 
 def _read(expected: Any, value: Any, where: str) -> Any:
-    """Build *expected* (a dataclass, tuple, union, literal or scalar type) from JSON data."""
-    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    """Build *expected* (a dataclass, tuple, optional, literal or scalar type) from JSON data."""
     if is_dataclass(expected):
         return _read_dataclass(expected, value, where)
+    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
     if origin is tuple:
-        if isinstance(value, list | tuple):
-            return tuple(_read(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(value))
-    elif origin is Literal:
-        if value in arguments:
-            return value
-    elif origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        return _read(next(a for a in arguments if a is not type(None)), value, where)
-    elif expected is float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-    elif isinstance(value, expected) and (expected is bool or not isinstance(value, bool)):
+        if not isinstance(value, list | tuple):
+            raise _mistyped(where, "a list", value)
+        return tuple(_read(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(value))
+    if origin in (typing.Union, types.UnionType):  # only ever "something or None" in this schema
+        something = next(a for a in arguments if a is not type(None))
+        return None if value is None else _read(something, value, where)
+    return _read_scalar(expected, value, where)
+
+
+def _read_scalar(expected: Any, value: Any, where: str) -> Any:
+    if typing.get_origin(expected) is Literal:
+        allowed = typing.get_args(expected)
+        if value not in allowed:
+            raise _mistyped(where, "one of " + ", ".join(map(repr, allowed)), value)
         return value
-    allowed = " or ".join(map(repr, arguments)) if origin is Literal else _type_name(expected)
-    raise ReportFormatError(f"{where} must be {allowed} (got {type(value).__name__})")
+    if expected is float and value is None:
+        return math.nan
+    kinds = (int, float) if expected is float else (expected,)
+    if type(value) not in kinds:  # exact: a bool is no number here
+        raise _mistyped(where, _type_name(expected), value)
+    try:
+        return expected(value)
+    except OverflowError:  # an int that no float can hold
+        raise _mistyped(where, "a finite number", value) from None
 
 
 def _read_dataclass(expected: Any, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
-        raise ReportFormatError(f"{where} must be an object (got {type(value).__name__})")
+        raise _mistyped(where, "an object", value)
     known = {field.name for field in fields(expected)}
     if value.keys() != known:
         missing, unknown = sorted(known - value.keys()), sorted(map(str, value.keys() - known))
-        raise ReportFormatError(f"{where} has missing {missing} and unknown {unknown} fields")
+        raise ReportFormatError(
+            f"{where} has missing {reprlib.repr(missing)} and unknown {reprlib.repr(unknown)} fields"
+        )
     hints = typing.get_type_hints(expected)
     return expected(**{name: _read(hints[name], value[name], f"{where}.{name}") for name in known})
 
 
+def _mistyped(where: str, allowed: str, value: Any) -> ReportFormatError:
+    return ReportFormatError(f"{where} must be {allowed} (got {_shown(value)})")
+
+
+def _shown(value: Any) -> str:
+    """Return what was found, for a message: a plain value shortened, of anything else its type."""
+    if type(value) is int and value.bit_length() > 64:  # repr refuses to print the longest
+        return f"an int of {value.bit_length()} bits"
+    if value is None or type(value) in (bool, int, float, str):
+        return reprlib.repr(value)
+    return type(value).__name__
+
+
 def _type_name(expected: Any) -> str:
-    return str(getattr(expected, "__name__", expected))
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}[
+        expected
+    ]
