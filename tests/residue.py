@@ -14,8 +14,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 # Hypothesis times the collector by a callback of its own, installed at its first use, for good;
-# pytest's own log capture comes and goes with the phases of a test.
-_TOOLS = ("hypothesis.", "_pytest.")
+# pytest's own log capture comes and goes with the phases of a test, and pytest-timeout takes its
+# alarm away as soon as the test has failed.
+_TOOLS = ("hypothesis.", "_pytest.", "pytest_timeout")
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,13 @@ class Residue:
             for thread in self.threads - before.threads
             if thread.is_alive() and (thread.name.startswith("memguard-") or not thread.daemon)
         ]
+        for number in sorted(self.signal_handlers.keys() | before.signal_handlers.keys()):
+            then, now = before.signal_handlers.get(number), self.signal_handlers.get(number)
+            if now != then:
+                changes.append(f"handler of signal {number} was {then!r}, is {now!r}")
         for field in fields(self):
             then, now = getattr(before, field.name), getattr(self, field.name)
-            if field.name != "threads" and now != then:
+            if field.name not in ("threads", "signal_handlers") and now != then:
                 changes.append(f"{field.name} was {then!r}, is {now!r}")
         return changes
 
@@ -76,16 +81,19 @@ def stop_janitor() -> None:
 
 
 def _ours(things: Iterable[Any]) -> tuple[Any, ...]:
-    def module(thing: Any) -> str:
-        named = getattr(thing, "__module__", None)
-        return named if isinstance(named, str) else type(thing).__module__
+    return tuple(thing for thing in things if not _is_of_a_tool(thing))
 
-    return tuple(thing for thing in things if not module(thing).startswith(_TOOLS))
+
+def _is_of_a_tool(thing: Any) -> bool:
+    named = getattr(thing, "__module__", None)
+    module = named if isinstance(named, str) else type(thing).__module__
+    return module.startswith(_TOOLS)
 
 
 def _signal_handlers() -> dict[int, Any]:
     handlers: dict[int, Any] = {}
     for number in signal.valid_signals():
         with contextlib.suppress(ValueError):  # Windows names signals it cannot handle
-            handlers[int(number)] = signal.getsignal(number)
+            handler = signal.getsignal(number)
+            handlers[int(number)] = signal.SIG_DFL if _is_of_a_tool(handler) else handler
     return handlers

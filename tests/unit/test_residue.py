@@ -88,7 +88,7 @@ def left_log_handler(logger: str | None) -> Iterator[None]:
         (left_gc_callback, "gc_callbacks"),
         (left_thresholds, "gc_thresholds"),
         (left_gc_disabled, "gc_enabled was True, is False"),
-        (left_signal_handler, "signal_handlers"),
+        (left_signal_handler, f"handler of signal {int(signal.SIGTERM)} was"),
         (left_profile, "profile_function"),
         (lambda: left_log_handler(None), "root_handlers"),
         (lambda: left_log_handler("memguard"), "memguard_handlers"),

@@ -240,14 +240,13 @@ def _read_scalar(expected: Any, value: Any, where: str) -> Any:
 def _read_dataclass(expected: Any, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
         raise _mistyped(where, "an object", value)
-    known = {field.name for field in fields(expected)}
-    if value.keys() != known:
-        missing, unknown = sorted(known - value.keys()), sorted(map(str, value.keys() - known))
-        raise ReportFormatError(
-            f"{where} has missing {reprlib.repr(missing)} and unknown {reprlib.repr(unknown)} fields"
-        )
+    names = [field.name for field in fields(expected)]
+    missing = reprlib.repr([name for name in names if name not in value])
+    unknown = reprlib.repr(sorted(map(str, value.keys() - set(names))))
+    if value.keys() != set(names):
+        raise ReportFormatError(f"{where} has missing {missing} and unknown {unknown} fields")
     hints = typing.get_type_hints(expected)
-    return expected(**{name: _read(hints[name], value[name], f"{where}.{name}") for name in known})
+    return expected(**{name: _read(hints[name], value[name], f"{where}.{name}") for name in names})
 
 
 def _mistyped(where: str, allowed: str, value: Any) -> ReportFormatError:

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import FrozenInstanceError, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from memguard.errors import ReportFormatError
+from memguard.leaks.report import SCHEMA_VERSION, Frame, LeakReport
+from tests.specimens import leak_report
+from tests.strategies import leak_reports
+
+
+@given(leak_reports)
+def test_a_report_survives_its_dict(report: LeakReport) -> None:
+    assert LeakReport.from_dict(report.to_dict()) == report
+
+
+@given(leak_reports)
+def test_the_dict_is_what_json_can_carry(report: LeakReport) -> None:
+    assert json.loads(json.dumps(report.to_dict(), allow_nan=False)) == report.to_dict()
+
+
+def test_a_report_cannot_be_changed_after_it_was_made() -> None:
+    with pytest.raises(FrozenInstanceError):
+        leak_report().revision = 2  # type: ignore[misc] # reason: wrong on purpose
+
+
+def test_a_number_that_is_not_finite_becomes_none_and_reads_back_as_not_a_number() -> None:
+    report = leak_report(uptime_seconds=math.inf, explained_ratio=math.nan)
+    data = report.to_dict()
+    assert data["uptime_seconds"] is None
+    assert data["explained_ratio"] is None
+    back = LeakReport.from_dict(data)
+    assert math.isnan(back.uptime_seconds)
+    assert back.explained_ratio is None
+
+
+def test_a_whole_number_is_welcome_where_a_number_is_asked() -> None:
+    data = {**leak_report().to_dict(), "uptime_seconds": 3}
+    assert LeakReport.from_dict(data).uptime_seconds == 3.0
+
+
+def wrong(path: str, value: Any) -> dict[str, Any]:
+    """Return a good report's dict with one field changed; ``.`` and digits walk into it."""
+    data: Any = leak_report().to_dict()
+    place = data
+    *steps, last = path.split(".")
+    for step in steps:
+        place = place[int(step)] if step.isdigit() else place[step]
+    place[int(last) if last.isdigit() else last] = value
+    result: dict[str, Any] = data
+    return result
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("id", 7, r"report\.id must be a string \(got 7\)"),
+        ("pid", "7", r"report\.pid must be a whole number \(got '7'\)"),
+        ("pid", True, r"report\.pid must be a whole number \(got True\)"),
+        ("uptime_seconds", "soon", r"report\.uptime_seconds must be a number \(got 'soon'\)"),
+        ("uptime_seconds", 10**400, "must be a finite number .got an int of 1329 bits"),
+        ("kind", "bug", r"report\.kind must be one of 'leak', 'growth', 'snapshot' \(got 'bug'\)"),
+        ("kind", ["leak"], r"report\.kind must be one of .* \(got list\)"),
+        ("suspects", {}, r"report\.suspects must be a list \(got dict\)"),
+        ("suspects.0", 1, r"report\.suspects\[0\] must be an object \(got 1\)"),
+        ("suspects.1.line", 1.5, r"report\.suspects\[1\]\.line must be a whole number"),
+        ("suspects.0.frames.2.in_user_code", 1, r"frames\[2\]\.in_user_code must be true or false"),
+        ("holders.0.path", None, r"report\.holders\[0\]\.path must be a string \(got None\)"),
+        ("verdict", None, r"report\.verdict must be an object \(got None\)"),
+        ("surprise", 1, r"report has missing \[\] and unknown \['surprise'\] fields"),
+        ("cost.surprise", 1, r"report\.cost has missing \[\] and unknown \['surprise'\] fields"),
+        ("schema_version", 99, r"schema_version must be 1 \(got 99\); read the report with"),
+        ("limits", ["x", None], r"report\.limits\[1\] must be a string \(got None\)"),
+        ("detector", b"x", r"report\.detector must be a string \(got bytes\)"),
+    ],
+)
+def test_a_wrong_field_is_refused_by_its_path(path: str, value: Any, message: str) -> None:
+    with pytest.raises(ReportFormatError, match=message):
+        LeakReport.from_dict(wrong(path, value))
+
+
+def test_a_missing_field_is_named() -> None:
+    data = leak_report().to_dict()
+    del data["holders"][0]["entries"]
+    with pytest.raises(ReportFormatError, match=r"holders\[0\] has missing \['entries'\]"):
+        LeakReport.from_dict(data)
+
+
+@pytest.mark.parametrize("data", [None, [], "report", {}, {"schema_version": None}])
+def test_what_is_no_report_is_refused(data: Any) -> None:
+    with pytest.raises(ReportFormatError, match=f"schema_version must be {SCHEMA_VERSION}"):
+        LeakReport.from_dict(data)
+
+
+def test_a_hostile_value_does_not_make_a_long_message() -> None:
+    with pytest.raises(ReportFormatError) as refused:
+        LeakReport.from_dict(wrong("kind", "x" * 10**6))
+    assert len(str(refused.value)) < 300
+
+
+def test_the_user_frame_is_the_nearest_one_in_the_users_own_code() -> None:
+    suspect = leak_report().suspects[0]
+    library = Frame(file="lib.py", line=1)
+    assert suspect.user_frame == suspect.frames[0]
+    assert replace(suspect, frames=(library, *suspect.frames)).user_frame == suspect.frames[0]
+    assert replace(suspect, frames=(library,)).user_frame is None
+
+
+def test_growth_is_the_level_over_the_baseline() -> None:
+    assert leak_report().trend.growth_bytes == 61 * 1024**2
