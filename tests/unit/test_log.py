@@ -36,7 +36,9 @@ def listener() -> Iterator[Listener]:
 
 @pytest.fixture
 def configured_structlog() -> Iterator[None]:
-    structlog.configure(processors=[structlog.processors.JSONRenderer()])
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
     yield
     structlog.reset_defaults()
 
@@ -61,6 +63,30 @@ def test_a_host_with_plain_logging_gets_one_plain_line() -> None:
     assert done.stdout == ""
 
 
+def test_a_host_without_structlog_is_not_made_to_load_it() -> None:
+    """It would cost the host 11 MiB, in the very moment when it is short of memory."""
+    done = run(
+        "import logging, sys; logging.basicConfig(level=logging.INFO)\n"
+        "from memguard import log; log.event(logging.INFO, 'leak.suspected', bytes=12)\n"
+        "print('structlog' in sys.modules)"
+    )
+    assert done.stdout == "False\n"
+
+
+def test_a_plain_event_carries_its_traceback(
+    listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.event(logging.ERROR, "detector.failed", exc_info=ZeroDivisionError())
+    assert listener.lines == ["event='detector.failed'"]
+    assert caplog.records[0].exc_info is not None
+    assert caplog.records[0].exc_info[0] is ZeroDivisionError
+
+
+def test_a_hostile_value_cannot_start_a_line_of_its_own(listener: Listener) -> None:
+    log.event(logging.WARNING, "leak.suspected", path="x\nCRITICAL:root:all is well\x1b[2J")
+    assert listener.lines[0].isprintable()
+
+
 def test_an_event_below_the_level_is_not_rendered(listener: Listener) -> None:
     log.event(logging.DEBUG, "cache.swept")
     log.event(logging.INFO, "cache.swept", removed=3)
@@ -69,7 +95,9 @@ def test_an_event_below_the_level_is_not_rendered(listener: Listener) -> None:
 
 @pytest.mark.usefixtures("configured_structlog")
 def test_a_host_with_structlog_gets_its_own_rendering(listener: Listener) -> None:
+    log.event(logging.DEBUG, "cache.swept")
     log.event(logging.WARNING, "leak.suspected", bytes=12)
+    assert len(listener.lines) == 1
     assert json.loads(listener.lines[0]) == {"event": "leak.suspected", "bytes": 12}
 
 
