@@ -34,6 +34,15 @@ class Bound:
     """The directory of the control group that sets it; None for the other kinds."""
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A memory control group of this process: its directory and those of its ancestors."""
+
+    version: Literal[1, 2]
+    directories: tuple[str, ...]
+    """The process's own directory first, the mount point last."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
     """What this process may use, and who says so."""
@@ -48,6 +57,8 @@ class Limit:
     """The directory of the control group that sets it; None for the other kinds."""
     bounds: tuple[Bound, ...] = ()
     """Every bound that was found, smallest first."""
+    groups: tuple[Group, ...] = ()
+    """The memory control groups of this process that can be seen, version 2 first."""
     unread: tuple[str, ...] = ()
     """Files that should have told a bound and could not be read or understood."""
 
@@ -75,13 +86,14 @@ def read_limit(
     cgroups(7), proc_pid_mountinfo(5), getrlimit(2).
     """
     unread: list[str] = []
-    bounds = [*_group_bounds(root, unread), *_resource_bounds(rlimits or _read_rlimits)]
+    groups = find_groups(root=root)
+    bounds = [*_group_bounds(groups, unread), *_resource_bounds(rlimits or _read_rlimits)]
     host = _host_memory(root)
     if host is not None:
         bounds.append(host)
     bounds.sort(key=lambda bound: bound.bytes)
     if not bounds:
-        return Limit(bytes=None, source="unknown", unread=tuple(unread))
+        return Limit(bytes=None, source="unknown", groups=groups, unread=tuple(unread))
     smallest = bounds[0]
     return Limit(
         bytes=smallest.bytes,
@@ -89,20 +101,12 @@ def read_limit(
         kind=smallest.kind,
         directory=smallest.directory,
         bounds=tuple(bounds),
+        groups=groups,
         unread=tuple(unread),
     )
 
 
 # --- control groups ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A memory control group of this process: its directory and those of its ancestors."""
-
-    version: Literal[1, 2]
-    directories: tuple[Path, ...]
-    """The process's own directory first, the mount point last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +126,8 @@ def find_groups(*, root: str = "/") -> tuple[Group, ...]:
     host's paths but only its own group), the nearest directory above it is taken.
     """
     proc = Path(root, "proc", "self")
-    paths = _own_paths(_read_text(proc / "cgroup") or "")
-    mounts = _memory_mounts(_read_text(proc / "mountinfo") or "")
+    paths = _own_paths(read_text(proc / "cgroup") or "")
+    mounts = _memory_mounts(read_text(proc / "mountinfo") or "")
     groups = []
     for version, path in sorted(paths.items(), reverse=True):
         choices = [
@@ -173,7 +177,7 @@ def _unescape(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
-def _directories(root: str, mount: _Mount, path: str) -> tuple[Path, ...] | None:
+def _directories(root: str, mount: _Mount, path: str) -> tuple[str, ...] | None:
     point = Path(root, mount.point.lstrip("/"))
     prefix = mount.root.rstrip("/")
     if path == mount.root:
@@ -186,12 +190,12 @@ def _directories(root: str, mount: _Mount, path: str) -> tuple[Path, ...] | None
     if ".." in parts:
         parts = []  # moved to a group outside the namespace's root
     directories = [point.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
-    seen = tuple(directory for directory in directories if _is_directory(directory))
+    seen = tuple(str(directory) for directory in directories if _is_directory(directory))
     return seen or None
 
 
-def _group_bounds(root: str, unread: list[str]) -> Iterator[Bound]:
-    for group in find_groups(root=root):
+def _group_bounds(groups: tuple[Group, ...], unread: list[str]) -> Iterator[Bound]:
+    for group in groups:
         if group.version == 2:
             yield from _version_2(group, unread)
         else:
@@ -205,31 +209,31 @@ def _version_2(group: Group, unread: list[str]) -> Iterator[Bound]:
     )
     for directory in group.directories:
         for name, kind in files:
-            path = directory / name
+            path = Path(directory, name)
             limit = _read_number(path, unread)
             # A memory.high of 0 asks for reclaim; it is no amount that one could keep to.
             if limit is not None and 0 < limit < _UNLIMITED:
-                yield Bound(bytes=limit, kind=kind, source=str(path), directory=str(directory))
+                yield Bound(bytes=limit, kind=kind, source=str(path), directory=directory)
 
 
 def _version_1(group: Group, unread: list[str]) -> Iterator[Bound]:
     own = group.directories[0]
     for directory in group.directories:
         # Without use_hierarchy (kernels before 5.11) a group above does not charge those below.
-        if directory != own and _read_text(directory / "memory.use_hierarchy") == "0":
+        if directory != own and read_text(Path(directory, "memory.use_hierarchy")) == "0":
             break
-        path = directory / "memory.limit_in_bytes"
+        path = Path(directory, "memory.limit_in_bytes")
         limit = _read_number(path, unread)
         if limit is not None and 0 < limit < _UNLIMITED:
             yield Bound(
                 bytes=limit, kind="cgroup1.limit", source=str(path), directory=str(directory)
             )
     # The kernel's own sum over all ancestors, those outside this mount too.
-    path = own / "memory.stat"
-    limit = parse_stat(_read_text(path) or "").get("hierarchical_memory_limit")
+    path = Path(own, "memory.stat")
+    limit = parse_stat(read_text(path) or "").get("hierarchical_memory_limit")
     if limit is not None and 0 < limit < _UNLIMITED:
         source = f"{path} hierarchical_memory_limit"
-        yield Bound(bytes=limit, kind="cgroup1.limit", source=source, directory=str(own))
+        yield Bound(bytes=limit, kind="cgroup1.limit", source=source, directory=own)
 
 
 def parse_stat(text: str) -> dict[str, int]:
@@ -257,7 +261,8 @@ def _read_number(path: Path, unread: list[str]) -> int | None:
     return None
 
 
-def _read_text(path: Path) -> str | None:
+def read_text(path: Path) -> str | None:
+    """Return the stripped text of a small file of the kernel's; None where it cannot be read."""
     try:
         return os.fsdecode(path.read_bytes()).strip()
     except OSError:
@@ -298,7 +303,7 @@ def _read_rlimits() -> dict[str, int | None]:
 
 
 def _host_memory(root: str) -> Bound | None:
-    text = _read_text(Path(root, "proc", "meminfo"))
+    text = read_text(Path(root, "proc", "meminfo"))
     if text is not None:
         match = re.search(r"^MemTotal:\s+(\d+) kB$", text, re.MULTILINE)
         if match is not None:
