@@ -37,7 +37,7 @@ def leak_report(**changes: object) -> LeakReport:
             span_seconds=1800.0,
             limit_bytes=512 * MiB,
             limit_source="cgroup v2 memory.max",
-            seconds_to_limit=10_470.0,
+            seconds_to_limit=10_500.0,
         ),
         "verdict": Verdict(
             kind="live_objects",

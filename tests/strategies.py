@@ -16,7 +16,7 @@ from memguard.leaks.report import (
 )
 
 # Any code point, also those that no terminal should get and lone surrogates of odd file names.
-names = st.text(st.characters(codec=None, exclude_categories=()), max_size=120)
+names = st.text(st.characters(codec=None, exclude_categories=()), max_size=40)
 sizes = st.integers(-(2**63), 2**63)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -68,7 +68,7 @@ trends = st.builds(
 verdicts = st.builds(
     Verdict,
     kind=st.sampled_from(["live_objects", "cycles", "fragmentation", "native", "unknown", "none"]),
-    advice=st.text(max_size=900),
+    advice=st.text(max_size=60),
     reasons=st.lists(names, max_size=9).map(tuple),
 )
 costs = st.builds(
@@ -91,11 +91,11 @@ leak_reports = st.builds(
     uptime_seconds=numbers,
     trend=trends,
     verdict=verdicts,
-    suspects=st.lists(suspects, max_size=20).map(tuple),
-    holders=st.lists(holders, max_size=20).map(tuple),
+    suspects=st.lists(suspects, max_size=6).map(tuple),
+    holders=st.lists(holders, max_size=6).map(tuple),
     types=st.lists(
         st.builds(TypeGrowth, name=names, count=sizes, added=sizes, per_minute=numbers),
-        max_size=20,
+        max_size=6,
     ).map(tuple),
     explained_ratio=st.none() | numbers,
     limits=st.lists(names, max_size=12).map(tuple),

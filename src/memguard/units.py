@@ -134,13 +134,15 @@ def format_bytes(count: float, *, signed: bool = False) -> str:
         return "unknown"
     size = abs(count)
     text = f"{size:.0f} B"
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
+    for unit in ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB"):
         # Compared as it would be printed: 1023.96 KiB would else read "1024.0 KiB".
         if float(text.split(maxsplit=1)[0]) < 1024:
             break
         size /= 1024
         text = f"{size:.1f} {unit}"
-    zero = float(text.split()[0]) == 0
+    if size >= 1024:
+        text = "over 1024 EiB"
+    zero = text == "0 B"
     sign = "" if zero else "-" if count < 0 else "+" if signed else ""
     return sign + text
 
@@ -157,6 +159,8 @@ def format_seconds(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "unknown" if math.isnan(seconds) else "never"
     sign, seconds = ("-", -seconds) if seconds < 0 else ("", seconds)
+    if seconds > 36525 * 86400:
+        return f"{sign}over 100 years"
     # Each step is chosen as it would be printed: 59.96 s would else read "60.0 s".
     if round(seconds * 1000) < 1000:
         text = f"{seconds * 1000:.0f} ms"

@@ -1,0 +1,291 @@
+"""
+A report for a terminal: at most 60 lines, the most important first.
+
+Pure, but for asking the current directory, which file names are shortened against. Names in a
+report come from the program watched and may be hostile: whatever a terminal would not print as
+itself is written as an escape.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from memguard.leaks.report import Frame, Holder, LeakReport, Suspect, TrendSummary, TypeGrowth
+from memguard.units import KiB, format_bytes, format_seconds
+
+WIDTH = 100
+MAX_LINES = 60
+
+_HEADLINES = {
+    "leak": "LEAK: ",
+    "growth": "Growth, not taken for a leak: ",
+    "snapshot": "One look on demand: ",
+}
+_VERDICTS = {
+    "live_objects": "live Python objects",
+    "cycles": "reference cycles that the collector has not taken",
+    "fragmentation": "free memory that the allocator does not give back",
+    "native": "memory outside Python's allocators",
+    "unknown": "of a kind that the evidence does not tell",
+    "none": "nothing that lasts",
+}
+_PACKAGES = re.compile(r"^.*[/\\](?:site|dist)-packages[/\\]", re.DOTALL)
+_STANDARD_LIBRARY = re.compile(r"^.*[/\\]lib[/\\](?=python3\.\d+t?[/\\])", re.DOTALL)
+_INDENT = " " * 16
+
+
+@dataclass(frozen=True)
+class _Caps:
+    """How many entries of each section are shown; the JSON has them all."""
+
+    holders: int
+    suspects: int
+    types: int
+    limits: int
+    reasons: int
+    prose: int  # lines of advice
+
+
+# The most generous that fits is taken. The last always fits: 5 lines of headline, 4 a holder, 2 a
+# suspect, 1 a type, 2 a limit, and a heading, an "and more" and a blank for each section.
+_CAPS = (
+    _Caps(holders=10, suspects=8, types=8, limits=8, reasons=6, prose=8),
+    _Caps(holders=6, suspects=4, types=4, limits=4, reasons=3, prose=4),
+    _Caps(holders=4, suspects=3, types=3, limits=3, reasons=2, prose=3),
+)
+
+
+def render(report: LeakReport, *, directory: str | None = None) -> str:
+    """
+    Return *report* as text of at most 60 lines, about 100 columns wide, ending in a newline.
+
+    Longer lines hold a long name, which is left whole so that it can be searched for.
+
+    Args:
+        report: What was found; its holders, suspects and types are shown in their order.
+        directory: File names below it are shown relative to it; by default the current directory.
+    """
+    places = _Places(_current_directory() if directory is None else directory)
+    lines: list[str] = []
+    for caps in _CAPS:
+        lines = _lines(report, places, caps)
+        if len(lines) <= MAX_LINES:
+            break
+    return "\n".join(lines) + "\n"
+
+
+def printable(text: str, *, longest: int = 200) -> str:
+    """
+    Return *text* as one line that does nothing to a terminal, cut in the middle past *longest*.
+
+    Control characters, line breaks, bidirectional overrides and lone surrogates become escapes.
+    """
+    if len(text) > longest:
+        text = f"{text[: longest // 2]}...{text[-longest // 2 :]}"
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in text
+    )
+
+
+def _lines(report: LeakReport, places: _Places, caps: _Caps) -> list[str]:
+    holders = report.holders[: caps.holders]
+    claimed = {holder.path: _allocated_for(holder, report.suspects) for holder in holders}
+    others = [suspect for suspect in report.suspects if suspect not in claimed.values()]
+    sections = [
+        _headline(report),
+        _section(
+            "Held by (sizes estimated from a sample of new entries)",
+            [_holder(holder, claimed[holder.path], places) for holder in holders],
+            len(report.holders),
+        ),
+        _section(
+            "Also allocated at" if len(others) < len(report.suspects) else "Allocated at",
+            [_suspect(suspect, places) for suspect in others[: caps.suspects]],
+            len(others),
+        ),
+        _section(
+            "Growing types",
+            [_type(growth) for growth in report.types[: caps.types]],
+            len(report.types),
+        ),
+        _advice(report, caps),
+        _section(
+            "Not seen",
+            [_wrapped("  - " + limit, most=2) for limit in report.limits[: caps.limits]],
+            len(report.limits),
+        ),
+        _cost(report),
+    ]
+    return "\n\n".join("\n".join(section) for section in sections if section).split("\n")
+
+
+def _section(title: str, entries: Sequence[Sequence[str]], found: int) -> list[str]:
+    if not entries:
+        return []
+    more = [f"  and {found - len(entries):,} more"] if found > len(entries) else []
+    return [title, *(line for entry in entries for line in entry), *more]
+
+
+def _headline(report: LeakReport) -> list[str]:
+    trend = report.trend
+    revision = f", updated {report.updated_at}" if report.revision > 1 else ""
+    growth = (
+        f"  {format_bytes(trend.growth_bytes, signed=True)} over a baseline of "
+        f"{format_bytes(trend.baseline_bytes)}, {_rate(trend.bytes_per_hour / 60)}; trend "
+        f"{printable(trend.kind, longest=40)}, confidence {_number(trend.confidence, '.2f')}, "
+        f"{trend.samples:,} readings in {format_seconds(trend.span_seconds)}"
+    )
+    lines = [_HEADLINES[report.kind] + _VERDICTS[report.verdict.kind], growth]
+    if trend.limit_bytes is not None:
+        lines.append("  " + _limit(trend, trend.limit_bytes))
+    if report.explained_ratio is not None:
+        share = _number(report.explained_ratio * 100, ".0f")
+        lines.append(f"  the holders named account for {share} % of the growth rate")
+    lines.append(
+        "  "
+        + printable(f"{report.detector}, process {report.pid}, {report.started_at}{revision}")
+        + f", {format_seconds(report.uptime_seconds)} after the start of watching"
+    )
+    return lines
+
+
+def _limit(trend: TrendSummary, limit_bytes: int) -> str:
+    source = f" ({printable(trend.limit_source)})" if trend.limit_source else ""
+    limit = f"limit {format_bytes(limit_bytes)}{source}"
+    if trend.seconds_to_limit is None:
+        return f"{limit}, not being approached"
+    return f"{limit}, reached in about {format_seconds(trend.seconds_to_limit)} at this rate"
+
+
+def _holder(holder: Holder, suspect: Suspect | None, places: _Places) -> list[str]:
+    size = "size unknown"
+    if holder.bytes_added is not None:
+        size = format_bytes(holder.bytes_added, signed=True)
+    rate = "" if holder.bytes_per_minute is None else f", {_rate(holder.bytes_per_minute)}"
+    facts = [f"{holder.entries:,} entries now"]
+    if holder.entry_types:
+        sampled = ", ".join(printable(name, longest=60) for name in holder.entry_types[:3])
+        facts.append(f"new ones are {sampled}")
+    if holder.inventory_name:
+        facts.append(f"registered as {printable(holder.inventory_name)}")
+    if not holder.anchored:
+        facts.append("nothing nameable was found above it")
+    first = (
+        f"  {size:<12}  ({holder.entries_added:+,} entries{rate})  held by  "
+        f"{printable(holder.path)} : {printable(holder.type, longest=80)}"
+    )
+    lines = [first, _INDENT + "; ".join(facts)]
+    if suspect is not None:
+        lines += _chain(f"{_INDENT}allocated at  ", suspect, places)
+    return lines
+
+
+def _allocated_for(holder: Holder, suspects: Sequence[Suspect]) -> Suspect | None:
+    """Return the line that allocates the most of what *holder* holds."""
+    own = [suspect for suspect in suspects if suspect.held_by == holder.path]
+    return max(own, key=lambda suspect: suspect.bytes, default=None)
+
+
+def _suspect(suspect: Suspect, places: _Places) -> list[str]:
+    size = format_bytes(suspect.bytes, signed=True)
+    amount = f"  {size:<12}  ({suspect.count:,} blocks, {_rate(suspect.bytes_per_minute)})  "
+    return _chain(amount, suspect, places)
+
+
+def _chain(start: str, suspect: Suspect, places: _Places) -> list[str]:
+    """Return *start*, the allocating line and the nearest caller in the user's own code."""
+    line = start + places.shown(suspect)
+    caller = next((frame for frame in suspect.frames[1:] if frame.in_user_code), None)
+    if caller is None:
+        return [line]
+    called_from = "←  " + places.shown(caller, after=suspect.file)
+    if len(line) + 2 + len(called_from) <= WIDTH:
+        return [f"{line}  {called_from}"]
+    return [line, _INDENT + called_from]
+
+
+def _type(growth: TypeGrowth) -> list[str]:
+    added = f"{growth.added:+,}"
+    now = f"{growth.count:,} now, {_number(growth.per_minute, ',.0f')}/min"
+    return [f"  {added:<12}  {printable(growth.name)}  ({now})"]
+
+
+def _advice(report: LeakReport, caps: _Caps) -> list[str]:
+    advice = _wrapped("  " + report.verdict.advice, most=caps.prose)
+    reasons = report.verdict.reasons[: caps.reasons]
+    lines = [*advice, *(line for reason in reasons for line in _wrapped("  - " + reason, most=1))]
+    return ["What to do", *lines] if lines else []
+
+
+def _cost(report: LeakReport) -> list[str]:
+    cost = report.cost
+    return [
+        (
+            f"Cost: traced for {format_seconds(cost.traced_seconds)}, census "
+            f"{format_seconds(cost.census_seconds)}, holders "
+            f"{format_seconds(cost.retention_seconds)}, "
+            f"{format_seconds(cost.cpu_seconds)} of processor time"
+        ),
+        (
+            f"      tracer at most {format_bytes(cost.tracer_peak_bytes)}; "
+            f"{printable(report.python, longest=60) or 'Python'}"
+        ),
+    ]
+
+
+class _Places:
+    """Shows ``file:line  function``, with each file name as short as it stays clear."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory.rstrip("/\\")
+
+    def shown(self, place: Suspect | Frame, *, after: str | None = None) -> str:
+        """Return where *place* is; only the last part of a file that was just named (*after*)."""
+        file = (
+            re.split(r"[/\\]", place.file)[-1] if place.file == after else self._short(place.file)
+        )
+        function = f"  {printable(place.function, longest=80)}" if place.function else ""
+        return f"{printable(file)}:{place.line}{function}"
+
+    def _short(self, file: str) -> str:
+        if self._directory and file.startswith((self._directory + "/", self._directory + "\\")):
+            file = file[len(self._directory) + 1 :]
+        return _STANDARD_LIBRARY.sub("", _PACKAGES.sub("", file))
+
+
+def _current_directory() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it was deleted under the process
+        return ""
+
+
+def _rate(bytes_per_minute: float) -> str:
+    if abs(bytes_per_minute) >= 100 * KiB:
+        return f"{format_bytes(bytes_per_minute)}/min"
+    return f"{format_bytes(bytes_per_minute * 60)}/h"
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form) if math.isfinite(value) else "unknown"
+
+
+def _wrapped(text: str, *, most: int) -> list[str]:
+    """Return *text* in at most *most* lines, indented as its first one."""
+    body = text.lstrip(" -")
+    indent = " " * (len(text) - len(body))
+    return textwrap.wrap(
+        printable(" ".join(body.split()), longest=WIDTH * most * 2),
+        WIDTH,
+        initial_indent=text[: len(indent)],
+        subsequent_indent=indent,
+        max_lines=most,
+        placeholder=" ...",
+    )

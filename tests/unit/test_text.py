@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+from memguard.leaks.report import Frame, Holder, LeakReport, Verdict
+from memguard.report.text import MAX_LINES, WIDTH, printable, render
+from tests.specimens import leak_report
+from tests.strategies import leak_reports
+
+HOSTILE = "x\x1b]0;owned\x07\x1b[2J\r\n\u202eevil\u2028\x9b\udcff"
+
+
+def test_a_report_reads_from_the_most_important_down() -> None:
+    assert render(leak_report(), directory="/srv/shop") == (
+        "LEAK: live Python objects\n"
+        "  +61.0 MiB over a baseline of 96.0 MiB, 2.0 MiB/min; trend leak, confidence 0.99, "
+        "60 readings in 30 min\n"
+        "  limit 512.0 MiB (cgroup v2 memory.max), reached in about 2 h 55 min at this rate\n"
+        "  the holders named account for 79 % of the growth rate\n"
+        "  memguard, process 4242, 2026-11-20T05:07:14Z, updated 2026-11-20T05:09:14Z, "
+        "1 min 36 s after the start of watching\n"
+        "\n"
+        "Held by (sizes estimated from a sample of new entries)\n"
+        "  +48.2 MiB     (+11,240 entries, 1.9 MiB/min)  held by  leaky_shop.app.SESSIONS : dict\n"
+        "                13,002 entries now; new ones are str, Session\n"
+        "                allocated at  leaky_shop/app.py:57  remember_session  ←  app.py:31  "
+        "checkout\n"
+        "\n"
+        "Also allocated at\n"
+        "  +3.0 MiB      (120 blocks, 102.4 KiB/min)  jinja2/environment.py:1010  compile\n"
+        "\n"
+        "Growing types\n"
+        "  +11,240       Session  (13,002 now, 375/min)\n"
+        "\n"
+        "What to do\n"
+        "  Bound leaky_shop.app.SESSIONS: give it a maxsize and a ttl (BoundedCache).\n"
+        "  - 11,240 entries added to one dict and none removed\n"
+        "\n"
+        "Not seen\n"
+        "  - 48.2 of 61.0 MiB explained; 12.8 MiB outside Python's allocators\n"
+        "\n"
+        "Cost: traced for 2.0 s, census 310 ms, holders 120 ms, 440 ms of processor time\n"
+        "      tracer at most 3.0 MiB; CPython 3.11.7\n"
+    )
+
+
+@given(leak_reports)
+def test_no_report_has_more_than_sixty_lines_or_a_character_that_acts(report: LeakReport) -> None:
+    text = render(report)
+    lines = text.removesuffix("\n").split("\n")
+    assert len(lines) <= MAX_LINES
+    assert all(line.isprintable() for line in lines)
+
+
+def test_the_fullest_report_still_fits_and_says_how_much_was_left_out() -> None:
+    full = leak_report()
+    long_name = "name" * 40
+    suspects = tuple(
+        replace(full.suspects[0], file=f"/{long_name}/{n}.py", held_by=f"holder{n // 2}")
+        for n in range(40)
+    )
+    report = replace(
+        full,
+        holders=tuple(replace(full.holders[0], path=f"holder{n}") for n in range(20)),
+        suspects=suspects,
+        types=full.types * 20,
+        limits=("could not see this, for a reason that takes a while to tell: " * 9,) * 12,
+        verdict=replace(full.verdict, advice="do this and that; " * 99, reasons=("why",) * 9),
+    )
+    text = render(report)
+    assert text.count("\n") <= MAX_LINES
+    assert "and 16 more" in text
+    for heading in ("Held by", "Also allocated at", "Growing types", "What to do", "Not seen"):
+        assert heading in text
+    assert text.rstrip().endswith("CPython 3.11.7")
+
+
+def test_a_modest_report_is_shown_whole() -> None:
+    full = leak_report()
+    report = replace(full, holders=full.holders * 7, types=full.types * 7)
+    assert "more" not in render(report)
+
+
+def test_a_hostile_name_does_nothing_to_a_terminal() -> None:
+    full = leak_report()
+    report = replace(
+        full,
+        detector=HOSTILE,
+        python=HOSTILE,
+        limits=(HOSTILE,),
+        holders=(
+            replace(full.holders[0], path=HOSTILE, type=HOSTILE, entry_types=(HOSTILE,)),
+            replace(full.holders[0], path="p", inventory_name=HOSTILE),
+        ),
+        suspects=(replace(full.suspects[1], file=HOSTILE, function=HOSTILE),),
+        types=(replace(full.types[0], name=HOSTILE),),
+        trend=replace(full.trend, kind=HOSTILE, limit_source=HOSTILE),
+        verdict=Verdict(kind="unknown", advice=HOSTILE, reasons=(HOSTILE,)),
+    )
+    text = render(report)
+    assert all(line.isprintable() for line in text.removesuffix("\n").split("\n"))
+    assert text.count(r"\x1b]0;owned\x07\x1b[2J") >= 9
+    assert r"\u202eevil\u2028\x9b\udcff" in text
+
+
+@pytest.mark.parametrize(
+    ("given_text", "expected"),
+    [
+        ("plain", "plain"),
+        ("caf\u00e9 \u6771\u4eac \U0001f40d", "caf\u00e9 \u6771\u4eac \U0001f40d"),
+        ("a\tb\nc\x00", r"a\tb\nc\x00"),
+        ("'quoted' \"twice\" \\", "'quoted' \"twice\" \\"),
+        ("\u200bzero\ufeff", r"\u200bzero\ufeff"),
+        ("\xa0", r"\xa0"),
+        ("\U000e0001", r"\U000e0001"),
+    ],
+)
+def test_only_what_a_terminal_would_not_print_is_escaped(given_text: str, expected: str) -> None:
+    assert printable(given_text) == expected
+
+
+def test_an_absurdly_long_name_keeps_its_two_ends() -> None:
+    shown = printable("a" * 10_000 + "z" * 10_000)
+    assert shown == "a" * 100 + "..." + "z" * 100
+
+
+def file_shown(file: str, directory: str) -> str:
+    full = leak_report()
+    suspect = replace(full.suspects[1], file=file, line=5, function="f")
+    text = render(replace(full, suspects=(suspect,)), directory=directory)
+    return next(line for line in text.splitlines() if ":5  f" in line).split()[-2]
+
+
+@pytest.mark.parametrize(
+    ("file", "directory", "expected"),
+    [
+        ("/srv/shop/app.py", "/srv/shop", "app.py:5"),
+        ("/srv/shop/app.py", "/srv/shop/", "app.py:5"),
+        ("/srv/shopping/app.py", "/srv/shop", "/srv/shopping/app.py:5"),
+        ("/srv/shop/app.py", "", "/srv/shop/app.py:5"),
+        ("/srv/shop/app.py", "/", "/srv/shop/app.py:5"),
+        ("/srv/.venv/lib/python3.11/site-packages/a/b.py", "/srv", "a/b.py:5"),
+        ("/usr/lib/python3/dist-packages/a.py", "/srv", "a.py:5"),
+        ("/usr/lib/python3.13t/json/decoder.py", "/srv", "python3.13t/json/decoder.py:5"),
+        ("C:\\shop\\app.py", "C:\\shop", "app.py:5"),
+        ("C:\\venv\\Lib\\site-packages\\a\\b.py", "D:\\", "a\\b.py:5"),
+        ("<string>", "/srv", "<string>:5"),
+    ],
+)
+def test_file_names_are_as_short_as_they_stay_clear(
+    file: str, directory: str, expected: str
+) -> None:
+    assert file_shown(file, directory) == expected
+
+
+def test_the_current_directory_is_what_file_names_are_relative_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    full = leak_report()
+    suspect = replace(full.suspects[1], file=f"{tmp_path}/pkg/mod.py", line=5)
+    assert "  pkg/mod.py:5  compile" in render(replace(full, suspects=(suspect,)))
+
+
+def test_a_deleted_current_directory_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(FileNotFoundError):
+        Path.cwd()
+    assert render(leak_report()).startswith("LEAK: ")
+
+
+def test_the_caller_named_is_the_nearest_in_the_users_own_code() -> None:
+    full = leak_report()
+    library = Frame(file="/venv/lib/python3.11/site-packages/lib.py", line=9, function="g")
+    own = Frame(file="/srv/shop/views.py", line=7, function="view", in_user_code=True)
+    suspect = replace(full.suspects[1], frames=(library, library, own))
+    lines = render(replace(full, suspects=(suspect,)), directory="/srv/shop").splitlines()
+    place = next(n for n, line in enumerate(lines) if line.endswith(":1010  compile"))
+    assert lines[place + 1].strip() == "←  views.py:7  view"
+
+
+def test_a_chain_too_long_for_a_line_takes_two() -> None:
+    full = leak_report()
+    suspect = replace(full.suspects[0], file="/very/long/" + "path/" * 15 + "module.py")
+    lines = render(replace(full, suspects=(suspect,))).splitlines()
+    (caller,) = (n for n, line in enumerate(lines) if line.lstrip().startswith("←  "))
+    assert lines[caller - 1].endswith("module.py:57  remember_session")
+
+
+def test_what_is_unknown_is_called_unknown() -> None:
+    full = leak_report()
+    holder = Holder(
+        path="frames of a thread",
+        type="list",
+        entries=5,
+        entries_added=5,
+        entries_per_minute=1.0,
+        bytes_per_entry=None,
+        bytes_added=None,
+        bytes_per_minute=None,
+        anchored=False,
+        inventory_name="sessions",
+    )
+    report = replace(
+        full,
+        holders=(holder,),
+        explained_ratio=math.nan,
+        trend=replace(
+            full.trend, confidence=math.nan, seconds_to_limit=None, bytes_per_hour=math.nan
+        ),
+    )
+    text = render(report)
+    assert "size unknown  (+5 entries)  held by  frames of a thread : list" in text
+    assert "registered as sessions; nothing nameable was found above it" in text
+    assert "confidence unknown" in text
+    assert "account for unknown %" in text
+    assert "not being approached" in text
+    assert "nan" not in text
+
+
+def test_an_empty_report_has_no_empty_sections() -> None:
+    report = leak_report(
+        kind="snapshot",
+        revision=1,
+        suspects=(),
+        holders=(),
+        types=(),
+        limits=(),
+        explained_ratio=None,
+        verdict=Verdict(kind="none", advice=""),
+    )
+    text = render(report)
+    assert text.startswith("One look on demand: nothing that lasts\n")
+    for heading in ("Held by", "llocated at", "Growing types", "What to do", "Not seen", "updated"):
+        assert heading not in text
+
+
+def test_prose_is_wrapped_to_the_width_and_indented() -> None:
+    report = leak_report(verdict=Verdict(kind="native", advice="look there, " * 20))
+    lines = render(report).splitlines()
+    start = lines.index("What to do") + 1
+    assert all(line.startswith(("  look", "  there")) for line in lines[start : start + 2])
+    assert max(map(len, lines[start : start + 3])) <= WIDTH
