@@ -1,0 +1,201 @@
+"""
+The process-wide weak list of live containers, and what relief may ask of each of them.
+
+A container registers itself once, under a name, and is forgotten when it dies: nothing here keeps a
+container or its entries alive. Leak reports use the list to call a growing dict by the name of the
+cache that owns it; relief uses it to find what can be made smaller.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """How much one container holds right now."""
+
+    items: int
+    """Live entries."""
+    bytes: int | None
+    """Their size in bytes by the container's own account; None when it does not weigh bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reclaimed:
+    """What one call of `Reclaimable.reclaim` gave back: counted, never estimated from a wish."""
+
+    items: int
+    """Entries removed."""
+    bytes: int | None
+    """Bytes of those entries by the container's own account; None when it does not weigh bytes."""
+
+
+@runtime_checkable
+class Reclaimable(Protocol):
+    """What relief calls: a container that can say what it holds and give some of it back."""
+
+    @property
+    def name(self) -> str:
+        """What reports call this container."""
+
+    def footprint(self) -> Footprint:
+        """Return what the container holds now. Never raises; cost: O(1) but for expired entries."""
+
+    def reclaim(self, *, fraction: float | None = None, to_bytes: int | None = None) -> Reclaimed:
+        """
+        Remove entries until the goal is met, the least useful first, and say what was removed.
+
+        Args:
+            fraction: Give back this share of the entries, 0 to 1.
+            to_bytes: Keep at most this many bytes.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryRow:
+    """One live container, described with strings and numbers only."""
+
+    name: str
+    kind: str
+    items: int
+    bytes: int | None
+    statistics: Any
+    """The container's own frozen statistics; None when it keeps none."""
+
+
+class _Entry(weakref.ref[Any]):
+    """A weak reference that knows under which ids its container was filed."""
+
+    __slots__ = ("idents", "kind", "name")
+
+    name: str
+    kind: str
+    idents: tuple[int, ...]
+
+
+_entries: dict[int, _Entry] = {}
+# Weakref callbacks only append here; the dead are taken out at the next ordinary call.
+_dead: deque[_Entry] = deque()
+_hooked = False
+
+
+def register(container: object, *, name: str, kind: str, also: tuple[object, ...] = ()) -> None:
+    """
+    File *container* under *name* until it dies. Thread-safe; cost: O(1), no lock.
+
+    Args:
+        container: Anything that can be weakly referenced; `_after_fork_in_child()` is called on it
+            in a forked child when it has such a method.
+        name: What reports call it.
+        kind: Its class, as a word a reader knows: ``"BoundedCache"``.
+        also: Objects that belong to it and live as long as it does; `names` answers for them too.
+    """
+    _bury()
+    _hook_fork()
+    entry = _Entry(container, _dead.append)
+    entry.name = name
+    entry.kind = kind
+    entry.idents = (id(container), *map(id, also))
+    for ident in entry.idents:
+        _entries[ident] = entry
+
+
+def unregister(container: object) -> None:
+    """Forget *container*, as if it had died. No error when it is not filed."""
+    _bury()
+    entry = _entries.get(id(container))
+    if entry is not None and entry() is container:
+        _remove(entry)
+
+
+def names() -> dict[int, tuple[str, str]]:
+    """Return ``id(container) -> (name, kind)`` of every live container. Cost: O(containers)."""
+    _bury()
+    return {
+        ident: (entry.name, entry.kind)
+        for ident, entry in _entries.copy().items()
+        if entry() is not None
+    }
+
+
+def containers() -> list[Any]:
+    """Return the live containers themselves, oldest first; drop the list soon, it is strong."""
+    _bury()
+    found = ((ident, entry, entry()) for ident, entry in _entries.copy().items())
+    return [
+        container
+        for ident, entry, container in found
+        if container is not None and ident == entry.idents[0]
+    ]
+
+
+def inventory() -> tuple[InventoryRow, ...]:
+    """
+    Return one row for each live container of this process, oldest first.
+
+    Never raises: a container that cannot be asked is listed with zero items and no statistics.
+    Cost: O(containers), and each of them drops its expired entries first.
+    """
+    rows = []
+    for ident, entry in list(_entries.copy().items()):
+        container = entry()
+        if container is None or ident != entry.idents[0]:
+            continue
+        try:
+            footprint = container.footprint()
+            statistics = container.statistics()
+        except Exception:  # noqa: BLE001 - reason: one broken container must not hide the others
+            footprint, statistics = Footprint(items=0, bytes=None), None
+        rows.append(
+            InventoryRow(entry.name, entry.kind, footprint.items, footprint.bytes, statistics)
+        )
+    return tuple(rows)
+
+
+def creation_site() -> str:
+    """Return ``package/file.py:line`` of the nearest caller outside memguard."""
+    frame = sys._getframe(1)  # noqa: SLF001 - reason: the documented way to the caller's frame
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - reason: pathlib costs 20 us here
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(here):
+        frame = frame.f_back
+    parts = frame.f_code.co_filename.replace("\\", "/").rsplit("/", 2)
+    return f"{'/'.join(parts[-2:])}:{frame.f_lineno}"
+
+
+def _bury() -> None:
+    while _dead:
+        try:
+            entry = _dead.popleft()
+        except IndexError:  # another thread was faster
+            return
+        _remove(entry)
+
+
+def _remove(entry: _Entry) -> None:
+    for ident in entry.idents:
+        # The id may have been given to a younger container already.
+        if _entries.get(ident) is entry:
+            _entries.pop(ident, None)
+
+
+def _hook_fork() -> None:
+    global _hooked  # noqa: PLW0603 - reason: once per process; there is no object to hang it on
+    if not _hooked:
+        _hooked = True
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _after_fork_in_child() -> None:
+    """Give every container the chance to replace locks that a vanished thread may have held."""
+    for entry in list(_entries.copy().values()):
+        container = entry()
+        reset = getattr(container, "_after_fork_in_child", None)
+        if reset is not None:
+            reset()

@@ -1,0 +1,176 @@
+"""
+The one background thread of the bounded floor: it sweeps what expired and runs queued finalizers.
+
+Started by the first container that needs it, never by an import. It holds weak references only,
+ends by itself when nothing is left to watch, is stopped at exit with a bounded join, and does not
+exist in a forked child until a container there needs it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import weakref
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from memguard import log
+
+THREAD_NAME = "memguard-janitor"
+_SHORTEST_NAP = 0.02
+_LONGEST_NAP = 1.0
+
+
+class Sweepable(Protocol):
+    """What the janitor calls, on its own thread, outside every lock."""
+
+    def _sweep(self) -> float | None:
+        """Do what is due; return seconds until the next need, None when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class JanitorStatistics:
+    """What the janitor has done in this process."""
+
+    running: bool
+    watched: int
+    sweeps: int
+    """Calls of a container's sweep."""
+    errors: int
+    """Sweeps that raised; each kind is logged once."""
+    failed_starts: int
+    """Times the thread could not be started; expiry then happens on access only."""
+
+
+class _Janitor:
+    """State of one process: a fork starts with a fresh one."""
+
+    def __init__(self) -> None:
+        self.mutex = threading.Lock()
+        self.wake = threading.Event()
+        self.thread: threading.Thread | None = None
+        self.stopping = False
+        self.watched: dict[int, weakref.ref[Any]] = {}
+        self.sweeps = 0
+        self.errors = 0
+        self.failed_starts = 0
+        self.logged: set[str] = set()
+
+
+_state = _Janitor()
+_hooked = False
+
+
+def watch(container: Sweepable) -> bool:
+    """
+    Sweep *container* from now on, until it dies or says that it needs nothing more.
+
+    Returns False when the thread cannot run (interpreter shutting down, thread limit reached):
+    counted in `statistics`; the container must then rely on sweeping itself when used.
+    Thread-safe. Cost: about a microsecond; the first call of a process starts the thread.
+    """
+    state = _state
+    with state.mutex:
+        state.watched[id(container)] = weakref.ref(container)
+        if state.thread is None and not _start(state):
+            del state.watched[id(container)]
+            return False
+    state.wake.set()
+    return True
+
+
+def stop(timeout: float = 2.0) -> bool:
+    """
+    Stop the thread and forget everything watched; containers that need it will start it again.
+
+    Returns True when no thread is left, False when it did not end within *timeout* seconds.
+    """
+    state = _state
+    with state.mutex:
+        thread = state.thread
+        state.stopping = thread is not None
+        state.watched.clear()
+    if thread is None:
+        return True
+    state.wake.set()
+    if thread is threading.current_thread():  # a finalizer on the janitor itself asked
+        return False
+    thread.join(timeout)
+    return not thread.is_alive()
+
+
+def statistics() -> JanitorStatistics:
+    """Return what the janitor of this process is doing. Thread-safe, O(1)."""
+    state = _state
+    return JanitorStatistics(
+        running=state.thread is not None,
+        watched=len(state.watched),
+        sweeps=state.sweeps,
+        errors=state.errors,
+        failed_starts=state.failed_starts,
+    )
+
+
+def _start(state: _Janitor) -> bool:
+    global _hooked  # noqa: PLW0603 - reason: hooks are set once per process
+    if not _hooked:
+        _hooked = True
+        atexit.register(stop)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_after_fork_in_child)
+    state.stopping = False
+    # Daemon, so that it can never hold up an exit; the atexit hook joins it before that matters.
+    thread = threading.Thread(target=_run, args=(state,), name=THREAD_NAME, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        state.failed_starts += 1
+        return False
+    state.thread = thread
+    return True
+
+
+def _run(state: _Janitor) -> None:
+    while True:
+        nap = _sweep_all(state)
+        with state.mutex:
+            if state.stopping or not state.watched:
+                state.thread = None
+                return
+        state.wake.wait(nap)
+        state.wake.clear()
+
+
+def _sweep_all(state: _Janitor) -> float:
+    nap = _LONGEST_NAP
+    for ident, reference in list(state.watched.copy().items()):
+        container = reference()
+        due = _sweep_one(state, container) if container is not None else None
+        del container  # or the nap would keep the last one alive
+        if due is not None:
+            nap = min(nap, due)
+            continue
+        with state.mutex:
+            if state.watched.get(ident) is reference:
+                del state.watched[ident]
+    return max(nap, _SHORTEST_NAP)
+
+
+def _sweep_one(state: _Janitor, container: Sweepable) -> float | None:
+    try:
+        state.sweeps += 1
+        return container._sweep()  # noqa: SLF001 - reason: the protocol between our own rooms
+    except Exception as error:  # noqa: BLE001 - reason: the thread must outlive any container
+        state.errors += 1
+        kind = type(error).__name__
+        if kind not in state.logged and len(state.logged) < 100:
+            state.logged.add(kind)
+            log.event(logging.WARNING, "janitor.sweep_failed", error=kind)
+        return _LONGEST_NAP
+
+
+def _after_fork_in_child() -> None:
+    global _state  # noqa: PLW0603 - reason: locks of the parent may be held by threads that are gone
+    _state = _Janitor()
