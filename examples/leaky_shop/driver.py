@@ -171,7 +171,8 @@ def run(
             *("--seed", str(load.seed), "--result", str(directory / "client.json")),
             log=client_log,
         )
-        curve = list(_watch(server, client, load, float(address["started"]), on_sample))
+        watched = _watch(server, client, server_log, load, on_sample)
+        curve = [(at - address["started"], resident) for at, resident in watched]
         if client.returncode != 0:
             raise RunError(f"the client ended with {client.returncode}:\n{_tail(client_log)}")
         if server.stdin is not None:
@@ -202,17 +203,17 @@ def _wait_for_server(server: subprocess.Popen[bytes], address: Path, log: Path) 
 def _watch(
     server: subprocess.Popen[bytes],
     client: subprocess.Popen[bytes],
+    log: Path,
     load: Load,
-    started: float,
     on_sample: Callable[[float, int], None],
 ) -> Iterator[tuple[float, int]]:
-    """Yield the server's resident bytes until the client has ended."""
+    """Yield the time of day and the server's resident bytes until the client has ended."""
     process = psutil.Process(server.pid)
     begin = time.monotonic()
     deadline = begin + load.seconds + GRACE_SECONDS + STOP_SECONDS
     while client.poll() is None:
         if server.poll() is not None:
-            raise RunError(f"the server ended with {server.returncode} under load")
+            raise RunError(f"the server ended with {server.returncode} under load:\n{_tail(log)}")
         now = time.monotonic()
         if now > deadline:
             raise RunError("the client did not keep to its time")
@@ -221,7 +222,7 @@ def _watch(
         except psutil.Error:
             continue  # it is ending just now: the next round says so
         on_sample(min(1.0, (now - begin) / load.seconds), resident)
-        yield time.time() - started, resident
+        yield time.time(), resident
         with contextlib.suppress(subprocess.TimeoutExpired):
             client.wait(timeout=SAMPLE_SECONDS)
 

@@ -96,7 +96,7 @@ def svg(curves: Sequence[Curve]) -> str:
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="curves" viewBox="0 0 {WIDTH} {HEIGHT}">',
-        "<title>Resident memory of both runs over time</title>",
+        "<title>Resident memory over time</title>",
         f"<style>{_STYLE}</style>",
         f'<text x="{LEFT}" y="16">resident memory, MiB</text>',
     ]

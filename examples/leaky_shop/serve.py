@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
 
     config = uvicorn.Config(options.application, access_log=False, log_config=None)
+    config.load()
     server = uvicorn.Server(config)
     threading.Thread(target=_stop_at_end_of_input, args=(server,), daemon=True).start()
     with (
@@ -63,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _listener() -> socket.socket:
-    """Return a socket on a free loopback port, as TCP by name: asyncio sets TCP_NODELAY on no other."""
+    """Return a socket on a free loopback port."""
+    # TCP by name, for asyncio sets TCP_NODELAY on no other: answers would wait 40 ms for an ACK.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen()
