@@ -1,0 +1,370 @@
+"""What memory did: a bounded ring of readings, minutes and hours, and a file where asked for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from memguard import log
+from memguard.errors import ConfigError, LifecycleError
+from memguard.observe._history_file import HistoryFile
+from memguard.observe._rollup import (
+    HOUR,
+    MINUTE,
+    Bucket,
+    Hour,
+    HourKind,
+    HourThresholds,
+    describe,
+    minute_of,
+    percentile,
+    roll_up,
+)
+from memguard.observe.reading import Reading
+
+__all__ = ["Bucket", "History", "HistoryStatistics", "Hour", "HourKind", "HourThresholds"]
+
+_READINGS_PER_MINUTE = 6000
+"""Readings kept of the minute that runs: one every 10 ms; more often means thinning."""
+_UNWRITTEN = 120
+"""Minutes kept for a file that cannot be written at the moment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryStatistics:
+    """What a `History` holds and what it had to let go."""
+
+    readings: int
+    """Readings in the ring."""
+    added: int
+    """Readings ever added."""
+    blind: int
+    """Of these, rows without a private size; they are in the ring and in no minute."""
+    thinned: int
+    """Readings left out of their minute because it had too many already."""
+    minutes: int
+    """Minutes in memory."""
+    hours: int
+    """Hours in memory."""
+    hours_dropped: int
+    """Hours that fell off the end, in memory or in the file."""
+    file: str | None
+    """The file, None without one, or after a fork: a child does not write its parent's file."""
+    file_errors: int
+    """Failed writes and reads."""
+    file_error: str | None
+    """The last failure; None after a success."""
+    unwritten: int
+    """Minutes that wait for the file."""
+    unwritten_dropped: int
+    """Minutes that waited too long."""
+
+
+@final
+class History:
+    """
+    The last readings one by one, the last day by minutes, the last weeks by hours.
+
+    With *path*, minutes and hours outlive the process. One process writes a file; others may read
+    it (SQLite, WAL). Whoever calls `add` pays for the write, about once a minute.
+
+    Bounded by: *maxlen* readings, *keep_minutes* and *keep_hours* buckets (of about 0.5 KiB), the
+        same in the file.
+    Locks: one mutex around the lists, one around the file; no code of the host's runs under them.
+    Keeps alive: the readings, which are numbers only.
+    """
+
+    def __init__(
+        self,
+        *,
+        maxlen: int = 720,
+        keep_minutes: int = 1440,
+        keep_hours: int = 24 * 60,
+        path: str | os.PathLike[str] | None = None,
+        thresholds: HourThresholds | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Make an empty history, or go on with the one in *path*.
+
+        Args:
+            maxlen: Readings in the ring, 1 to 1,000,000.
+            keep_minutes: Minutes kept before they are rolled up to hours, 1 to 100,000.
+            keep_hours: Hours kept, 1 to 100,000.
+            path: An SQLite file of its own; made with mode 0600 where it is not there.
+            thresholds: What growth is called what.
+            clock: Seconds since the epoch.
+
+        Raises:
+            TypeError: An option is of the wrong kind.
+            ConfigError: It is out of range, or *path* is a file of someone else's.
+            LifecycleError: *path* has a writer already.
+            OSError: *path* cannot be made.
+        """
+        _check("maxlen", maxlen, 1_000_000)
+        _check("keep_minutes", keep_minutes, 100_000)
+        _check("keep_hours", keep_hours, 100_000)
+        if thresholds is not None and not isinstance(thresholds, HourThresholds):
+            raise TypeError(f"thresholds must be HourThresholds (got {type(thresholds).__name__})")
+        self._thresholds = thresholds or HourThresholds()
+        self._clock = clock
+        self._ring: deque[Reading] = deque(maxlen=maxlen)
+        self._keep_minutes = keep_minutes
+        self._keep_hours = keep_hours
+        self._minutes: deque[Bucket] = deque()
+        self._hours: deque[Bucket] = deque()
+        self._current: list[int] = []
+        self._current_start = 0
+        self._added = 0
+        self._blind = 0
+        self._thinned = 0
+        self._hours_dropped = 0
+        self._unwritten: deque[Bucket] = deque(maxlen=_UNWRITTEN)
+        self._unwritten_dropped = 0
+        self._file_errors = 0
+        self._file_error: str | None = None
+        self._logged: set[str] = set()
+        # Re-entrant: a collection that starts in here may run a finalizer that comes back.
+        self._lock = threading.RLock()
+        self._file_lock = threading.RLock()
+        self._pid = os.getpid()
+        self._run = f"{self._pid}-{clock():.3f}"
+        self._closed = False
+        self._file = (
+            None
+            if path is None
+            else HistoryFile(Path(path), keep_minutes=keep_minutes, keep_hours=keep_hours)
+        )
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def add(self, reading: Reading) -> None:
+        """
+        Remember *reading*. Never fails for the file's sake: failures are counted and logged once.
+
+        Thread-safe: yes. Cost: about 1 µs; when a minute ends, a write of some ms with a file.
+
+        Raises:
+            LifecycleError: The history is closed.
+        """
+        self._after_fork()
+        wall = self._clock()
+        with self._lock:
+            if self._closed:
+                raise LifecycleError("this History is closed; make a new one")
+            start = int(wall // MINUTE) * MINUTE
+            if start != self._current_start:
+                self._end_minute()
+                self._current_start = start
+            self._added += 1
+            self._ring.append(reading)
+            private = reading.private
+            if private is None:
+                self._blind += 1
+            elif len(self._current) < _READINGS_PER_MINUTE:
+                self._current.append(private)
+            else:
+                self._thinned += 1
+            waiting = bool(self._unwritten)
+        if waiting:
+            self._write()
+
+    def flush(self) -> None:
+        """End the running minute and write what waits for the file. Thread-safe; never raises."""
+        self._after_fork()
+        with self._lock:
+            self._end_minute()
+        self._write()
+
+    def close(self) -> None:
+        """Flush, and let go of the file. Idempotent; queries go on working, from memory."""
+        self.flush()
+        with self._file_lock, self._lock:
+            self._closed = True
+            file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def __enter__(self) -> History:
+        """Return the history."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def _end_minute(self) -> None:
+        """Turn the running minute into a bucket. Under the lock."""
+        if not self._current:
+            return
+        minute = minute_of(self._run, self._current_start, self._current)
+        self._current = []
+        self._minutes.append(minute)
+        if self._file is not None:
+            self._unwritten_dropped += len(self._unwritten) == _UNWRITTEN
+            self._unwritten.append(minute)
+        while len(self._minutes) > self._keep_minutes:
+            oldest = self._minutes.popleft()
+            newest_hour = [self._hours.pop()] if self._hours else []
+            self._hours.extend(roll_up((*newest_hour, oldest), seconds=HOUR))
+        while len(self._hours) > self._keep_hours:
+            self._hours.popleft()
+            self._hours_dropped += 1
+
+    def _write(self) -> None:
+        with self._file_lock:
+            with self._lock:
+                file = self._file
+                minutes = tuple(self._unwritten)
+            if file is None or not minutes:
+                return
+            try:
+                file.write(minutes)
+            except Exception as error:  # noqa: BLE001 - reason: a full disk must not reach the host's tick
+                self._failed(error)
+                return
+            with self._lock:
+                self._file_error = None
+                # Only `flush` and `add` append, at the other end; a full queue may have moved on.
+                written = set(map(id, minutes))
+                while self._unwritten and id(self._unwritten[0]) in written:
+                    self._unwritten.popleft()
+
+    def _failed(self, error: Exception) -> None:
+        kind = type(error).__name__
+        with self._lock:
+            self._file_errors += 1
+            self._file_error = f"{kind}: {error}"
+            new = kind not in self._logged
+            self._logged.add(kind)
+        if new:
+            log.event(logging.WARNING, "history.file_failed", error=f"{kind}: {error}")
+
+    # --- asking ----------------------------------------------------------------------------------
+
+    def last(self, count: int | None = None) -> tuple[Reading, ...]:
+        """
+        Return the last *count* readings, oldest first; all that are in the ring when None.
+
+        Raises:
+            ConfigError: *count* is negative.
+        """
+        if count is not None and count < 0:
+            raise ConfigError(f"count must be >= 0 readings (got {count})")
+        with self._lock:
+            readings = tuple(self._ring)
+        return readings if count is None else readings[max(0, len(readings) - count) :]
+
+    def minutes(self) -> tuple[Bucket, ...]:
+        """Return the minutes in memory, the running one included, oldest first."""
+        with self._lock:
+            return tuple(roll_up((*self._minutes, *self._running()), seconds=MINUTE))
+
+    def hours(self) -> tuple[Hour, ...]:
+        """
+        Return what each hour was like, oldest first; those of earlier runs too with a file.
+
+        Thread-safe: yes. Cost: milliseconds; reads the file.
+        """
+        self._after_fork()
+        return tuple(
+            describe(bucket, self._thresholds)
+            for bucket in roll_up(self._all_buckets(), seconds=HOUR)
+        )
+
+    def percentiles(
+        self, percents: Iterable[float] = (50, 90, 95, 99), *, field: str = "private"
+    ) -> dict[float, float]:
+        """
+        Return percentiles of *field* over the readings in the ring; empty where none has it.
+
+        Args:
+            percents: 0 to 100 each.
+            field: A number of `Reading`: ``"private"``, ``"rss"``, ``"threads"``, …
+
+        Raises:
+            ConfigError: A percent is out of range, or *field* is no number of a reading.
+        """
+        wanted = tuple(percents)
+        values = []
+        for reading in self.last():
+            value = getattr(reading, field, "")
+            if value is not None:
+                if isinstance(value, bool) or not isinstance(value, int | float):
+                    raise ConfigError(f"field must name a number of Reading (got {field!r})")
+                values.append(value)
+        values.sort()
+        return {percent: percentile(values, percent) for percent in wanted} if values else {}
+
+    def statistics(self) -> HistoryStatistics:
+        """Return what is held and what was let go. Thread-safe."""
+        self._after_fork()
+        with self._lock:
+            file = self._file
+            return HistoryStatistics(
+                readings=len(self._ring),
+                added=self._added,
+                blind=self._blind,
+                thinned=self._thinned,
+                minutes=len(self._minutes) + bool(self._current),
+                hours=len(self._hours),
+                hours_dropped=self._hours_dropped if file is None else file.dropped,
+                file=None if file is None else str(file.path),
+                file_errors=self._file_errors,
+                file_error=self._file_error,
+                unwritten=len(self._unwritten),
+                unwritten_dropped=self._unwritten_dropped,
+            )
+
+    def _running(self) -> tuple[Bucket, ...]:
+        current = self._current
+        return (minute_of(self._run, self._current_start, current),) if current else ()
+
+    def _all_buckets(self) -> tuple[Bucket, ...]:
+        with self._file_lock:
+            with self._lock:
+                file = self._file
+                ours = (*self._hours, *self._minutes)
+                waiting = (*self._unwritten, *self._running())
+            if file is not None:
+                try:
+                    return (*file.read(), *waiting)
+                except Exception as error:  # noqa: BLE001 - reason: memory still answers for this run
+                    self._failed(error)
+        return (*ours, *self._running())
+
+    def _after_fork(self) -> None:
+        """In a forked child: an empty history of its own, in memory, with locks nobody holds."""
+        if self._pid == os.getpid():
+            return
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._file_lock = threading.RLock()
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+        self._run = f"{self._pid}-{self._clock():.3f}"
+        self._ring.clear()
+        self._minutes.clear()
+        self._hours.clear()
+        self._unwritten.clear()
+        self._current = []
+        self._added = self._blind = self._thinned = 0
+        self._hours_dropped = self._unwritten_dropped = self._file_errors = 0
+        self._file_error = None
+
+
+def _check(name: str, value: int, highest: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int (got {type(value).__name__})")
+    if not 1 <= value <= highest:
+        raise ConfigError(
+            f"{name} must be 1 to {highest:,} (got {value}); unlimited is not offered"
+        )
