@@ -123,7 +123,8 @@ def _drawn(curve: Curve, x: Callable[[float], str], y: Callable[[float], str]) -
     for seconds, words in curve.marks:
         at = x(seconds)
         yield f'<line class="mark" x1="{at}" x2="{at}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-        yield f'<text class="faint" x="{at}" y="{TOP}" dx="5" dy="10">{escape(words)}</text>'
+        side = 'dx="5"' if float(at) < WIDTH / 2 else 'dx="-5" text-anchor="end"'
+        yield f'<text class="faint" x="{at}" y="{TOP}" {side} dy="10">{escape(words)}</text>'
     if curve.points:
         line = " ".join(f"{x(seconds)},{y(size / MiB)}" for seconds, size in curve.points)
         yield f'<polyline class="{name}" points="{line}"/>'
