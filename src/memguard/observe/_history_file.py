@@ -59,7 +59,7 @@ class HistoryFile:
         Raises:
             ConfigError: *path* is no database of memguard's, or this Python lacks ``sqlite3``.
             LifecycleError: Another writer has it.
-            OSError: It cannot be made.
+            OSError: It cannot be made or read.
         """
         try:
             import sqlite3  # noqa: PLC0415 - reason: some interpreters are built without it
@@ -92,9 +92,10 @@ class HistoryFile:
                 tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             except self._sqlite3.DatabaseError as error:
                 if isinstance(error, self._sqlite3.OperationalError):
-                    raise
+                    raise OSError(f"{self.path} cannot be read now: {error}") from error
                 raise ConfigError(
-                    f"{self.path} is no SQLite database that can be read ({error}); give the history a file of its own"
+                    f"{self.path} is no SQLite database that can be read ({error}); "
+                    "give the history a file of its own"
                 ) from error
             if owner != _APPLICATION_ID and tables:
                 raise ConfigError(
@@ -109,6 +110,8 @@ class HistoryFile:
     def write(self, minutes: Iterable[Bucket]) -> None:
         """Add *minutes*, roll the oldest ones up to hours, and drop the oldest hours."""
         with closing(self._connect()) as connection, connection:
+            # WAL stays whole without a sync per commit; a power cut may cost the last minute.
+            connection.execute("PRAGMA synchronous = NORMAL")
             self._put(connection, minutes)
             self._put(connection, roll_up(self._take_oldest(connection, MINUTE), seconds=HOUR))
             self.dropped += len(self._take_oldest(connection, HOUR))
@@ -129,9 +132,7 @@ class HistoryFile:
             self._lock = -1
 
     def _connect(self) -> sqlite3.Connection:
-        connection = self._sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
-        connection.execute("PRAGMA synchronous = NORMAL")
-        return connection
+        return self._sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
 
     def _put(self, connection: sqlite3.Connection, buckets: Iterable[Bucket]) -> None:
         for bucket in buckets:
