@@ -183,11 +183,10 @@ def _mark(report: LeakReport) -> tuple[float, str]:
 
 def _cost_line(run: Run) -> str:
     statistics, client = run.statistics, run.client
-    own = statistics["cpu_seconds"] - statistics.get("evidence_cpu_seconds", 0.0)
     return (
         f"{run.variant}: {client['sent']:,} requests, median {client['median_ms']:.1f} ms, "
         f"slowest {client['slowest_ms']:.0f} ms; memguard: {statistics['ticks']} readings, "
-        f"{own:.3f} s of CPU, {statistics['tracing_seconds']:.1f} s tracing"
+        f"{statistics['cpu_seconds']:.2f} s of CPU, {statistics['traced_seconds']:.2f} s tracing"
     )
 
 

@@ -87,7 +87,8 @@ class RepairedJobService(jobs.JobService):
 
     def find(self, number: int) -> jobs.Job | None:
         """Return the finished job with this *number*, or None."""
-        return self.ready.get(number)
+        job: jobs.Job | None = self.ready.get(number)
+        return job
 
 
 SERVICE = RepairedJobService()

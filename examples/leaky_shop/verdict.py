@@ -175,7 +175,7 @@ def claims_on_repaired(run: Run) -> list[Claim]:
 
 def _claims_on_any(run: Run) -> list[Claim]:
     planned, sent, failed = (run.client[key] for key in ("planned", "sent", "failed"))
-    errors = run.statistics["errors"]
+    errors = ", ".join(f"{count} x {kind}" for kind, count in run.statistics["errors_by_kind"])
     return [
         Claim(
             holds=failed == 0 and sent == planned,

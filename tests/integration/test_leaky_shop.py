@@ -100,7 +100,7 @@ def a_run(**changes: object) -> driver.Run:
         "open_files": (),
         "events": 1,
         "client": {"planned": 100, "sent": 100, "failed": 0},
-        "statistics": {"errors": {}},
+        "statistics": {"errors_by_kind": []},
         "tracing_at_end": False,
         "log": Path("server.log"),
     }
@@ -262,7 +262,10 @@ def test_all_claims_hold_for_a_run_that_bears_them_out() -> None:
         ({"report_files": ()}, "0 report files"),
         ({"client": {"planned": 9, "sent": 9, "failed": 1}}, "1 failed"),
         ({"client": {"planned": 9, "sent": 8, "failed": 0}}, "8 of 9"),
-        ({"statistics": {"errors": {"tick": 1}}}, "errors inside memguard"),
+        (
+            {"statistics": {"errors_by_kind": [["tick: OSError", 2]]}},
+            "2 x tick: OSError errors inside",
+        ),
         ({"tracing_at_end": True}, "tracing left on"),
     ],
 )
