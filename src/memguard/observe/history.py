@@ -258,12 +258,14 @@ class History:
         """
         if count is not None and count < 0:
             raise ConfigError(f"count must be >= 0 readings (got {count})")
+        self._after_fork()
         with self._lock:
             readings = tuple(self._ring)
         return readings if count is None else readings[max(0, len(readings) - count) :]
 
     def minutes(self) -> tuple[Bucket, ...]:
         """Return the minutes in memory, the running one included, oldest first."""
+        self._after_fork()
         with self._lock:
             return tuple(roll_up((*self._minutes, *self._running()), seconds=MINUTE))
 
