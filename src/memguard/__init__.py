@@ -1,6 +1,7 @@
 """Keeps a long-running Python process inside its memory, and names what leaks and who holds it."""
 
 from memguard._version import __version__
+from memguard.bounded.cache import BoundedCache
 from memguard.errors import (
     ConfigError,
     LifecycleError,
@@ -8,9 +9,15 @@ from memguard.errors import (
     ReportFormatError,
     ValueTooLargeError,
 )
+from memguard.leaks.detector import LeakDetector, LeakDetectorStatistics
+from memguard.leaks.report import LeakReport
 
 __all__ = [
+    "BoundedCache",
     "ConfigError",
+    "LeakDetector",
+    "LeakDetectorStatistics",
+    "LeakReport",
     "LifecycleError",
     "MemguardError",
     "ReportFormatError",

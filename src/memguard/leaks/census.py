@@ -1,0 +1,152 @@
+"""
+Who is alive: counts by type, and the length of every container, in one slow and gentle walk.
+
+Objects are touched by ``type()``, ``id()`` and the base type's own length slot, and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from memguard.leaks import heap
+from memguard.leaks.naming import type_name
+
+MIN_ENTRIES = 16
+"""Shorter containers are not recorded; one that grows past it counts from zero."""
+MAX_CONTAINERS = 200_000
+"""Containers recorded in one look."""
+
+
+@dataclass(slots=True)
+class Look:
+    """The heap at one time, as numbers."""
+
+    at: float
+    objects: int = 0
+    types: dict[str, int] = field(default_factory=dict)
+    lengths: dict[int, int] = field(default_factory=dict)
+    """Entries by ``id`` of the container."""
+    seconds: float = 0.0
+    dropped: int = 0
+    """Containers not recorded, for the bound."""
+
+
+def take_look(at: float, ignore: Iterable[int] = ()) -> Look:
+    """
+    Return the live objects by type and the containers by length.
+
+    Args:
+        at: The time to stamp it with, seconds on the caller's clock.
+        ignore: ids of containers to leave out: our own.
+
+    Cost: about 0.3 s of processor time for a million objects, in slices of some 0.1 ms.
+    """
+    started = time.perf_counter()
+    look = Look(at)
+    skip = set(ignore)
+    lengths: dict[int, Callable[[Any], int]] = {}
+    names: dict[int, str] = {}
+    counts: Counter[int] = Counter()
+    for chunk in heap.live_slices():
+        kinds = Counter(map(id, map(type, chunk)))
+        if not kinds.keys() <= names.keys():
+            _learn(chunk, names, lengths)
+        counts.update(kinds)
+        look.objects += len(chunk)
+        for obj in chunk:
+            length = lengths.get(id(type(obj)))
+            if length is not None and (entries := length(obj)) >= MIN_ENTRIES:
+                if len(look.lengths) >= MAX_CONTAINERS:
+                    look.dropped += 1
+                elif id(obj) not in skip:
+                    look.lengths[id(obj)] = entries
+        del chunk, kinds
+    for key, count in counts.items():
+        look.types[names[key]] = look.types.get(names[key], 0) + count
+    look.seconds = time.perf_counter() - started
+    return look
+
+
+def _learn(
+    chunk: list[Any], names: dict[int, str], lengths: dict[int, Callable[[Any], int]]
+) -> None:
+    for obj in chunk:
+        kind = type(obj)
+        if id(kind) not in names:
+            names[id(kind)] = type_name(kind)
+            length = heap.length_of(kind)
+            if length is not None:
+                lengths[id(kind)] = length
+
+
+def grown_containers(first: Look, second: Look, *, limit: int) -> dict[int, int]:
+    """
+    Return {id: entries gained} of the containers that gained most between two looks.
+
+    A container absent from the first look counts from zero: it was shorter than ``MIN_ENTRIES``.
+    """
+    grown = Counter(
+        {
+            key: gained
+            for key, entries in second.lengths.items()
+            if (gained := entries - first.lengths.get(key, 0)) > 0
+        }
+    )
+    return dict(grown.most_common(limit))
+
+
+def grown_types(first: Look, second: Look, *, limit: int) -> list[tuple[str, int, int]]:
+    """Return (type name, count now, gained) of the types that gained most instances."""
+    grown = [
+        (name, count, count - first.types.get(name, 0))
+        for name, count in second.types.items()
+        if count > first.types.get(name, 0)
+    ]
+    return sorted(grown, key=lambda row: -row[2])[:limit]
+
+
+def find_containers(wanted: Iterable[int]) -> dict[int, Any]:
+    """Return the live containers whose ids are in *wanted*; to be held for seconds only."""
+    missing = set(wanted)
+    found: dict[int, Any] = {}
+    for chunk in heap.live_slices():
+        if not missing.isdisjoint(map(id, chunk)):
+            for obj in chunk:
+                if id(obj) in missing and heap.length_of(type(obj)) is not None:
+                    missing.discard(id(obj))
+                    found[id(obj)] = obj
+        del chunk
+        if not missing:
+            break
+    return found
+
+
+def newest_instances(names: Iterable[str], *, per_type: int, scan: int) -> dict[str, list[Any]]:
+    """
+    Return up to *per_type* of the youngest live instances of each named type.
+
+    Args:
+        names: As in ``Look.types``.
+        per_type: Instances of each.
+        scan: Objects to look at before giving up.
+    """
+    wanted = set(names)
+    kinds: dict[int, str] = {}
+    found: dict[str, list[Any]] = {name: [] for name in wanted}
+    seen = 0
+    for chunk in heap.live_slices(young=True):
+        for obj in reversed(chunk):
+            kind = type(obj)
+            name = kinds.get(id(kind))
+            if name is None:
+                name = kinds[id(kind)] = type_name(kind)
+            if name in wanted and len(found[name]) < per_type:
+                found[name].append(obj)
+        seen += len(chunk)
+        if seen >= scan:
+            break
+    return found

@@ -1,0 +1,254 @@
+"""
+Turn a trend and evidence into a report: rank the suspects, weigh the holders, say what is missing.
+
+Pure: numbers and names in, a ``LeakReport`` out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from memguard.leaks import verdict
+from memguard.leaks.evidence import Evidence, HolderEvidence
+from memguard.leaks.frames import frames_of
+from memguard.leaks.report import (
+    Cost,
+    Holder,
+    LeakReport,
+    ReportKind,
+    Suspect,
+    TrendSummary,
+    TypeGrowth,
+)
+from memguard.leaks.tracing import Location, Site
+from memguard.units import format_bytes
+
+SUSPECTS = 10
+HOLDERS = 10
+MIN_SHARE = 0.01
+"""Holders below this share of the growth are left out of a report."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Who reports, about which finding."""
+
+    id: str
+    detector: str
+    pid: int
+    started_at: str
+    updated_at: str
+    revision: int
+    uptime_seconds: float
+    python: str
+
+
+def compose(
+    origin: Origin,
+    trend: TrendSummary,
+    evidence: Evidence,
+    *,
+    on_demand: bool = False,
+    traced_seconds: float = 0.0,
+    cpu_seconds: float = 0.0,
+    previous: LeakReport | None = None,
+) -> LeakReport:
+    """
+    Return the report of a finding.
+
+    Args:
+        origin: Names, times and numbers of the finding.
+        trend: What the readings did.
+        evidence: What the investigation brought home.
+        on_demand: Somebody asked; the growth may be none.
+        traced_seconds: Time our own tracing was on.
+        cpu_seconds: Processor time of it all.
+        previous: The report that this one updates: what was traced then is kept where nothing was
+            traced now.
+    """
+    holders = _holders(evidence, trend, previous)
+    suspects = _suspects(evidence) or (previous.suspects if previous else ())
+    signs = _signs(trend, evidence, holders)
+    explained = _explained(signs)
+    return LeakReport(
+        id=origin.id,
+        kind=_kind(holders, on_demand=on_demand),
+        detector=origin.detector,
+        pid=origin.pid,
+        started_at=origin.started_at,
+        updated_at=origin.updated_at,
+        revision=origin.revision,
+        uptime_seconds=origin.uptime_seconds,
+        trend=trend,
+        verdict=verdict.decide(signs),
+        suspects=suspects,
+        holders=holders,
+        types=tuple(
+            TypeGrowth(
+                name=name,
+                count=count,
+                added=added,
+                per_minute=added / evidence.gap_seconds * 60 if evidence.gap_seconds else 0.0,
+            )
+            for name, count, added in evidence.types
+        ),
+        explained_ratio=explained,
+        limits=_limits(trend, evidence, explained, previous),
+        cost=_cost(evidence, traced_seconds, cpu_seconds, previous.cost if previous else Cost()),
+        python=origin.python,
+    )
+
+
+def _cost(evidence: Evidence, traced_seconds: float, cpu_seconds: float, before: Cost) -> Cost:
+    """Return what the finding cost so far, updates included."""
+    peak = evidence.trace.tracer_bytes if evidence.trace else 0
+    return Cost(
+        traced_seconds=before.traced_seconds + traced_seconds,
+        census_seconds=before.census_seconds + evidence.census_seconds,
+        retention_seconds=before.retention_seconds + evidence.retention_seconds,
+        tracer_peak_bytes=max(before.tracer_peak_bytes, peak),
+        cpu_seconds=cpu_seconds,
+    )
+
+
+def _kind(holders: tuple[Holder, ...], *, on_demand: bool) -> ReportKind:
+    if on_demand:
+        return "snapshot"
+    growing = [holder for holder in holders if holder.bytes_per_minute]
+    total = sum(holder.bytes_per_minute or 0.0 for holder in growing)
+    bounded = sum(h.bytes_per_minute or 0.0 for h in growing if h.inventory_name is not None)
+    # A container of ours that fills up to its bound is doing its work.
+    if growing and bounded > total / 2:
+        return "growth"
+    return "leak"
+
+
+def _holders(
+    evidence: Evidence, trend: TrendSummary, previous: LeakReport | None
+) -> tuple[Holder, ...]:
+    known = {holder.path: holder for holder in previous.holders} if previous else {}
+    rows = [_holder(holder, known.get(holder.path)) for holder in evidence.holders if holder.steady]
+    rows.sort(key=lambda row: -(row.bytes_per_minute or 0.0))
+    least = max(0.0, trend.bytes_per_hour / 60) * MIN_SHARE
+    return tuple(row for row in rows if (row.bytes_per_minute or 0.0) >= least)[:HOLDERS]
+
+
+def _holder(evidence: HolderEvidence, known: Holder | None) -> Holder:
+    weight = evidence.sample.bytes_per_entry
+    added = evidence.entries_added
+    if known is not None:
+        # An update counts from the first report on, and trusts the weight that was traced then.
+        added = max(added, known.entries_added + evidence.entries - known.entries)
+        if not evidence.sample.lines and known.bytes_per_entry is not None:
+            weight = known.bytes_per_entry
+    return Holder(
+        path=evidence.path,
+        type=evidence.type,
+        entries=evidence.entries,
+        entries_added=added,
+        entries_per_minute=evidence.entries_per_minute,
+        bytes_per_entry=weight,
+        bytes_added=None if weight is None else weight * added,
+        bytes_per_minute=None if weight is None else weight * evidence.entries_per_minute,
+        entry_types=tuple(name for name, _ in evidence.sample.types.most_common(5)),
+        inventory_name=evidence.inventory_name,
+        anchored=evidence.anchored,
+    )
+
+
+def _suspects(evidence: Evidence) -> tuple[Suspect, ...]:
+    """
+    Rank the allocating lines: those that lead to a growing holder first, by weight; then the rest.
+
+    What is merely alive at the end of a burst may be a request in flight or a cache at work; what
+    hangs on a container that grew between two looks is the growth itself.
+    """
+    trace = evidence.trace
+    if trace is None:
+        return ()
+    held: Counter[Location] = Counter()
+    heaviest: dict[Location, tuple[float, HolderEvidence]] = {}
+    for holder in evidence.holders:
+        if not holder.steady:
+            continue
+        per_entry = 1 / max(1, holder.sample.entries)
+        for line, size in holder.sample.lines.items():
+            rate = size * per_entry * holder.entries_per_minute
+            held[line] += rate  # type: ignore[assignment] # reason: a Counter of floats
+            if line not in heaviest or rate > heaviest[line][0]:
+                heaviest[line] = (rate, holder)
+    minutes = max(trace.seconds, 0.001) / 60
+    ranked = sorted(
+        {*trace.sites, *held},
+        key=lambda line: (
+            -held[line],
+            -trace.sites[line].bytes if line in trace.sites else 0,
+        ),
+    )
+    rows = []
+    for line in ranked[:SUSPECTS]:
+        site = trace.sites.get(line, Site(line))
+        holder_of = heaviest[line][1] if line in heaviest else None
+        stack = site.stack
+        if holder_of is not None:
+            other = holder_of.sample.stacks.get(line, ())
+            stack = other if len(other) >= len(stack) else stack
+        rows.append(
+            Suspect(
+                file=line[0],
+                line=line[1],
+                function=evidence.functions.get(line),
+                bytes=site.bytes,
+                count=site.count,
+                bytes_per_minute=held[line] or site.bytes / minutes,
+                frames=frames_of(stack or (line,), evidence.functions),
+                held_by=holder_of.path if holder_of is not None else None,
+            )
+        )
+    return tuple(rows)
+
+
+def _signs(trend: TrendSummary, evidence: Evidence, holders: tuple[Holder, ...]) -> verdict.Signs:
+    trace = evidence.trace
+    minutes = evidence.gap_seconds / 60
+    blocks = evidence.blocks_growth
+    traced = None
+    if trace is not None and trace.seconds > 0:
+        traced = sum(site.bytes for site in trace.sites.values()) / trace.seconds * 60
+    return verdict.Signs(
+        growth_per_minute=trend.bytes_per_hour / 60,
+        explained_per_minute=sum(holder.bytes_per_minute or 0.0 for holder in holders),
+        traced_per_minute=traced,
+        # 64 bytes: about the mean small block of CPython; the order of magnitude is what counts.
+        blocks_bytes_per_minute=blocks * 64 / minutes if blocks is not None and minutes else None,
+        heap_in_use_growth=evidence.heap_in_use_growth,
+        heap_free_growth=evidence.heap_free_growth,
+        collector_enabled=evidence.collector_enabled,
+    )
+
+
+def _explained(signs: verdict.Signs) -> float | None:
+    if signs.growth_per_minute <= 0:
+        return None
+    return min(1.0, signs.explained_per_minute / signs.growth_per_minute)
+
+
+def _limits(
+    trend: TrendSummary, evidence: Evidence, explained: float | None, previous: LeakReport | None
+) -> tuple[str, ...]:
+    notes = list(evidence.notes)
+    if explained is not None:
+        growth = max(0, trend.growth_bytes)
+        known = int(growth * explained)
+        notes.insert(
+            0,
+            f"{format_bytes(known)} of {format_bytes(growth)} explained by the holders named; "
+            f"{format_bytes(growth - known)} not",
+        )
+    if evidence.trace is None and previous is not None:
+        notes.append("nothing was traced for this update: the lines are those of the first report")
+    unsteady = sum(not holder.steady for holder in evidence.holders)
+    if unsteady:
+        notes.append(f"{unsteady} containers that grew and shrank were left out")
+    return tuple(notes)

@@ -1,0 +1,479 @@
+"""
+LeakDetector: watch cheap readings and, when memory grows and goes on growing, take evidence.
+
+The thread (``leaks.ticker``) only calls ``tick``. A tick moves the detector through its states:
+
+    idle → watching → tracing → cooling → watching → …
+
+``watching`` costs a reading a tick. At half of the growth that would count a first look at the heap
+is taken; at all of it a second look, and ``tracing`` begins. ``cooling`` is the pause after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+from memguard import log
+from memguard.bounded import inventory
+from memguard.errors import ConfigError, LifecycleError
+from memguard.leaks import tracing
+from memguard.leaks.finding import Finding, Findings, summarize
+from memguard.leaks.investigation import Investigation
+from memguard.leaks.options import OnError, detector_options
+from memguard.leaks.report import LeakReport
+from memguard.leaks.ticker import Ticker
+from memguard.leaks.watch import Watch
+from memguard.observe.limits import Limit, read_limit
+from memguard.observe.reading import Reading, read_memory
+from memguard.report.sinks import ReportDirectory
+from memguard.units import parse_bytes
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+State = Literal["idle", "watching", "tracing", "cooling"]
+POLL_SECONDS = 0.02
+"""Between ticks while tracing: a burst is over as soon as it has seen enough."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakDetectorStatistics:
+    """What a detector did and what it cost. Seconds and counts."""
+
+    name: str
+    state: State
+    ticks: int
+    errors: int
+    """Failures caught, of every kind; each kind was logged once."""
+    errors_by_kind: tuple[tuple[str, int], ...]
+    cpu_seconds: float
+    """Processor time of all ticks and checks, in their threads."""
+    traced_seconds: float
+    """Time that tracing of ours was on."""
+    uptime_seconds: float
+    investigations: int
+    findings: int
+    """Leaks reported, updates not counted."""
+    reports_dropped: int
+    """Reports that left ``reports`` for its bound."""
+    report_dir: str | None
+
+
+class LeakDetector:
+    """
+    Find what makes this process grow, and name the line and the holder.
+
+    Bounded by: *max_samples* readings twice, *max_reports* reports, an investigation's budgets.
+    Locks: one mutex around a tick; *on_leak* runs outside it. Thread-safe.
+    Keeps alive: numbers and strings; growing containers for the seconds of a burst of tracing.
+
+    Example:
+        >>> detector = LeakDetector(interval=60, min_growth_bytes="64MiB")
+        >>> with detector:
+        ...     detector.statistics().state
+        'watching'
+
+    Args:
+        interval: Seconds between readings. Every window is counted in readings, so a test at 0.25
+            and a service at 60 behave alike.
+        growth_threshold: Level over baseline at which growth counts as soon as it is certain.
+            Slower growth counts once *max_samples* readings have gone by.
+        min_growth_bytes: Growth below this never counts.
+        min_samples: Readings needed before anything is said, 6 to 10000.
+        max_samples: Readings kept in full; older ones are thinned out, not forgotten.
+        warmup: Seconds from the start that are not judged; None is *min_samples* intervals.
+        cooldown: Pause in seconds after a finding; None is 20 intervals (600 s at the default).
+        trace_frames: Frames of a stack, 1 to 64, where one frame was cheap.
+        trace_seconds: Seconds that tracing may be on for a finding; None is half an interval, from
+            0.25 to 5. It mostly ends sooner: when enough was seen.
+        trace_bytes: Memory of the tracer at which tracing stops.
+        retention_seconds: Time in seconds for searching the holders' paths.
+        max_objects: Heaps with more blocks get no census.
+        max_reports: Reports kept in ``reports``.
+        limit: Memory this process may use, bytes; ``"auto"`` asks cgroups, rlimits and the host.
+        report_dir: Directory for reports (JSON and text, 0600 in 0700); None writes no files.
+        on_leak: Called with each new finding, in the detector's thread, outside its lock.
+        on_error: What a failing *on_leak* does: ``"log"``, or ``"raise"`` from ``tick``.
+        name: For logs and statistics.
+        timer: Monotonic seconds.
+        read: Takes a reading; for tests and platforms of your own.
+
+    Raises:
+        TypeError: An option is of the wrong kind.
+        ConfigError: An option is out of its range, or *report_dir* cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        interval: float | str = 30.0,
+        growth_threshold: float = 1.3,
+        min_growth_bytes: int | str = "16MiB",
+        min_samples: int = 10,
+        max_samples: int = 60,
+        warmup: float | str | None = None,
+        cooldown: float | str | None = None,
+        trace_frames: int = 8,
+        trace_seconds: float | str | None = None,
+        trace_bytes: int | str = "64MiB",
+        retention_seconds: float | str = 5.0,
+        max_objects: int = 20_000_000,
+        max_reports: int = 20,
+        limit: int | str = "auto",
+        report_dir: str | os.PathLike[str] | None = None,
+        on_leak: Callable[[LeakReport], object] | None = None,
+        on_error: OnError = "log",
+        name: str | None = None,
+        timer: Callable[[], float] = time.monotonic,
+        read: Callable[[], Reading] = read_memory,
+    ) -> None:
+        self._options = detector_options(
+            interval=interval,
+            growth_threshold=growth_threshold,
+            min_growth_bytes=min_growth_bytes,
+            min_samples=min_samples,
+            max_samples=max_samples,
+            warmup=warmup,
+            cooldown=cooldown,
+            trace_frames=trace_frames,
+            trace_seconds=trace_seconds,
+            trace_bytes=trace_bytes,
+            retention_seconds=retention_seconds,
+            max_objects=max_objects,
+            max_reports=max_reports,
+        )
+        for option, value in (("on_leak", on_leak), ("timer", timer), ("read", read)):
+            if value is not None and not callable(value):
+                raise TypeError(f"{option} must be callable (got {type(value).__name__})")
+        if on_error not in ("log", "raise"):
+            raise ConfigError(f"on_error must be 'log' or 'raise' (got {on_error!r})")
+        self.name = "memguard" if name is None else name
+        self._limit = None if limit == "auto" else parse_bytes(limit, name="limit")
+        self._directory = None if report_dir is None else ReportDirectory(Path(report_dir))
+        self._on_leak = on_leak
+        self._on_error = on_error
+        self._timer = timer
+        self._read = read
+        self._findings = Findings(self.name, max_reports)
+        self._ticks = 0
+        self._errors: Counter[str] = Counter()
+        self._cpu_seconds = 0.0
+        self._traced_seconds = 0.0
+        self._investigations = 0
+        self._reset()
+        _detectors.add(self)
+        _register_at_fork()
+
+    def _reset(self) -> None:
+        """Enter the state of one that was never started. Only sets fields: runs after fork."""
+        self._lock = threading.Lock()
+        self._ticker: Ticker | None = None
+        self._state: State = "idle"
+        self._started_at: float | None = None
+        self._watch = Watch(self._options)
+        self._investigation: Investigation | None = None
+        self._begin_at = 0.0
+        self._cool_until = 0.0
+
+    # -- life cycle
+
+    def start(self) -> Self:
+        """
+        Start the thread that ticks every *interval* seconds, and return the detector.
+
+        Raises:
+            LifecycleError: It is running already.
+        """
+        if self._ticker is not None:
+            raise LifecycleError(f"detector {self.name!r} is already started; call stop() first")
+        self._watch.clear()
+        self._enter_watching()
+        self._ticker = Ticker(self, f"memguard-detector-{self.name}")
+        self._ticker.start()
+        return self
+
+    def stop(self, timeout: float = 5.0) -> bool:
+        """
+        End the thread and any tracing of ours; what was reported stays in ``reports``. Idempotent.
+
+        Args:
+            timeout: Seconds to wait for a tick that is under way.
+
+        Returns:
+            True when the thread has ended; False when it is still busy after *timeout*.
+        """
+        ticker, self._ticker = self._ticker, None
+        ended = ticker.stop(timeout) if ticker is not None else True
+        with contextlib.ExitStack() as held:
+            if self._lock.acquire(timeout=timeout if ended else 0):
+                held.callback(self._lock.release)
+                self._abandon()
+                self._state = "idle"
+                self._started_at = None
+        return ended
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # -- what was found
+
+    @property
+    def reports(self) -> tuple[LeakReport, ...]:
+        """The latest findings, oldest first, each as of its last update; at most *max_reports*."""
+        return self._findings.reports
+
+    def statistics(self) -> LeakDetectorStatistics:
+        """Return what was done so far and what it cost. Thread-safe."""
+        running = self._investigation.traced_seconds if self._investigation else 0.0
+        started = self._started_at
+        return LeakDetectorStatistics(
+            name=self.name,
+            state=self._state,
+            ticks=self._ticks,
+            errors=self._errors.total()
+            if hasattr(self._errors, "total")
+            else sum(self._errors.values()),
+            errors_by_kind=tuple(sorted(self._errors.items())),
+            cpu_seconds=self._cpu_seconds,
+            traced_seconds=self._traced_seconds + running,
+            uptime_seconds=0.0 if started is None else self._timer() - started,
+            investigations=self._investigations,
+            findings=self._findings.count,
+            reports_dropped=self._findings.dropped,
+            report_dir=None if self._directory is None else str(self._directory.path),
+        )
+
+    # -- the work
+
+    def tick(self) -> float:
+        """
+        Take a reading and act on it. Raises nothing but *on_leak*'s error, if so ordered.
+
+        Thread-safe; a tick during another tick or ``check`` does nothing.
+
+        Returns:
+            Seconds until the next tick is due.
+
+        Cost: under 0.1 ms while watching; see the class for what a finding costs.
+        """
+        if not self._lock.acquire(blocking=False):
+            return self._options.interval
+        started = time.thread_time()
+        finding: Finding | None = None
+        try:
+            self._ticks += 1
+            if self._state == "idle":
+                self._enter_watching()
+            finding = self._step(self._timer())
+        except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
+            self._failed("tick", error)
+            self._abandon()
+            self._cool(self._timer())
+        finally:
+            self._cpu_seconds += time.thread_time() - started
+            state = self._state
+            self._lock.release()
+        if finding is not None:
+            self._deliver(finding)
+        return (
+            min(POLL_SECONDS, self._options.interval)
+            if state == "tracing"
+            else self._options.interval
+        )
+
+    def _enter_watching(self) -> None:
+        self._state = "watching"
+        self._started_at = self._timer()
+
+    def _step(self, now: float) -> Finding | None:
+        if self._state == "tracing":
+            investigation = self._investigation
+            if investigation is not None and not investigation.poll():
+                return None
+            return self._conclude(now)
+        reading = self._read()
+        if reading.private is None or now - (self._started_at or 0.0) < self._options.warmup:
+            return None
+        self._watch.add(now, reading)
+        if self._state == "cooling":
+            if now < self._cool_until:
+                return None
+            self._state = "watching"
+        self._judge(now, reading)
+        return None
+
+    def _judge(self, now: float, reading: Reading) -> None:
+        """Take the first look at half of the growth that counts; begin when it is a leak."""
+        if self._watch.growth_share() < 0.5:
+            self._investigation = None
+            return
+        trend = self._watch.leak()
+        if self._investigation is None or not self._investigation.looked:
+            limit = self._read_limit()
+            self._investigation = Investigation(
+                self._options,
+                containers=inventory.names,
+                headroom=None
+                if limit.bytes is None or reading.private is None
+                else limit.bytes - reading.private,
+                trace=self._findings.wants_tracing,
+            )
+            self._investigation.look(now)
+            self._begin_at = now + 2 * self._options.interval
+        elif trend is not None and now >= self._begin_at:
+            self._investigations += 1
+            self._watch.pause(now, reading)
+            self._investigation.begin(now)
+            self._state = "tracing"
+        elif trend is None and self._findings.open_since is not None and now >= self._begin_at:
+            # The leak that was reported has ended; what grows from here is another one.
+            self._findings.close()
+            self._investigation = None
+            self._watch.clear()
+
+    def _conclude(self, now: float) -> Finding | None:
+        investigation, self._investigation = self._investigation, None
+        trend = self._watch.trend
+        self._cool(now)
+        if investigation is None or trend is None:
+            return None
+        evidence = investigation.finish()
+        self._traced_seconds += investigation.traced_seconds
+        self._watch.resume(self._timer(), self._read())
+        limit = self._read_limit()
+        finding = self._findings.conclude(
+            summarize(trend, limit.bytes, limit.source),
+            evidence,
+            uptime_seconds=now - (self._started_at or now),
+            traced_seconds=investigation.traced_seconds,
+            cpu_seconds=self._cpu_seconds,
+        )
+        if finding.report.kind != "leak":
+            self._watch.clear()
+        return finding
+
+    def check(self, *, seconds: float | None = None) -> LeakReport:
+        """
+        Look now, whatever the readings say, and return a report of kind ``"snapshot"``.
+
+        It is not a finding: it is not in ``reports``, not written, not announced. Blocks its caller
+        for *seconds* and the burst of tracing; in a coroutine use ``asyncio.to_thread``.
+
+        Args:
+            seconds: Between the two looks; None is an interval, at most one second.
+
+        Raises:
+            ConfigError: *seconds* is not from 0 to 3600.
+        """
+        gap = min(self._options.interval, 1.0) if seconds is None else seconds
+        if not 0 <= gap <= 3600:
+            raise ConfigError(f"seconds must be from 0 to 3600 (got {seconds!r})")
+        with self._lock:
+            if self._state == "tracing":
+                self._abandon()
+                self._state = "watching"
+            started = time.thread_time()
+            watch = Watch(self._options)
+            pause = threading.Event()
+            investigation = Investigation(self._options, containers=inventory.names)
+            try:
+                watch.add(self._timer(), self._read())
+                investigation.look(self._timer())
+                pause.wait(gap)
+                watch.add(self._timer(), self._read())
+                investigation.begin(self._timer())
+                while not investigation.poll():
+                    pause.wait(POLL_SECONDS)
+                evidence = investigation.finish()
+            finally:
+                investigation.abandon()
+                self._traced_seconds += investigation.traced_seconds
+                self._cpu_seconds += time.thread_time() - started
+            limit = self._read_limit()
+            return self._findings.snapshot(
+                summarize(watch.describe(), limit.bytes, limit.source),
+                evidence,
+                uptime_seconds=self._timer() - (self._started_at or self._timer()),
+                traced_seconds=investigation.traced_seconds,
+                cpu_seconds=time.thread_time() - started,
+            )
+
+    # -- endings
+
+    def _cool(self, now: float) -> None:
+        self._state = "cooling"
+        self._cool_until = now + self._options.cooldown
+
+    def _abandon(self) -> None:
+        if self._investigation is not None:
+            self._investigation.abandon()
+            self._traced_seconds += self._investigation.traced_seconds
+            self._investigation = None
+
+    def _read_limit(self) -> Limit:
+        if self._limit is not None:
+            return Limit(bytes=self._limit, source="option limit")
+        return read_limit()
+
+    def _deliver(self, finding: Finding) -> None:
+        """Write, log and announce a finding; none of it can stop the others."""
+        paths: tuple[Path, ...] = ()
+        if self._directory is not None:
+            try:
+                paths = self._directory.write(finding.report)
+            except Exception as error:  # noqa: BLE001 - reason: a full disk must not end the detector
+                self._failed("write report", error)
+        finding.log(paths)
+        if self._on_leak is None or not finding.is_alarm:
+            return
+        try:
+            self._on_leak(finding.report)
+        except Exception as error:
+            self._failed("on_leak", error)
+            if self._on_error == "raise":
+                raise
+
+    def _failed(self, what: str, error: Exception) -> None:
+        kind = f"{what}: {type(error).__name__}"
+        self._errors[kind] += 1
+        if self._errors[kind] == 1:
+            log.event(
+                logging.WARNING, "detector.failed", detector=self.name, what=what, error=repr(error)
+            )
+
+
+_detectors: weakref.WeakSet[LeakDetector] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """The child starts clean and stopped: threads do not survive a fork, nor may their locks."""
+    tracing.after_fork_in_child()
+    for detector in list(_detectors):
+        detector._reset()  # noqa: SLF001 - reason: this module's own class
+
+
+@functools.cache
+def _register_at_fork() -> None:
+    """Once, with the first detector: importing registers nothing."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,45 @@
+"""What an investigation brought home: plain data between the walk of the heap and the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from memguard.leaks.sampling import Sample
+from memguard.leaks.tracing import Location, Trace
+
+
+@dataclass(slots=True)
+class HolderEvidence:
+    """One growing container, without the container."""
+
+    type: str
+    path: str
+    anchored: bool
+    inventory_name: str | None
+    entries: int
+    entries_added: int
+    entries_per_minute: float
+    sample: Sample
+    steady: bool
+    """True when it never shrank between the polls of the bursts."""
+
+
+@dataclass(slots=True)
+class Evidence:
+    """Everything seen between the first look and the end of the last burst."""
+
+    gap_seconds: float = 0.0
+    """Between the two looks."""
+    holders: list[HolderEvidence] = field(default_factory=list)
+    types: list[tuple[str, int, int]] = field(default_factory=list)
+    """(name, count now, gained), most gained first."""
+    trace: Trace | None = None
+    functions: dict[Location, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """What was not looked at, and why."""
+    census_seconds: float = 0.0
+    retention_seconds: float = 0.0
+    heap_in_use_growth: int | None = None
+    heap_free_growth: int | None = None
+    blocks_growth: int | None = None
+    collector_enabled: bool = True

@@ -1,0 +1,86 @@
+"""
+Turn a traced location into a frame a person knows: its function, and whether it is their code.
+
+tracemalloc remembers a file and a line only. The function is found in the code objects that are
+alive, not by parsing sources: what runs is what counts, and nothing holds the GIL for long.
+"""
+
+from __future__ import annotations
+
+import functools
+import sysconfig
+import types
+from collections.abc import Iterable
+from pathlib import Path
+
+from memguard.leaks import heap
+from memguard.leaks.report import Frame
+from memguard.leaks.tracing import Location
+
+_INNER = ("<listcomp>", "<genexpr>", "<setcomp>", "<dictcomp>")
+"""Comprehensions have code of their own before 3.12; people know the function around them."""
+
+
+def functions_at(locations: Iterable[Location]) -> dict[Location, str]:
+    """
+    Return the name of the innermost live function around each location; those without are left out.
+
+    Cost: one gentle walk of the heap, about 0.1 s of processor time for a million objects.
+    """
+    lines: dict[str, set[int]] = {}
+    for file, line in locations:
+        lines.setdefault(file, set()).add(line)
+    best: dict[Location, tuple[int, str]] = {}
+    seen: set[int] = set()
+    for chunk in heap.live_slices(young=True) if lines else ():
+        for obj in chunk:
+            if type(obj) is types.FunctionType:
+                code = obj.__code__
+                if code.co_filename in lines and id(code) not in seen:
+                    seen.add(id(code))
+                    _cover(code, lines[code.co_filename], best)
+        del chunk
+    return {location: name for location, (_, name) in best.items()}
+
+
+def _cover(code: types.CodeType, lines: set[int], best: dict[Location, tuple[int, str]]) -> None:
+    """Enter *code* and the code inside it as the innermost function of the lines it covers."""
+    last = max((line for _, _, line in code.co_lines() if line is not None), default=0)
+    if code.co_name not in _INNER:
+        for line in lines:
+            if code.co_firstlineno <= line <= last:
+                location = (code.co_filename, line)
+                size = last - code.co_firstlineno
+                if location not in best or size <= best[location][0]:
+                    best[location] = (size, code.co_name)
+    for constant in code.co_consts:
+        if type(constant) is types.CodeType:
+            _cover(constant, lines, best)
+
+
+@functools.cache
+def _library_folders() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    folders = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib") if key in paths}
+    own = str(Path(__file__).parent.parent)
+    return tuple(sorted(folder.rstrip("/\\") for folder in (*folders, own)))
+
+
+def is_user_code(file: str) -> bool:
+    """Return True for a file outside the standard library, installed packages and memguard."""
+    if file.startswith("<") or "site-packages" in file or "dist-packages" in file:
+        return False
+    return not file.startswith(_library_folders())
+
+
+def frames_of(stack: Iterable[Location], functions: dict[Location, str]) -> tuple[Frame, ...]:
+    """Return *stack* as report frames, the allocating line first."""
+    return tuple(
+        Frame(
+            file=file,
+            line=line,
+            function=functions.get((file, line)),
+            in_user_code=is_user_code(file),
+        )
+        for file, line in stack
+    )

@@ -1,0 +1,172 @@
+"""
+Name things without touching them: types, and the link from a holder to what it holds.
+
+Everything is read through the slots of CPython's own types, so that no property, proxy or
+metaclass of a stranger runs: a lazy settings object stays asleep. Types are compared by ``is`` and
+``issubclass`` against plain types, never by ``==``, ``in`` or hash, which a metaclass may define.
+"""
+
+from __future__ import annotations
+
+import itertools
+import types
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+_TYPE_SLOTS: Any = vars(type)
+_MODULE_DICT: Any = vars(types.ModuleType)["__dict__"]
+SCAN = 200_000
+"""Entries of one container that are compared to find a link's name."""
+SHORT = 120
+"""Longest name that goes into a report whole."""
+
+
+def mro_of(kind: type) -> tuple[type, ...]:
+    """Return the method resolution order of *kind*, past any metaclass."""
+    order: tuple[type, ...] = _TYPE_SLOTS["__mro__"].__get__(kind)
+    return order
+
+
+def dict_of_type(kind: type) -> types.MappingProxyType[str, Any]:
+    """Return the attributes that *kind* itself defines, past any metaclass."""
+    attributes: types.MappingProxyType[str, Any] = _TYPE_SLOTS["__dict__"].__get__(kind)
+    return attributes
+
+
+def is_type(obj: object) -> bool:
+    """Return True for a class; a proxy that lies about ``__class__`` is none."""
+    return issubclass(type(obj), type)
+
+
+def is_module(obj: object) -> bool:
+    """Return True for a module; a proxy that lies about ``__class__`` is none."""
+    return issubclass(type(obj), types.ModuleType)
+
+
+def module_dict(module: types.ModuleType) -> dict[str, Any]:
+    """Return the namespace of *module*, past any ``__getattribute__`` of its class."""
+    namespace: dict[str, Any] = _MODULE_DICT.__get__(module)
+    return namespace
+
+
+def type_name(kind: type) -> str:
+    """Return ``"collections.OrderedDict"``, ``"dict"``: the full name, builtins without module."""
+    qualname = clean(_TYPE_SLOTS["__qualname__"].__get__(kind))
+    module = dict_of_type(kind).get("__module__")
+    if type(module) is not str:  # a C type keeps it in its name only
+        full: str = _TYPE_SLOTS["__module__"].__get__(kind) if not _is_heap(kind) else ""
+        module = full if type(full) is str else ""
+    return qualname if module in ("builtins", "") else f"{clean(module)}.{qualname}"
+
+
+def _is_heap(kind: type) -> bool:
+    flags: int = _TYPE_SLOTS["__flags__"].__get__(kind)
+    return bool(flags & (1 << 9))  # Py_TPFLAGS_HEAPTYPE
+
+
+def clean(text: Any) -> str:
+    """Return *text* if it is a printable name, shortened; ``"?"`` for anything else."""
+    if type(text) is not str:
+        return "?"
+    printable = text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+    return printable if len(printable) <= SHORT else printable[: SHORT - 1] + "…"
+
+
+def instance_dict(obj: object) -> dict[str, Any] | None:
+    """Return the attribute dict of *obj* where it has a plain one, without its class's help."""
+    for kind in mro_of(type(obj)):
+        descriptor = dict_of_type(kind).get("__dict__")
+        if descriptor is not None:
+            if type(descriptor) is not types.GetSetDescriptorType:
+                return None  # a property of that name would run a stranger's code
+            namespace = descriptor.__get__(obj)
+            return namespace if type(namespace) is dict else None
+    return None
+
+
+def slots_of(obj: object) -> Iterator[tuple[str, Any]]:
+    """Yield the (name, value) of the ``__slots__`` of *obj* that are set."""
+    for kind in mro_of(type(obj)):
+        for name, descriptor in list(dict_of_type(kind).items()):
+            if type(descriptor) is types.MemberDescriptorType:
+                try:
+                    yield name, descriptor.__get__(obj)
+                except AttributeError:
+                    continue
+
+
+def find_key(mapping: dict[Any, Any], value: object) -> tuple[bool, Any]:
+    """Return (True, key) of the entry of *mapping* that is *value*; (False, None) without one."""
+    try:
+        for key, item in itertools.islice(dict.items(mapping), SCAN):
+            if item is value:
+                return True, key
+    except RuntimeError:  # it changed size meanwhile; a name is not worth a second try
+        pass
+    return False, None
+
+
+def attribute_link(holder: object, held: object) -> str | None:
+    """Return ``".name"`` when *held* is an attribute, slot or class attribute of *holder*."""
+    if is_type(holder):
+        for name, value in list(dict_of_type(holder).items()):  # type: ignore[arg-type] # reason: is_type
+            if value is held:
+                return f".{clean(name)}"
+        return None
+    namespace = instance_dict(holder)
+    if namespace is not None:
+        if namespace is held:
+            return ""
+        found, key = find_key(namespace, held)
+        if found:
+            return f".{clean(key)}"
+    for name, value in slots_of(holder):
+        if value is held:
+            return f".{clean(name)}"
+    return None
+
+
+def links(path: Sequence[Any]) -> str:
+    """
+    Return the way down *path* as text: ``".jobs"``, ``"[str].lines"``, ``".<closure payload>"``.
+
+    Args:
+        path: A holder, what it holds, what that holds and so on.
+
+    Dict keys are named by type, never by value: they may be somebody's session or address.
+    """
+    text, at = "", 0
+    while at < len(path) - 1:
+        below = path[at + 2] if at + 2 < len(path) else None
+        name, steps = _link(path[at], path[at + 1], below)
+        text += name
+        at += steps
+    return text
+
+
+def _link(  # noqa: PLR0911 - reason: one return a kind of link
+    holder: Any, held: Any, below: Any
+) -> tuple[str, int]:
+    """Return the name of a link and how many steps down it covers."""
+    kind = type(holder)
+    if kind is types.CellType:
+        return "", 1
+    if kind is types.FunctionType and type(below) is types.CellType:
+        for name, cell in zip(holder.__code__.co_freevars, holder.__closure__ or (), strict=False):
+            if cell is below:
+                return f".<closure {clean(name)}>", 2
+    if kind is types.MethodType:
+        return ".__self__" if holder.__self__ is held else ".__func__", 1
+    if type(held) is dict and below is not None and instance_dict(holder) is held:
+        found, key = find_key(held, below)
+        return f".{clean(key) if found else '?'}", 2
+    name = attribute_link(holder, held)
+    if name is not None:
+        return name, 1
+    if issubclass(kind, dict):
+        found, key = find_key(holder, held)
+        return f"[{type_name(type(key))}]" if found else "[key]", 1
+    if issubclass(kind, list | tuple | set | frozenset | deque):
+        return "[…]", 1
+    return f"<{type_name(kind)}>", 1

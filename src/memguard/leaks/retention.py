@@ -1,0 +1,261 @@
+"""
+Who holds it: the shortest path from a name in the program to an object. Alone in using objgraph.
+
+The search goes from the object up, level by level, for all wanted objects at once. A level is one
+walk over the heap in slices (``heap.live_slices``): ``gc.get_referrers`` would scan everything in
+one call, under the GIL. It ends at an *anchor*, something a person can find: a module, a class, a local
+of a running function, coroutine or generator, one of memguard's containers. On a heap that is small
+enough for whole scans, objgraph gets the last word where the walk found nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from memguard.leaks import anchors, heap, naming
+
+MAX_LEVELS = 12
+MAX_FRONTIER = 256
+"""Holders followed from one level to the next, for all wanted objects together."""
+HUGE = 500_000
+"""Containers with more entries are not opened while looking for holders."""
+OBJGRAPH_OBJECTS = 100_000
+"""objgraph scans and collects the whole heap under the GIL at each step: small heaps only."""
+
+
+@dataclass(slots=True)
+class Retention:
+    """One wanted object and how it is reached."""
+
+    path: str
+    anchored: bool
+    depth: int
+    inventory_name: str | None = None
+
+
+@dataclass(slots=True)
+class _Node:
+    """An object on the way up, and the object below it that it holds."""
+
+    obj: Any
+    below: _Node | None
+    target: int
+    depth: int
+
+    def path(self) -> list[Any]:
+        """Return the objects from this one down to the target."""
+        objects, node = [], self
+        while node is not None:
+            objects.append(node.obj)
+            node = node.below  # type: ignore[assignment] # reason: the loop ends on None
+        return objects
+
+
+@dataclass(slots=True)
+class _Search:
+    wanted: dict[int, Any]
+    deadline: float
+    ignore: set[int]
+    roots: anchors.Anchors
+    found: dict[int, list[tuple[anchors.Anchor, _Node]]] = field(default_factory=dict)
+    seen: dict[tuple[int, int], _Node] = field(default_factory=dict)
+    """By id of the holder and of the target."""
+
+    @property
+    def open_targets(self) -> set[int]:
+        return self.wanted.keys() - self.found.keys()
+
+
+def find_paths(
+    wanted: Mapping[int, Any],
+    *,
+    seconds: float,
+    containers: Mapping[int, tuple[str, str]] | None = None,
+    ignore: Iterable[int] = (),
+) -> dict[int, Retention]:
+    """
+    Return how each of the *wanted* objects (by id) is reached.
+
+    Args:
+        wanted: The objects; strong references are dropped before this returns.
+        seconds: Time after which the search gives up and says so.
+        containers: ``inventory.names()``: our own containers, which are anchors by name.
+        ignore: ids of objects of the caller that also hold them.
+
+    Cost: per level of depth one gentle walk of the heap, about 0.5 s of processor time for a
+        million objects; typical paths have two to four levels.
+    """
+    search = _Search(
+        wanted=dict(wanted),
+        deadline=time.monotonic() + seconds,
+        ignore=set(ignore),
+        roots=anchors.Anchors(containers or {}),
+    )
+    search.ignore.update((id(wanted), id(search.wanted), id(search)))
+    try:
+        start = [_Node(obj, None, key, 0) for key, obj in search.wanted.items()]
+        search.seen.update(
+            {(key, key): node for key, node in zip(search.wanted, start, strict=True)}
+        )
+        frontier = _settle(search, start)
+        for _ in range(MAX_LEVELS):
+            if not frontier or time.monotonic() > search.deadline:
+                break
+            frontier = _settle(search, _one_level_up(search, frontier))
+        if search.open_targets:
+            _settle(search, _held_by_locals(search))
+        result = {key: _best(nodes) for key, nodes in search.found.items()}
+        for key in search.open_targets:
+            result[key] = _second_opinion(search, key) or _unanchored(search, key)
+        return result
+    finally:
+        # Nothing of the heap may stay reachable from here: frames outlive a call in tracebacks.
+        search.wanted.clear()
+        search.found.clear()
+        search.seen.clear()
+        search.roots.close()
+        start = frontier = []
+
+
+def _settle(search: _Search, nodes: list[_Node]) -> list[_Node]:
+    """Settle the targets whose node is an anchor; return the nodes to climb on from."""
+    climb: list[_Node] = []
+    for node in nodes:
+        anchor = search.roots.of(node.path())
+        if anchor is None:
+            climb.append(node)
+        else:
+            search.found.setdefault(node.target, []).append((anchor, node))
+    still_open = search.open_targets
+    return [node for node in climb if node.target in still_open][:MAX_FRONTIER]
+
+
+def _held_by_locals(search: _Search) -> list[_Node]:
+    """Return a node for each running function whose local is a node of a target without anchor."""
+    still_open = search.open_targets
+    by_id: dict[int, list[_Node]] = {}
+    for (key, target), node in search.seen.items():
+        if target in still_open:
+            by_id.setdefault(key, []).append(node)
+    return [
+        _Node(local, node, node.target, node.depth + 1)
+        for local, key in search.roots.locals_holding(by_id)
+        for node in by_id[key]
+    ]
+
+
+def _one_level_up(search: _Search, frontier: list[_Node]) -> list[_Node]:
+    """Return a node for each new holder of a node of the *frontier*."""
+    by_id: dict[int, list[_Node]] = {}
+    for node in frontier:
+        by_id.setdefault(id(node.obj), []).append(node)
+    up: list[_Node] = []
+    own = {id(frontier), id(by_id), id(up), *map(id, frontier), *map(id, by_id.values())}
+    for chunk in heap.live_slices(young=True):
+        if time.monotonic() > search.deadline:
+            break
+        if by_id.keys().isdisjoint(map(id, gc.get_referents(*_not_huge(chunk)))):
+            continue
+        for holder in chunk:
+            if id(holder) in own or id(holder) in search.ignore or _is_ours(holder):
+                continue
+            held = by_id.keys() & set(map(id, gc.get_referents(*_not_huge([holder]))))
+            for key in held:
+                for node in by_id[key]:
+                    mark = (id(holder), node.target)
+                    if mark not in search.seen:
+                        search.seen[mark] = _Node(holder, node, node.target, node.depth + 1)
+                        up.append(search.seen[mark])
+    return up
+
+
+def _not_huge(chunk: list[Any]) -> list[Any]:
+    """Leave out containers whose entries would be copied by the million."""
+    kept = []
+    for obj in chunk:
+        kind = type(obj)
+        if not (kind is dict or kind is list or kind is set) or len(obj) <= HUGE:
+            kept.append(obj)
+    return kept
+
+
+def _is_ours(obj: Any) -> bool:
+    """Return True for the walk's own frames, nodes and iterators."""
+    kind = type(obj)
+    if kind is types.FrameType:
+        name = obj.f_globals.get("__name__", "")
+        return type(name) is str and name.startswith("memguard.leaks")
+    if kind is types.GeneratorType:
+        return bool(obj.gi_code.co_filename == heap.__file__)
+    return kind is _Node or kind is _Search
+
+
+def _best(found: list[tuple[anchors.Anchor, _Node]]) -> Retention:
+    """Return the path to look at first: the user's own code, then the shortest."""
+    anchor, node = min(found, key=lambda pair: (pair[0].rank, pair[1].depth))
+    return _retention(anchor, node.path())
+
+
+def _retention(anchor: anchors.Anchor, path: list[Any]) -> Retention:
+    return Retention(
+        path=anchor.name + naming.links(path[anchor.named :]),
+        anchored=True,
+        depth=len(path) - 1,
+        inventory_name=anchor.inventory_name,
+    )
+
+
+def _unanchored(search: _Search, key: int) -> Retention:
+    """Say how far the search came: the highest holder met, or that Python holds nothing."""
+    highest = max(
+        (node for (_, target), node in search.seen.items() if target == key),
+        key=lambda node: node.depth,
+    )
+    path = highest.path()
+    name = naming.type_name(type(path[0]))
+    if len(path) == 1:
+        return Retention(f"{name}, held by nothing that Python can see", anchored=False, depth=0)
+    return Retention(f"<{name}>{naming.links(path)}", anchored=False, depth=highest.depth)
+
+
+class _BudgetSpentError(Exception):
+    """Raised inside objgraph's search, through its predicate, when time is up."""
+
+
+def _second_opinion(search: _Search, key: int) -> Retention | None:
+    """Ask objgraph, where the heap is small and time is left."""
+    if time.monotonic() > search.deadline or heap.too_large(OBJGRAPH_OBJECTS) is not None:
+        return None
+    import objgraph  # noqa: PLC0415 - reason: needed here only, and a megabyte of modules
+
+    def is_anchor(obj: Any) -> bool:
+        if time.monotonic() > search.deadline:
+            raise _BudgetSpentError
+        return (type(obj) is dict and search.roots.is_module_dict(obj)) or (
+            naming.is_type(obj) and obj is not type
+        )
+
+    mine = [id(search), id(search.wanted), id(search.seen), *map(id, search.seen.values())]
+    frame = sys._getframe()  # noqa: SLF001 - reason: objgraph ignores by id, frames included
+    mine += [id(frame), id(frame.f_back)]
+    chain: list[Any] = []
+    try:
+        chain = objgraph.find_backref_chain(
+            search.wanted[key],
+            is_anchor,
+            max_depth=MAX_LEVELS,
+            extra_ignore=[*mine, *search.ignore],
+        )
+        anchor = search.roots.of(chain) if len(chain) > 1 else None
+        return None if anchor is None else _retention(anchor, chain)
+    except _BudgetSpentError:
+        return None
+    finally:
+        chain.clear()
+        del frame

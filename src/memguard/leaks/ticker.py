@@ -1,0 +1,77 @@
+"""The one thread of the leaks floor: it calls ``tick`` and sleeps as long as it is told."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import weakref
+from typing import Protocol
+
+from memguard import log
+
+
+class Ticking(Protocol):
+    """What a ticker drives."""
+
+    def tick(self) -> float:
+        """Do what is due and return the seconds until the next tick."""
+
+
+class Ticker:
+    """
+    Call ``tick`` of *target* in a thread until stopped, or until *target* is collected.
+
+    Bounded by: one thread.
+    Locks: none.
+    Keeps alive: nothing between ticks; *target* is referenced weakly.
+
+    The thread is a daemon, so that it never holds up an exit; it is ended with a bounded wait when
+    the interpreter begins to exit, before anything it uses is gone.
+    """
+
+    def __init__(self, target: Ticking, name: str) -> None:
+        self._target = weakref.ref(target)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        _tickers.add(self)
+        atexit.unregister(
+            _stop_all
+        )  # once, and as late as possible: exit handlers run last in, first out
+        atexit.register(_stop_all)
+        self._thread.start()
+
+    def stop(self, timeout: float) -> bool:
+        """End the thread and wait up to *timeout* seconds; True when it has ended."""
+        self._ended.set()
+        if self._thread is threading.current_thread():
+            return True  # stopped from its own on_leak: it ends after this tick
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        delay = self._tick()
+        while delay is not None and not self._ended.wait(delay):
+            delay = self._tick()
+
+    def _tick(self) -> float | None:
+        target = self._target()
+        if target is None or self._ended.is_set():
+            return None
+        try:
+            return max(0.001, target.tick())
+        except Exception as error:  # noqa: BLE001 - reason: on_error="raise" was counted by the target
+            log.event(logging.ERROR, "ticker.failed", thread=self._thread.name, error=repr(error))
+            return 1.0
+
+
+_tickers: weakref.WeakSet[Ticker] = weakref.WeakSet()
+
+
+def _stop_all() -> None:
+    for ticker in list(_tickers):
+        ticker.stop(2.0)

@@ -1,0 +1,201 @@
+"""
+Which line allocates: tracemalloc in a short, bounded burst. The only room that knows tracemalloc.
+
+A session that somebody else runs is used, never stopped, cleared or shortened. One of ours is ended
+as soon as it has said what it can, since every allocation of the process pays for it meanwhile.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+Location = tuple[str, int]
+"""File name and line."""
+
+FOREIGN_LIMIT_BYTES = 128 * 1024 * 1024
+"""A foreign session that traces more than this is not copied: that would be the stall."""
+
+_OWN = tuple(
+    tracemalloc.Filter(inclusive=False, filename_pattern=pattern)
+    for pattern in (
+        tracemalloc.__file__,
+        __file__.rpartition("leaks")[0] + "*",
+        "<frozen importlib*>",
+    )
+)
+
+
+@dataclass(slots=True)
+class Site:
+    """Live memory that one line allocated during a burst."""
+
+    location: Location
+    bytes: int = 0
+    count: int = 0
+    stack: tuple[Location, ...] = ()
+    """The stack that allocated most of it, the allocating line first."""
+    stack_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Trace:
+    """What a burst of tracing saw."""
+
+    seconds: float = 0.0
+    sites: dict[Location, Site] = field(default_factory=dict)
+    tracer_bytes: int = 0
+    traced_bytes: int = 0
+    foreign: bool = False
+
+
+def unsupported() -> str | None:
+    """Return why this interpreter must not be traced, or None."""
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return "no tracing: tracemalloc is not safe without the GIL (python/cpython#126315)"
+    return None
+
+
+class Tracer:
+    """
+    One burst of tracing: ``start``, ``photograph``, ``origin`` of single objects, ``finish``.
+
+    The photograph comes before the questions, so that asking them is not in it.
+
+    Bounded by: the caller, who ends it by time and by ``own_bytes``.
+    Locks: none of ours; one thread starts and finishes it.
+    Keeps alive: nothing; sites are names and numbers.
+    """
+
+    def __init__(self) -> None:
+        self._started_at = 0.0
+        self._before: tracemalloc.Snapshot | None = None
+        self._after: tracemalloc.Snapshot | None = None
+        self._trace = Trace()
+        self.foreign = False
+        self.running = False
+
+    def start(self, frames: int) -> None:
+        """Begin to trace *frames* frames a block, or join the session that is already running."""
+        self.foreign = tracemalloc.is_tracing()
+        if not self.foreign:
+            tracemalloc.start(frames)
+            _ours.begin()
+        elif tracemalloc.get_traced_memory()[0] <= FOREIGN_LIMIT_BYTES:
+            self._before = tracemalloc.take_snapshot()
+        self.running = True
+        self._started_at = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since ``start``."""
+        return time.perf_counter() - self._started_at if self.running else 0.0
+
+    @property
+    def own_bytes(self) -> int:
+        """Memory that tracing itself takes, bytes."""
+        return tracemalloc.get_tracemalloc_memory() if tracemalloc.is_tracing() else 0
+
+    @property
+    def live_bytes(self) -> int:
+        """Traced bytes alive now: an upper bound on what leaked since ``start``."""
+        return tracemalloc.get_traced_memory()[0] if tracemalloc.is_tracing() else 0
+
+    def origin(self, obj: object) -> tuple[Location, ...]:
+        """
+        Return where *obj* was allocated, innermost first; () if before the burst.
+
+        Touches only the object's address.
+        """
+        traceback = tracemalloc.get_object_traceback(obj)
+        if traceback is None:
+            return ()
+        return tuple((frame.filename, frame.lineno) for frame in reversed(traceback))
+
+    def photograph(self) -> None:
+        """
+        Take down what is alive now. The burst ends here; ``origin`` still works until ``finish``.
+
+        Cost: O(live traced blocks), under the GIL; a short burst keeps them few.
+        """
+        trace = self._trace = Trace(foreign=self.foreign, seconds=self.seconds)
+        if tracemalloc.is_tracing():  # else somebody stopped the session under us
+            trace.tracer_bytes = tracemalloc.get_tracemalloc_memory()
+            trace.traced_bytes = tracemalloc.get_traced_memory()[0]
+            if not self.foreign or self._before is not None:
+                self._after = tracemalloc.take_snapshot()
+        self.running = False
+
+    def finish(self) -> Trace:
+        """Return the sites of what was alive, and end the session unless it is someone else's."""
+        try:
+            self._end()
+            if self._after is not None:
+                after = self._after.filter_traces(_OWN)
+                if self._before is None:
+                    _add(self._trace, after.statistics("traceback"))
+                else:
+                    before = self._before.filter_traces(_OWN)
+                    _add(self._trace, after.compare_to(before, "traceback"))
+            return self._trace
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """End our session without looking at it. Idempotent."""
+        self.running = False
+        self._before = self._after = None
+        self._end()
+
+    def _end(self) -> None:
+        if not self.foreign and _ours.end():
+            tracemalloc.stop()
+
+
+class _OurSession:
+    """Whether the running session is ours: also read by a forked child, which must end its copy."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = False
+
+    def begin(self) -> None:
+        self._running = True
+
+    def end(self) -> bool:
+        """Return True exactly once for each ``begin``."""
+        with self._lock:
+            running, self._running = self._running, False
+            return running
+
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.Lock()
+        if self._running:
+            self._running = False
+            tracemalloc.stop()
+
+
+_ours = _OurSession()
+after_fork_in_child = _ours.after_fork_in_child
+
+
+def _add(
+    trace: Trace,
+    statistics: Iterable[tracemalloc.Statistic] | Iterable[tracemalloc.StatisticDiff],
+) -> None:
+    """Sum *statistics* by allocating line, keeping each line's heaviest stack."""
+    for entry in statistics:
+        size = entry.size_diff if isinstance(entry, tracemalloc.StatisticDiff) else entry.size
+        count = entry.count_diff if isinstance(entry, tracemalloc.StatisticDiff) else entry.count
+        if size <= 0:
+            continue
+        stack = tuple((frame.filename, frame.lineno) for frame in reversed(entry.traceback))
+        site = trace.sites.setdefault(stack[0], Site(stack[0]))
+        site.bytes += size
+        site.count += count
+        if size > site.stack_bytes:
+            site.stack, site.stack_bytes = stack, size
