@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import sys
 import tracemalloc
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.errors import ConfigError
+from memguard.observe import _darwin
 from memguard.observe.reading import Reading, _BlockCounter, parse_status, read_memory
 from tests.clock import FakeClock
 
@@ -180,6 +183,61 @@ def test_windows_private_bytes_become_the_footprint(
     monkeypatch.setattr("sys.platform", "win32")
     row = read_memory(status_path=str(tmp_path / "none"))
     assert (row.rss, row.footprint, row.peak, row.private) == (100, 80, 120, 80)
+
+
+def stage_a_mac(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
+    """Let this system look like macOS, where libproc gives *answer*."""
+
+    class Process:
+        def oneshot(self) -> Any:
+            return self
+
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def memory_info(self) -> Any:
+            return SimpleNamespace(rss=15, vms=400_000)
+
+        def num_threads(self) -> int:
+            return 3
+
+    monkeypatch.setattr("psutil.Process", Process)
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr("memguard.observe._darwin._function", answer)
+
+
+def test_on_macos_compressed_memory_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of gigabytes may be resident with some MiB there."""
+
+    def libproc(pid: int, flavor: int, buffer: bytearray) -> int:
+        assert (pid, flavor, len(buffer)) == (os.getpid(), 0, 96)
+        buffer[:] = struct.pack("16s10Q", b"uuid", 1, 2, 3, 4, 5, 6, 15, 3100, 9, 10)
+        return 0
+
+    stage_a_mac(monkeypatch, libproc)
+    row = read_memory(status_path=str(tmp_path / "none"))
+    assert (row.rss, row.footprint, row.private) == (15, 3100, 3100)
+
+
+def fail(*_: object) -> int:
+    """Stand in for a call that breaks."""
+    raise OSError("not here")
+
+
+@pytest.mark.parametrize("answer", [None, lambda *_: -1, lambda *_: 0, fail])
+def test_on_a_mac_that_does_not_tell_resident_memory_has_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    stage_a_mac(monkeypatch, answer)
+    row = read_memory(status_path=str(tmp_path / "none"))
+    assert (row.footprint, row.private) == (None, 15)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="libproc is there")
+def test_a_system_without_libproc_has_no_footprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memguard.observe._darwin._function", _darwin._unread)
+    assert _darwin.footprint() is None
 
 
 class Costs:
