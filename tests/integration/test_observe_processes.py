@@ -61,14 +61,14 @@ FORK = """
         code = 1
         try:
             gc.collect()
-            told = {"counted_in_callback": watch._slots[3]}
+            told = {"counted_in_callback": watch._slots.snapshot().written}
             told["watch"] = watch.statistics().collections
             told["running"] = watch.statistics().running
             watch.start()
             gc.collect()
             told["started_anew"] = watch.statistics().collections
             watch.stop()
-            told["callbacks"] = gc.callbacks.count(watch._callback)
+            told["callbacks"] = gc.callbacks.count(watch._slots.callback)
             told["readings"] = len(history.last())
             told["file"] = history.statistics().file
             history.add(Reading(at=0.0, anon=7))
@@ -118,6 +118,42 @@ def test_a_forked_child_begins_stopped_and_empty_and_leaves_the_parents_file_alo
         "parent_watches_on": 1,
         "stored": [[4, 100]],
     }
+
+
+def test_a_watch_that_nobody_stops_is_silent_when_the_interpreter_ends() -> None:
+    """Objects that die last set off collections while modules are being taken apart."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-X",
+            "dev",
+            "-c",
+            textwrap.dedent(
+                """
+                import atexit, gc, sys
+                from memguard.observe.gcwatch import GcWatch
+                gc.set_threshold(1)
+                watch = GcWatch(log_collections=True)
+                watch.start()
+                class Late:
+                    def __del__(self, make=list):
+                        for _ in range(200):
+                            cycle = make()
+                            cycle.append(cycle)
+                late = Late()
+                late.me = late
+                sys.modules["late"] = Late()
+                gc.callbacks.append(lambda phase, info, late=Late(): None)
+                atexit.register(lambda: [[] for _ in range(100)])
+                """
+            ),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @forks

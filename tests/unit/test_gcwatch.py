@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.errors import ConfigError, LifecycleError
+from memguard.observe._gcslots import Slots
 from memguard.observe.gcwatch import PAUSE_BOUNDS_NS, GcWatch
 
 
@@ -38,10 +39,10 @@ class Bench:
         uncollectable: int = 0,
     ) -> None:
         info = {"generation": generation, "collected": 0, "uncollectable": 0}
-        self.watch._callback("start", info)
+        self.watch._slots.callback("start", info)
         self.timer.now += pause_ns
         info.update(collected=collected, uncollectable=uncollectable)
-        self.watch._callback("stop", info)
+        self.watch._slots.callback("stop", info)
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ def test_log_lines_are_written_by_the_tick_and_never_by_the_callback(
 
 
 def test_a_collection_that_began_before_the_watch_is_left_out(bench: Bench) -> None:
-    bench.watch._callback("stop", {"generation": 2, "collected": 1, "uncollectable": 0})
+    bench.watch._slots.callback("stop", {"generation": 2, "collected": 1, "uncollectable": 0})
     assert bench.watch.statistics().collections == 0
 
 
@@ -151,15 +152,20 @@ def test_a_generation_that_does_not_exist_yet_is_counted_with_the_oldest(bench: 
     assert bench.watch.statistics().generations[2].collections == 1
 
 
-def test_the_callback_of_before_a_fork_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench()
-    monkeypatch.setattr("memguard.observe.gcwatch._forks", [5])
-    other = GcWatch()
-    other._slots[1] = 4
-    other._callback("start", {})
-    assert other._slots[2] == 0
-    bench.collect()
-    assert bench.watch.statistics().collections == 1
+def test_the_callback_of_before_a_fork_does_nothing() -> None:
+    """The child inherits the hook; it must not count there until the watch is started anew."""
+    forks, timer = [0], FakeNanoseconds()
+    slots = Slots(ring=4, timer_ns=timer, forks=forks)
+    info = {"generation": 0, "collected": 1, "uncollectable": 0}
+    slots.begin()
+    forks[0] += 1
+    slots.callback("start", info)
+    slots.callback("stop", info)
+    assert slots.snapshot().written == 0
+    slots.begin()
+    slots.callback("start", info)
+    slots.callback("stop", info)
+    assert slots.snapshot().written == 1
 
 
 def test_the_real_collector_is_watched_from_start_to_stop() -> None:

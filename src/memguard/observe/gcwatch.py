@@ -14,50 +14,18 @@ from typing import final
 
 from memguard import log
 from memguard.errors import ConfigError, LifecycleError
-
-PAUSE_BOUNDS_NS = tuple(
-    round(milliseconds * 1_000_000)
-    for milliseconds in (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000)
+from memguard.observe._gcslots import (
+    GENERATIONS,
+    PAUSE_BOUNDS_NS,
+    Collection,
+    GenerationStatistics,
+    Slots,
 )
-"""Upper bounds of the histogram's buckets, nanoseconds; one more bucket takes what is longer."""
 
-_GENERATIONS = 3
-_BUCKETS = len(PAUSE_BOUNDS_NS) + 1
-
-# All numbers of a watch live in one list of integers. The callback writes only there, and a reader
-# copies it in one step.
-_TURN = 0  # odd while the callback writes
-_EPOCH = 1  # forks seen when the watch was started; a callback of another epoch does nothing
-_BEGAN = 2  # when the running collection began, 0 when none does
-_WRITTEN = 3  # collections put in the ring
-_TABLE = 4
-_COUNT, _TOTAL, _MAX, _COLLECTED, _UNCOLLECTABLE, _HISTOGRAM = range(6)
-_ROW = _HISTOGRAM + _BUCKETS
-_RING = _TABLE + _GENERATIONS * _ROW
-_ENTRY = 5  # generation, began, pause, collected, uncollectable
+__all__ = ["PAUSE_BOUNDS_NS", "Collection", "GcStatistics", "GcWatch", "GenerationStatistics"]
 
 _forks = [0]
 _hooked = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationStatistics:
-    """What the collections of one generation cost and found. Seconds."""
-
-    generation: int
-    """0 is the youngest."""
-    collections: int
-    """Collections seen."""
-    pause_total: float
-    """All pauses together."""
-    pause_max: float
-    """The longest pause."""
-    collected: int
-    """Objects freed."""
-    uncollectable: int
-    """Objects found dead and not freed; they are in ``gc.garbage``."""
-    histogram: tuple[tuple[float, int], ...]
-    """Pauses by length: (upper bound in seconds, pauses up to it and above the last bound)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,29 +69,12 @@ class GcStatistics:
         return sum(generation.uncollectable for generation in self.generations)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collection:
-    """One run of the garbage collector."""
-
-    generation: int
-    """0 is the youngest."""
-    began: float
-    """When it began, seconds on ``time.perf_counter``."""
-    pause: float
-    """How long it took, seconds. What other ``gc.callbacks`` do meanwhile is in it."""
-    collected: int
-    """Objects freed."""
-    uncollectable: int
-    """Objects found dead and not freed."""
-
-
 @final
 class GcWatch:
     """
     Counts what ``gc`` does, through ``gc.callbacks``.
 
-    The callback runs inside the collector and writes integers into a list made beforehand; it
-    takes no lock, calls nothing of ours and logs nothing. Log lines come from `tick`.
+    The callback only writes integers into a list made beforehand. Log lines come from `tick`.
 
     Bounded by: three rows of counters and *ring* collections; older ones are dropped and counted.
     Locks: one re-entrant mutex around its own fields; the callback takes none.
@@ -157,8 +108,7 @@ class GcWatch:
         self._log_collections = log_collections
         self._ring = ring
         self._timer_ns = timer_ns
-        self._slots = [0] * (_RING + ring * _ENTRY)
-        self._callback = _callback(self._slots, ring, timer_ns)
+        self._slots = Slots(ring=ring, timer_ns=timer_ns, forks=_forks)
         # Re-entrant: copying the numbers may start a collection, and a finalizer may ask for
         # statistics.
         self._lock = threading.RLock()
@@ -181,10 +131,9 @@ class GcWatch:
         with self._lock:
             if self._started_ns is not None:
                 raise LifecycleError("this GcWatch is started already; stop() it first")
-            self._slots[_EPOCH] = _forks[0]
-            self._slots[_BEGAN] = 0
+            self._slots.begin()
             self._started_ns = self._timer_ns()
-            self._callbacks.append(self._callback)
+            self._callbacks.append(self._slots.callback)
 
     def stop(self, timeout: float | None = None) -> None:  # noqa: ARG002 - reason: the life cycle of the house; nothing to wait for here
         """Unhook from the collector. Idempotent; the counters stay."""
@@ -217,12 +166,11 @@ class GcWatch:
         """
         self._after_fork()
         with self._lock:
-            slots = self._snapshot()
-            written = slots[_WRITTEN]
-            first = max(self._drained, written - self._ring)
+            snapshot = self._slots.snapshot()
+            first = max(self._drained, snapshot.written - self._ring)
             self._dropped += first - self._drained
-            self._drained = written
-        found = tuple(_entry(slots, number % self._ring) for number in range(first, written))
+            self._drained = snapshot.written
+        found = tuple(map(snapshot.collection, range(first, snapshot.written)))
         if self._log_collections:
             for collection in found:
                 log.event(
@@ -239,11 +187,11 @@ class GcWatch:
         """Return what was counted so far. Thread-safe; it reads a copy."""
         self._after_fork()
         with self._lock:
-            slots = self._snapshot()
+            snapshot = self._slots.snapshot()
             started = self._started_ns
             watched = self._watched_ns + (0 if started is None else self._timer_ns() - started)
-            dropped = self._dropped + max(0, slots[_WRITTEN] - self._drained - self._ring)
-        generations = tuple(_generation(slots, number) for number in range(_GENERATIONS))
+            dropped = self._dropped + max(0, snapshot.written - self._drained - self._ring)
+        generations = tuple(map(snapshot.generation, range(GENERATIONS)))
         pauses = sum(generation.pause_total for generation in generations)
         return GcStatistics(
             running=started is not None,
@@ -253,25 +201,15 @@ class GcWatch:
             dropped=dropped,
         )
 
-    def _snapshot(self) -> list[int]:
-        """Return a copy that no callback was half way through writing."""
-        # Another thread's callback may be interrupted between two numbers; it needs microseconds.
-        for _ in range(100):
-            slots = self._slots[:]
-            if slots[_TURN] % 2 == 0:
-                return slots
-            time.sleep(0.0001)
-        return slots
-
     def _unhook(self) -> None:
         # One step, so that no other thread can shift the list under an index. It may run the
         # __eq__ of other people's callbacks, so none of our locks is held here.
         with contextlib.suppress(ValueError):
-            self._callbacks.remove(self._callback)
+            self._callbacks.remove(self._slots.callback)
 
     def __del__(self) -> None:
         """Unhook a watch that nobody stopped."""
-        if hasattr(self, "_callback"):
+        if hasattr(self, "_slots"):
             self._unhook()
 
     def _after_fork(self) -> None:
@@ -281,86 +219,11 @@ class GcWatch:
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._unhook()
-        self._slots[:] = [0] * len(self._slots)
+        self._slots.reset()
         self._started_ns = None
         self._watched_ns = 0
         self._drained = 0
         self._dropped = 0
-
-
-def _callback(
-    slots: list[int], ring: int, timer_ns: Callable[[], int]
-) -> Callable[[str, dict[str, int]], None]:
-    """Return the function for ``gc.callbacks``; it refers to *slots* and to no watch."""
-    forks = _forks
-    bounds = PAUSE_BOUNDS_NS
-
-    def on_collection(phase: str, info: dict[str, int]) -> None:
-        if slots[_EPOCH] != forks[0]:
-            return
-        if phase == "start":
-            slots[_BEGAN] = timer_ns()
-            return
-        began = slots[_BEGAN]
-        if began == 0:
-            return  # hooked while this collection was running
-        slots[_BEGAN] = 0
-        pause = timer_ns() - began
-        generation = info["generation"]
-        if generation >= _GENERATIONS:
-            generation = _GENERATIONS - 1
-        collected = info["collected"]
-        uncollectable = info["uncollectable"]
-        slots[_TURN] += 1
-        row = _TABLE + generation * _ROW
-        slots[row + _COUNT] += 1
-        slots[row + _TOTAL] += pause
-        slots[row + _MAX] = max(slots[row + _MAX], pause)
-        slots[row + _COLLECTED] += collected
-        slots[row + _UNCOLLECTABLE] += uncollectable
-        bucket = 0
-        for bound in bounds:
-            if pause <= bound:
-                break
-            bucket += 1
-        slots[row + _HISTOGRAM + bucket] += 1
-        entry = _RING + slots[_WRITTEN] % ring * _ENTRY
-        slots[entry] = generation
-        slots[entry + 1] = began
-        slots[entry + 2] = pause
-        slots[entry + 3] = collected
-        slots[entry + 4] = uncollectable
-        slots[_WRITTEN] += 1
-        slots[_TURN] += 1
-
-    return on_collection
-
-
-def _entry(slots: list[int], place: int) -> Collection:
-    at = _RING + place * _ENTRY
-    generation, began, pause, collected, uncollectable = slots[at : at + _ENTRY]
-    return Collection(
-        generation=generation,
-        began=began / 1e9,
-        pause=pause / 1e9,
-        collected=collected,
-        uncollectable=uncollectable,
-    )
-
-
-def _generation(slots: list[int], number: int) -> GenerationStatistics:
-    row = _TABLE + number * _ROW
-    bounds = (*(bound / 1e9 for bound in PAUSE_BOUNDS_NS), float("inf"))
-    counts = slots[row + _HISTOGRAM : row + _ROW]
-    return GenerationStatistics(
-        generation=number,
-        collections=slots[row + _COUNT],
-        pause_total=slots[row + _TOTAL] / 1e9,
-        pause_max=slots[row + _MAX] / 1e9,
-        collected=slots[row + _COLLECTED],
-        uncollectable=slots[row + _UNCOLLECTABLE],
-        histogram=tuple(zip(bounds, counts, strict=True)),
-    )
 
 
 def _hook_forks() -> None:
