@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from memguard.observe._groups import find_groups
 from memguard.observe.headroom import read_headroom
-from memguard.observe.limits import Bound, Limit, find_groups
+from memguard.observe.limits import Bound, Limit
 from memguard.observe.reading import Reading
 
 MIB = 1024**2

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.errors import ConfigError, LifecycleError
+from memguard.observe._history_file import HistoryFile
 from memguard.observe._rollup import Bucket, minute_of, percentile, roll_up
 from memguard.observe.history import History, HourThresholds
 from memguard.observe.reading import Reading
@@ -265,6 +266,11 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "history.db"
 
 
+def file_of(history: History) -> HistoryFile:
+    assert history._journal is not None
+    return history._journal.file
+
+
 def test_a_history_outlives_its_process(path: Path, wall: FakeClock) -> None:
     with History(path=path, clock=wall) as history:
         fill(history, wall, [100, 110, 130])
@@ -362,7 +368,7 @@ def test_a_write_that_fails_is_counted_logged_once_and_made_up_for(
         def full(*_: object) -> None:
             raise sqlite3.OperationalError("database or disk is full")
 
-        broken.setattr(history._file, "write", full)
+        broken.setattr(file_of(history), "write", full)
         fill(history, wall, [100, 110, 120])
         statistics = history.statistics()
         assert statistics.file_errors >= 2
@@ -386,7 +392,7 @@ def test_minutes_that_wait_too_long_are_dropped_and_counted(
         def full(*_: object) -> None:
             raise OSError("disk is full")
 
-        broken.setattr(history._file, "write", full)
+        broken.setattr(file_of(history), "write", full)
         fill(history, wall, [100] * 130)
         assert history.statistics().unwritten == 120
         assert history.statistics().unwritten_dropped == 9
@@ -403,7 +409,7 @@ def test_a_read_that_fails_leaves_the_answer_of_this_run(
             raise sqlite3.DatabaseError("malformed")
 
         with monkeypatch.context() as broken:
-            broken.setattr(history._file, "read", malformed)
+            broken.setattr(file_of(history), "read", malformed)
             (hour,) = history.hours()
         assert (hour.count, hour.kind) == (2, "high_growth")
         assert history.statistics().file_errors == 1

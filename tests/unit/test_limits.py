@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.observe import limits as module
-from memguard.observe.limits import find_groups, parse_stat, read_limit
+from memguard.observe._groups import find_groups, parse_stat
+from memguard.observe.limits import Limit, read_limit
 
 MIB = 1024**2
 V2_MOUNT = "30 24 0:26 {root} {point} rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate"
@@ -34,7 +34,7 @@ class Tree:
         self.write("proc/self/cgroup", cgroup + "\n")
         self.write("proc/self/mountinfo", "\n".join(mounts) + "\n")
 
-    def limit(self, **rlimits: int | None) -> module.Limit:
+    def limit(self, **rlimits: int | None) -> Limit:
         rlimit: Callable[[], Mapping[str, int | None]] = lambda: {  # noqa: E731 - reason: one line in a helper
             name.rstrip("_"): value for name, value in rlimits.items()
         }

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 
-from memguard.observe.limits import Bound, Limit, parse_stat, read_limit, read_text
+from memguard.observe._groups import parse_stat, read_text
+from memguard.observe.limits import Bound, Limit, read_limit
 
 if TYPE_CHECKING:
     from memguard.observe.reading import Reading

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -12,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from memguard import log
 from memguard.errors import ConfigError, LifecycleError
 from memguard.observe._history_file import HistoryFile
+from memguard.observe._journal import Failures, Journal
 from memguard.observe._rollup import (
     HOUR,
     MINUTE,
@@ -33,8 +32,6 @@ __all__ = ["Bucket", "History", "HistoryStatistics", "Hour", "HourKind", "HourTh
 
 _READINGS_PER_MINUTE = 6000
 """Readings kept of the minute that runs: one every 10 ms; more often means thinning."""
-_UNWRITTEN = 120
-"""Minutes kept for a file that cannot be written at the moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +74,8 @@ class History:
 
     Bounded by: *maxlen* readings, *keep_minutes* and *keep_hours* buckets (of about 0.5 KiB), the
         same in the file.
-    Locks: one mutex around the lists, one around the file; no code of the host's runs under them.
+    Locks: one mutex around the lists, held for no I/O, and those of the file; no code of the
+        host's runs under them.
     Keeps alive: the readings, which are numbers only.
     """
 
@@ -126,21 +124,15 @@ class History:
         self._blind = 0
         self._thinned = 0
         self._hours_dropped = 0
-        self._unwritten: deque[Bucket] = deque(maxlen=_UNWRITTEN)
-        self._unwritten_dropped = 0
-        self._file_errors = 0
-        self._file_error: str | None = None
-        self._logged: set[str] = set()
         # Re-entrant: a collection that starts in here may run a finalizer that comes back.
         self._lock = threading.RLock()
-        self._file_lock = threading.RLock()
         self._pid = os.getpid()
         self._run = f"{self._pid}-{clock():.3f}"
         self._closed = False
-        self._file = (
+        self._journal = (
             None
             if path is None
-            else HistoryFile(Path(path), keep_minutes=keep_minutes, keep_hours=keep_hours)
+            else Journal(HistoryFile(Path(path), keep_minutes=keep_minutes, keep_hours=keep_hours))
         )
 
     # --- writing ---------------------------------------------------------------------------------
@@ -172,25 +164,27 @@ class History:
                 self._current.append(private)
             else:
                 self._thinned += 1
-            waiting = bool(self._unwritten)
-        if waiting:
-            self._write()
+            journal = self._journal
+        if journal is not None:
+            journal.write()
 
     def flush(self) -> None:
         """End the running minute and write what waits for the file. Thread-safe; never raises."""
         self._after_fork()
         with self._lock:
             self._end_minute()
-        self._write()
+            journal = self._journal
+        if journal is not None:
+            journal.write()
 
     def close(self) -> None:
         """Flush, and let go of the file. Idempotent; queries go on working, from memory."""
         self.flush()
-        with self._file_lock, self._lock:
+        with self._lock:
             self._closed = True
-            file, self._file = self._file, None
-        if file is not None:
-            file.close()
+            journal, self._journal = self._journal, None
+        if journal is not None:
+            journal.close()
 
     def __enter__(self) -> History:
         """Return the history."""
@@ -207,9 +201,8 @@ class History:
         minute = minute_of(self._run, self._current_start, self._current)
         self._current = []
         self._minutes.append(minute)
-        if self._file is not None:
-            self._unwritten_dropped += len(self._unwritten) == _UNWRITTEN
-            self._unwritten.append(minute)
+        if self._journal is not None:
+            self._journal.add(minute)
         while len(self._minutes) > self._keep_minutes:
             oldest = self._minutes.popleft()
             newest_hour = [self._hours.pop()] if self._hours else []
@@ -217,35 +210,6 @@ class History:
         while len(self._hours) > self._keep_hours:
             self._hours.popleft()
             self._hours_dropped += 1
-
-    def _write(self) -> None:
-        with self._file_lock:
-            with self._lock:
-                file = self._file
-                minutes = tuple(self._unwritten)
-            if file is None or not minutes:
-                return
-            try:
-                file.write(minutes)
-            except Exception as error:  # noqa: BLE001 - reason: a full disk must not reach the host's tick
-                self._failed(error)
-                return
-            with self._lock:
-                self._file_error = None
-                # Only `flush` and `add` append, at the other end; a full queue may have moved on.
-                written = set(map(id, minutes))
-                while self._unwritten and id(self._unwritten[0]) in written:
-                    self._unwritten.popleft()
-
-    def _failed(self, error: Exception) -> None:
-        kind = type(error).__name__
-        with self._lock:
-            self._file_errors += 1
-            self._file_error = f"{kind}: {error}"
-            new = kind not in self._logged
-            self._logged.add(kind)
-        if new:
-            log.event(logging.WARNING, "history.file_failed", error=f"{kind}: {error}")
 
     # --- asking ----------------------------------------------------------------------------------
 
@@ -309,7 +273,8 @@ class History:
         """Return what is held and what was let go. Thread-safe."""
         self._after_fork()
         with self._lock:
-            file = self._file
+            journal = self._journal
+            failures = Failures() if journal is None else journal.failures
             return HistoryStatistics(
                 readings=len(self._ring),
                 added=self._added,
@@ -317,12 +282,12 @@ class History:
                 thinned=self._thinned,
                 minutes=len(self._minutes) + bool(self._current),
                 hours=len(self._hours),
-                hours_dropped=self._hours_dropped if file is None else file.dropped,
-                file=None if file is None else str(file.path),
-                file_errors=self._file_errors,
-                file_error=self._file_error,
-                unwritten=len(self._unwritten),
-                unwritten_dropped=self._unwritten_dropped,
+                hours_dropped=self._hours_dropped if journal is None else journal.file.dropped,
+                file=None if journal is None else str(journal.file.path),
+                file_errors=failures.count,
+                file_error=failures.last,
+                unwritten=0 if journal is None else journal.waiting(),
+                unwritten_dropped=0 if journal is None else journal.dropped,
             )
 
     def _running(self) -> tuple[Bucket, ...]:
@@ -330,17 +295,19 @@ class History:
         return (minute_of(self._run, self._current_start, current),) if current else ()
 
     def _all_buckets(self) -> tuple[Bucket, ...]:
-        with self._file_lock:
-            with self._lock:
-                file = self._file
-                ours = (*self._hours, *self._minutes)
-                waiting = (*self._unwritten, *self._running())
-            if file is not None:
-                try:
-                    return (*file.read(), *waiting)
-                except Exception as error:  # noqa: BLE001 - reason: memory still answers for this run
-                    self._failed(error)
-        return (*ours, *self._running())
+        """Return the buckets of the file and what is not in it yet, or else those in memory."""
+        journal = self._journal
+        if journal is not None:
+
+            def newer() -> tuple[Bucket, ...]:
+                with self._lock:
+                    return (*journal.pending(), *self._running())
+
+            stored = journal.read(newer)
+            if stored is not None:
+                return stored
+        with self._lock:
+            return (*self._hours, *self._minutes, *self._running())
 
     def _after_fork(self) -> None:
         """In a forked child: an empty history of its own, in memory, with locks nobody holds."""
@@ -348,19 +315,16 @@ class History:
             return
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        self._file_lock = threading.RLock()
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            journal.file.close()  # past the journal's locks, which the fork may have copied locked
         self._run = f"{self._pid}-{self._clock():.3f}"
         self._ring.clear()
         self._minutes.clear()
         self._hours.clear()
-        self._unwritten.clear()
         self._current = []
         self._added = self._blind = self._thinned = 0
-        self._hours_dropped = self._unwritten_dropped = self._file_errors = 0
-        self._file_error = None
+        self._hours_dropped = 0
 
 
 def _check(name: str, value: int, highest: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
+
+from memguard.observe._groups import Group, find_groups, parse_stat, read_text
+
+__all__ = ["Bound", "Group", "Limit", "LimitKind", "read_limit"]
 
 LimitKind = Literal[
     "cgroup2.max", "cgroup2.high", "cgroup1.limit", "rlimit.as", "rlimit.data", "host", "none"
@@ -32,15 +35,6 @@ class Bound:
     """Where it is written, for people: a file, ``RLIMIT_AS`` or ``MemTotal``."""
     directory: str | None = None
     """The directory of the control group that sets it; None for the other kinds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A memory control group of this process: its directory and those of its ancestors."""
-
-    version: Literal[1, 2]
-    directories: tuple[str, ...]
-    """The process's own directory first, the mount point last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,91 +103,6 @@ def read_limit(
 # --- control groups ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Mount:
-    version: Literal[1, 2]
-    root: str
-    point: str
-
-
-def find_groups(*, root: str = "/") -> tuple[Group, ...]:
-    """
-    Return the memory control groups of this process, version 2 first. Never raises.
-
-    The path in ``/proc/self/cgroup`` counts from the root of the hierarchy (of the namespace);
-    what is mounted may be only a part of it. So each mount's own root is taken off the path, as
-    ``/proc/self/mountinfo`` tells it. Where the rest does not exist (a container that sees the
-    host's paths but only its own group), the nearest directory above it is taken.
-    """
-    proc = Path(root, "proc", "self")
-    paths = _own_paths(read_text(proc / "cgroup") or "")
-    mounts = _memory_mounts(read_text(proc / "mountinfo") or "")
-    groups = []
-    for version, path in sorted(paths.items(), reverse=True):
-        choices = [
-            directories
-            for mount in mounts
-            if mount.version == version
-            and (directories := _directories(root, mount, path)) is not None
-        ]
-        if choices:
-            # Several mounts of one hierarchy: the one that shows most ancestors.
-            groups.append(Group(version, max(choices, key=len)))
-    return tuple(groups)
-
-
-def _own_paths(text: str) -> dict[Literal[1, 2], str]:
-    paths: dict[Literal[1, 2], str] = {}
-    for line in text.splitlines():
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        # A group that was removed under a living process is shown so.
-        path = path.removesuffix(" (deleted)")
-        if number == "0" and controllers == "":
-            paths[2] = path
-        elif "memory" in controllers.split(","):
-            paths[1] = path
-    return paths
-
-
-def _memory_mounts(text: str) -> list[_Mount]:
-    mounts = []
-    for line in text.splitlines():
-        before, separator, after = line.partition(" - ")
-        fields = before.split(" ")
-        tail = after.split(" ")
-        if not separator or len(fields) < 6 or len(tail) < 3:
-            continue
-        mount_root, point = _unescape(fields[3]), _unescape(fields[4])
-        if tail[0] == "cgroup2":
-            mounts.append(_Mount(2, mount_root, point))
-        elif tail[0] == "cgroup" and "memory" in tail[2].split(","):
-            mounts.append(_Mount(1, mount_root, point))
-    return mounts
-
-
-def _unescape(text: str) -> str:
-    r"""Undo mountinfo's octal escapes of space, tab, newline and backslash (``\040``)."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
-
-
-def _directories(root: str, mount: _Mount, path: str) -> tuple[str, ...] | None:
-    point = Path(root, mount.point.lstrip("/"))
-    prefix = mount.root.rstrip("/")
-    if path == mount.root:
-        inner = ""
-    elif path.startswith(prefix + "/"):
-        inner = path[len(prefix) :]
-    else:
-        inner = ""  # seen from another namespace: the mount point is all we can see
-    parts = [part for part in inner.split("/") if part]
-    if ".." in parts:
-        parts = []  # moved to a group outside the namespace's root
-    directories = [point.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
-    seen = tuple(str(directory) for directory in directories if _is_directory(directory))
-    return seen or None
-
-
 def _group_bounds(groups: tuple[Group, ...], unread: list[str]) -> Iterator[Bound]:
     for group in groups:
         if group.version == 2:
@@ -218,6 +127,7 @@ def _version_2(group: Group, unread: list[str]) -> Iterator[Bound]:
 
 def _version_1(group: Group, unread: list[str]) -> Iterator[Bound]:
     own = group.directories[0]
+    smallest = _UNLIMITED
     for directory in group.directories:
         # Without use_hierarchy (kernels before 5.11) a group above does not charge those below.
         if directory != own and read_text(Path(directory, "memory.use_hierarchy")) == "0":
@@ -225,25 +135,14 @@ def _version_1(group: Group, unread: list[str]) -> Iterator[Bound]:
         path = Path(directory, "memory.limit_in_bytes")
         limit = _read_number(path, unread)
         if limit is not None and 0 < limit < _UNLIMITED:
-            yield Bound(
-                bytes=limit, kind="cgroup1.limit", source=str(path), directory=str(directory)
-            )
-    # The kernel's own sum over all ancestors, those outside this mount too.
+            smallest = min(smallest, limit)
+            yield Bound(bytes=limit, kind="cgroup1.limit", source=str(path), directory=directory)
+    # The kernel's own minimum over all ancestors: news where one of them is outside this mount.
     path = Path(own, "memory.stat")
     limit = parse_stat(read_text(path) or "").get("hierarchical_memory_limit")
-    if limit is not None and 0 < limit < _UNLIMITED:
+    if limit is not None and 0 < limit < smallest:
         source = f"{path} hierarchical_memory_limit"
         yield Bound(bytes=limit, kind="cgroup1.limit", source=source, directory=own)
-
-
-def parse_stat(text: str) -> dict[str, int]:
-    """Return the ``name number`` lines of a ``memory.stat``-like *text*; others are left out."""
-    found = {}
-    for line in text.splitlines():
-        name, _, number = line.partition(" ")
-        if number.isdecimal():
-            found[name] = int(number)
-    return found
 
 
 def _read_number(path: Path, unread: list[str]) -> int | None:
@@ -259,21 +158,6 @@ def _read_number(path: Path, unread: list[str]) -> int | None:
     if text != "max":
         unread.append(str(path))
     return None
-
-
-def read_text(path: Path) -> str | None:
-    """Return the stripped text of a small file of the kernel's; None where it cannot be read."""
-    try:
-        return os.fsdecode(path.read_bytes()).strip()
-    except OSError:
-        return None
-
-
-def _is_directory(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False  # no permission to look: as good as not there
 
 
 # --- resource limits and the host ----------------------------------------------------------------
