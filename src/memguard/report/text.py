@@ -195,7 +195,8 @@ def _allocated_for(holder: Holder, suspects: Sequence[Suspect]) -> Suspect | Non
 
 def _suspect(suspect: Suspect, places: _Places) -> list[str]:
     size = format_bytes(suspect.bytes, signed=True)
-    amount = f"  {size:<12}  ({suspect.count:,} blocks, {_rate(suspect.bytes_per_minute)})  "
+    blocks = "1 block" if suspect.count == 1 else f"{suspect.count:,} blocks"
+    amount = f"  {size:<12}  ({blocks}, {_rate(suspect.bytes_per_minute)})  "
     return _chain(amount, suspect, places)
 
 
