@@ -98,8 +98,9 @@ def test_in_a_real_group_memory_that_is_held_counts_and_page_cache_does_not(
             from memguard.observe.reading import read_memory
 
             def look():
-                fill = read_headroom(read_memory()).fullest
-                assert fill.scope == "group", fill
+                # Not the fullest: of a small machine the host may be that at first.
+                fills = read_headroom(read_memory()).fills
+                fill = next(fill for fill in fills if fill.scope == "group")
                 return {"used": fill.used, "current": fill.current, "set": fill.working_set,
                         "headroom": fill.headroom, "ratio": fill.ratio}
 
