@@ -377,8 +377,11 @@ def test_a_write_that_fails_is_counted_logged_once_and_made_up_for(
         assert statistics.unwritten == 2
         assert sum("history.file_failed" in r.getMessage() for r in caplog.records) == 1
         assert history.hours()[0].count == 3, "what waits is in the answer"
+    history.flush()
+    statistics = history.statistics()
+    assert (statistics.unwritten, statistics.file_error) == (0, None)
+    assert statistics.file_errors >= 2
     history.close()
-    assert history.statistics().unwritten == 0
     with History(path=path, clock=wall) as again:
         assert again.hours()[0].count == 3
 

@@ -114,7 +114,9 @@ def test_a_path_that_is_not_there_leaves_what_is_above_it(tree: Tree) -> None:
 def test_a_process_outside_its_namespace_reads_the_mount_point(tree: Tree) -> None:
     v2(tree, "/../../other")
     tree.write("sys/fs/cgroup/memory.max", f"{77 * MIB}\n")
-    assert tree.limit().bytes == 77 * MIB
+    limit = tree.limit()
+    assert limit.bytes == 77 * MIB
+    assert limit.groups[0].directories == (str(tree.root / "sys/fs/cgroup"),)
 
 
 def test_of_two_mounts_the_one_that_shows_more_ancestors_is_read(tree: Tree) -> None:
