@@ -9,8 +9,9 @@ from memguard.errors import (
     ReportFormatError,
     ValueTooLargeError,
 )
-from memguard.leaks.detector import LeakDetector, LeakDetectorStatistics
+from memguard.leaks.detector import LeakDetector
 from memguard.leaks.report import LeakReport
+from memguard.leaks.statistics import LeakDetectorStatistics
 
 __all__ = [
     "BoundedCache",

@@ -12,63 +12,30 @@ is taken; at all of it a second look, and ``tracing`` begins. ``cooling`` is the
 from __future__ import annotations
 
 import contextlib
-import functools
-import logging
 import os
 import threading
 import time
-import weakref
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from memguard import log
 from memguard.bounded import inventory
 from memguard.errors import ConfigError, LifecycleError
-from memguard.leaks import tracing
+from memguard.leaks.checkup import Checkup
+from memguard.leaks.delivery import Delivery
 from memguard.leaks.finding import Finding, Findings, summarize
-from memguard.leaks.investigation import Investigation
+from memguard.leaks.investigation import POLL_SECONDS, Investigation
 from memguard.leaks.options import OnError, detector_options
 from memguard.leaks.report import LeakReport
-from memguard.leaks.ticker import Ticker
+from memguard.leaks.statistics import Failures, LeakDetectorStatistics, State
+from memguard.leaks.ticker import Ticker, reset_after_fork
 from memguard.leaks.watch import Watch
 from memguard.observe.limits import Limit, read_limit
 from memguard.observe.reading import Reading, read_memory
-from memguard.report.sinks import ReportDirectory
 from memguard.units import parse_bytes
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-State = Literal["idle", "watching", "tracing", "cooling"]
-POLL_SECONDS = 0.02
-"""Between ticks while tracing: a burst is over as soon as it has seen enough."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeakDetectorStatistics:
-    """What a detector did and what it cost. Seconds and counts."""
-
-    name: str
-    state: State
-    ticks: int
-    errors: int
-    """Failures caught, of every kind; each kind was logged once."""
-    errors_by_kind: tuple[tuple[str, int], ...]
-    cpu_seconds: float
-    """Processor time of all ticks and checks, in their threads."""
-    traced_seconds: float
-    """Time that tracing of ours was on."""
-    uptime_seconds: float
-    investigations: int
-    findings: int
-    """Leaks reported, updates not counted."""
-    reports_dropped: int
-    """Reports that left ``reports`` for its bound."""
-    report_dir: str | None
 
 
 class LeakDetector:
@@ -154,29 +121,24 @@ class LeakDetector:
             max_objects=max_objects,
             max_reports=max_reports,
         )
-        for option, value in (("on_leak", on_leak), ("timer", timer), ("read", read)):
-            if value is not None and not callable(value):
+        for option, value in (("timer", timer), ("read", read)):
+            if not callable(value):
                 raise TypeError(f"{option} must be callable (got {type(value).__name__})")
-        if on_error not in ("log", "raise"):
-            raise ConfigError(f"on_error must be 'log' or 'raise' (got {on_error!r})")
         self.name = "memguard" if name is None else name
         self._limit = None if limit == "auto" else parse_bytes(limit, name="limit")
-        self._directory = None if report_dir is None else ReportDirectory(Path(report_dir))
-        self._on_leak = on_leak
-        self._on_error = on_error
         self._timer = timer
         self._read = read
         self._findings = Findings(self.name, max_reports)
         self._ticks = 0
-        self._errors: Counter[str] = Counter()
+        self._failures = Failures(self.name)
+        self._delivery = Delivery(report_dir, on_leak, on_error, self._failures)
         self._cpu_seconds = 0.0
         self._traced_seconds = 0.0
         self._investigations = 0
-        self._reset()
-        _detectors.add(self)
-        _register_at_fork()
+        self.reset()
+        reset_after_fork(self)
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
         """Enter the state of one that was never started. Only sets fields: runs after fork."""
         self._lock = threading.Lock()
         self._ticker: Ticker | None = None
@@ -250,17 +212,15 @@ class LeakDetector:
             name=self.name,
             state=self._state,
             ticks=self._ticks,
-            errors=self._errors.total()
-            if hasattr(self._errors, "total")
-            else sum(self._errors.values()),
-            errors_by_kind=tuple(sorted(self._errors.items())),
+            errors=self._failures.count,
+            errors_by_kind=self._failures.kinds,
             cpu_seconds=self._cpu_seconds,
             traced_seconds=self._traced_seconds + running,
             uptime_seconds=0.0 if started is None else self._timer() - started,
             investigations=self._investigations,
             findings=self._findings.count,
             reports_dropped=self._findings.dropped,
-            report_dir=None if self._directory is None else str(self._directory.path),
+            report_dir=self._delivery.directory,
         )
 
     # -- the work
@@ -286,7 +246,7 @@ class LeakDetector:
                 self._enter_watching()
             finding = self._step(self._timer())
         except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
-            self._failed("tick", error)
+            self._failures.add("tick", error)
             self._abandon()
             self._cool(self._timer())
         finally:
@@ -294,7 +254,7 @@ class LeakDetector:
             state = self._state
             self._lock.release()
         if finding is not None:
-            self._deliver(finding)
+            self._delivery.deliver(finding)
         return (
             min(POLL_SECONDS, self._options.interval)
             if state == "tracing"
@@ -328,7 +288,7 @@ class LeakDetector:
             self._investigation = None
             return
         trend = self._watch.leak()
-        if self._investigation is None or not self._investigation.looked:
+        if self._investigation is None:
             limit = self._read_limit()
             self._investigation = Investigation(
                 self._options,
@@ -392,30 +352,19 @@ class LeakDetector:
             if self._state == "tracing":
                 self._abandon()
                 self._state = "watching"
-            started = time.thread_time()
-            watch = Watch(self._options)
-            pause = threading.Event()
-            investigation = Investigation(self._options, containers=inventory.names)
+            checkup = Checkup(self._options, self._timer, self._read)
             try:
-                watch.add(self._timer(), self._read())
-                investigation.look(self._timer())
-                pause.wait(gap)
-                watch.add(self._timer(), self._read())
-                investigation.begin(self._timer())
-                while not investigation.poll():
-                    pause.wait(POLL_SECONDS)
-                evidence = investigation.finish()
+                evidence = checkup.take(gap)
             finally:
-                investigation.abandon()
-                self._traced_seconds += investigation.traced_seconds
-                self._cpu_seconds += time.thread_time() - started
+                self._traced_seconds += checkup.traced_seconds
+                self._cpu_seconds += checkup.cpu_seconds
             limit = self._read_limit()
             return self._findings.snapshot(
-                summarize(watch.describe(), limit.bytes, limit.source),
+                summarize(checkup.trend, limit.bytes, limit.source),
                 evidence,
                 uptime_seconds=self._timer() - (self._started_at or self._timer()),
-                traced_seconds=investigation.traced_seconds,
-                cpu_seconds=time.thread_time() - started,
+                traced_seconds=checkup.traced_seconds,
+                cpu_seconds=checkup.cpu_seconds,
             )
 
     # -- endings
@@ -434,46 +383,3 @@ class LeakDetector:
         if self._limit is not None:
             return Limit(bytes=self._limit, source="option limit")
         return read_limit()
-
-    def _deliver(self, finding: Finding) -> None:
-        """Write, log and announce a finding; none of it can stop the others."""
-        paths: tuple[Path, ...] = ()
-        if self._directory is not None:
-            try:
-                paths = self._directory.write(finding.report)
-            except Exception as error:  # noqa: BLE001 - reason: a full disk must not end the detector
-                self._failed("write report", error)
-        finding.log(paths)
-        if self._on_leak is None or not finding.is_alarm:
-            return
-        try:
-            self._on_leak(finding.report)
-        except Exception as error:
-            self._failed("on_leak", error)
-            if self._on_error == "raise":
-                raise
-
-    def _failed(self, what: str, error: Exception) -> None:
-        kind = f"{what}: {type(error).__name__}"
-        self._errors[kind] += 1
-        if self._errors[kind] == 1:
-            log.event(
-                logging.WARNING, "detector.failed", detector=self.name, what=what, error=repr(error)
-            )
-
-
-_detectors: weakref.WeakSet[LeakDetector] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    """The child starts clean and stopped: threads do not survive a fork, nor may their locks."""
-    tracing.after_fork_in_child()
-    for detector in list(_detectors):
-        detector._reset()  # noqa: SLF001 - reason: this module's own class
-
-
-@functools.cache
-def _register_at_fork() -> None:
-    """Once, with the first detector: importing registers nothing."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -27,6 +27,8 @@ HOLDERS = 12
 ENOUGH_ENTRIES = 8
 """New entries of a container that settle where they come from."""
 MIN_BURST_SECONDS = 0.03
+POLL_SECONDS = 0.02
+"""Between polls during a burst: it is over as soon as it has seen enough."""
 TYPES = 10
 
 

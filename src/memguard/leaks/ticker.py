@@ -1,14 +1,17 @@
-"""The one thread of the leaks floor: it calls ``tick`` and sleeps as long as it is told."""
+"""The one thread of the leaks floor: it calls ``tick``, sleeps, and does not survive a fork."""
 
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
+import os
 import threading
 import weakref
 from typing import Protocol
 
 from memguard import log
+from memguard.leaks import tracing
 
 
 class Ticking(Protocol):
@@ -75,3 +78,33 @@ _tickers: weakref.WeakSet[Ticker] = weakref.WeakSet()
 def _stop_all() -> None:
     for ticker in list(_tickers):
         ticker.stop(2.0)
+
+
+class Resettable(Protocol):
+    """What must begin anew in a forked child."""
+
+    def reset(self) -> None:
+        """Set every field as if never started. No lock, no log, no call out: it runs during fork."""
+
+
+def reset_after_fork(target: Resettable) -> None:
+    """Call ``target.reset`` in every forked child, while *target* is alive."""
+    _reset_in_child.add(target)
+    _register_at_fork()
+
+
+_reset_in_child: weakref.WeakSet[Resettable] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    # Threads do not survive a fork, nor may the locks they held. The child pays for no tracing.
+    tracing.after_fork_in_child()
+    for target in list(_reset_in_child):
+        target.reset()
+
+
+@functools.cache
+def _register_at_fork() -> None:
+    """Once, with the first detector: importing registers nothing."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork_in_child)

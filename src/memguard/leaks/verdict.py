@@ -86,6 +86,7 @@ def decide(signs: Signs) -> Verdict:
     return Verdict(
         kind="native",
         advice="Most of the growth is outside Python's allocators: suspect C extensions and "
-        "libraries called through ctypes or cffi; a native profiler (memray --native, heaptrack) names them.",
+        "libraries called through ctypes or cffi; a native profiler (memray --native, heaptrack) "
+        "names them.",
         reasons=tuple(reasons),
     )

@@ -1,0 +1,76 @@
+"""What a detector did and what it cost, and the failures it survived."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from memguard import log
+
+State = Literal["idle", "watching", "tracing", "cooling"]
+MAX_KINDS = 50
+"""Kinds of failures told apart; further ones are counted together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakDetectorStatistics:
+    """What a detector did and what it cost. Seconds and counts."""
+
+    name: str
+    state: State
+    ticks: int
+    errors: int
+    """Failures caught, of every kind; each kind was logged once."""
+    errors_by_kind: tuple[tuple[str, int], ...]
+    cpu_seconds: float
+    """Processor time of all ticks and checks, in their threads."""
+    traced_seconds: float
+    """Time that tracing of ours was on."""
+    uptime_seconds: float
+    investigations: int
+    findings: int
+    """Leaks reported, updates not counted."""
+    reports_dropped: int
+    """Reports that left ``reports`` for its bound."""
+    report_dir: str | None
+
+
+class Failures:
+    """
+    Count what went wrong, and log each kind once.
+
+    Bounded by: ``MAX_KINDS`` kinds.
+    Locks: none; a lost count under a race is harmless.
+    Keeps alive: strings; never an exception, whose traceback holds frames.
+    """
+
+    def __init__(self, detector: str) -> None:
+        self._detector = detector
+        self._kinds: Counter[str] = Counter()
+
+    def add(self, what: str, error: BaseException) -> None:
+        """Count that *what* failed with *error*."""
+        kind = f"{what}: {type(error).__name__}"
+        if kind not in self._kinds and len(self._kinds) >= MAX_KINDS:
+            kind = "others"
+        self._kinds[kind] += 1
+        if self._kinds[kind] == 1:
+            log.event(
+                logging.WARNING,
+                "detector.failed",
+                detector=self._detector,
+                what=what,
+                error=f"{type(error).__name__}: {error}"[:500],
+            )
+
+    @property
+    def count(self) -> int:
+        """All failures so far."""
+        return sum(self._kinds.values())
+
+    @property
+    def kinds(self) -> tuple[tuple[str, int], ...]:
+        """(kind, count), by name."""
+        return tuple(sorted(self._kinds.items()))
