@@ -48,6 +48,7 @@ holders = st.builds(
     bytes_per_entry=st.none() | sizes,
     bytes_added=st.none() | sizes,
     bytes_per_minute=st.none() | numbers,
+    site=st.none() | frames,
     entry_types=st.lists(names, max_size=3).map(tuple),
     inventory_name=st.none() | names,
     anchored=st.booleans(),

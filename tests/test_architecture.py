@@ -26,12 +26,13 @@ FLOORS = (
         "memguard.leaks.report",
     },
     {"memguard.bounded", "memguard.leaks", "memguard.relief", "memguard.heap"},
-    {"memguard.leaks.detector", "memguard.report"},
+    {"memguard.leaks.detector", "memguard.leaks.delivery", "memguard.report"},
     {"memguard.guard"},
     {"memguard.integrations", "memguard.cli", "memguard.__main__", "memguard"},
 )
 SIDEWAYS = {
     ("memguard.leaks.detector", "memguard.report"),  # it writes what it found
+    ("memguard.leaks.delivery", "memguard.report"),  # on its behalf
 }
 CONTAINERS = {
     "memguard.bounded.cache",

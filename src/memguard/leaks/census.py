@@ -34,6 +34,15 @@ class Look:
     dropped: int = 0
     """Containers not recorded, for the bound."""
 
+    def record(self, container: Any, entries: int, skip: set[int]) -> None:
+        """Enter the length of *container*, unless it is in *skip* or the bound is reached."""
+        key = id(container)
+        if key in self.lengths or len(self.lengths) < MAX_CONTAINERS:
+            if key not in skip:
+                self.lengths[key] = entries
+        else:
+            self.dropped += 1
+
 
 def take_look(at: float, ignore: Iterable[int] = ()) -> Look:
     """
@@ -60,10 +69,10 @@ def take_look(at: float, ignore: Iterable[int] = ()) -> Look:
         for obj in chunk:
             length = lengths.get(id(type(obj)))
             if length is not None and (entries := length(obj)) >= MIN_ENTRIES:
-                if len(look.lengths) >= MAX_CONTAINERS:
-                    look.dropped += 1
-                elif id(obj) not in skip:
-                    look.lengths[id(obj)] = entries
+                look.record(obj, entries, skip)
+        for found in heap.untracked_dicts(chunk):
+            if len(found) >= MIN_ENTRIES:
+                look.record(found, len(found), skip)
         del chunk, kinds
     for key, count in counts.items():
         look.types[names[key]] = look.types.get(names[key], 0) + count
@@ -114,12 +123,13 @@ def find_containers(wanted: Iterable[int]) -> dict[int, Any]:
     missing = set(wanted)
     found: dict[int, Any] = {}
     for chunk in heap.live_slices():
-        if not missing.isdisjoint(map(id, chunk)):
-            for obj in chunk:
-                if id(obj) in missing and heap.length_of(type(obj)) is not None:
-                    missing.discard(id(obj))
-                    found[id(obj)] = obj
-        del chunk
+        for objects in (chunk, heap.untracked_dicts(chunk)):
+            if not missing.isdisjoint(map(id, objects)):
+                for obj in objects:
+                    if id(obj) in missing and heap.length_of(type(obj)) is not None:
+                        missing.discard(id(obj))
+                        found[id(obj)] = obj
+        del chunk, objects
         if not missing:
             break
     return found
@@ -138,7 +148,7 @@ def newest_instances(names: Iterable[str], *, per_type: int, scan: int) -> dict[
     kinds: dict[int, str] = {}
     found: dict[str, list[Any]] = {name: [] for name in wanted}
     seen = 0
-    for chunk in heap.live_slices(young=True):
+    for chunk in heap.live_slices():
         for obj in reversed(chunk):
             kind = type(obj)
             name = kinds.get(id(kind))

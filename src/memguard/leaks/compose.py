@@ -14,6 +14,7 @@ from memguard.leaks.evidence import Evidence, HolderEvidence
 from memguard.leaks.frames import frames_of
 from memguard.leaks.report import (
     Cost,
+    Frame,
     Holder,
     LeakReport,
     ReportKind,
@@ -128,13 +129,19 @@ def _holders(
     evidence: Evidence, trend: TrendSummary, previous: LeakReport | None
 ) -> tuple[Holder, ...]:
     known = {holder.path: holder for holder in previous.holders} if previous else {}
-    rows = [_holder(holder, known.get(holder.path)) for holder in evidence.holders if holder.steady]
+    rows = [
+        _holder(holder, known.get(holder.path), evidence.functions)
+        for holder in evidence.holders
+        if holder.steady
+    ]
     rows.sort(key=lambda row: -(row.bytes_per_minute or 0.0))
     least = max(0.0, trend.bytes_per_hour / 60) * MIN_SHARE
     return tuple(row for row in rows if (row.bytes_per_minute or 0.0) >= least)[:HOLDERS]
 
 
-def _holder(evidence: HolderEvidence, known: Holder | None) -> Holder:
+def _holder(
+    evidence: HolderEvidence, known: Holder | None, functions: dict[Location, str]
+) -> Holder:
     weight = evidence.sample.bytes_per_entry
     added = evidence.entries_added
     if known is not None:
@@ -151,10 +158,20 @@ def _holder(evidence: HolderEvidence, known: Holder | None) -> Holder:
         bytes_per_entry=weight,
         bytes_added=None if weight is None else weight * added,
         bytes_per_minute=None if weight is None else weight * evidence.entries_per_minute,
+        site=_site(evidence, functions) or (known.site if known else None),
         entry_types=tuple(name for name, _ in evidence.sample.types.most_common(5)),
         inventory_name=evidence.inventory_name,
         anchored=evidence.anchored,
     )
+
+
+def _site(evidence: HolderEvidence, functions: dict[Location, str]) -> Frame | None:
+    """Return the line that made most of the sampled entries: in the user's code where it shows."""
+    if not evidence.sample.lines:
+        return None
+    line, _ = evidence.sample.lines.most_common(1)[0]
+    stack = frames_of(evidence.sample.stacks.get(line) or (line,), functions)
+    return next((frame for frame in stack if frame.in_user_code), stack[0])
 
 
 def _suspects(evidence: Evidence) -> tuple[Suspect, ...]:

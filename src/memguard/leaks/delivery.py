@@ -56,6 +56,7 @@ class Delivery:
                 paths = self._directory.write(finding.report)
             except Exception as error:  # noqa: BLE001 - reason: a full disk must not end the detector
                 self._failures.add("write report", error)
+                self._failures.announce()
         finding.log(paths)
         if self._on_leak is None or not finding.is_alarm:
             return
@@ -63,5 +64,6 @@ class Delivery:
             self._on_leak(finding.report)
         except Exception as error:
             self._failures.add("on_leak", error)
+            self._failures.announce()
             if self._on_error == "raise":
                 raise

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from memguard.bounded import inventory
 from memguard.errors import ConfigError, LifecycleError
+from memguard.leaks.allowance import read_allowance
 from memguard.leaks.checkup import Checkup
 from memguard.leaks.delivery import Delivery
 from memguard.leaks.finding import Finding, Findings, summarize
@@ -30,7 +31,6 @@ from memguard.leaks.report import LeakReport
 from memguard.leaks.statistics import Failures, LeakDetectorStatistics, State
 from memguard.leaks.ticker import Ticker, reset_after_fork
 from memguard.leaks.watch import Watch
-from memguard.observe.limits import Limit, read_limit
 from memguard.observe.reading import Reading, read_memory
 from memguard.units import parse_bytes
 
@@ -253,6 +253,7 @@ class LeakDetector:
             self._cpu_seconds += time.thread_time() - started
             state = self._state
             self._lock.release()
+        self._failures.announce()
         if finding is not None:
             self._delivery.deliver(finding)
         return (
@@ -289,13 +290,10 @@ class LeakDetector:
             return
         trend = self._watch.leak()
         if self._investigation is None:
-            limit = self._read_limit()
             self._investigation = Investigation(
                 self._options,
                 containers=inventory.names,
-                headroom=None
-                if limit.bytes is None or reading.private is None
-                else limit.bytes - reading.private,
+                headroom=read_allowance(reading, self._limit).left,
                 trace=self._findings.wants_tracing,
             )
             self._investigation.look(now)
@@ -319,10 +317,10 @@ class LeakDetector:
             return None
         evidence = investigation.finish()
         self._traced_seconds += investigation.traced_seconds
-        self._watch.resume(self._timer(), self._read())
-        limit = self._read_limit()
+        reading = self._read()
+        self._watch.resume(self._timer(), reading)
         finding = self._findings.conclude(
-            summarize(trend, limit.bytes, limit.source),
+            summarize(trend, read_allowance(reading, self._limit)),
             evidence,
             uptime_seconds=now - (self._started_at or now),
             traced_seconds=investigation.traced_seconds,
@@ -358,9 +356,8 @@ class LeakDetector:
             finally:
                 self._traced_seconds += checkup.traced_seconds
                 self._cpu_seconds += checkup.cpu_seconds
-            limit = self._read_limit()
             return self._findings.snapshot(
-                summarize(checkup.trend, limit.bytes, limit.source),
+                summarize(checkup.trend, read_allowance(self._read(), self._limit)),
                 evidence,
                 uptime_seconds=self._timer() - (self._started_at or self._timer()),
                 traced_seconds=checkup.traced_seconds,
@@ -378,8 +375,3 @@ class LeakDetector:
             self._investigation.abandon()
             self._traced_seconds += self._investigation.traced_seconds
             self._investigation = None
-
-    def _read_limit(self) -> Limit:
-        if self._limit is not None:
-            return Limit(bytes=self._limit, source="option limit")
-        return read_limit()

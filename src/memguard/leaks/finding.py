@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from memguard import log
+from memguard.leaks.allowance import Allowance
 from memguard.leaks.compose import Origin, compose
 from memguard.leaks.evidence import Evidence
 from memguard.leaks.report import LeakReport, TrendSummary
@@ -50,7 +51,7 @@ class Finding:
         )
 
 
-def summarize(trend: Trend, limit_bytes: int | None, limit_source: str | None) -> TrendSummary:
+def summarize(trend: Trend, allowance: Allowance) -> TrendSummary:
     """Return *trend* as the report tells it, with the time to the limit."""
     return TrendSummary(
         kind=trend.kind.value,
@@ -60,9 +61,9 @@ def summarize(trend: Trend, limit_bytes: int | None, limit_source: str | None) -
         current_bytes=trend.current_bytes,
         samples=trend.samples,
         span_seconds=trend.span_seconds,
-        limit_bytes=limit_bytes,
-        limit_source=limit_source if limit_bytes is not None else None,
-        seconds_to_limit=trend.seconds_to(limit_bytes),
+        limit_bytes=allowance.limit,
+        limit_source=allowance.source,
+        seconds_to_limit=allowance.seconds_left(trend.bytes_per_hour),
     )
 
 

@@ -29,10 +29,11 @@ def functions_at(locations: Iterable[Location]) -> dict[Location, str]:
     """
     lines: dict[str, set[int]] = {}
     for file, line in locations:
-        lines.setdefault(file, set()).add(line)
+        if not file.startswith("<"):  # "<string>" is the name of many sources
+            lines.setdefault(file, set()).add(line)
     best: dict[Location, tuple[int, str]] = {}
     seen: set[int] = set()
-    for chunk in heap.live_slices(young=True) if lines else ():
+    for chunk in heap.live_slices() if lines else ():
         for obj in chunk:
             if type(obj) is types.FunctionType:
                 code = obj.__code__

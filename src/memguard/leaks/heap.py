@@ -9,6 +9,8 @@ during the walk is not kept alive by it for long.
 from __future__ import annotations
 
 import gc
+import itertools
+import operator
 import sys
 import time
 from collections import OrderedDict, deque
@@ -16,6 +18,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 SLICE = 4096
+HUGE = 500_000
+"""Containers with more entries are not opened to see what they hold."""
 PAUSE_SECONDS = 0.0002
 """Sleep between slices: long enough to hand the GIL over, short enough to finish."""
 
@@ -37,18 +41,19 @@ def length_of(kind: type) -> Callable[[Any], int] | None:
     return next((length for base, length in _LENGTHS if issubclass(kind, base)), None)
 
 
-def live_slices(*, young: bool = False, pause: float = PAUSE_SECONDS) -> Iterator[list[Any]]:
+def live_slices(*, pause: float = PAUSE_SECONDS) -> Iterator[list[Any]]:
     """
-    Yield the objects that the collector tracks, a slice at a time, newest first.
+    Yield the objects that the collector tracks, a slice at a time, the youngest first.
+
+    Generation by generation, so that the young ones, of which many will be dead in a moment, are
+    let go of early.
 
     Args:
-        young: Also objects that have not yet survived a collection. What leaks grows old, so a
-            census does without them where the collector runs.
         pause: Seconds to sleep between slices.
 
     Cost: 8 bytes an object while the walk lasts.
     """
-    for generation in _generations(young=young):
+    for generation in _generations():
         objects = gc.get_objects(generation=generation)
         while objects:
             chunk = objects[-SLICE:]
@@ -59,10 +64,35 @@ def live_slices(*, young: bool = False, pause: float = PAUSE_SECONDS) -> Iterato
                 time.sleep(pause)
 
 
-def _generations(*, young: bool) -> list[int | None]:
-    if sys.version_info >= (3, 14) or not gc.isenabled():
-        return [None]  # generations mean something else there, or nothing grows old
-    return [2, 1, 0] if young else [2, 1]
+def not_huge(chunk: list[Any]) -> list[Any]:
+    """Leave out containers whose entries would be copied by the million when they are opened."""
+    kept = []
+    for obj in chunk:
+        kind = type(obj)
+        if not (kind is dict or kind is list or kind is set) or len(obj) <= HUGE:
+            kept.append(obj)
+    return kept
+
+
+def untracked_dicts(chunk: list[Any]) -> list[dict[Any, Any]]:
+    """
+    Return the dicts below *chunk* that the collector does not track.
+
+    Up to CPython 3.13 a dict of strings and numbers only is none of the collector's business and is
+    in no walk of it; caches often are such dicts. They hang below objects that are tracked.
+
+    Cost: about 30 ns a reference, in C.
+    """
+    if sys.version_info >= (3, 14):
+        return []  # every dict is tracked there (python/cpython#127010)
+    below = gc.get_referents(*not_huge(chunk))
+    dicts = itertools.compress(below, map(operator.is_, map(type, below), itertools.repeat(dict)))
+    return [found for found in dicts if not gc.is_tracked(found)]
+
+
+def _generations() -> list[int | None]:
+    # From 3.14 on the numbers mean something else. None is all of them.
+    return [None] if sys.version_info >= (3, 14) else [0, 1, 2]
 
 
 def too_large(max_objects: int) -> int | None:

@@ -99,8 +99,9 @@ class Investigation:
     def look(self, at: float) -> None:
         """Take the first look: what the heap was like before the growth in question."""
         if self._census_allowed():
-            self._first = census.take_look(at)
+            # The state first: what the question itself imports is no growth of the program.
             self._first_state = (read_allocator(), sys.getallocatedblocks())
+            self._first = census.take_look(at)
             self._census_seconds += self._first.seconds
 
     def begin(self, at: float) -> None:

@@ -79,6 +79,8 @@ class Holder:
     bytes_added: int | None
     """*entries_added* x *bytes_per_entry*: an estimate."""
     bytes_per_minute: float | None
+    site: Frame | None = None
+    """The line that allocated most of the sampled entries; None where nothing was traced."""
     entry_types: tuple[str, ...] = ()
     """Types of the sampled entries, most frequent first; never their values."""
     inventory_name: str | None = None

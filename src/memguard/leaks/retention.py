@@ -3,9 +3,9 @@ Who holds it: the shortest path from a name in the program to an object. Alone i
 
 The search goes from the object up, level by level, for all wanted objects at once. A level is one
 walk over the heap in slices (``heap.live_slices``): ``gc.get_referrers`` would scan everything in
-one call, under the GIL. It ends at an *anchor*, something a person can find: a module, a class, a local
-of a running function, coroutine or generator, one of memguard's containers. On a heap that is small
-enough for whole scans, objgraph gets the last word where the walk found nothing.
+one call, under the GIL. It ends at an *anchor*, something a person can find: a module, a class, a
+local of a running function, coroutine or generator, one of memguard's containers. On a heap that
+is small enough for whole scans, objgraph gets the last word where the walk found nothing.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from memguard.leaks import anchors, heap, naming
 MAX_LEVELS = 12
 MAX_FRONTIER = 256
 """Holders followed from one level to the next, for all wanted objects together."""
-HUGE = 500_000
-"""Containers with more entries are not opened while looking for holders."""
 OBJGRAPH_OBJECTS = 100_000
 """objgraph scans and collects the whole heap under the GIL at each step: small heaps only."""
 
@@ -157,15 +155,15 @@ def _one_level_up(search: _Search, frontier: list[_Node]) -> list[_Node]:
         by_id.setdefault(id(node.obj), []).append(node)
     up: list[_Node] = []
     own = {id(frontier), id(by_id), id(up), *map(id, frontier), *map(id, by_id.values())}
-    for chunk in heap.live_slices(young=True):
+    for chunk in heap.live_slices():
         if time.monotonic() > search.deadline:
             break
-        if by_id.keys().isdisjoint(map(id, gc.get_referents(*_not_huge(chunk)))):
+        if by_id.keys().isdisjoint(map(id, gc.get_referents(*heap.not_huge(chunk)))):
             continue
         for holder in chunk:
             if id(holder) in own or id(holder) in search.ignore or _is_ours(holder):
                 continue
-            held = by_id.keys() & set(map(id, gc.get_referents(*_not_huge([holder]))))
+            held = by_id.keys() & set(map(id, gc.get_referents(*heap.not_huge([holder]))))
             for key in held:
                 for node in by_id[key]:
                     mark = (id(holder), node.target)
@@ -173,16 +171,6 @@ def _one_level_up(search: _Search, frontier: list[_Node]) -> list[_Node]:
                         search.seen[mark] = _Node(holder, node, node.target, node.depth + 1)
                         up.append(search.seen[mark])
     return up
-
-
-def _not_huge(chunk: list[Any]) -> list[Any]:
-    """Leave out containers whose entries would be copied by the million."""
-    kept = []
-    for obj in chunk:
-        kind = type(obj)
-        if not (kind is dict or kind is list or kind is set) or len(obj) <= HUGE:
-            kept.append(obj)
-    return kept
 
 
 def _is_ours(obj: Any) -> bool:

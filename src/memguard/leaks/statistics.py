@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,20 +49,28 @@ class Failures:
     def __init__(self, detector: str) -> None:
         self._detector = detector
         self._kinds: Counter[str] = Counter()
+        self._unsaid: deque[tuple[str, str, str]] = deque()
 
     def add(self, what: str, error: BaseException) -> None:
-        """Count that *what* failed with *error*."""
+        """Count that *what* failed with *error*. Logs nothing yet: a lock may be held."""
         kind = f"{what}: {type(error).__name__}"
         if kind not in self._kinds and len(self._kinds) >= MAX_KINDS:
             kind = "others"
         self._kinds[kind] += 1
         if self._kinds[kind] == 1:
+            self._unsaid.append((what, type(error).__name__, _place(error)))
+
+    def announce(self) -> None:
+        """Log the kinds that are new: to be called under no lock."""
+        while self._unsaid:
+            what, error, place = self._unsaid.popleft()
             log.event(
                 logging.WARNING,
                 "detector.failed",
                 detector=self._detector,
                 what=what,
-                error=f"{type(error).__name__}: {error}"[:500],
+                error=error,
+                place=place,
             )
 
     @property
@@ -74,3 +82,13 @@ class Failures:
     def kinds(self) -> tuple[tuple[str, int], ...]:
         """(kind, count), by name."""
         return tuple(sorted(self._kinds.items()))
+
+
+def _place(error: BaseException) -> str:
+    """Return where *error* was raised; its text is not asked for, since that may run user code."""
+    traceback = error.__traceback__
+    if traceback is None:
+        return "?"
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"

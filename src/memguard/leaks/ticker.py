@@ -41,9 +41,7 @@ class Ticker:
     def start(self) -> None:
         """Start the thread."""
         _tickers.add(self)
-        atexit.unregister(
-            _stop_all
-        )  # once, and as late as possible: exit handlers run last in, first out
+        atexit.unregister(_stop_all)  # last in, first out: be early
         atexit.register(_stop_all)
         self._thread.start()
 
@@ -84,7 +82,7 @@ class Resettable(Protocol):
     """What must begin anew in a forked child."""
 
     def reset(self) -> None:
-        """Set every field as if never started. No lock, no log, no call out: it runs during fork."""
+        """Set every field as if never started. It runs during fork: no lock, no log."""
 
 
 def reset_after_fork(target: Resettable) -> None:
@@ -99,6 +97,7 @@ _reset_in_child: weakref.WeakSet[Resettable] = weakref.WeakSet()
 def _after_fork_in_child() -> None:
     # Threads do not survive a fork, nor may the locks they held. The child pays for no tracing.
     tracing.after_fork_in_child()
+    _tickers.clear()
     for target in list(_reset_in_child):
         target.reset()
 

@@ -122,7 +122,8 @@ class Tracer:
 
         Cost: O(live traced blocks), under the GIL; a short burst keeps them few.
         """
-        trace = self._trace = Trace(foreign=self.foreign, seconds=self.seconds)
+        trace = self._trace  # made before the burst, so as not to be in the picture
+        trace.foreign, trace.seconds = self.foreign, self.seconds
         if tracemalloc.is_tracing():  # else somebody stopped the session under us
             trace.tracer_bytes = tracemalloc.get_tracemalloc_memory()
             trace.traced_bytes = tracemalloc.get_traced_memory()[0]

@@ -81,12 +81,6 @@ class Trend:
         """Current trough over the baseline, bytes."""
         return self.current_bytes - self.baseline_bytes
 
-    def seconds_to(self, limit_bytes: int | None) -> float | None:
-        """Return the seconds until *limit_bytes* at this rate; None when it will not be reached."""
-        if limit_bytes is None or self.bytes_per_hour <= 0:
-            return None
-        return max(0.0, (limit_bytes - self.current_bytes) / self.bytes_per_hour * 3600)
-
 
 def levels(points: Sequence[Point]) -> tuple[int, int]:
     """

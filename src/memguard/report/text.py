@@ -184,6 +184,8 @@ def _holder(holder: Holder, suspect: Suspect | None, places: _Places) -> list[st
     lines = [first, _INDENT + "; ".join(facts)]
     if suspect is not None:
         lines += _chain(f"{_INDENT}allocated at  ", suspect, places)
+    elif holder.site is not None:
+        lines.append(f"{_INDENT}allocated at  {places.shown(holder.site)}")
     return lines
 
 
@@ -203,7 +205,9 @@ def _suspect(suspect: Suspect, places: _Places) -> list[str]:
 def _chain(start: str, suspect: Suspect, places: _Places) -> list[str]:
     """Return *start*, the allocating line and the nearest caller in the user's own code."""
     line = start + places.shown(suspect)
-    caller = next((frame for frame in suspect.frames[1:] if frame.in_user_code), None)
+    site = (suspect.file, suspect.line)
+    above = (frame for frame in suspect.frames[1:] if (frame.file, frame.line) != site)
+    caller = next((frame for frame in above if frame.in_user_code), None)
     if caller is None:
         return [line]
     called_from = "←  " + places.shown(caller, after=suspect.file)
