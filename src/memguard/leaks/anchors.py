@@ -8,13 +8,14 @@ own containers.
 from __future__ import annotations
 
 import sys
+import threading
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from memguard.leaks import naming
-from memguard.leaks.frames import is_user_code
+from memguard.leaks.frames import is_own_code, is_user_code
 
 MAX_STACK = 200
 """Frames of each thread whose locals are looked at."""
@@ -119,36 +120,64 @@ class Anchors:
         Running frames are invisible to the collector since CPython 3.11: they are looked at here.
         """
         wanted = set(wanted)
-        mine = sys._getframe()  # noqa: SLF001 - reason: the only way to skip our own locals
-        own = set()
-        frame: types.FrameType | None = mine
-        while frame is not None and frame.f_globals.get("__name__", "").startswith("memguard."):
-            own.add(id(frame))
-            frame = frame.f_back
         for top in list(sys._current_frames().values()):  # noqa: SLF001 - reason: no public list of running frames
-            frame, depth = top, 0
+            frame: types.FrameType | None = top
+            called: types.FrameType | None = None
+            depth = 0
             while frame is not None and depth < MAX_STACK:
-                if id(frame) not in own and not frame.f_globals.get("__name__", "").startswith(
-                    "memguard."
-                ):
-                    for name, key in _matching_locals(frame, wanted):
+                if not is_own_code(frame.f_code.co_filename):
+                    for name, key in _matching_locals(frame, wanted, called):
                         label = _local_label(frame, name, "running function")
                         yield _Local(label, user=is_user_code(frame.f_code.co_filename)), key
-                frame, depth = frame.f_back, depth + 1
-        del frame, mine
+                called, frame, depth = frame, frame.f_back, depth + 1
+            del top, called, frame
 
 
-def _matching_locals(frame: types.FrameType, wanted: set[int]) -> list[tuple[str, int]]:
+_NAMESPACE_USERS = frozenset({"locals", "vars", "dir", "exec", "eval", "f_locals"})
+
+
+def _matching_locals(
+    frame: types.FrameType, wanted: set[int], called: types.FrameType | None = None
+) -> list[tuple[str, int]]:
+    """
+    Return the (name, id) of the locals of *frame* that are *wanted*.
+
+    Up to CPython 3.12 ``f_locals`` is a dict that belongs to the frame. Reading it writes to it,
+    and others may be using it: see `_dict_is_free`. It would also keep the values alive after the
+    function has let go of them, so it is emptied.
+    """
     if not frame.f_code.co_flags & 0x1:  # CO_OPTIMIZED: a module's or class's locals are its dict
+        return []
+    if sys.version_info >= (3, 13):  # PEP 667: a view of the frame, which keeps nothing
+        return [(name, id(value)) for name, value in frame.f_locals.items() if id(value) in wanted]
+    if not _dict_is_free(frame, called):
         return []
     snapshot = frame.f_locals
     found = [(name, id(value)) for name, value in snapshot.items() if id(value) in wanted]
-    if sys.version_info < (3, 13) and sys.getrefcount(snapshot) <= 3:
-        # The snapshot belongs to the frame and would keep these values alive after the function has
-        # let go of them (since PEP 667 there is none). With more references than the frame's,
-        # ours and the argument, the function has called locals() and the dict is its own.
+    if sys.getrefcount(snapshot) <= 3:  # the frame's, ours, and the argument of this question
         snapshot.clear()
     return found
+
+
+def _dict_is_free(frame: types.FrameType, called: types.FrameType | None) -> bool:
+    """
+    Return True when nobody but us uses the locals dict of *frame*.
+
+    A function that calls ``locals()`` may have changed its dict; a trace or profile function that
+    is at work gets the dict written back to the variables when it returns, so that emptying it
+    would unbind them all.
+    """
+    if not _NAMESPACE_USERS.isdisjoint(frame.f_code.co_names) or frame.f_trace is not None:
+        return False
+    if sys.gettrace() or sys.getprofile() or threading.gettrace() or threading.getprofile():
+        return False
+    return called is None or not _looks_like_a_hook(called.f_code)
+
+
+def _looks_like_a_hook(code: types.CodeType) -> bool:
+    """Return True for a function of (frame, event, argument): another thread's hook, perhaps."""
+    arguments = code.co_varnames[: code.co_argcount]
+    return 3 <= len(arguments) <= 4 and not {"frame", "event"}.isdisjoint(arguments)
 
 
 def _local_label(frame: types.FrameType, name: str, what: str) -> str:

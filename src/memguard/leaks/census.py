@@ -57,36 +57,38 @@ def take_look(at: float, ignore: Iterable[int] = ()) -> Look:
     started = time.perf_counter()
     look = Look(at)
     skip = set(ignore)
+    opener = heap.Opener()
     lengths: dict[int, Callable[[Any], int]] = {}
-    names: dict[int, str] = {}
+    kinds: dict[int, type] = {}  # held, so that no other type gets the id of one that died
     counts: Counter[int] = Counter()
     for chunk in heap.live_slices():
-        kinds = Counter(map(id, map(type, chunk)))
-        if not kinds.keys() <= names.keys():
-            _learn(chunk, names, lengths)
-        counts.update(kinds)
+        present = Counter(map(id, map(type, chunk)))
+        if not present.keys() <= kinds.keys():
+            _learn(chunk, kinds, lengths)
+        counts.update(present)
         look.objects += len(chunk)
         for obj in chunk:
             length = lengths.get(id(type(obj)))
             if length is not None and (entries := length(obj)) >= MIN_ENTRIES:
                 look.record(obj, entries, skip)
-        for found in heap.untracked_dicts(chunk):
+        for found in opener.untracked_dicts(chunk):
             if len(found) >= MIN_ENTRIES:
                 look.record(found, len(found), skip)
-        del chunk, kinds
+        del chunk
     for key, count in counts.items():
-        look.types[names[key]] = look.types.get(names[key], 0) + count
+        name = type_name(kinds[key])
+        look.types[name] = look.types.get(name, 0) + count
     look.seconds = time.perf_counter() - started
     return look
 
 
 def _learn(
-    chunk: list[Any], names: dict[int, str], lengths: dict[int, Callable[[Any], int]]
+    chunk: list[Any], kinds: dict[int, type], lengths: dict[int, Callable[[Any], int]]
 ) -> None:
     for obj in chunk:
         kind = type(obj)
-        if id(kind) not in names:
-            names[id(kind)] = type_name(kind)
+        if id(kind) not in kinds:
+            kinds[id(kind)] = kind
             length = heap.length_of(kind)
             if length is not None:
                 lengths[id(kind)] = length
@@ -122,8 +124,9 @@ def find_containers(wanted: Iterable[int]) -> dict[int, Any]:
     """Return the live containers whose ids are in *wanted*; to be held for seconds only."""
     missing = set(wanted)
     found: dict[int, Any] = {}
+    opener = heap.Opener()
     for chunk in heap.live_slices():
-        for objects in (chunk, heap.untracked_dicts(chunk)):
+        for objects in (chunk, opener.untracked_dicts(chunk)):
             if not missing.isdisjoint(map(id, objects)):
                 for obj in objects:
                     if id(obj) in missing and heap.length_of(type(obj)) is not None:
@@ -145,15 +148,15 @@ def newest_instances(names: Iterable[str], *, per_type: int, scan: int) -> dict[
         scan: Objects to look at before giving up.
     """
     wanted = set(names)
-    kinds: dict[int, str] = {}
+    kinds: dict[int, tuple[type, str]] = {}  # the type is held, so that its id stays its own
     found: dict[str, list[Any]] = {name: [] for name in wanted}
     seen = 0
     for chunk in heap.live_slices():
         for obj in reversed(chunk):
             kind = type(obj)
-            name = kinds.get(id(kind))
-            if name is None:
-                name = kinds[id(kind)] = type_name(kind)
+            if id(kind) not in kinds:
+                kinds[id(kind)] = (kind, type_name(kind))
+            name = kinds[id(kind)][1]
             if name in wanted and len(found[name]) < per_type:
                 found[name].append(obj)
         seen += len(chunk)

@@ -8,6 +8,7 @@ alive, not by parsing sources: what runs is what counts, and nothing holds the G
 from __future__ import annotations
 
 import functools
+import os
 import sysconfig
 import types
 from collections.abc import Iterable
@@ -59,12 +60,15 @@ def _cover(code: types.CodeType, lines: set[int], best: dict[Location, tuple[int
             _cover(constant, lines, best)
 
 
+_OWN_FOLDER = str(Path(__file__).parent.parent)
+
+
 @functools.cache
 def _library_folders() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     folders = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib") if key in paths}
-    own = str(Path(__file__).parent.parent)
-    return tuple(sorted(folder.rstrip("/\\") for folder in (*folders, own)))
+    # With the separator: /usr/lib/python3 is no parent of /usr/lib/python3-shop.
+    return tuple(sorted(folder.rstrip("/\\") + os.sep for folder in (*folders, _OWN_FOLDER)))
 
 
 def is_user_code(file: str) -> bool:
@@ -72,6 +76,11 @@ def is_user_code(file: str) -> bool:
     if file.startswith("<") or "site-packages" in file or "dist-packages" in file:
         return False
     return not file.startswith(_library_folders())
+
+
+def is_own_code(file: str) -> bool:
+    """Return True for a file of memguard."""
+    return file.startswith(_OWN_FOLDER + os.sep)
 
 
 def frames_of(stack: Iterable[Location], functions: dict[Location, str]) -> tuple[Frame, ...]:

@@ -1,9 +1,18 @@
 """
 Walk the live heap in slices that let the application breathe. Shared by census and retention.
 
-``gc.get_objects`` is one call that copies pointers (about 3 ns each); everything after it is done
-a slice at a time, and each slice is dropped as soon as it was seen, so that an object which dies
-during the walk is not kept alive by it for long.
+``gc.get_objects`` is one call under the GIL; everything after it is done a slice at a time, and a
+slice is dropped as soon as it was seen, so that an object which dies during the walk is not kept
+alive by it for long.
+
+What the collector's own list must not, or does not, show is found through its holders instead:
+
+- Tuples. One that ``tuple(generator)`` is still filling is in the collector's list already, and a
+  second reference to it, held while the generator runs on, makes the filling thread fail with a
+  SystemError (python/cpython#59313). So no tuple of that list is ever held while the GIL may change
+  hands; a finished one hangs below somebody.
+- Dicts of strings and numbers, which are untracked up to CPython 3.13. Caches often are such dicts.
+- Objects that ``gc.freeze`` has put away, as servers do before they fork.
 """
 
 from __future__ import annotations
@@ -14,12 +23,18 @@ import operator
 import sys
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from memguard.leaks import naming
+
 SLICE = 4096
-HUGE = 500_000
-"""Containers with more entries are not opened to see what they hold."""
+OPENED = 50_000
+"""Entries that are copied in one call to see what a slice holds."""
+HUGE = 100_000
+"""Containers with more entries are not opened at once, but piece by piece where it is needed."""
+NESTED = 4
+"""Tuples in tuples that are followed."""
 PAUSE_SECONDS = 0.0002
 """Sleep between slices: long enough to hand the GIL over, short enough to finish."""
 
@@ -29,6 +44,10 @@ _LENGTHS: tuple[tuple[type, Callable[[Any], int]], ...] = (
     (list, list.__len__),
     (set, set.__len__),
     (deque, deque.__len__),
+)
+_FIXED_LENGTHS: tuple[tuple[type, Callable[[Any], int]], ...] = (
+    (tuple, tuple.__len__),
+    (frozenset, frozenset.__len__),
 )
 
 
@@ -43,56 +62,174 @@ def length_of(kind: type) -> Callable[[Any], int] | None:
 
 def live_slices(*, pause: float = PAUSE_SECONDS) -> Iterator[list[Any]]:
     """
-    Yield the objects that the collector tracks, a slice at a time, the youngest first.
+    Yield the objects that the collector tracks, but tuples, a slice at a time, the youngest first.
 
     Generation by generation, so that the young ones, of which many will be dead in a moment, are
-    let go of early.
+    let go of early. An object that moves to an older generation meanwhile is seen twice.
 
     Args:
         pause: Seconds to sleep between slices.
 
-    Cost: 8 bytes an object while the walk lasts.
+    Cost: one call of about 50 ms per million objects under the GIL, then slices of a millisecond;
+        8 bytes an object while the walk lasts, 70 where objects are frozen.
     """
+    frozen = gc.get_freeze_count()
+    known: set[int] = set()
     for generation in _generations():
-        objects = gc.get_objects(generation=generation)
+        objects = _tracked(generation)
         while objects:
             chunk = objects[-SLICE:]
             del objects[-SLICE:]
+            if frozen:
+                known.update(map(id, chunk))
             yield chunk
             del chunk
             if pause and objects:
                 time.sleep(pause)
-
-
-def not_huge(chunk: list[Any]) -> list[Any]:
-    """Leave out containers whose entries would be copied by the million when they are opened."""
-    kept = []
-    for obj in chunk:
-        kind = type(obj)
-        if not (kind is dict or kind is list or kind is set) or len(obj) <= HUGE:
-            kept.append(obj)
-    return kept
-
-
-def untracked_dicts(chunk: list[Any]) -> list[dict[Any, Any]]:
-    """
-    Return the dicts below *chunk* that the collector does not track.
-
-    Up to CPython 3.13 a dict of strings and numbers only is none of the collector's business and is
-    in no walk of it; caches often are such dicts. They hang below objects that are tracked.
-
-    Cost: about 30 ns a reference, in C.
-    """
-    if sys.version_info >= (3, 14):
-        return []  # every dict is tracked there (python/cpython#127010)
-    below = gc.get_referents(*not_huge(chunk))
-    dicts = itertools.compress(below, map(operator.is_, map(type, below), itertools.repeat(dict)))
-    return [found for found in dicts if not gc.is_tracked(found)]
+    if frozen:
+        yield from _frozen_slices(known, frozen, pause)
 
 
 def _generations() -> list[int | None]:
     # From 3.14 on the numbers mean something else. None is all of them.
     return [None] if sys.version_info >= (3, 14) else [0, 1, 2]
+
+
+def _tracked(generation: int | None) -> list[Any]:
+    """
+    Return the objects of *generation* that are no tuples, in one call that keeps the GIL.
+
+    The last line is that call: it fills *everything*, lets what is no tuple pass, and empties it.
+    No bytecode runs in between, hence no other thread.
+    """
+    everything: list[Any] = []
+    kinds = map(type, iter(everything))
+    fill = map(everything.extend, map(gc.get_objects, (generation,)))
+    passed = itertools.compress(
+        iter(everything), map(operator.is_not, kinds, itertools.repeat(tuple))
+    )
+    empty = map(list.clear, (everything,))
+    return list(itertools.chain(filter(None, fill), passed, filter(None, empty)))
+
+
+def _frozen_slices(known: set[int], count: int, pause: float) -> Iterator[list[Any]]:
+    """Yield up to *count* tracked objects below the modules whose ids are not *known*."""
+    opener = Opener()
+    todo: list[Any] = [
+        namespace
+        for module in list(sys.modules.values())
+        if naming.is_module(module) and id(namespace := naming.module_dict(module)) not in known
+    ]
+    known.update(map(id, todo))
+    left = count
+    while todo and left > 0:
+        chunk = todo[-SLICE:]
+        del todo[-SLICE:]
+        left -= len(chunk)
+        yield [obj for obj in chunk if type(obj) is not tuple]
+        for part in opener.parts(chunk):
+            below = gc.get_referents(*part)
+            for obj in itertools.compress(below, map(gc.is_tracked, below)):
+                if id(obj) not in known:
+                    known.add(id(obj))
+                    todo.append(obj)
+        del chunk
+        if pause:
+            time.sleep(pause)
+
+
+class Opener:
+    """
+    Look below objects, never at too much at once.
+
+    Bounded by: the types of the program.
+    Locks: none; one thread.
+    Keeps alive: the types met, so that their ids stay theirs; drop it after a walk.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[type, Callable[[Any], int] | None]] = {}
+
+    def entries(self, obj: Any) -> int:
+        """Return how many entries *obj* has, 0 for what is no container."""
+        kind = type(obj)
+        known = self._known.get(id(kind))
+        if known is None:
+            fixed = (length for base, length in _FIXED_LENGTHS if issubclass(kind, base))
+            known = self._known[id(kind)] = (kind, length_of(kind) or next(fixed, None))
+        length = known[1]
+        return 0 if length is None else length(obj)
+
+    def parts(self, chunk: Iterable[Any]) -> Iterator[list[Any]]:
+        """Yield *chunk* in lists with at most ``OPENED`` entries or so; the huge are left out."""
+        part: list[Any] = []
+        left = OPENED
+        for obj in chunk:
+            entries = self.entries(obj)
+            if entries > HUGE:
+                continue
+            if entries > left and part:
+                yield part
+                part, left = [], OPENED
+            part.append(obj)
+            left -= entries
+        if part:
+            yield part
+
+    def huge(self, chunk: Iterable[Any]) -> list[Any]:
+        """Return what `parts` leaves out."""
+        return [obj for obj in chunk if self.entries(obj) > HUGE]
+
+    def untracked_dicts(self, chunk: Iterable[Any]) -> list[dict[Any, Any]]:
+        """
+        Return the dicts below *chunk* that the collector does not track.
+
+        Cost: about 50 ns a reference.
+        """
+        if sys.version_info >= (3, 14):
+            return []  # every dict is tracked there (python/cpython#127010)
+        found: list[dict[Any, Any]] = []
+        for part in self.parts(chunk):
+            below = gc.get_referents(*part)
+            dicts = _of_type(dict, below)
+            found.extend(itertools.compress(dicts, map(operator.not_, map(gc.is_tracked, dicts))))
+        return found
+
+    def tuples(self, below: list[Any]) -> Iterator[list[Any]]:
+        """Yield the tuples among *below*, then those in them, and so on, in bounded lists."""
+        level = _of_type(tuple, below)
+        for _ in range(NESTED):
+            deeper: list[Any] = []
+            for part in self.parts(level):
+                yield part
+                deeper.extend(_of_type(tuple, gc.get_referents(*part)))
+            level = deeper
+
+
+def _of_type(kind: type, objects: list[Any]) -> list[Any]:
+    return list(
+        itertools.compress(objects, map(operator.is_, map(type, objects), itertools.repeat(kind)))
+    )
+
+
+def pieces(container: Any, size: int = OPENED) -> Iterator[list[Any]]:
+    """Yield what *container* holds, *size* objects at a time; ends early where it changes."""
+    kind = type(container)
+    try:
+        for entries in _iterators(kind, container):
+            while piece := list(itertools.islice(entries, size)):
+                yield piece
+    except RuntimeError:  # its size changed meanwhile
+        return
+
+
+def _iterators(kind: type, container: Any) -> list[Iterator[Any]]:
+    if issubclass(kind, dict):
+        return [iter(dict.values(container)), dict.__iter__(container)]
+    bases: tuple[Any, ...] = (list, tuple, set, frozenset, deque)
+    return [base.__iter__(container) for base in bases if issubclass(kind, base)]
 
 
 def too_large(max_objects: int) -> int | None:

@@ -11,18 +11,23 @@ is small enough for whole scans, objgraph gets the last word where the walk foun
 from __future__ import annotations
 
 import gc
+import itertools
 import sys
 import time
 import types
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from memguard.leaks import anchors, heap, naming
+from memguard.leaks.frames import is_own_code
 
 MAX_LEVELS = 12
 MAX_FRONTIER = 256
 """Holders followed from one level to the next, for all wanted objects together."""
+MAX_HOLDERS = 1000
+"""Holders of one wanted object that are entered at one level."""
 OBJGRAPH_OBJECTS = 100_000
 """objgraph scans and collects the whole heap under the GIL at each step: small heaps only."""
 
@@ -130,8 +135,17 @@ def _settle(search: _Search, nodes: list[_Node]) -> list[_Node]:
             climb.append(node)
         else:
             search.found.setdefault(node.target, []).append((anchor, node))
-    still_open = search.open_targets
-    return [node for node in climb if node.target in still_open][:MAX_FRONTIER]
+    return _fair_share(climb, search.open_targets)
+
+
+def _fair_share(nodes: list[_Node], still_open: set[int]) -> list[_Node]:
+    """Return up to ``MAX_FRONTIER`` of the *nodes*, so that no target crowds out another."""
+    by_target: dict[int, list[_Node]] = {}
+    for node in nodes:
+        if node.target in still_open:
+            by_target.setdefault(node.target, []).append(node)
+    rounds = itertools.zip_longest(*by_target.values())
+    return [node for row in rounds for node in row if node is not None][:MAX_FRONTIER]
 
 
 def _held_by_locals(search: _Search) -> list[_Node]:
@@ -150,38 +164,78 @@ def _held_by_locals(search: _Search) -> list[_Node]:
 
 def _one_level_up(search: _Search, frontier: list[_Node]) -> list[_Node]:
     """Return a node for each new holder of a node of the *frontier*."""
-    by_id: dict[int, list[_Node]] = {}
-    for node in frontier:
-        by_id.setdefault(id(node.obj), []).append(node)
-    up: list[_Node] = []
-    own = {id(frontier), id(by_id), id(up), *map(id, frontier), *map(id, by_id.values())}
+    level = _Level(search, frontier)
+    opener = heap.Opener()
     for chunk in heap.live_slices():
-        if time.monotonic() > search.deadline:
+        for part in opener.parts(chunk):
+            if time.monotonic() > search.deadline:
+                return level.up
+            below = level.look_below(part)
+            for tuples in opener.tuples(below):
+                level.look_below(tuples)
+        for holder in opener.huge(chunk):
+            _look_into_huge(level, holder)
+    return level.up
+
+
+def _look_into_huge(level: _Level, holder: Any) -> None:
+    for piece in heap.pieces(holder):
+        if time.monotonic() > level.search.deadline:
             break
-        if by_id.keys().isdisjoint(map(id, gc.get_referents(*heap.not_huge(chunk)))):
-            continue
-        for holder in chunk:
-            if id(holder) in own or id(holder) in search.ignore or _is_ours(holder):
-                continue
-            held = by_id.keys() & set(map(id, gc.get_referents(*heap.not_huge([holder]))))
-            for key in held:
-                for node in by_id[key]:
-                    mark = (id(holder), node.target)
-                    if mark not in search.seen:
-                        search.seen[mark] = _Node(holder, node, node.target, node.depth + 1)
-                        up.append(search.seen[mark])
-    return up
+        level.enter(holder, piece)
 
 
-def _is_ours(obj: Any) -> bool:
-    """Return True for the walk's own frames, nodes and iterators."""
-    kind = type(obj)
-    if kind is types.FrameType:
-        name = obj.f_globals.get("__name__", "")
-        return type(name) is str and name.startswith("memguard.leaks")
-    if kind is types.GeneratorType:
-        return bool(obj.gi_code.co_filename == heap.__file__)
-    return kind is _Node or kind is _Search
+class _Level:
+    """
+    The holders of one level of the search.
+
+    Bounded by: ``MAX_HOLDERS`` for each wanted object.
+    """
+
+    __slots__ = ("_by_id", "_count", "_own", "search", "up")
+
+    def __init__(self, search: _Search, frontier: list[_Node]) -> None:
+        self.search = search
+        self.up: list[_Node] = []
+        self._by_id: dict[int, list[_Node]] = {}
+        self._count: Counter[int] = Counter()
+        for node in frontier:
+            self._by_id.setdefault(id(node.obj), []).append(node)
+        self._own = {id(frontier), id(self.up), *map(id, self._by_id.values())}
+
+    def look_below(self, holders: list[Any]) -> list[Any]:
+        """Enter those of *holders* that hold a node of the frontier; return all they hold."""
+        below = gc.get_referents(*holders)
+        if not self._by_id.keys().isdisjoint(map(id, below)):
+            for holder in holders:
+                self.enter(holder, gc.get_referents(holder))
+        return below
+
+    def enter(self, holder: Any, held: list[Any]) -> None:
+        """Enter *holder* if a node of the frontier is among what it has *held*."""
+        keys = self._by_id.keys() & set(map(id, held))
+        if not keys or self._is_ours(holder):
+            return
+        search = self.search
+        for node in (node for key in keys for node in self._by_id[key]):
+            mark = (id(holder), node.target)
+            if mark not in search.seen and self._count[node.target] < MAX_HOLDERS:
+                self._count[node.target] += 1
+                search.seen[mark] = _Node(holder, node, node.target, node.depth + 1)
+                self.up.append(search.seen[mark])
+
+    def _is_ours(self, obj: Any) -> bool:
+        """Return True for what holds something only because it is being looked for."""
+        kind = type(obj)
+        if kind is types.FrameType:
+            return is_own_code(obj.f_code.co_filename)
+        if kind is types.GeneratorType:
+            return is_own_code(obj.gi_code.co_filename)
+        return (
+            id(obj) in self._own
+            or id(obj) in self.search.ignore
+            or naming.type_name(kind).startswith("memguard.leaks.")
+        )
 
 
 def _best(found: list[tuple[anchors.Anchor, _Node]]) -> Retention:

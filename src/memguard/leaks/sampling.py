@@ -8,15 +8,16 @@ between a holder and its allocation site, which neither of them shows alone.
 from __future__ import annotations
 
 import gc
+import io
 import itertools
 import sys
 import types
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from memguard.leaks import naming
+from memguard.leaks import heap, naming
 from memguard.leaks.tracing import Location
 
 MAX_ENTRIES = 32
@@ -108,6 +109,7 @@ def weigh_object(obj: Any, *, origin: Origin | None, seen: set[int]) -> Sample:
 
 def _weigh(root: Any, sample: Sample, origin: Origin | None, seen: set[int]) -> None:
     """Add what hangs below *root* to *sample*: with tracing, only what was allocated meanwhile."""
+    opener = heap.Opener()
     todo: list[tuple[Any, int]] = [(root, 0)]
     for _ in range(MAX_NODES):
         if not todo:
@@ -125,7 +127,7 @@ def _weigh(root: Any, sample: Sample, origin: Origin | None, seen: set[int]) -> 
                 sample.stacks.setdefault(stack[0], stack)
         elif depth > 1:
             continue  # older than the burst: shared with the rest of the program
-        if _entries_of(obj) <= MAX_OPENED:
+        if opener.entries(obj) <= MAX_OPENED:
             todo.extend((below, depth + 1) for below in gc.get_referents(obj))
 
 
@@ -152,17 +154,14 @@ def shallow_size(obj: Any) -> int:
     return object.__sizeof__(obj) + 16  # the collector's header
 
 
-_KNOWN = (str, int, dict, list, tuple, bytes, float, set, bytearray, frozenset, types.FunctionType)
+_KNOWN: tuple[type, ...] = (
+    *(str, int, dict, list, tuple, bytes, float, set, bytearray, frozenset, types.FunctionType),
+    *(OrderedDict, deque, io.BytesIO, io.StringIO),
+)
+"""Compared by ``is``: a subclass may bring a ``__sizeof__`` of its own."""
 _ENTRY_BYTES: dict[type, int] = {dict: 100, set: 48, list: 9, deque: 8}
 """What a container itself needs for an entry, in the mean over its growth."""
 
 
 def _base_of(container: Any) -> type:
     return next(base for base in _ENTRY_BYTES if issubclass(type(container), base))
-
-
-def _entries_of(obj: Any) -> int:
-    kind = type(obj)
-    if kind is dict or kind is list or kind is set or kind is tuple or kind is frozenset:
-        return len(obj)
-    return 0
