@@ -32,6 +32,7 @@ FLOORS = (
 )
 SIDEWAYS = {
     ("memguard.leaks.detector", "memguard.report"),  # it writes what it found
+    ("memguard.leaks.detector", "memguard.leaks.delivery"),
     ("memguard.leaks.delivery", "memguard.report"),  # on its behalf
 }
 CONTAINERS = {

@@ -25,7 +25,7 @@ from memguard.leaks.allowance import read_allowance
 from memguard.leaks.checkup import Checkup
 from memguard.leaks.delivery import Delivery
 from memguard.leaks.finding import Finding, Findings, summarize
-from memguard.leaks.investigation import POLL_SECONDS, Investigation
+from memguard.leaks.investigation import POLL_SECONDS, Before, Investigation
 from memguard.leaks.options import OnError, detector_options
 from memguard.leaks.report import LeakReport
 from memguard.leaks.statistics import Failures, LeakDetectorStatistics, State
@@ -135,10 +135,10 @@ class LeakDetector:
         self._cpu_seconds = 0.0
         self._traced_seconds = 0.0
         self._investigations = 0
-        self.reset()
+        self._reset()
         reset_after_fork(self)
 
-    def reset(self) -> None:
+    def _reset(self) -> None:
         """Enter the state of one that was never started. Only sets fields: runs after fork."""
         self._lock = threading.Lock()
         self._ticker: Ticker | None = None
@@ -146,6 +146,7 @@ class LeakDetector:
         self._started_at: float | None = None
         self._watch = Watch(self._options)
         self._investigation: Investigation | None = None
+        self._before: Before | None = None
         self._begin_at = 0.0
         self._cool_until = 0.0
 
@@ -161,6 +162,8 @@ class LeakDetector:
         if self._ticker is not None:
             raise LifecycleError(f"detector {self.name!r} is already started; call stop() first")
         self._watch.clear()
+        self._findings.close()
+        self._before = None
         self._enter_watching()
         self._ticker = Ticker(self, f"memguard-detector-{self.name}")
         self._ticker.start()
@@ -295,9 +298,12 @@ class LeakDetector:
                 containers=inventory.names,
                 headroom=read_allowance(reading, self._limit).left,
                 trace=self._findings.wants_tracing,
+                before=self._before,
             )
-            self._investigation.look(now)
-            self._begin_at = now + 2 * self._options.interval
+            self._begin_at = now
+            if not self._investigation.looked:
+                self._investigation.look(now)
+                self._begin_at = now + 2 * self._options.interval
         elif trend is not None and now >= self._begin_at:
             self._investigations += 1
             self._watch.pause(now, reading)
@@ -306,7 +312,7 @@ class LeakDetector:
         elif trend is None and self._findings.open_since is not None and now >= self._begin_at:
             # The leak that was reported has ended; what grows from here is another one.
             self._findings.close()
-            self._investigation = None
+            self._before = self._investigation = None
             self._watch.clear()
 
     def _conclude(self, now: float) -> Finding | None:
@@ -326,7 +332,9 @@ class LeakDetector:
             traced_seconds=investigation.traced_seconds,
             cpu_seconds=self._cpu_seconds,
         )
-        if finding.report.kind != "leak":
+        if finding.report.kind == "leak":
+            self._before = investigation.after  # an update counts from here
+        else:
             self._watch.clear()
         return finding
 

@@ -32,6 +32,15 @@ POLL_SECONDS = 0.02
 TYPES = 10
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What the heap was like before the growth in question: numbers only."""
+
+    look: census.Look
+    allocator: AllocatorState
+    blocks: int
+
+
 @dataclass(slots=True)
 class _Candidate:
     """A growing container, held for the seconds of a burst."""
@@ -70,14 +79,14 @@ class Investigation:
         containers: Callable[[], Mapping[int, tuple[str, str]]],
         headroom: int | None = None,
         trace: bool = True,
+        before: Before | None = None,
     ) -> None:
         self._options = options
         self._containers = containers
         self._headroom = headroom
         self._trace_wanted = trace
-        self._first: census.Look | None = None
-        self._first_state: tuple[AllocatorState, int] | None = None
-        self._second: census.Look | None = None
+        self._before = before
+        self._after: Before | None = None
         self._candidates: list[_Candidate] = []
         self._instances: dict[str, list[Any]] = {}
         self._tracer: tracing.Tracer | None = None
@@ -88,7 +97,12 @@ class Investigation:
     @property
     def looked(self) -> bool:
         """True once there was a first look."""
-        return self._first is not None
+        return self._before is not None
+
+    @property
+    def after(self) -> Before | None:
+        """The second look: the first one of an investigation to come."""
+        return self._after
 
     @property
     def traced_seconds(self) -> float:
@@ -98,19 +112,22 @@ class Investigation:
 
     def look(self, at: float) -> None:
         """Take the first look: what the heap was like before the growth in question."""
-        if self._census_allowed():
-            # The state first: what the question itself imports is no growth of the program.
-            self._first_state = (read_allocator(), sys.getallocatedblocks())
-            self._first = census.take_look(at)
-            self._census_seconds += self._first.seconds
+        self._before = self._look(at)
+
+    def _look(self, at: float) -> Before | None:
+        if not self._census_allowed():
+            return None
+        # The state first: what the question itself imports is no growth of the program.
+        allocator, blocks = read_allocator(), sys.getallocatedblocks()
+        look = census.take_look(at)
+        self._census_seconds += look.seconds
+        return Before(look, allocator, blocks)
 
     def begin(self, at: float) -> None:
         """Take the second look, follow what grew, and start the first burst of tracing."""
-        if self._census_allowed():
-            self._second = census.take_look(at)
-            self._census_seconds += self._second.seconds
-            if self._first is not None:
-                self._follow(self._first, self._second)
+        self._after = self._look(at)
+        if self._before is not None and self._after is not None:
+            self._follow(self._before.look, self._after.look)
         refused = tracing.unsupported() or self._no_room_to_trace()
         if not self._trace_wanted:
             return
@@ -202,9 +219,9 @@ class Investigation:
 
     def _seen_enough(self, seconds: float) -> bool:
         """Return True when three in four of the followed containers have shown enough."""
-        if seconds < MIN_BURST_SECONDS or not self._candidates or self._second is None:
+        if seconds < MIN_BURST_SECONDS or self._before is None or self._after is None:
             return False
-        gap = max(self._second.at - (self._first.at if self._first else 0.0), 0.001)
+        gap = max(self._after.look.at - self._before.look.at, 0.001)
         per_burst = self._options.trace_seconds / 2 / gap
         expected = [c for c in self._candidates if c.gained * per_burst >= ENOUGH_ENTRIES]
         settled = sum(candidate.added >= ENOUGH_ENTRIES for candidate in expected)
@@ -235,9 +252,9 @@ class Investigation:
 
     def _sample_types(self, tracer: tracing.Tracer) -> None:
         """No container grew: keep a few new instances of the types that did."""
-        if self._first is None or self._second is None:
+        if self._before is None or self._after is None:
             return
-        grown = census.grown_types(self._first, self._second, limit=3)
+        grown = census.grown_types(self._before.look, self._after.look, limit=3)
         names = [name for name, _, gained in grown if gained >= census.MIN_ENTRIES]
         found = census.newest_instances(names, per_type=50, scan=200_000) if names else {}
         for name, instances in found.items():
@@ -249,28 +266,21 @@ class Investigation:
         evidence = Evidence(notes=self._notes, collector_enabled=gc.isenabled())
         evidence.census_seconds = self._census_seconds
         evidence.trace = _combined(self._traces) if self._traces else None
-        first, second = self._first, self._second
-        if first is not None and second is not None:
-            evidence.gap_seconds = second.at - first.at
-            evidence.types = census.grown_types(first, second, limit=TYPES)
-            if second.dropped:
-                self._note_once(f"{second.dropped:,} containers were not followed (bound reached)")
-        self._compare_allocator(evidence)
+        before, after = self._before, self._after
+        if before is not None and after is not None:
+            evidence.gap_seconds = after.look.at - before.look.at
+            evidence.types = census.grown_types(before.look, after.look, limit=TYPES)
+            evidence.blocks_growth = after.blocks - before.blocks
+            _compare_allocators(evidence, before.allocator, after.allocator)
+            if after.look.dropped:
+                self._note_once(
+                    f"{after.look.dropped:,} containers were not followed (bound reached)"
+                )
         started = time.perf_counter()
         self._find_holders(evidence)
         self._name_functions(evidence)
         evidence.retention_seconds = time.perf_counter() - started
         return evidence
-
-    def _compare_allocator(self, evidence: Evidence) -> None:
-        if self._first_state is None:
-            return
-        before, blocks = self._first_state
-        after = read_allocator()
-        evidence.blocks_growth = sys.getallocatedblocks() - blocks
-        if before.in_use is not None and after.in_use is not None:
-            evidence.heap_in_use_growth = after.in_use - before.in_use
-            evidence.heap_free_growth = (after.free or 0) - (before.free or 0)
 
     def _find_holders(self, evidence: Evidence) -> None:
         gap = evidence.gap_seconds
@@ -341,6 +351,12 @@ class Investigation:
             for site in heaviest:
                 wanted.update((site.location, *site.stack))
         evidence.functions = frames.functions_at(wanted)
+
+
+def _compare_allocators(evidence: Evidence, before: AllocatorState, after: AllocatorState) -> None:
+    if before.in_use is not None and after.in_use is not None:
+        evidence.heap_in_use_growth = after.in_use - before.in_use
+        evidence.heap_free_growth = (after.free or 0) - (before.free or 0)
 
 
 def _merge(into: sampling.Sample, more: sampling.Sample) -> None:

@@ -81,12 +81,12 @@ def _stop_all() -> None:
 class Resettable(Protocol):
     """What must begin anew in a forked child."""
 
-    def reset(self) -> None:
+    def _reset(self) -> None:
         """Set every field as if never started. It runs during fork: no lock, no log."""
 
 
 def reset_after_fork(target: Resettable) -> None:
-    """Call ``target.reset`` in every forked child, while *target* is alive."""
+    """Call ``target._reset`` in every forked child, while *target* is alive."""
     _reset_in_child.add(target)
     _register_at_fork()
 
@@ -99,7 +99,7 @@ def _after_fork_in_child() -> None:
     tracing.after_fork_in_child()
     _tickers.clear()
     for target in list(_reset_in_child):
-        target.reset()
+        target._reset()  # noqa: SLF001 - reason: the protocol is private to this floor
 
 
 @functools.cache
