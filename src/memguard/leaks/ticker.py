@@ -23,18 +23,18 @@ class Ticking(Protocol):
 
 class Ticker:
     """
-    Call ``tick`` of *target* in a thread until stopped, or until *target* is collected.
+    Call ``tick`` of *target* in a thread until stopped.
 
     Bounded by: one thread.
     Locks: none.
-    Keeps alive: nothing between ticks; *target* is referenced weakly.
+    Keeps alive: *target*, while the thread runs: what was started goes on until it is stopped.
 
     The thread is a daemon, so that it never holds up an exit; it is ended with a bounded wait when
     the interpreter begins to exit, before anything it uses is gone.
     """
 
     def __init__(self, target: Ticking, name: str) -> None:
-        self._target = weakref.ref(target)
+        self._target = target
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -60,11 +60,10 @@ class Ticker:
             delay = self._tick()
 
     def _tick(self) -> float | None:
-        target = self._target()
-        if target is None or self._ended.is_set():
+        if self._ended.is_set():
             return None
         try:
-            return max(0.001, target.tick())
+            return max(0.001, self._target.tick())
         except Exception as error:  # noqa: BLE001 - reason: on_error="raise" was counted by the target
             log.event(logging.ERROR, "ticker.failed", thread=self._thread.name, error=repr(error))
             return 1.0
