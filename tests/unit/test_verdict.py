@@ -1,0 +1,83 @@
+"""The kind of growth, from numbers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memguard.leaks.verdict import Signs, decide
+
+MiB = 1024**2
+rates = st.floats(0, 2**40)
+optional_rates = st.none() | rates
+changes = st.none() | st.integers(-(2**40), 2**40)
+
+
+@pytest.mark.parametrize(
+    ("signs", "kind"),
+    [
+        (Signs(growth_per_minute=MiB, explained_per_minute=0.9 * MiB), "live_objects"),
+        (Signs(growth_per_minute=MiB, traced_per_minute=0.9 * MiB), "live_objects"),
+        (Signs(growth_per_minute=MiB, traced_per_minute=100.0), "native"),
+        (
+            Signs(
+                growth_per_minute=MiB,
+                traced_per_minute=0.0,
+                heap_in_use_growth=0,
+                heap_free_growth=9 * MiB,
+            ),
+            "fragmentation",
+        ),
+        (
+            Signs(
+                growth_per_minute=MiB,
+                traced_per_minute=0.0,
+                heap_in_use_growth=9 * MiB,
+                heap_free_growth=MiB,
+            ),
+            "native",
+        ),
+        (
+            Signs(growth_per_minute=MiB, traced_per_minute=MiB, collector_enabled=False),
+            "cycles",
+        ),
+        (
+            Signs(growth_per_minute=MiB, explained_per_minute=MiB, collector_enabled=False),
+            "live_objects",
+        ),
+        (Signs(growth_per_minute=MiB), "unknown"),
+    ],
+)
+def test_the_kind_follows_the_evidence(signs: Signs, kind: str) -> None:
+    verdict = decide(signs)
+    assert verdict.kind == kind
+    assert verdict.advice.endswith(".")
+    assert verdict.reasons
+
+
+@given(
+    st.builds(
+        Signs,
+        growth_per_minute=st.floats(-(2**40), 2**40),
+        explained_per_minute=rates,
+        traced_per_minute=optional_rates,
+        blocks_bytes_per_minute=st.none() | st.floats(-(2**40), 2**40),
+        heap_in_use_growth=changes,
+        heap_free_growth=changes,
+        collector_enabled=st.booleans(),
+        collected_bytes=st.integers(0, 2**40),
+    )
+)
+def test_any_signs_lead_to_a_verdict_with_reasons_and_advice(signs: Signs) -> None:
+    verdict = decide(signs)
+    assert verdict.kind in {"live_objects", "cycles", "fragmentation", "native", "unknown", "none"}
+    assert verdict.advice
+    assert verdict.reasons
+    assert not any("nan" in reason for reason in verdict.reasons)
+
+
+def test_growth_is_called_native_only_where_python_was_looked_at() -> None:
+    """Without tracing and without a census nothing is known of Python's share."""
+    assert decide(Signs(growth_per_minute=MiB)).kind == "unknown"
+    assert decide(Signs(growth_per_minute=MiB, blocks_bytes_per_minute=0.0)).kind == "native"
