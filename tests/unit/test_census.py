@@ -1,0 +1,179 @@
+"""Two looks at a heap say which containers and types grew between them."""
+
+from __future__ import annotations
+
+import collections
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from memguard.leaks import census, heap
+from tests import strangers
+
+
+class DictChild(dict[Any, Any]):
+    """A dict of a program's own."""
+
+
+class ListChild(list[Any]):
+    """A list of a program's own."""
+
+
+class Grown:
+    """An instance of a type that grows."""
+
+
+MAKERS: dict[str, Callable[[], Any]] = {
+    "dict": dict,
+    "list": list,
+    "set": set,
+    "deque": collections.deque,
+    "OrderedDict": collections.OrderedDict,
+    "defaultdict": lambda: collections.defaultdict(list),
+    "Counter": collections.Counter,
+    "dict subclass": DictChild,
+    "list subclass": ListChild,
+}
+
+
+def add(container: Any, first: int, count: int, value: Callable[[int], Any]) -> None:
+    for n in range(first, first + count):
+        if isinstance(container, dict):
+            container[f"key {n}"] = value(n)
+        elif isinstance(container, set):
+            container.add(n)
+        else:
+            container.append(value(n))
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("value", [lambda n: [n], lambda n: f"text {n}"], ids=["lists", "strings"])
+def test_a_growing_container_is_found_with_what_it_gained(
+    kind: str, value: Callable[[int], Any]
+) -> None:
+    """Also a dict of strings, which the collector of CPython 3.13 and older does not track."""
+    holder = {"container": MAKERS[kind]()}
+    container = holder["container"]
+    add(container, 0, 100, value)
+    first = census.take_look(1.0)
+    add(container, 100, 3000, value)
+    second = census.take_look(2.0)
+    gained = census.grown_containers(first, second, limit=10)
+    assert gained[id(container)] == 3000
+    assert census.find_containers([id(container)])[id(container)] is container
+
+
+def test_a_container_that_was_too_short_to_be_recorded_counts_from_zero() -> None:
+    holder: list[list[int]] = [[]]
+    first = census.take_look(1.0)
+    holder[0].extend(range(500))
+    gained = census.grown_containers(first, census.take_look(2.0), limit=10_000)
+    assert gained[id(holder[0])] == 500
+
+
+def test_containers_that_stay_or_shrink_are_not_growing() -> None:
+    still, shrinking = list(range(100)), list(range(100))
+    first = census.take_look(1.0)
+    del shrinking[50:]
+    gained = census.grown_containers(first, census.take_look(2.0), limit=10_000)
+    assert not {id(still), id(shrinking)} & gained.keys()
+
+
+def test_growing_types_are_counted() -> None:
+    kept = [Grown() for _ in range(10)]
+    first = census.take_look(1.0)
+    kept.extend(Grown() for _ in range(2000))
+    second = census.take_look(2.0)
+    rows = {
+        name: (count, gained) for name, count, gained in census.grown_types(first, second, limit=10)
+    }
+    count, gained = rows[f"{__name__}.Grown"]
+    assert count == pytest.approx(2010, abs=5)
+    assert gained == pytest.approx(2000, abs=5)
+    newest = census.newest_instances([f"{__name__}.Grown"], per_type=3, scan=10**7)
+    found = newest[f"{__name__}.Grown"]
+    assert len(found) == 3
+    assert all(type(obj) is Grown for obj in found)
+
+
+def test_a_look_keeps_nothing_alive() -> None:
+    class Passing(list[int]):
+        pass
+
+    passing = Passing(range(100))
+    kind, obj = weakref.ref(Passing), weakref.ref(passing)
+    look = census.take_look(1.0)
+    assert id(passing) in look.lengths
+    del passing, Passing
+    gc.collect()
+    assert obj() is None
+    assert kind() is None
+
+
+def test_containers_beyond_the_bound_are_counted_as_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(census, "MAX_CONTAINERS", 5)
+    look = census.take_look(1.0)
+    assert len(look.lengths) == 5
+    assert look.dropped > 100
+
+
+def test_containers_to_be_ignored_are_left_out() -> None:
+    mine = list(range(100))
+    assert id(mine) not in census.take_look(1.0, ignore=[id(mine)]).lengths
+
+
+def test_no_stranger_is_touched_by_a_census() -> None:
+    held: list[int] = list(range(100))
+    made = strangers.make(held)
+    dict.update(made[3], dict.fromkeys(range(100), held))
+    list.extend(made[4], [held] * 100)
+    look = census.take_look(1.0)
+    census.find_containers(map(id, made))
+    census.newest_instances(["tests.strangers.Proxy"], per_type=5, scan=10**7)
+    assert strangers.touched == []
+    assert look.lengths[id(made[3])] == 101
+    assert look.lengths[id(made[4])] == 101
+    assert look.types["tests.strangers.OfHostileMeta"] >= 1
+
+
+def test_no_tuple_of_the_collectors_list_is_ever_handed_out() -> None:
+    """One that is being filled by tuple(generator) breaks when somebody else holds it."""
+    kept: list[tuple[int, list[int]]] = [(n, []) for n in range(1000)]
+    assert all(type(obj) is not tuple for chunk in heap.live_slices(pause=0) for obj in chunk)
+    assert len(kept) == 1000
+
+
+def test_every_tracked_object_is_seen() -> None:
+    kept = [[n] for n in range(20_000)]
+    wanted = set(map(id, kept))
+    gc.collect(0)
+    for chunk in heap.live_slices(pause=0):
+        wanted -= set(map(id, chunk))
+    assert not wanted
+
+
+def test_the_huge_are_opened_piece_by_piece() -> None:
+    assert [len(piece) for piece in heap.pieces(list(range(25)), 10)] == [10, 10, 5]
+    keys_and_values = [x for piece in heap.pieces({n: -n for n in range(1, 8)}, 3) for x in piece]
+    assert sorted(keys_and_values) == sorted([*range(1, 8), *range(-7, 0)])
+    assert list(heap.pieces(object())) == []
+    deque = collections.deque(range(10))
+    pieces = heap.pieces(deque, 3)
+    assert next(pieces) == [0, 1, 2]
+    deque.append(11)
+    assert list(pieces) == []
+
+
+def test_a_part_is_never_too_much_to_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heap, "OPENED", 100)
+    monkeypatch.setattr(heap, "HUGE", 150)
+    small, middle, huge = [0] * 40, (0,) * 120, {n: n for n in range(151)}
+    chunk: list[Any] = [small, small, huge, small, middle, 7, small]
+    opener = heap.Opener()
+    assert list(opener.parts(chunk)) == [[small, small], [small], [middle], [7, small]]
+    assert opener.huge(chunk) == [huge]
