@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from memguard.leaks.report import (
     Cost,
+    CurvePoint,
     Frame,
     Holder,
     LeakReport,
@@ -36,6 +37,7 @@ suspects = st.builds(
     count=sizes,
     bytes_per_minute=numbers,
     frames=st.lists(frames, max_size=3).map(tuple),
+    source=st.none() | names,
     held_by=st.none() | names,
 )
 holders = st.builds(
@@ -51,6 +53,7 @@ holders = st.builds(
     site=st.none() | frames,
     entry_types=st.lists(names, max_size=3).map(tuple),
     inventory_name=st.none() | names,
+    bound=st.none() | sizes,
     anchored=st.booleans(),
 )
 trends = st.builds(
@@ -65,6 +68,7 @@ trends = st.builds(
     limit_bytes=st.none() | sizes,
     limit_source=st.none() | names,
     seconds_to_limit=st.none() | numbers,
+    curve=st.lists(st.builds(CurvePoint, seconds=numbers, bytes=sizes), max_size=3).map(tuple),
 )
 verdicts = st.builds(
     Verdict,

@@ -74,7 +74,7 @@ def compose(
     explained = _explained(signs)
     return LeakReport(
         id=origin.id,
-        kind=_kind(holders, on_demand=on_demand),
+        kind=_kind(holders, _left(trend), on_demand=on_demand),
         detector=origin.detector,
         pid=origin.pid,
         started_at=origin.started_at,
@@ -113,16 +113,28 @@ def _cost(evidence: Evidence, traced_seconds: float, cpu_seconds: float, before:
     )
 
 
-def _kind(holders: tuple[Holder, ...], *, on_demand: bool) -> ReportKind:
+def _kind(holders: tuple[Holder, ...], left_bytes: int | None, *, on_demand: bool) -> ReportKind:
     if on_demand:
         return "snapshot"
-    growing = [holder for holder in holders if holder.bytes_per_minute]
-    total = sum(holder.bytes_per_minute or 0.0 for holder in growing)
-    bounded = sum(h.bytes_per_minute or 0.0 for h in growing if h.inventory_name is not None)
-    # A container of ours that fills up to its bound is doing its work.
-    if growing and bounded > total / 2:
-        return "growth"
-    return "leak"
+    total = sum(holder.bytes_per_minute or 0.0 for holder in holders)
+    filling = sum(h.bytes_per_minute or 0.0 for h in holders if _is_filling(h, left_bytes))
+    # A cache that fills up to its bound is doing its work.
+    return "growth" if total > 0 and filling > total / 2 else "leak"
+
+
+def _left(trend: TrendSummary) -> int | None:
+    """Return the bytes left below the limit, as far as the rate and the time to it tell."""
+    if trend.seconds_to_limit is None:
+        return None
+    return int(trend.seconds_to_limit * trend.bytes_per_hour / 3600)
+
+
+def _is_filling(holder: Holder, left_bytes: int | None) -> bool:
+    """Return True when the growth of *holder* will end by itself, before memory does."""
+    if holder.bound is None:
+        return holder.inventory_name is not None  # ours are never without a bound
+    still_to_come = (holder.bound - holder.entries) * (holder.bytes_per_entry or 0)
+    return left_bytes is None or still_to_come < left_bytes
 
 
 def _holders(
@@ -161,6 +173,7 @@ def _holder(
         site=_site(evidence, functions) or (known.site if known else None),
         entry_types=tuple(name for name, _ in evidence.sample.types.most_common(5)),
         inventory_name=evidence.inventory_name,
+        bound=evidence.bound,
         anchored=evidence.anchored,
     )
 
@@ -220,6 +233,7 @@ def _suspects(evidence: Evidence) -> tuple[Suspect, ...]:
                 count=site.count,
                 bytes_per_minute=held[line] or site.bytes / minutes,
                 frames=frames_of(stack or (line,), evidence.functions),
+                source=evidence.sources.get(line),
                 held_by=holder_of.path if holder_of is not None else None,
             )
         )

@@ -276,7 +276,10 @@ class LeakDetector:
                 return None
             return self._conclude(now)
         reading = self._read()
-        if reading.private is None or now - (self._started_at or 0.0) < self._options.warmup:
+        if reading.private is None:
+            return None
+        self._watch.draw(now, reading)
+        if now - (self._started_at or 0.0) < self._options.warmup:
             return None
         self._watch.add(now, reading)
         if self._state == "cooling":
@@ -326,7 +329,11 @@ class LeakDetector:
         reading = self._read()
         self._watch.resume(self._timer(), reading)
         finding = self._findings.conclude(
-            summarize(trend, read_allowance(reading, self._limit)),
+            summarize(
+                trend,
+                read_allowance(reading, self._limit),
+                self._watch.curve(self._started_at or 0.0),
+            ),
             evidence,
             uptime_seconds=now - (self._started_at or now),
             traced_seconds=investigation.traced_seconds,

@@ -16,6 +16,7 @@ class HolderEvidence:
     path: str
     anchored: bool
     inventory_name: str | None
+    bound: int | None
     entries: int
     entries_added: int
     entries_per_minute: float
@@ -35,6 +36,8 @@ class Evidence:
     """(name, count now, gained), most gained first."""
     trace: Trace | None = None
     functions: dict[Location, str] = field(default_factory=dict)
+    sources: dict[Location, str] = field(default_factory=dict)
+    """Text of the suspected lines, where it can be told."""
     notes: list[str] = field(default_factory=list)
     """What was not looked at, and why."""
     census_seconds: float = 0.0

@@ -17,7 +17,7 @@ from memguard import log
 from memguard.leaks.allowance import Allowance
 from memguard.leaks.compose import Origin, compose
 from memguard.leaks.evidence import Evidence
-from memguard.leaks.report import LeakReport, TrendSummary
+from memguard.leaks.report import CurvePoint, LeakReport, TrendSummary
 from memguard.leaks.trend import Trend
 
 
@@ -51,7 +51,9 @@ class Finding:
         )
 
 
-def summarize(trend: Trend, allowance: Allowance) -> TrendSummary:
+def summarize(
+    trend: Trend, allowance: Allowance, curve: tuple[CurvePoint, ...] = ()
+) -> TrendSummary:
     """Return *trend* as the report tells it, with the time to the limit."""
     return TrendSummary(
         kind=trend.kind.value,
@@ -64,6 +66,7 @@ def summarize(trend: Trend, allowance: Allowance) -> TrendSummary:
         limit_bytes=allowance.limit,
         limit_source=allowance.source,
         seconds_to_limit=allowance.seconds_left(trend.bytes_per_hour),
+        curve=curve,
     )
 
 

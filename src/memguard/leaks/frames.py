@@ -8,8 +8,10 @@ alive, not by parsing sources: what runs is what counts, and nothing holds the G
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import sysconfig
+import time
 import types
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +22,10 @@ from memguard.leaks.tracing import Location
 
 _INNER = ("<listcomp>", "<genexpr>", "<setcomp>", "<dictcomp>")
 """Comprehensions have code of their own before 3.12; people know the function around them."""
+
+SOURCE_CHARACTERS = 200
+IMPORTED_AT = time.time()
+"""A source that changed after this may not be the code that runs."""
 
 
 def functions_at(locations: Iterable[Location]) -> dict[Location, str]:
@@ -81,6 +87,25 @@ def is_user_code(file: str) -> bool:
 def is_own_code(file: str) -> bool:
     """Return True for a file of memguard."""
     return file.startswith(_OWN_FOLDER + os.sep)
+
+
+def source_line(file: str, line: int, *, older_than: float = IMPORTED_AT) -> str | None:
+    """
+    Return the text of a line, shortened; None where it is not there or may not be what runs.
+
+    Args:
+        file: As the code object names it.
+        line: From 1.
+        older_than: Seconds since the epoch: a file changed later is not what was imported.
+    """
+    try:
+        if Path(file).stat().st_mtime > older_than:
+            return None
+        with Path(file).open(encoding="utf-8", errors="replace") as lines:
+            text = next(itertools.islice(lines, line - 1, None), "").strip()
+    except (OSError, ValueError):
+        return None
+    return text[:SOURCE_CHARACTERS] or None
 
 
 def frames_of(stack: Iterable[Location], functions: dict[Location, str]) -> tuple[Frame, ...]:

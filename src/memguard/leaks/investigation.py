@@ -313,6 +313,7 @@ class Investigation:
                     path=found.path,
                     anchored=found.anchored,
                     inventory_name=found.inventory_name,
+                    bound=found.bound,
                     entries=candidate.now,
                     entries_added=candidate.gained,
                     entries_per_minute=candidate.gained / gap * 60 if gap > 0 else 0.0,
@@ -335,6 +336,7 @@ class Investigation:
                         path=found.path,
                         anchored=found.anchored,
                         inventory_name=found.inventory_name,
+                        bound=None,
                         entries=count,
                         entries_added=more,
                         entries_per_minute=more / gap * 60 if gap > 0 else 0.0,
@@ -353,6 +355,10 @@ class Investigation:
             for site in heaviest:
                 wanted.update((site.location, *site.stack))
         evidence.functions = frames.functions_at(wanted)
+        for location in wanted:
+            text = frames.source_line(*location)
+            if text is not None:
+                evidence.sources[location] = text
 
 
 def _compare_allocators(evidence: Evidence, before: AllocatorState, after: AllocatorState) -> None:

@@ -52,6 +52,8 @@ class Suspect:
     """*bytes* over the length of the window."""
     frames: tuple[Frame, ...] = ()
     """The calling stack, the allocating line first; as deep as was traced."""
+    source: str | None = None
+    """The text of the line; None where the file is not there or is newer than the process."""
     held_by: str | None = None
     """Path of the holder whose entries were allocated here, where that is known."""
 
@@ -85,6 +87,8 @@ class Holder:
     """Types of the sampled entries, most frequent first; never their values."""
     inventory_name: str | None = None
     """The name it is registered by, where it is one of memguard's containers."""
+    bound: int | None = None
+    """Entries that its owner allows (``maxsize``, ``maxlen``), where a bound is not yet reached."""
     anchored: bool = True
     """False where nothing nameable was found above it in the time allowed."""
 
@@ -97,6 +101,16 @@ class TypeGrowth:
     count: int
     added: int
     per_minute: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """A level of memory at a time, for drawing."""
+
+    seconds: float
+    """Since the detector's start."""
+    bytes: int
+    """Private memory: the lowest reading of its stretch of time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +127,8 @@ class TrendSummary:
     limit_bytes: int | None = None
     limit_source: str | None = None
     seconds_to_limit: float | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    """The whole run in few points, oldest first."""
 
     @property
     def growth_bytes(self) -> int:

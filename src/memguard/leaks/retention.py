@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from memguard.leaks import anchors, heap, naming
+from memguard.leaks import anchors, bounds, heap, naming
 from memguard.leaks.frames import is_own_code
 
 MAX_LEVELS = 12
@@ -40,6 +40,8 @@ class Retention:
     anchored: bool
     depth: int
     inventory_name: str | None = None
+    bound: int | None = None
+    """Entries that its owner allows, where a bound was declared and is not yet reached."""
 
 
 @dataclass(slots=True)
@@ -250,7 +252,13 @@ def _retention(anchor: anchors.Anchor, path: list[Any]) -> Retention:
         anchored=True,
         depth=len(path) - 1,
         inventory_name=anchor.inventory_name,
+        bound=_bound(path),
     )
+
+
+def _bound(path: list[Any]) -> int | None:
+    length = heap.length_of(type(path[-1]))
+    return None if length is None else bounds.declared_bound(path, length(path[-1]))
 
 
 def _unanchored(search: _Search, key: int) -> Retention:

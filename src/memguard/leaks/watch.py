@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from memguard.leaks import trend as trends
 from memguard.leaks.options import DetectorOptions
+from memguard.leaks.report import CurvePoint
 from memguard.leaks.series import Point, RecentSeries, TroughSeries
 from memguard.leaks.trend import Trend, TrendKind
 from memguard.observe.reading import Reading
+
+CURVE_POINTS = 120
+"""Points of the curve that goes into a report."""
 
 
 class Watch:
@@ -15,7 +19,7 @@ class Watch:
 
     The first sees a leak that begins after weeks, the second one that takes weeks.
 
-    Bounded by: twice *max_samples* points.
+    Bounded by: twice *max_samples* points, and ``CURVE_POINTS`` for drawing.
     Locks: none; the detector's mutex is held around every call.
     Keeps alive: numbers only.
     """
@@ -24,6 +28,7 @@ class Watch:
         self._options = options
         self._whole = TroughSeries(options.max_samples)
         self._recent = RecentSeries(options.max_samples)
+        self._curve = TroughSeries(CURVE_POINTS)
         self._own_bytes = 0
         self._paused: tuple[float, int] | None = None
         self.trend: Trend | None = None
@@ -36,6 +41,17 @@ class Watch:
         self._own_bytes = 0
         self._paused = None
         self.trend = None
+
+    def draw(self, now: float, reading: Reading) -> None:
+        """Add a reading to the curve of the whole run, whether it is judged or not."""
+        self._curve.add(now, self._level(reading))
+
+    def curve(self, since: float) -> tuple[CurvePoint, ...]:
+        """Return the whole run in few points, in seconds after *since*."""
+        return tuple(
+            CurvePoint(seconds=round(at - since, 3), bytes=value)
+            for at, value in self._curve.points()
+        )
 
     def add(self, now: float, reading: Reading) -> None:
         """Add a reading; what tracing itself takes does not count as growth."""

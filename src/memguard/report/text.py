@@ -175,6 +175,8 @@ def _holder(holder: Holder, suspect: Suspect | None, places: _Places) -> list[st
         facts.append(f"new ones are {sampled}")
     if holder.inventory_name:
         facts.append(f"registered as {printable(holder.inventory_name)}")
+    if holder.bound is not None:
+        facts.append(f"its owner allows {holder.bound:,}")
     if not holder.anchored:
         facts.append("nothing nameable was found above it")
     first = (
