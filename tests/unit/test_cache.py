@@ -44,6 +44,6 @@ def test_a_cache_is_listed_under_its_name() -> None:
     assert inventory.names()[id(cache)] == ("sessions", "BoundedCache")
 
 
-def test_a_bound_below_one_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"maxsize must be >= 1 \(got 0\)"):
-        BoundedCache(0)
+def test_a_cache_without_a_bound_is_refused() -> None:
+    with pytest.raises(ConfigError, match="maxsize or maxbytes is required: BoundedCache refuses"):
+        BoundedCache()

@@ -2,257 +2,301 @@
 
 from __future__ import annotations
 
-import logging
+import math
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, MutableMapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from collections import deque
+from collections.abc import Callable, ItemsView, Iterator, Mapping, MutableMapping, ValuesView
+from typing import Any, Generic, Literal, TypeVar, cast
 
-from memguard import log
-from memguard.bounded import inventory, janitor
+from memguard.bounded import _options as options
+from memguard.bounded import inventory
+from memguard.bounded._entry import CAUSES, MISSING, Cause, Entry, RichEntry
+from memguard.bounded._expiry import ExpiryIndex
+from memguard.bounded._ledger import Removed
+from memguard.bounded._order import LruOrder, S3FifoOrder
+from memguard.bounded._tally import Tally
+from memguard.bounded._timer import TimerView
+from memguard.bounded.loading import Loading
+from memguard.bounded.sizing import bytes_of
 from memguard.errors import ConfigError
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-Cause = Literal["explicit", "replaced", "size", "expired", "pressure", "closed"]
-_MISSING: Any = object()
+ENTRY_BYTES = sys.getsizeof(RichEntry()) + 56
+"""Bookkeeping of one entry: the entry itself, and its share of a table that is two thirds full."""
 
 
-class _Node:
-    __slots__ = ("expires", "key", "next", "prev", "value")
-
-    def __init__(self, key: Any, value: Any, expires: float | None) -> None:
-        self.key = key
-        self.value = value
-        self.expires = expires
-        self.prev: _Node = self
-        self.next: _Node = self
-
-
-@dataclass(frozen=True, slots=True)
-class CacheStatistics:
-    """What a `BoundedCache` has done since it was made."""
-
-    name: str
-    items: int
-    maxsize: float
-    hits: int
-    misses: int
-    removals: dict[str, int] = field(default_factory=dict)
-    """Entries removed, by cause."""
-    callback_errors: int = 0
-
-    @property
-    def hit_rate(self) -> float:
-        """Hits per look-up, 0 to 1; 0 before the first."""
-        looked = self.hits + self.misses
-        return self.hits / looked if looked else 0.0
-
-
-class BoundedCache(MutableMapping[K, V]):
+class BoundedCache(Loading, MutableMapping[K, V], Generic[K, V]):
     """
-    Keep at most *maxsize* entries, the most recently used ones, each for at most *ttl* seconds.
+    Keep the entries most worth keeping, never more than the bound allows.
 
-    Bounded by: *maxsize* entries.
-    Locks: one re-entrant mutex; *on_removal* and the destructors of values run outside it.
-    Keeps alive: the keys and values of entries that are neither evicted nor expired.
+    A stand-in for ``cachetools.LRUCache`` and ``TTLCache`` that is thread-safe by itself, counts
+    what it does, and can be asked for memory. See ``docs/caches.md``.
+
+    Bounded by: *maxsize* entries (or units of *getsizeof*), *maxbytes* bytes, or both.
+    Locks: one re-entrant mutex for changes, none for hits. Loaders, callbacks, sizers, the equality
+        of keys and the destructors of values never run under it.
+    Keeps alive: keys and values of entries that have not left, and for a moment at most
+        255 entries lately read.
+
+    Args:
+        maxsize: Most entries; with *getsizeof*, most units of weight. ``math.inf`` is accepted for
+            the sake of programs written for cachetools.
+        maxbytes: Most bytes of keys, values and bookkeeping, as a number or ``"64MiB"``.
+        ttl: Lifetime of an entry after it was written: seconds, ``"10m"`` or a timedelta.
+        idle: Lifetime of an entry after it was last read or written.
+        policy: ``"lru"``, or ``"s3fifo"`` for caches swept by one-time visitors.
+        getsizeof: Weight of a value; a weight of 0 counts as 1, for any number of them would fit.
+        sizer: Bytes of a value, for *maxbytes*; `memguard.bounded.sizing.size_of` by default.
+        oversized: What becomes of a value larger than the whole cache: ``"reject"`` does not keep
+            it, ``"raise"`` raises, ``"keep_one"`` keeps it alone. By default a value that weighs
+            too much raises, as in cachetools, and one of too many bytes is not kept.
+        on_removal: Called as ``on_removal(key, value, cause)`` after an entry has left, outside
+            the lock, with the cause ``"explicit"``, ``"replaced"``, ``"size"``, ``"expired"``,
+            ``"pressure"`` or ``"closed"``.
+        on_error: ``"log"`` counts and logs exceptions of *on_removal*, ``"raise"`` raises the first
+            when all have been told.
+        name: What reports call this cache; the line that made it by default.
+        timer: The clock; may count in anything to which *ttl* can be added.
+
+    Raises:
+        TypeError: An option of the wrong kind.
+        ConfigError: An option out of range, or no bound at all.
     """
 
     def __init__(
         self,
-        maxsize: int,
+        maxsize: float | None = None,
         *,
-        ttl: float | None = None,
-        name: str | None = None,
+        maxbytes: int | str | None = None,
+        ttl: Any = None,
+        idle: Any = None,
+        policy: Literal["lru", "s3fifo"] = "lru",
+        getsizeof: Callable[[V], float] | None = None,
+        sizer: Callable[[V], int] | None = None,
+        oversized: Literal["reject", "raise", "keep_one"] | None = None,
         on_removal: Callable[[K, V, Cause], object] | None = None,
-        timer: Callable[[], float] = time.monotonic,
+        on_error: Literal["log", "raise"] = "log",
+        name: str | None = None,
+        timer: Callable[[], Any] = time.monotonic,
     ) -> None:
-        if isinstance(maxsize, bool) or not isinstance(maxsize, int):
-            raise TypeError(f"maxsize must be an int (got {type(maxsize).__name__})")
-        if maxsize < 1:
-            raise ConfigError(f"maxsize must be >= 1 (got {maxsize}): an unbounded cache is a leak")
-        if ttl is not None and not ttl > 0:
-            raise ConfigError(f"ttl must be > 0 seconds (got {ttl}); leave it out for no expiry")
-        self._maxsize = maxsize
-        self._ttl = ttl
-        self._timer = timer
-        self._on_removal = on_removal
-        self._lock = threading.RLock()
-        self._map: dict[K, _Node] = {}
-        self._root = _Node(None, None, None)
-        self._hits = 0
-        self._misses = 0
-        self._removals: dict[str, int] = {}
-        self._callback_errors = 0
-        self._watched = False
-        self.name = name if name is not None else f"BoundedCache@{inventory.creation_site()}"
-        inventory.register(self, name=self.name, kind="BoundedCache")
-
-    def __getitem__(self, key: K) -> V:
-        value = self.get(key, _MISSING)
-        if value is _MISSING:
-            raise KeyError(key)
-        return value  # type: ignore[no-any-return]
-
-    def get(self, key: K, default: Any = None) -> Any:
-        """Return the live value of *key*, or *default*."""
-        with self._lock:
-            node = self._map.get(key)
-            if node is not None and not self._is_expired(node):
-                self._hits += 1
-                _unlink(node)
-                self._link(node)
-                return node.value
-            self._misses += 1
-            return default
-
-    def __setitem__(self, key: K, value: V) -> None:
-        expires = None if self._ttl is None else self._timer() + self._ttl
-        gone: list[tuple[_Node, Cause]] = []
-        with self._lock:
-            node = self._map.get(key)
-            if node is not None:
-                gone.append((node, "replaced"))
-                _unlink(node)
-            self._map[key] = fresh = _Node(node.key if node is not None else key, value, expires)
-            self._link(fresh)
-            self._drop_expired(gone)
-            while len(self._map) > self._maxsize:
-                oldest = self._root.next
-                _unlink(oldest)
-                del self._map[oldest.key]
-                gone.append((oldest, "size"))
-        if expires is not None and not self._watched:
-            self._watched = janitor.watch(self)
-        self._tell(gone)
-
-    def __delitem__(self, key: K) -> None:
-        self.pop(key)
-
-    def pop(self, key: K, default: Any = _MISSING) -> Any:
-        """Remove *key* and return its live value; *default*, or KeyError, when there is none."""
-        gone: list[tuple[_Node, Cause]] = []
-        value = default
-        with self._lock:
-            node = self._map.pop(key, None)
-            if node is not None:
-                _unlink(node)
-                expired = self._is_expired(node)
-                gone.append((node, "expired" if expired else "explicit"))
-                value = default if expired else node.value
-        self._tell(gone)
-        if value is _MISSING:
-            raise KeyError(key)
-        return value
-
-    def clear(self) -> None:
-        """Remove every entry."""
-        gone: list[tuple[_Node, Cause]] = []
-        with self._lock:
-            gone.extend((node, "explicit") for node in self._map.values())
-            self._map = {}
-            self._root.prev = self._root.next = self._root
-        self._tell(gone)
-
-    def expire(self) -> int:
-        """Remove what has expired and return how many entries that was."""
-        gone: list[tuple[_Node, Cause]] = []
-        with self._lock:
-            self._drop_expired(gone)
-        self._tell(gone)
-        return len(gone)
-
-    def __contains__(self, key: object) -> bool:
-        with self._lock:
-            node = self._map.get(key)  # type: ignore[arg-type]  # reason: any object may be asked for
-            return node is not None and not self._is_expired(node)
-
-    def __iter__(self) -> Iterator[K]:
-        with self._lock:
-            nodes = [node for node in self._map.values() if not self._is_expired(node)]
-        return iter([node.key for node in nodes])
-
-    def __len__(self) -> int:
-        self.expire()
-        return len(self._map)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(name={self.name!r}, maxsize={self._maxsize})"
-
-    @property
-    def maxsize(self) -> int:
-        """The largest number of entries."""
-        return self._maxsize
-
-    @property
-    def currsize(self) -> int:
-        """The number of live entries."""
-        return len(self)
-
-    def statistics(self) -> CacheStatistics:
-        """Return the counts since the cache was made."""
-        return CacheStatistics(
-            name=self.name,
-            items=len(self),
-            maxsize=self._maxsize,
-            hits=self._hits,
-            misses=self._misses,
-            removals=dict(self._removals),
-            callback_errors=self._callback_errors,
+        options.check_callable(timer, "timer", optional=False)
+        self._set_up(
+            {
+                "maxsize": options.check_maxsize(maxsize),
+                "maxbytes": options.check_maxbytes(maxbytes),
+                "ttl": options.check_duration(ttl, timer, "ttl"),
+                "idle": options.check_duration(idle, timer, "idle"),
+                "policy": options.check_choice(policy, options.POLICIES, "policy"),
+                "getsizeof": options.check_callable(getsizeof, "getsizeof"),
+                "sizer": options.check_callable(sizer, "sizer"),
+                "oversized": oversized
+                if oversized is None
+                else options.check_choice(oversized, options.OVERSIZED, "oversized"),
+                "on_removal": options.check_callable(on_removal, "on_removal"),
+                "on_error": options.check_choice(on_error, options.ON_ERROR, "on_error"),
+                "name": options.check_name(name)
+                or f"{type(self).__name__}@{inventory.creation_site()}",
+                "timer": timer,
+            }
         )
 
-    def footprint(self) -> inventory.Footprint:
-        """Return what the cache holds now."""
-        return inventory.Footprint(items=len(self), bytes=None)
-
-    def _is_expired(self, node: _Node) -> bool:
-        return node.expires is not None and self._timer() >= node.expires
-
-    def _drop_expired(self, gone: list[tuple[_Node, Cause]]) -> None:
-        if self._ttl is None:
-            return
-        now = self._timer()
-        for node in list(self._map.values()):
-            # Every set re-inserts at the end of the dict only when the key is new; scan them all.
-            if node.expires is not None and now >= node.expires:
-                _unlink(node)
-                del self._map[node.key]
-                gone.append((node, "expired"))
-
-    def _link(self, node: _Node) -> None:
-        last = self._root.prev
-        last.next = self._root.prev = node
-        node.prev, node.next = last, self._root
-
-    def _tell(self, gone: list[tuple[_Node, Cause]]) -> None:
-        for node, cause in gone:
-            self._removals[cause] = self._removals.get(cause, 0) + 1
-            if self._on_removal is not None:
-                try:
-                    self._on_removal(node.key, node.value, cause)
-                except Exception as error:  # noqa: BLE001 - reason: a callback must not break set()
-                    self._callback_errors += 1
-                    if self._callback_errors == 1:
-                        log.event(
-                            logging.WARNING,
-                            "cache.on_removal_failed",
-                            cache=self.name,
-                            error=type(error).__name__,
-                        )
-
-    def _sweep(self) -> float | None:
-        self.expire()
-        if not self._map:
-            self._watched = False
-            return None
-        return min(1.0, self._ttl / 4) if self._ttl is not None else None
-
-    def _after_fork_in_child(self) -> None:
+    def _set_up(self, given: Mapping[str, Any]) -> None:
+        """Start empty with checked options; also where unpickling begins."""
+        options.check_bounded(given["maxsize"], given["maxbytes"], type(self).__name__)
+        if given["sizer"] is not None and given["maxbytes"] is None:
+            raise ConfigError("sizer measures bytes and needs maxbytes; for weights use getsizeof")
+        self.name = given["name"]
+        self._options = dict(given)
         self._lock = threading.RLock()
-        self._watched = False
+        self._map, self._foreign, self._log = {}, {}, []
+        self._count = self._bytes = self._weight = 0
+        self._maxsize = math.inf if given["maxsize"] is None else given["maxsize"]
+        self._maxbytes = given["maxbytes"]
+        self._timer = given["timer"]
+        ttl, self._idle = given["ttl"], given["idle"]
+        self._ttl = None if ttl == math.inf else ttl
+        self._expiry = ExpiryIndex(self._idle)
+        self._order = LruOrder() if given["policy"] == "lru" else S3FifoOrder()
+        self._root = self._order.root
+        if given["getsizeof"] is not None:
+            self.__dict__["getsizeof"] = given["getsizeof"]
+        self._weighs = given["getsizeof"] is not None or (
+            type(self).getsizeof is not BoundedCache.getsizeof
+        )
+        self._sizer = given["sizer"]
+        self._oversized = given["oversized"]
+        self._on_removal, self._on_error = given["on_removal"], given["on_error"]
+        self._replayed = self._evictions = self._explicit = 0
+        self._refused = self._callback_errors = 0
+        self._causes = dict.fromkeys(CAUSES, 0)
+        self._misses, self._updates = Tally(), Tally()
+        self._stamp = 0.0
+        self._deferred = deque()
+        self._busy = self._torn = self._closed = self._watched = False
+        self._held = 0
+        self._timed = self._ttl is not None or self._idle is not None
+        self._rich = self._timed or self._maxbytes is not None or self._timer is not time.monotonic
+        self._swift = not (
+            self._weighs or self._maxbytes is not None or self._idle is not None or self._on_removal
+        )
+        self._simple = (
+            given["policy"] == "lru"
+            and self._maxsize >= 1
+            and not (self._weighs or self._idle is not None or self._on_removal)
+        )
+        self._direct = self._simple
+        self._set_up_loading()
+        inventory.register(self, name=self.name, kind=type(self).__name__)
+        _stand_in_for_cachetools()
+
+    # -- the mapping --------------------------------------------------------------------------
+
+    def set(self, key: K, value: V, *, ttl: Any = MISSING) -> None:
+        """
+        Store *value* under *key*, with a lifetime of its own when *ttl* is given (None: for ever).
+
+        Raises:
+            ConfigError: *ttl* is not > 0.
+            ValueTooLargeError: As configured by *oversized*.
+            LifecycleError: The cache is closed.
+        """
+        if ttl is MISSING:
+            self[key] = value
+        else:
+            lifetime = options.check_duration(ttl, self._options["timer"], "ttl")
+            self._put(key, value, ttl=None if lifetime == math.inf else lifetime)
+
+    def setdefault(self, key: K, default: Any = None) -> Any:
+        """Return the live value of *key*, after storing *default* when there was none; atomic."""
+        value = self.get(key, MISSING)
+        if value is not MISSING:
+            return value
+        return self._put(key, default, only_if_absent=True)
+
+    def popitem(self) -> tuple[K, V]:
+        """
+        Remove and return the entry that would leave next.
+
+        Raises:
+            KeyError: The cache is empty.
+        """
+        if self._timed:
+            self._expire_all()
+        removed: Removed = []
+        self._purge(self._order.victim, "explicit", 1, removed)
+        if not removed:
+            raise KeyError(f"{type(self).__name__} is empty") from None
+        self._tell(removed)
+        return removed[0][0], removed[0][1]
+
+    def clear(self) -> None:
+        """Remove every entry; loads that are under way will not be stored."""
+        self._remove_all("explicit")
+
+    def __iter__(self) -> Iterator[K]:
+        """Iterate over a snapshot of the live keys, in no promised order; no entry is touched."""
+        return iter([entry.key for entry in self._snapshot()])
+
+    def items(self) -> ItemsView[K, V]:
+        """Return a view that iterates over a snapshot and touches no entry."""
+        return cast("ItemsView[K, V]", _Items(self))
+
+    def values(self) -> ValuesView[V]:
+        """Return a view that iterates over a snapshot and touches no entry."""
+        return cast("ValuesView[V]", _Values(self))
+
+    def __repr__(self) -> str:
+        bounds = [f"maxsize={self.maxsize}"]
+        if self._maxbytes is not None:
+            bounds.append(f"maxbytes={self._maxbytes}")
+        return (
+            f"{type(self).__name__}(name={self.name!r}, items={self._count}, {', '.join(bounds)})"
+        )
+
+    # -- bounds and sizes ---------------------------------------------------------------------
+
+    @property
+    def maxsize(self) -> float | None:
+        """Most entries, or most units of weight; None when only bytes bound the cache."""
+        return cast("float | None", self._options["maxsize"])
+
+    @property
+    def maxbytes(self) -> int | None:
+        """Most bytes; None when the cache does not count them."""
+        return self._maxbytes
+
+    @property
+    def currsize(self) -> float:
+        """Live entries, or their weight where the cache has a getsizeof."""
+        if self._timed:
+            self._expire_all()
+        return cast("float", self._weight if self._weighs else self._count)
+
+    @property
+    def ttl(self) -> Any:
+        """Lifetime after writing, as given."""
+        return self._options["ttl"]
+
+    @property
+    def idle(self) -> Any:
+        """Lifetime after the last access, as given."""
+        return self._options["idle"]
+
+    @property
+    def policy(self) -> str:
+        """``"lru"`` or ``"s3fifo"``."""
+        return cast("str", self._options["policy"])
+
+    @property
+    def timer(self) -> TimerView:
+        """The clock: call it for the time, use it in a ``with`` to hold the time still."""
+        return TimerView(self)
+
+    @staticmethod
+    def getsizeof(value: Any) -> float:  # noqa: ARG004 - reason: a subclass may weigh it
+        """Return the weight of *value*; override it, or give *getsizeof*."""
+        return 1
+
+    def _weight_of(self, value: Any) -> Any:
+        weight = self.getsizeof(value)
+        if not weight >= 0:
+            raise ConfigError(f"getsizeof must give a number >= 0 (got {weight!r})")
+        return weight or 1
+
+    def _entry_bytes(self, key: Any, value: Any) -> int:
+        if self._sizer is None:
+            return ENTRY_BYTES + bytes_of(key) + bytes_of(value)
+        size = self._sizer(value)
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise TypeError(f"sizer must give a whole number of bytes (got {type(size).__name__})")
+        if size < 0:
+            raise ConfigError(f"sizer must give a number of bytes >= 0 (got {size})")
+        return ENTRY_BYTES + bytes_of(key) + size
+
+    def _estimated_bytes(self, entry: Entry) -> int:
+        return ENTRY_BYTES + bytes_of(entry.key, 100) + bytes_of(entry.value, 100)
 
 
-def _unlink(node: _Node) -> None:
-    node.prev.next, node.next.prev = node.next, node.prev
+def _stand_in_for_cachetools() -> None:
+    """Let ``isinstance(cache, cachetools.Cache)`` hold where cachetools is in use; import nothing."""
+    cachetools: Any = sys.modules.get("cachetools")
+    if cachetools is not None and not issubclass(BoundedCache, cachetools.Cache):
+        cachetools.Cache.register(BoundedCache)
+
+
+class _Items(ItemsView[Any, Any]):
+    _mapping: BoundedCache[Any, Any]
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return iter([(entry.key, entry.value) for entry in self._mapping._snapshot()])
+
+
+class _Values(ValuesView[Any]):
+    _mapping: BoundedCache[Any, Any]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([entry.value for entry in self._mapping._snapshot()])

@@ -12,6 +12,7 @@ import atexit
 import logging
 import os
 import threading
+import time
 import weakref
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -44,6 +45,16 @@ class JanitorStatistics:
     """Times the thread could not be started; expiry then happens on access only."""
 
 
+class _Watch:
+    """One registration: a container may be registered again while its last sweep is ending."""
+
+    __slots__ = ("due", "reference")
+
+    def __init__(self, container: Sweepable, due: float) -> None:
+        self.reference: weakref.ref[Sweepable] = weakref.ref(container)
+        self.due = due
+
+
 class _Janitor:
     """State of one process: a fork starts with a fresh one."""
 
@@ -52,7 +63,7 @@ class _Janitor:
         self.wake = threading.Event()
         self.thread: threading.Thread | None = None
         self.stopping = False
-        self.watched: dict[int, weakref.ref[Any]] = {}
+        self.watched: dict[int, _Watch] = {}
         self.sweeps = 0
         self.errors = 0
         self.failed_starts = 0
@@ -63,9 +74,9 @@ _state = _Janitor()
 _hooked = False
 
 
-def watch(container: Sweepable) -> bool:
+def watch(container: Sweepable, *, after: float = 0.0) -> bool:
     """
-    Sweep *container* from now on, until it dies or says that it needs nothing more.
+    Sweep *container* first *after* seconds, until it dies or says that it needs nothing more.
 
     Returns False when the thread cannot run (interpreter shutting down, thread limit reached):
     counted in `statistics`; the container must then rely on sweeping itself when used.
@@ -73,7 +84,7 @@ def watch(container: Sweepable) -> bool:
     """
     state = _state
     with state.mutex:
-        state.watched[id(container)] = weakref.ref(container)
+        state.watched[id(container)] = _Watch(container, time.monotonic() + after)
         if state.thread is None and not _start(state):
             del state.watched[id(container)]
             return False
@@ -144,18 +155,22 @@ def _run(state: _Janitor) -> None:
 
 
 def _sweep_all(state: _Janitor) -> float:
-    nap = _LONGEST_NAP
-    for ident, reference in list(state.watched.copy().items()):
-        container = reference()
-        due = _sweep_one(state, container) if container is not None else None
-        del container  # or the nap would keep the last one alive
-        if due is not None:
-            nap = min(nap, due)
-            continue
-        with state.mutex:
-            if state.watched.get(ident) is reference:
-                del state.watched[ident]
-    return max(nap, _SHORTEST_NAP)
+    """Sweep every container that is due; return seconds until the next one is."""
+    now = time.monotonic()
+    next_due = now + _LONGEST_NAP
+    for ident, watched in list(state.watched.copy().items()):
+        if watched.due <= now:
+            container = watched.reference()
+            nap = None if container is None else _sweep_one(state, container)
+            del container  # or the nap would keep the last one alive
+            if nap is None:
+                with state.mutex:
+                    if state.watched.get(ident) is watched:
+                        del state.watched[ident]
+                continue
+            watched.due = now + min(max(nap, _SHORTEST_NAP), _LONGEST_NAP)
+        next_due = min(next_due, watched.due)
+    return max(next_due - time.monotonic(), _SHORTEST_NAP)
 
 
 def _sweep_one(state: _Janitor, container: Sweepable) -> float | None:

@@ -1,0 +1,119 @@
+"""Checks of what a caller asks for: refused at construction, with what to do instead."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from memguard.errors import ConfigError
+from memguard.units import parse_bytes, parse_seconds
+
+POLICIES = ("lru", "s3fifo")
+OVERSIZED = ("reject", "raise", "keep_one")
+ON_ERROR = ("log", "raise")
+
+
+def check_maxsize(maxsize: Any) -> float | None:
+    """Return *maxsize* as given; None means that something else bounds the cache."""
+    if maxsize is None:
+        return None
+    if isinstance(maxsize, bool) or not isinstance(maxsize, int | float):
+        raise TypeError(
+            f"maxsize must be a number of entries, or of getsizeof units "
+            f"(got {type(maxsize).__name__})"
+        )
+    if not maxsize >= 0:
+        raise ConfigError(f"maxsize must be >= 0 (got {maxsize})")
+    return maxsize
+
+
+def check_maxbytes(maxbytes: Any) -> int | None:
+    """Return *maxbytes* as a number of bytes."""
+    if maxbytes is None:
+        return None
+    count = parse_bytes(maxbytes, name="maxbytes")
+    if count < 1:
+        raise ConfigError(f"maxbytes must be >= 1 byte (got {maxbytes!r})")
+    return count
+
+
+def check_bounded(maxsize: float | None, maxbytes: int | None, owner: str) -> None:
+    """Refuse a container without any bound."""
+    if maxsize is None and maxbytes is None:
+        raise ConfigError(
+            f"maxsize or maxbytes is required: {owner} refuses to be unbounded; "
+            f"give a number of entries, or bytes as in maxbytes='64MiB'"
+        )
+
+
+def check_duration(value: Any, timer: Callable[[], Any], name: str) -> Any:
+    """
+    Return a lifetime in the units of *timer*: seconds for clocks that count seconds.
+
+    Numbers pass as they are, strings such as ``"10m"`` become seconds, and a timedelta becomes
+    seconds for ``time.monotonic`` and stays a timedelta for a timer of datetimes.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = parse_seconds(value, name=name)
+    elif isinstance(value, dt.timedelta):
+        if timer in (time.monotonic, time.time, time.perf_counter):
+            value = value.total_seconds()
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(
+            f"{name} must be seconds, a string like '10m' or a timedelta "
+            f"(got {type(value).__name__})"
+        )
+    if not value > type(value)(0):
+        raise ConfigError(f"{name} must be > 0 seconds (got {value}); leave it out for no limit")
+    return value
+
+
+def check_choice(value: Any, allowed: tuple[str, ...], name: str) -> Any:
+    """Return *value* when it is one of the *allowed* words."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string (got {type(value).__name__})")
+    if value not in allowed:
+        words = " or ".join(repr(word) for word in allowed)
+        raise ConfigError(f"{name} must be {words} (got {value!r})")
+    return value
+
+
+def check_callable(value: Any, name: str, *, optional: bool = True) -> Any:
+    """Return *value* when it can be called, or is None and may be."""
+    if (value is None and optional) or callable(value):
+        return value
+    raise TypeError(f"{name} must be callable (got {type(value).__name__})")
+
+
+def check_name(value: Any) -> str | None:
+    """Return *value* when it can name a container in a report."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"name must be a string (got {type(value).__name__})")
+    if not value:
+        raise ConfigError("name must not be empty; leave it out for the place of creation")
+    return value
+
+
+def check_positive_int(value: Any, name: str, advice: str = "") -> int:
+    """Return *value* when it is an int >= 1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int (got {type(value).__name__})")
+    if value < 1:
+        raise ConfigError(f"{name} must be >= 1 (got {value}){advice}")
+    return value
+
+
+def check_share(value: Any, name: str) -> float:
+    """Return *value* when it is a share from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number from 0 to 1 (got {type(value).__name__})")
+    if not 0 <= value <= 1 or not math.isfinite(value):
+        raise ConfigError(f"{name} must be from 0 to 1 (got {value})")
+    return float(value)

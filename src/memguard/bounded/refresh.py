@@ -1,0 +1,71 @@
+"""
+Refreshes in the background: a few threads at most, started when needed, gone when idle.
+
+Loaders may take long, so they do not run on the janitor's thread. When all threads are busy a
+refresh is skipped: the stale value is served and the next reader asks again.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+MOST_THREADS = 4
+"""Background loads at the same time, in the whole process."""
+
+_mutex = threading.Lock()
+_threads: set[threading.Thread] = set()
+_hooked = False
+
+
+def in_background(work: Callable[[], None]) -> bool:
+    """Run *work* on a thread of its own; False when there are `MOST_THREADS` already."""
+    thread = threading.Thread(target=_run, args=(work,), name="memguard-refresh", daemon=True)
+    with _mutex:
+        if len(_threads) >= MOST_THREADS:
+            return False
+        _hook()
+        _threads.add(thread)
+    try:
+        thread.start()
+    except RuntimeError:  # no more threads, or the interpreter is shutting down
+        with _mutex:
+            _threads.discard(thread)
+        return False
+    return True
+
+
+def _run(work: Callable[[], None]) -> None:
+    try:
+        work()
+    finally:
+        del work
+        with _mutex:
+            _threads.discard(threading.current_thread())
+
+
+def stop(timeout: float = 2.0) -> bool:
+    """Wait up to *timeout* seconds for loads under way; True when none is left."""
+    with _mutex:
+        threads = list(_threads)
+    for thread in threads:
+        thread.join(timeout / len(threads))
+    return not any(thread.is_alive() for thread in threads)
+
+
+def _hook() -> None:
+    global _hooked  # noqa: PLW0603 - reason: once per process
+    if not _hooked:
+        _hooked = True
+        atexit.register(stop)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _after_fork_in_child() -> None:
+    global _mutex  # noqa: PLW0603 - reason: a vanished thread may hold the old one
+    _mutex = threading.Lock()
+    _threads.clear()
