@@ -106,7 +106,7 @@ class Anchors:
         if naming.is_type(obj):
             return _class_anchor(obj, path)
         if kind is types.FrameType:
-            return _local_anchor(obj, held, "frame")
+            return _local_anchor(obj, held, _what_runs_in(obj.f_code))
         return None
 
     def is_module_dict(self, obj: object) -> bool:
@@ -172,6 +172,12 @@ def _dict_is_free(frame: types.FrameType, called: types.FrameType | None) -> boo
     if sys.gettrace() or sys.getprofile() or threading.gettrace() or threading.getprofile():
         return False
     return called is None or not _looks_like_a_hook(called.f_code)
+
+
+def _what_runs_in(code: types.CodeType) -> str:
+    """Name the owner of a frame that was met before its owner: flags of ``inspect``."""
+    flags = {0x20: "generator", 0x80: "coroutine", 0x200: "async generator"}
+    return next((what for flag, what in flags.items() if code.co_flags & flag), "frame")
 
 
 def _looks_like_a_hook(code: types.CodeType) -> bool:

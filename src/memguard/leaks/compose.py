@@ -22,6 +22,7 @@ from memguard.leaks.report import (
     TrendSummary,
     TypeGrowth,
 )
+from memguard.leaks.state import MEAN_BLOCK_BYTES
 from memguard.leaks.tracing import Location, Site
 from memguard.units import format_bytes
 
@@ -241,21 +242,21 @@ def _suspects(evidence: Evidence) -> tuple[Suspect, ...]:
 
 
 def _signs(trend: TrendSummary, evidence: Evidence, holders: tuple[Holder, ...]) -> verdict.Signs:
-    trace = evidence.trace
     minutes = evidence.gap_seconds / 60
     blocks = evidence.blocks_growth
-    traced = None
-    if trace is not None and trace.seconds > 0:
-        traced = sum(site.bytes for site in trace.sites.values()) / trace.seconds * 60
     return verdict.Signs(
         growth_per_minute=trend.bytes_per_hour / 60,
         explained_per_minute=sum(holder.bytes_per_minute or 0.0 for holder in holders),
-        traced_per_minute=traced,
-        # 64 bytes: about the mean small block of CPython; the order of magnitude is what counts.
-        blocks_bytes_per_minute=blocks * 64 / minutes if blocks is not None and minutes else None,
+        traced_per_minute=evidence.traced_growth_per_minute,
+        blocks_bytes_per_minute=(
+            blocks * MEAN_BLOCK_BYTES / minutes if blocks is not None and minutes else None
+        ),
         heap_in_use_growth=evidence.heap_in_use_growth,
         heap_free_growth=evidence.heap_free_growth,
         collector_enabled=evidence.collector_enabled,
+        collected_bytes=evidence.collected_bytes,
+        private_bytes=evidence.private_bytes,
+        heap_free_bytes=evidence.heap_free_bytes,
     )
 
 

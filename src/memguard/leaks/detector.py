@@ -25,9 +25,10 @@ from memguard.leaks.allowance import read_allowance
 from memguard.leaks.checkup import Checkup
 from memguard.leaks.delivery import Delivery
 from memguard.leaks.finding import Finding, Findings, summarize
-from memguard.leaks.investigation import POLL_SECONDS, Before, Investigation
+from memguard.leaks.investigation import POLL_SECONDS, Investigation
 from memguard.leaks.options import OnError, detector_options
 from memguard.leaks.report import LeakReport
+from memguard.leaks.state import HeapState
 from memguard.leaks.statistics import Failures, LeakDetectorStatistics, State
 from memguard.leaks.ticker import Ticker, reset_after_fork
 from memguard.leaks.watch import Watch
@@ -146,7 +147,7 @@ class LeakDetector:
         self._started_at: float | None = None
         self._watch = Watch(self._options)
         self._investigation: Investigation | None = None
-        self._before: Before | None = None
+        self._before: HeapState | None = None
         self._begin_at = 0.0
         self._cool_until = 0.0
 

@@ -42,6 +42,11 @@ class Evidence:
     """What was not looked at, and why."""
     census_seconds: float = 0.0
     retention_seconds: float = 0.0
+    traced_growth_per_minute: float | None = None
+    """Growth of what was alive while tracing was on, bytes; what is in flight cancels out."""
+    collected_bytes: int | None = None
+    private_bytes: int | None = None
+    heap_free_bytes: int | None = None
     heap_in_use_growth: int | None = None
     heap_free_growth: int | None = None
     blocks_growth: int | None = None

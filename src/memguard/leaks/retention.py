@@ -28,6 +28,7 @@ MAX_FRONTIER = 256
 """Holders followed from one level to the next, for all wanted objects together."""
 MAX_HOLDERS = 1000
 """Holders of one wanted object that are entered at one level."""
+_HELD_BY_NOTHING = "held by nothing that Python can see"
 OBJGRAPH_OBJECTS = 100_000
 """objgraph scans and collects the whole heap under the GIL at each step: small heaps only."""
 
@@ -73,6 +74,10 @@ class _Search:
     """By id of the holder and of the target."""
 
     @property
+    def time_is_up(self) -> bool:
+        return time.monotonic() > self.deadline
+
+    @property
     def open_targets(self) -> set[int]:
         return self.wanted.keys() - self.found.keys()
 
@@ -110,7 +115,7 @@ def find_paths(
         )
         frontier = _settle(search, start)
         for _ in range(MAX_LEVELS):
-            if not frontier or time.monotonic() > search.deadline:
+            if not frontier or search.time_is_up:
                 break
             frontier = _settle(search, _one_level_up(search, frontier))
         if search.open_targets:
@@ -170,7 +175,7 @@ def _one_level_up(search: _Search, frontier: list[_Node]) -> list[_Node]:
     opener = heap.Opener()
     for chunk in heap.live_slices():
         for part in opener.parts(chunk):
-            if time.monotonic() > search.deadline:
+            if search.time_is_up:
                 return level.up
             below = level.look_below(part)
             for tuples in opener.tuples(below):
@@ -182,7 +187,7 @@ def _one_level_up(search: _Search, frontier: list[_Node]) -> list[_Node]:
 
 def _look_into_huge(level: _Level, holder: Any) -> None:
     for piece in heap.pieces(holder):
-        if time.monotonic() > level.search.deadline:
+        if level.search.time_is_up:
             break
         level.enter(holder, piece)
 
@@ -269,9 +274,10 @@ def _unanchored(search: _Search, key: int) -> Retention:
     )
     path = highest.path()
     name = naming.type_name(type(path[0]))
-    if len(path) == 1:
-        return Retention(f"{name}, held by nothing that Python can see", anchored=False, depth=0)
-    return Retention(f"<{name}>{naming.links(path)}", anchored=False, depth=highest.depth)
+    text = name if len(path) == 1 else f"<{name}>{naming.links(path)}"
+    # Garbage in a cycle, or held by C; where time was up, nobody knows.
+    seen = "above it nothing was found in time" if search.time_is_up else _HELD_BY_NOTHING
+    return Retention(f"{text}, {seen}", anchored=False, depth=highest.depth)
 
 
 class _BudgetSpentError(Exception):
@@ -280,12 +286,12 @@ class _BudgetSpentError(Exception):
 
 def _second_opinion(search: _Search, key: int) -> Retention | None:
     """Ask objgraph, where the heap is small and time is left."""
-    if time.monotonic() > search.deadline or heap.too_large(OBJGRAPH_OBJECTS) is not None:
+    if search.time_is_up or heap.too_large(OBJGRAPH_OBJECTS) is not None:
         return None
     import objgraph  # noqa: PLC0415 - reason: needed here only, and a megabyte of modules
 
     def is_anchor(obj: Any) -> bool:
-        if time.monotonic() > search.deadline:
+        if search.time_is_up:
             raise _BudgetSpentError
         return (type(obj) is dict and search.roots.is_module_dict(obj)) or (
             naming.is_type(obj) and obj is not type

@@ -95,7 +95,7 @@ _reset_in_child: weakref.WeakSet[Resettable] = weakref.WeakSet()
 
 def _after_fork_in_child() -> None:
     # Threads do not survive a fork, nor may the locks they held. The child pays for no tracing.
-    tracing.after_fork_in_child()
+    tracing.session.after_fork_in_child()
     _tickers.clear()
     for target in list(_reset_in_child):
         target._reset()  # noqa: SLF001 - reason: the protocol is private to this floor

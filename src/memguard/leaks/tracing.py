@@ -13,6 +13,7 @@ import time
 import tracemalloc
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 Location = tuple[str, int]
 """File name and line."""
@@ -76,16 +77,17 @@ class Tracer:
         self._before: tracemalloc.Snapshot | None = None
         self._after: tracemalloc.Snapshot | None = None
         self._trace = Trace()
+        self._joined = False
         self.foreign = False
+        """True where the session was there before, whoever runs it: it knows older blocks too."""
         self.running = False
 
     def start(self, frames: int) -> None:
         """Begin to trace *frames* frames a block, or join the session that is already running."""
-        self.foreign = tracemalloc.is_tracing()
-        if not self.foreign:
-            tracemalloc.start(frames)
-            _ours.begin()
-        elif tracemalloc.get_traced_memory()[0] <= FOREIGN_LIMIT_BYTES:
+        joined = session.join(frames)
+        self._joined = joined != "foreign"
+        self.foreign = joined != "ours"
+        if self.foreign and tracemalloc.get_traced_memory()[0] <= FOREIGN_LIMIT_BYTES:
             self._before = tracemalloc.take_snapshot()
         self.running = True
         self._started_at = time.perf_counter()
@@ -153,35 +155,47 @@ class Tracer:
         self._end()
 
     def _end(self) -> None:
-        if not self.foreign and _ours.end():
-            tracemalloc.stop()
+        if self._joined:
+            self._joined = False
+            session.leave()
 
 
-class _OurSession:
-    """Whether the running session is ours: also read by a forked child, which must end its copy."""
+class _Session:
+    """
+    The tracing session that memguard runs: its first user starts it, its last one stops it.
+
+    Also known to a forked child, which must end its copy.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._running = False
+        self._users = 0
 
-    def begin(self) -> None:
-        self._running = True
-
-    def end(self) -> bool:
-        """Return True exactly once for each ``begin``."""
+    def join(self, frames: int) -> Literal["ours", "shared", "foreign"]:
+        """Begin a session (*ours*), or enter one that our own code (*shared*) or another runs."""
         with self._lock:
-            running, self._running = self._running, False
-            return running
+            if self._users == 0:
+                if tracemalloc.is_tracing():
+                    return "foreign"
+                tracemalloc.start(frames)
+            self._users += 1
+            return "ours" if self._users == 1 else "shared"
+
+    def leave(self) -> None:
+        """Undo one ``join`` that was not foreign."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                tracemalloc.stop()
 
     def after_fork_in_child(self) -> None:
         self._lock = threading.Lock()
-        if self._running:
-            self._running = False
+        if self._users:
+            self._users = 0
             tracemalloc.stop()
 
 
-_ours = _OurSession()
-after_fork_in_child = _ours.after_fork_in_child
+session = _Session()
 
 
 def _add(

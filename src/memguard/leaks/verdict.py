@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memguard.leaks.report import Verdict
+from memguard.leaks.report import Verdict, VerdictKind
 from memguard.units import format_bytes
 
 LIVE_SHARE = 0.5
 """Share of the growth that Python's allocators must account for to call it live objects."""
+GARBAGE_SHARE = 0.1
+"""Share of private memory that a full collection must give back to speak of garbage."""
+KEPT_SHARE = 0.3
+"""Share of private memory that the C allocator must keep to speak of fragmentation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +32,12 @@ class Signs:
     heap_free_growth: int | None = None
     """Change of what it keeps though it was freed."""
     collector_enabled: bool = True
-    collected_bytes: int = 0
-    """What a collection gave back."""
+    collected_bytes: int | None = None
+    """What a full collection gave back; None where none was made."""
+    private_bytes: int | None = None
+    """Private memory of the process."""
+    heap_free_bytes: int | None = None
+    """What the C allocator keeps though it was freed."""
 
 
 def decide(signs: Signs) -> Verdict:
@@ -38,55 +46,73 @@ def decide(signs: Signs) -> Verdict:
 
     The order matters: what was seen directly (held entries) outweighs an inferred remainder.
     """
-    growth = max(signs.growth_per_minute, 1.0)
+    kind, reasons = _without_growth(signs) if signs.growth_per_minute <= 0 else _of_growth(signs)
+    return Verdict(kind=kind, advice=ADVICE[kind], reasons=tuple(reasons))
+
+
+ADVICE: dict[VerdictKind, str] = {
+    "live_objects": "Objects are alive because something holds them: bound the holders named here "
+    "(memguard.BoundedCache), or remove entries when their owner is done.",
+    "cycles": "Garbage in reference cycles waits for the collector: call gc.enable() where it is "
+    "off, gc.collect() at quiet moments, or break the cycles (weakref for parent links).",
+    "fragmentation": "Memory was freed but the allocator keeps it: set MALLOC_ARENA_MAX=2, try "
+    "jemalloc (LD_PRELOAD), or return it with malloc_trim at quiet moments.",
+    "native": "Most of the growth is outside Python's allocators: suspect C extensions and "
+    "libraries called through ctypes or cffi; a native profiler (memray --native, heaptrack) "
+    "names them.",
+    "unknown": "Not enough evidence could be taken; see what this report could not see.",
+    "none": "Nothing to do: memory did not grow while it was watched.",
+}
+
+
+def _of_growth(signs: Signs) -> tuple[VerdictKind, list[str]]:
+    growth = signs.growth_per_minute
     python = max(
         signs.explained_per_minute,
         signs.traced_per_minute or 0.0,
         signs.blocks_bytes_per_minute or 0.0,
     )
-    share = python / growth
-    held = signs.explained_per_minute / growth
+    share, held = python / growth, signs.explained_per_minute / growth
     reasons = [
-        f"readings grow by {format_bytes(signs.growth_per_minute)} a minute",
+        f"readings grow by {format_bytes(growth)} a minute",
         (
             f"Python's allocators account for about {min(share, 1.0):.0%} of that, "
             f"held entries for {min(held, 1.0):.0%}"
         ),
     ]
-    if not signs.collector_enabled and held < LIVE_SHARE:
-        reasons.append("the garbage collector is switched off")
-        return Verdict(
-            kind="cycles",
-            advice="Reference cycles are never freed while the collector is off: call gc.enable(), "
-            "or gc.collect() at quiet moments, or break the cycles (weakref for parent links).",
-            reasons=tuple(reasons),
-        )
+    if held < LIVE_SHARE and _is_garbage(signs, reasons):
+        return "cycles", reasons
     if share >= LIVE_SHARE:
-        return Verdict(
-            kind="live_objects",
-            advice="Objects are alive because something holds them: bound the holders named here "
-            "(memguard.BoundedCache), or remove entries when their owner is done.",
-            reasons=tuple(reasons),
-        )
+        return "live_objects", reasons
     free, in_use = signs.heap_free_growth, signs.heap_in_use_growth
     if free is not None and in_use is not None and free > 0 and free > 2 * max(in_use, 0):
-        reasons.append(f"the C heap keeps {format_bytes(free, signed=True)} that was freed")
-        return Verdict(
-            kind="fragmentation",
-            advice="Memory was freed but the allocator keeps it: set MALLOC_ARENA_MAX=2, try "
-            "jemalloc (LD_PRELOAD), or return it with malloc_trim at quiet moments.",
-            reasons=tuple(reasons),
-        )
+        reasons.append(f"the C heap keeps {format_bytes(free, signed=True)} more that was freed")
+        return "fragmentation", reasons
     if signs.traced_per_minute is None and signs.blocks_bytes_per_minute is None:
-        return Verdict(
-            kind="unknown",
-            advice="Not enough evidence could be taken; see what this report could not see.",
-            reasons=tuple(reasons),
-        )
-    return Verdict(
-        kind="native",
-        advice="Most of the growth is outside Python's allocators: suspect C extensions and "
-        "libraries called through ctypes or cffi; a native profiler (memray --native, heaptrack) "
-        "names them.",
-        reasons=tuple(reasons),
-    )
+        return "unknown", reasons
+    return "native", reasons
+
+
+def _is_garbage(signs: Signs, reasons: list[str]) -> bool:
+    if not signs.collector_enabled:
+        reasons.append("the garbage collector is switched off")
+        return True
+    if signs.collected_bytes is not None and signs.private_bytes is not None:
+        reasons.append(f"a full collection gave back {format_bytes(signs.collected_bytes)}")
+        return signs.collected_bytes > GARBAGE_SHARE * signs.private_bytes
+    return False
+
+
+def _without_growth(signs: Signs) -> tuple[VerdictKind, list[str]]:
+    """Say what could be won though nothing grew while it was watched."""
+    reasons = ["memory did not grow while it was watched"]
+    private = signs.private_bytes
+    if private is None:
+        return "none", reasons
+    if _is_garbage(signs, reasons) and signs.collected_bytes:
+        return "cycles", reasons
+    kept = signs.heap_free_bytes
+    if kept is not None and kept > KEPT_SHARE * private:
+        reasons.append(f"the C heap keeps {format_bytes(kept)} that was freed")
+        return "fragmentation", reasons
+    return "none", reasons

@@ -170,6 +170,8 @@ def _holder(holder: Holder, suspect: Suspect | None, places: _Places) -> list[st
         size = format_bytes(holder.bytes_added, signed=True)
     rate = "" if holder.bytes_per_minute is None else f", {_rate(holder.bytes_per_minute)}"
     facts = [f"{holder.entries:,} entries now"]
+    if holder.bytes_per_entry is not None:
+        facts[0] += f", about {format_bytes(holder.entries * holder.bytes_per_entry)}"
     if holder.entry_types:
         sampled = ", ".join(printable(name, longest=60) for name in holder.entry_types[:3])
         facts.append(f"new ones are {sampled}")
