@@ -1,0 +1,313 @@
+"""
+Weak references to things that are called: functions, methods, partials, callable objects.
+
+``weakref.ref(obj.method)`` is dead at once, because each look at ``obj.method`` makes a new method
+object. What is meant is: call it as long as *obj* lives. A kind that cannot be held that way is
+refused; it is never held strongly in silence.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import sys
+import types
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from memguard.errors import ConfigError
+
+_CO_COROUTINE = 0x80  # inspect.CO_COROUTINE; inspect itself is 2 MiB that a host may do without
+_MARKER = "_is_coroutine_marker"  # set by inspect.markcoroutinefunction, CPython 3.12 and later
+_C_METHODS = (types.BuiltinMethodType, types.MethodWrapperType)
+# Called as f(obj, ...): these change obj, so obj is what such a partial belongs to.
+_SETTERS = (setattr, operator.setitem)
+
+
+class Lifeline(weakref.ref[Any]):
+    """A weak reference whose death callback learns, by *mark*, what ended with the object."""
+
+    __slots__ = ("mark",)
+
+    mark: Any
+
+
+class WeakTarget:
+    """
+    Something callable that is not kept alive; made by `weak_target`.
+
+    Two targets are equal when they were made from the same function, partial or object, or from
+    the same method of the same object, and stay so after its death. Neither equality nor hash
+    runs code of the target.
+
+    Thread-safe: yes, it never changes.
+    """
+
+    __slots__ = ("__weakref__", "_identity", "line")
+
+    _identity: tuple[Any, ...]
+    line: Lifeline | None
+    """What tells of its death; part of the target, because a dead reference tells nothing."""
+
+    def resolve(self) -> Callable[..., Any] | None:
+        """Return the callable, strong: drop it soon. None when it is dead."""
+        raise NotImplementedError
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether `resolve` would return something now."""
+        return self.resolve() is not None
+
+    # A weak reference without callback is unique for its object as long as it exists, so that
+    # identity of references tells identity of objects, even when both objects are gone.
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, WeakTarget):
+            return NotImplemented
+        mine, others = self._identity, other._identity
+        return len(mine) == len(others) and all(map(operator.is_, mine, others))
+
+    def __hash__(self) -> int:
+        return hash(tuple(map(id, self._identity)))
+
+
+class _Object(WeakTarget):
+    """A function, a class or a callable object."""
+
+    __slots__ = ("_ref",)
+
+    def __init__(self, fn: Any) -> None:
+        self._ref = _reference(fn, fn)
+        self._identity = (self._ref,)
+
+    def resolve(self) -> Callable[..., Any] | None:
+        return self._ref()
+
+
+class _Method(WeakTarget):
+    """A bound method: its object and its function are both held weakly."""
+
+    __slots__ = ("_func", "_ref")
+
+    def __init__(self, fn: Any) -> None:
+        self._ref = _reference(fn.__self__, fn)
+        self._func = function_reference(fn.__func__)
+        self._identity = (self._ref, self._func)
+
+    def resolve(self) -> Callable[..., Any] | None:
+        obj, func = self._ref(), self._func()
+        if obj is None or func is None:
+            return None
+        return types.MethodType(func, obj)
+
+
+class _NamedMethod(WeakTarget):
+    """A method written in C, such as ``queue.append`` or ``obj.__setitem__``."""
+
+    __slots__ = ("_name", "_ref")
+
+    def __init__(self, fn: Any) -> None:
+        self._ref = _reference(fn.__self__, fn)
+        self._name = sys.intern(fn.__name__)
+        self._identity = (self._ref, self._name)
+
+    def resolve(self) -> Callable[..., Any] | None:
+        obj = self._ref()
+        method: Callable[..., Any] | None = None if obj is None else getattr(obj, self._name)
+        return method
+
+
+class _Partial(WeakTarget):
+    """A partial: what it calls is held weakly, its arguments are kept."""
+
+    __slots__ = ("_args", "_inner", "_keywords")
+
+    def __init__(self, fn: Any, on_death: Callable[[Any], object] | None, mark: Any) -> None:
+        self._inner = weak_target(fn.func, on_death, mark)
+        self._args = fn.args
+        self._keywords = fn.keywords
+        self._identity = (weakref.ref(fn),)
+
+    def resolve(self) -> Callable[..., Any] | None:
+        inner = self._inner.resolve()
+        return None if inner is None else functools.partial(inner, *self._args, **self._keywords)
+
+
+class _Setter(WeakTarget):
+    """``partial(setattr, obj, "name")`` and its kin: *obj* is held weakly, the rest is kept."""
+
+    __slots__ = ("_args", "_func", "_keywords", "_ref")
+
+    def __init__(self, fn: Any) -> None:
+        self._ref = _reference(fn.args[0], fn)
+        self._func = fn.func
+        self._args = fn.args[1:]
+        self._keywords = fn.keywords
+        self._identity = (weakref.ref(fn),)
+
+    def resolve(self) -> Callable[..., Any] | None:
+        obj = self._ref()
+        if obj is None:
+            return None
+        return functools.partial(self._func, obj, *self._args, **self._keywords)
+
+
+class _Strong:
+    """Stands in for a weak reference to the rare function that cannot be weakly referenced."""
+
+    __slots__ = ("_func",)
+
+    def __init__(self, func: Any) -> None:
+        self._func = func
+
+    def __call__(self) -> Any:
+        return self._func
+
+
+def weak_target(
+    fn: Any, on_death: Callable[[Any], object] | None = None, mark: Any = None
+) -> WeakTarget:
+    """
+    Return *fn* as a target that is not kept alive by being known.
+
+    Cost: about a microsecond. Thread-safe.
+
+    Args:
+        fn: A function, bound method, partial of these, callable object, or a weak reference to
+            one. The arguments of a partial are kept alive, but for the object of a setter:
+            ``partial(setattr, obj, "name")``.
+        on_death: Called with a `Lifeline` when the object is collected. It runs inside the
+            collector, in any thread: it may append to a deque and do nothing else.
+        mark: What that lifeline carries.
+
+    Raises:
+        TypeError: *fn* is not callable, or of a kind that cannot be weakly referenced.
+        ConfigError: *fn* is a weak reference whose object is dead.
+    """
+    fn = referent(fn)
+    kind = type(fn)
+    target: WeakTarget
+    if issubclass(kind, types.MethodType):
+        target = _Method(fn)
+        watched = fn.__self__
+    elif issubclass(kind, functools.partial):
+        if not _sets_its_first_argument(fn):
+            target = _Partial(fn, on_death, mark)
+            target.line = None
+            return target
+        target = _Setter(fn)
+        watched = fn.args[0]
+    elif issubclass(kind, _C_METHODS) and not _is_of_a_module(fn):
+        target = _NamedMethod(fn)
+        watched = fn.__self__
+    else:
+        target = _Object(fn)
+        watched = fn
+    target.line = None if on_death is None else lifeline(watched, on_death, mark)
+    return target
+
+
+def referent(fn: Any) -> Any:
+    """
+    Return what is to be called: *fn*, or what *fn* refers to when it is a weak reference.
+
+    Raises:
+        TypeError: It is not callable, or a proxy, which would die without telling anybody.
+        ConfigError: It is a weak reference whose object is dead.
+    """
+    kind = type(fn)
+    if issubclass(kind, weakref.ref):
+        fn = fn()
+        if fn is None:
+            raise ConfigError(
+                "the target is dead already (got a weak reference without its object); "
+                "keep the object alive, or give a function"
+            )
+        kind = type(fn)
+    if issubclass(kind, weakref.CallableProxyType | weakref.ProxyType):
+        raise TypeError("fn must not be a weakref.proxy; give the object itself, it is held weakly")
+    if not callable(fn):
+        raise TypeError(f"fn must be callable (got {kind.__name__})")
+    return fn
+
+
+def lifeline(obj: Any, on_death: Callable[[Any], object], mark: Any) -> Lifeline:
+    """Return a weak reference to *obj* that calls ``on_death(lifeline)`` at its death."""
+    line = Lifeline(obj, on_death)
+    line.mark = mark
+    return line
+
+
+def function_reference(func: Any) -> Callable[[], Any]:
+    """Return a weak reference to the function of a method; it never fails."""
+    try:
+        return weakref.ref(func)
+    except TypeError:
+        return _Strong(func)
+
+
+def is_method(fn: Any) -> bool:
+    """Return whether *fn* is a bound method, or a partial of one: it has an object to end with."""
+    kind = type(fn)
+    while issubclass(kind, functools.partial):
+        if _sets_its_first_argument(fn):
+            return _can_be_referenced(fn.args[0])
+        fn = fn.func
+        kind = type(fn)
+    if issubclass(kind, types.MethodType):
+        return True
+    return issubclass(kind, types.MethodWrapperType) and _can_be_referenced(fn.__self__)
+
+
+def is_coroutine_function(fn: Any) -> bool:
+    """Return whether calling *fn* makes a coroutine, as far as can be told without calling it."""
+    while issubclass(type(fn), functools.partial):
+        fn = fn.func
+    fn = getattr(fn, "__func__", fn)
+    if not issubclass(type(fn), types.FunctionType):
+        call = getattr(type(fn), "__call__", None)  # noqa: B004 - reason: its code is wanted, not whether it is there
+        if not issubclass(type(call), types.FunctionType):
+            return False
+        fn = call
+    return bool(fn.__code__.co_flags & _CO_COROUTINE) or hasattr(fn, _MARKER)
+
+
+def described(fn: Any) -> str:
+    """Return ``module.qualified_name`` of *fn* for a log line; runs no code of its object."""
+    while issubclass(type(fn), functools.partial):
+        fn = fn.func
+    if issubclass(type(fn), types.MethodType):
+        fn = fn.__func__
+    if not issubclass(type(fn), types.FunctionType | types.BuiltinFunctionType | type):
+        fn = type(fn)
+    return f"{fn.__module__ or 'builtins'}.{fn.__qualname__}"
+
+
+def _reference(obj: Any, fn: Any) -> weakref.ref[Any]:
+    try:
+        return weakref.ref(obj)
+    except TypeError:
+        owner = f"an object of {type(obj).__name__}"
+        what = "it" if obj is fn else f"a method of {owner}"
+        raise TypeError(
+            f"{what} cannot be held weakly: {owner} cannot be weakly referenced "
+            f"(got {described(fn)}); use weak=False, or add '__weakref__' to its __slots__"
+        ) from None
+
+
+def _sets_its_first_argument(fn: Any) -> bool:
+    if not fn.args:
+        return False
+    func = fn.func
+    return any(func is setter for setter in _SETTERS) or (
+        issubclass(type(func), types.MethodWrapperType) and func.__name__ == "__set__"
+    )
+
+
+def _is_of_a_module(fn: Any) -> bool:
+    kind = type(fn.__self__)
+    return kind is type(None) or issubclass(kind, types.ModuleType)
+
+
+def _can_be_referenced(obj: Any) -> bool:
+    return bool(type(obj).__weakrefoffset__)  # 0 where instances cannot
