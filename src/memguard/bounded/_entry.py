@@ -96,7 +96,13 @@ def full_entry(key: Any, value: Any, foreign_hash: int | None) -> FullEntry:
     return entry
 
 
-PLAIN = frozenset({str, int, bytes, float, bool, complex, type(None), type, object})
+class Token:
+    """A thing to make keys of that equals only itself."""
+
+    __slots__ = ("__weakref__",)
+
+
+PLAIN = frozenset({str, int, bytes, float, bool, complex, type(None), type, object, Token})
 """Types whose equality and hash are C code of the interpreter and run nothing of the user's."""
 
 

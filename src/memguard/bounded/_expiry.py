@@ -16,6 +16,8 @@ from typing import Any
 
 from memguard.bounded._entry import RichEntry, full_entry
 
+_len = len  # the program may cache the built-in itself, and then must not meet it here
+
 
 class ExpiryIndex:
     """
@@ -92,7 +94,7 @@ class ExpiryIndex:
             entry.ticket = None
             ticket[2] = None  # the heap must not keep a removed value alive
             self._severed += 1
-            if self._severed > 64 and self._severed * 2 > len(self.heap):
+            if self._severed > 64 and self._severed * 2 > _len(self.heap):
                 self.heap = [kept for kept in self.heap if kept[2] is not None]
                 heapq.heapify(self.heap)
                 self._severed = 0

@@ -17,6 +17,8 @@ from memguard.bounded._entry import MISSING, Cause, Entry, FullEntry, full_entry
 from memguard.bounded._section import LOOK_AGAIN, PUT_OFF, Section
 from memguard.errors import LifecycleError, ValueTooLargeError
 
+_len = len  # the program may cache the built-in itself, and then must not meet it here
+
 Removed = list[tuple[Any, Any, Cause]]
 
 _MOST_LOOKS = 1000
@@ -274,7 +276,7 @@ class Ledger(Section):
             outcome = self._section(self._drop_due, moment, removed, 256)
             self._tell(removed)
             everything += removed
-            if outcome is PUT_OFF or len(removed) < 256:
+            if outcome is PUT_OFF or _len(removed) < 256:
                 return everything
 
     # -- telling ------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 from memguard.bounded._entry import Entry
 
+_len = len  # the program may cache the built-in itself, and then must not meet it here
+
 
 class Order(Protocol):
     """What the store needs of an eviction policy."""
@@ -203,7 +205,7 @@ class S3FifoOrder:
     def _remember(self, hashed: int) -> None:
         self.ghosts[hashed] = self.ghosts.get(hashed, 0) + 1
         self.ghost_queue.append(hashed)
-        while len(self.ghost_queue) > max(1, self.small_size + self.main_size):
+        while _len(self.ghost_queue) > max(1, self.small_size + self.main_size):
             oldest = self.ghost_queue.popleft()
             left = self.ghosts.get(oldest, 1) - 1
             if left:

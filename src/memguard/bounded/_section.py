@@ -18,6 +18,8 @@ from typing import Any
 from memguard.bounded._entry import Cause, Entry, FullEntry
 from memguard.bounded._store import Store
 
+_len = len  # the program may cache the built-in itself, and then must not meet it here
+
 PUT_OFF: Any = object()
 """The section could not run now; it was asked for from inside another one."""
 LOOK_AGAIN: Any = object()
@@ -165,8 +167,8 @@ class Section(Store):
     def _repair(self) -> list[Entry]:
         """Rebuild order, deadlines and totals from the entries; O(entries)."""
         stray = self._log[:]
-        del self._log[: len(stray)]
-        self._replayed += len(stray)
+        del self._log[: _len(stray)]
+        self._replayed += _len(stray)
         entries = list(self._entries())
         self._order.clear()
         self._count = self._bytes = self._weight = 0

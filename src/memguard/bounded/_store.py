@@ -32,6 +32,8 @@ from memguard.bounded._expiry import ExpiryIndex
 from memguard.bounded._order import Order
 from memguard.bounded._tally import Tally
 
+_len = len  # the program may cache the built-in itself, and then must not meet it here
+
 LOG_LENGTH = 255
 """Accesses that may wait for replay; each waiting one costs eight bytes."""
 
@@ -116,7 +118,7 @@ class Store:
             return default
         log = self._log
         log.append(entry)
-        if len(log) > LOG_LENGTH:
+        if _len(log) > LOG_LENGTH:
             self._settle()
         return entry.value
 
@@ -132,7 +134,7 @@ class Store:
             return self.__missing__(key)
         log = self._log
         log.append(entry)
-        if len(log) > LOG_LENGTH:
+        if _len(log) > LOG_LENGTH:
             self._settle()
         return entry.value
 
@@ -177,7 +179,7 @@ class Store:
                 entry.hits -= 1  # the log will count this access as a hit
                 log = self._log
                 log.append(entry)
-                if len(log) > LOG_LENGTH:
+                if _len(log) > LOG_LENGTH:
                     self._settle()
                 if entry.prev is not None:
                     return
@@ -367,10 +369,10 @@ class Store:
         reference to an entry that has left meanwhile.
         """
         log = self._log
-        length = len(log)
+        length = _len(log)
         batch = log[:length]
         del log[:length]
-        length = len(batch)
+        length = _len(batch)
         self._replayed += length
         self._order.touch(batch)
         if self._timed:

@@ -100,6 +100,9 @@ class Upkeep(Ledger):
         """
         options.check_callable(predicate, "predicate", optional=False)
         self._disown_all()
+        return self._remove_where(predicate)
+
+    def _remove_where(self, predicate: Callable[[Any, Any], bool]) -> int:
         chosen = [
             (entry, value)
             for entry, value in [(entry, entry.value) for entry in self._snapshot()]
@@ -302,9 +305,7 @@ class Upkeep(Ledger):
         items = self._live_count()
         total, estimated = self._bytes_now()
         with self._lock:
-            updates = self._updates.read()
-            misses = self._misses.read()
-            hits = max(0, self._replayed + len(self._log) - updates)
+            hits, misses, updates = self._looked_up()
             removals: dict[str, int] = {cause: self._causes[cause] for cause in CAUSES}
             removals["size"] += self._evictions
             removals["explicit"] += self._explicit
@@ -327,8 +328,37 @@ class Upkeep(Ledger):
                 **self._loading_figures(),
             )
 
+    def _looked_up(self) -> tuple[int, int, int]:
+        """Return hits, misses and values replaced without the lock; under the lock."""
+        updates = self._updates.read()
+        hits = max(0, self._replayed + len(self._log) - updates)
+        return hits, self._misses.read(), updates
+
+    def _lookups(self) -> tuple[int, int]:
+        with self._lock:
+            return self._looked_up()[:2]
+
     def _loading_figures(self) -> dict[str, Any]:
         raise NotImplementedError
+
+    def _age_of(self, key: Any) -> Any:
+        entry = self._map.get(key) or (self._find_foreign(key) if self._foreign else None)
+        return None if entry is None else self._age(entry, self._timer())
+
+    def _peek(self, key: Any) -> Any:
+        """Return the live value of *key* or MISSING; counts and touches nothing."""
+        entry = self._map.get(key)
+        if entry is None and self._foreign:
+            entry = self._find_foreign(key)
+        if entry is None or (self._timed and self._is_due(entry, self._timer())):
+            return MISSING
+        return entry.value
+
+    def _lifetime(self, ttl: Any) -> Any:
+        if ttl is MISSING:
+            return ttl
+        lifetime = options.check_duration(ttl, self._options["timer"], "ttl")
+        return None if lifetime == math.inf else lifetime
 
     def _live_count(self) -> int:
         if self._timed:

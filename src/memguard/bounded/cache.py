@@ -18,6 +18,8 @@ from memguard.bounded._ledger import Removed
 from memguard.bounded._order import LruOrder, S3FifoOrder
 from memguard.bounded._tally import Tally
 from memguard.bounded._timer import TimerView
+from memguard.bounded._upkeep import Upkeep
+from memguard.bounded.adopted import AdoptedCache
 from memguard.bounded.loading import Loading
 from memguard.bounded.sizing import bytes_of
 from memguard.errors import ConfigError
@@ -29,7 +31,7 @@ ENTRY_BYTES = sys.getsizeof(RichEntry()) + 56
 """Bookkeeping of one entry: the entry itself, and its share of a table that is two thirds full."""
 
 
-class BoundedCache(Loading, MutableMapping[K, V], Generic[K, V]):
+class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
     """
     Keep the entries most worth keeping, never more than the bound allows.
 
@@ -152,6 +154,11 @@ class BoundedCache(Loading, MutableMapping[K, V], Generic[K, V]):
         self._set_up_loading()
         inventory.register(self, name=self.name, kind=type(self).__name__)
         _stand_in_for_cachetools()
+
+    @staticmethod
+    def wrap(existing: MutableMapping[K, V], **given: Any) -> AdoptedCache[K, V]:
+        """Give a mapping that others hold already a lock, counts, a bound, a name and relief."""
+        return AdoptedCache(existing, **given)
 
     # -- the mapping --------------------------------------------------------------------------
 

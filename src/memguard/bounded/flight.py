@@ -89,55 +89,50 @@ class Flight:
 _FORGOTTEN = BaseException("the load failed before this thread began to wait for it")
 
 
-def fly(flights: dict[Any, Any], key: Any, load: Callable[[Flight], Any]) -> Any:
+def board(flights: dict[Any, Any], key: Any, flight: Flight) -> tuple[bool, Any]:
     """
-    Return what ``load(flight)`` returns, running it in one thread only for each *key*.
+    Decide who loads *key*: return ``(True, None)`` when the caller must, ``(False, value)`` when not.
 
+    A caller that must load calls `land` afterwards, whatever happens, and should first look whether
+    the value is there by now: another load may have ended between its look and this call.
     *flights* belongs to the caller and holds the loads under way, nothing else. Equality and hash of
-    *key* are used outside of every lock. *load* should first look whether the value is there by
-    now: another load may have ended between the caller's look and this call.
+    *key* are used outside of every lock.
+
+    Raises:
+        Exception: What the load that this caller waited for has raised.
     """
     while True:
-        mine = Flight()
-        flight = flights.setdefault(key, mine)
-        if flight is mine:
-            return lead(flights, key, mine, load)
-        if not flight.wait():
-            return load(mine)
-        value, error = flight.outcome()
+        other = flights.setdefault(key, flight)
+        if other is flight or not other.wait():
+            return True, None
+        value, error = other.outcome()
         if error is None:
-            return value
+            return False, value
         if isinstance(error, Exception):
             try:
                 raise error
             finally:
                 del error  # the traceback refers to this frame
-        # The leader was interrupted, or failed before this thread waited: it tries itself.
+        # The leader was interrupted, or failed before this thread waited: look again who leads.
         del error
 
 
-def lead(flights: dict[Any, Any], key: Any, flight: Flight, load: Callable[[Flight], Any]) -> Any:
-    """Run a load that stands in *flights* already, take it out again and hand out its outcome."""
-    try:
-        value = load(flight)
-    except BaseException as error:
-        _end(flights, key, flight)
-        flight.land(error=error)
-        raise
-    _end(flights, key, flight)
-    flight.land(value)
-    return value
+def land(
+    flights: dict[Any, Any],
+    key: Any,
+    flight: Flight,
+    value: Any = None,
+    error: BaseException | None = None,
+) -> None:
+    """End a load: take it out of *flights* and hand its outcome to everybody who waits."""
+    if flights.get(key) is flight:  # a deletion may have made room for a younger one
+        flights.pop(key, None)
+    flight.land(value, error)
 
 
 def abandon(flights: dict[Any, Any], key: Any, flight: Flight) -> None:
     """Take out a load that could not be started; who waits for it tries itself."""
-    _end(flights, key, flight)
-    flight.land(error=_FORGOTTEN)
-
-
-def _end(flights: dict[Any, Any], key: Any, flight: Flight) -> None:
-    if flights.get(key) is flight:  # a deletion may have made room for a younger one
-        flights.pop(key, None)
+    land(flights, key, flight, error=_FORGOTTEN)
 
 
 def _after_fork_in_child() -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import logging
-import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sized
@@ -18,16 +16,15 @@ from memguard.bounded import _options as options
 from memguard.bounded import refresh
 from memguard.bounded._entry import MISSING
 from memguard.bounded._records import WarmReport
-from memguard.bounded._upkeep import Upkeep
 from memguard.bounded.flight import (
     AsyncFlight,
     AsyncFlights,
     Flight,
     abandon,
-    fly,
+    board,
     fly_async,
     hook_fork,
-    lead,
+    land,
     start_in_loop,
 )
 from memguard.errors import ValueTooLargeError
@@ -39,24 +36,41 @@ _REFRESH_PAUSE_SECONDS = 1.0
 """After a failed refresh, how long stale values are served without trying again."""
 
 
-class Loading(Upkeep):
-    """The loading half of a cache."""
+class Loading:
+    """The loading half of a cache; what it needs of the other half stands first."""
 
-    __slots__ = (
-        "_async_flights",
-        "_load_failures",
-        "_load_seconds",
-        "_loads",
-        "_no_refresh_before",
-        "_refreshes",
-    )
-
+    name: str
+    _lock: Any
+    _closed: bool
+    _refused: int
+    _flights: dict[Any, Flight]
     _async_flights: AsyncFlights
     _loads: int
     _load_failures: int
     _load_seconds: float
     _refreshes: int
     _no_refresh_before: float
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return the live value of *key*, or *default*."""
+        raise NotImplementedError
+
+    def _peek(self, key: Any) -> Any:
+        """Return the live value of *key* or MISSING; counts and touches nothing."""
+        raise NotImplementedError
+
+    def _age_of(self, key: Any) -> Any:
+        """Return how long ago the value of *key* was written, None when nothing is there."""
+        raise NotImplementedError
+
+    def _lifetime(self, ttl: Any) -> Any:
+        """Return a checked lifetime; MISSING passes."""
+        raise NotImplementedError
+
+    def _put(
+        self, key: Any, value: Any, *, ttl: Any, only_if_absent: bool = False, flight: Any = None
+    ) -> Any:
+        raise NotImplementedError
 
     def _set_up_loading(self) -> None:
         self._flights = {}
@@ -95,7 +109,26 @@ class Loading(Upkeep):
             if refresh_after is not None and self._is_stale(key, refresh_after):
                 self._refresh(key, loader, ttl)
             return value
-        return fly(self._flights, key, lambda flight: self._load(key, loader, ttl, flight))
+        # Few calls stand between here and the loader: a loader may recurse, and each counts.
+        flight = Flight()
+        must_load, value = board(self._flights, key, flight)
+        if not must_load:
+            return value
+        value = self._peek(key)
+        if value is not MISSING:  # another load ended just before this one began
+            land(self._flights, key, flight, value)
+            return value
+        started = time.perf_counter()
+        try:
+            value = loader(key)
+            self._count_load(started)
+            self._keep(key, value, ttl, flight)
+        except BaseException as error:
+            self._count_failure(started, error)
+            land(self._flights, key, flight, error=error)
+            raise
+        land(self._flights, key, flight, value)
+        return value
 
     async def aget_or_load(
         self,
@@ -115,12 +148,7 @@ class Loading(Upkeep):
         value = self.get(key, MISSING)
         if value is not MISSING:
             if refresh_after is not None and self._is_stale(key, refresh_after):
-                start_in_loop(
-                    self._async_flights,
-                    key,
-                    lambda flight: self._load_async(key, loader, ttl, flight, anew=True),
-                    most=_MOST_REFRESHES,
-                )
+                self._refresh_in_loop(key, loader, ttl)
             return value
         return await fly_async(
             self._async_flights,
@@ -166,7 +194,7 @@ class Loading(Upkeep):
                     key = next(remaining, MISSING)
                     if key is MISSING:
                         exhausted = True
-                    elif key in self:
+                    elif self._peek(key) is not MISSING:
                         present += 1
                         done += 1
                         progress(done, total)
@@ -189,29 +217,6 @@ class Loading(Upkeep):
 
     # -- loading one key --------------------------------------------------------------------------
 
-    def _load(
-        self,
-        key: Any,
-        loader: Callable[[Any], Any],
-        ttl: Any,
-        flight: Flight,
-        *,
-        anew: bool = False,
-    ) -> Any:
-        """Load and keep one value; *anew* replaces a stale one."""
-        if not anew:
-            value = self._peek(key)
-            if value is not MISSING:  # another load ended just before this one began
-                return value
-        started = time.perf_counter()
-        try:
-            value = loader(key)
-        except BaseException as error:
-            self._count_failure(started, error, anew=anew)
-            raise
-        self._count_load(started)
-        return self._keep(key, value, ttl, flight, anew=anew)
-
     async def _load_async(
         self,
         key: Any,
@@ -231,17 +236,24 @@ class Loading(Upkeep):
             if inspect.isawaitable(value):
                 value = await value
         except BaseException as error:
-            self._count_failure(started, error, anew=anew)
+            self._count_failure(started, error, refreshing=anew)
             raise
         self._count_load(started)
-        return self._keep(key, value, ttl, flight, anew=anew)
+        self._keep(key, value, ttl, flight, anew=anew)
+        return value
 
     def _keep(
-        self, key: Any, value: Any, ttl: Any, flight: Flight | AsyncFlight, *, anew: bool
-    ) -> Any:
-        """Store a loaded value, unless somebody deleted, stored or closed meanwhile; return it."""
+        self,
+        key: Any,
+        value: Any,
+        ttl: Any,
+        flight: Flight | AsyncFlight,
+        *,
+        anew: bool = False,
+    ) -> None:
+        """Store a loaded value, unless somebody deleted, stored or closed meanwhile."""
         if self._closed or flight.disowned:
-            return value
+            return
         try:
             self._put(key, value, ttl=self._lifetime(ttl), only_if_absent=not anew, flight=flight)
         except ValueTooLargeError:  # the caller gets it all the same
@@ -250,22 +262,6 @@ class Loading(Upkeep):
         if anew:
             with self._lock:
                 self._refreshes += 1
-        return value
-
-    def _peek(self, key: Any) -> Any:
-        """Return the live value of *key* or MISSING; counts and touches nothing."""
-        entry = self._map.get(key)
-        if entry is None and self._foreign:
-            entry = self._find_foreign(key)
-        if entry is None or (self._timed and self._is_due(entry, self._timer())):
-            return MISSING
-        return entry.value
-
-    def _lifetime(self, ttl: Any) -> Any:
-        if ttl is MISSING:
-            return ttl
-        lifetime = options.check_duration(ttl, self._options["timer"], "ttl")
-        return None if lifetime == math.inf else lifetime
 
     def _count_load(self, started: float) -> None:
         seconds = time.perf_counter() - started
@@ -273,13 +269,15 @@ class Loading(Upkeep):
             self._load_seconds += seconds
             self._loads += 1
 
-    def _count_failure(self, started: float, error: BaseException, *, anew: bool) -> None:
+    def _count_failure(
+        self, started: float, error: BaseException, *, refreshing: bool = False
+    ) -> None:
         seconds = time.perf_counter() - started
         with self._lock:
             self._load_seconds += seconds
             self._load_failures += 1
             first = self._load_failures == 1
-        if anew:
+        if refreshing:
             self._no_refresh_before = time.monotonic() + _REFRESH_PAUSE_SECONDS
             if first:
                 kind = type(error).__name__
@@ -296,10 +294,10 @@ class Loading(Upkeep):
     # -- refreshing -------------------------------------------------------------------------------
 
     def _is_stale(self, key: Any, refresh_after: Any) -> bool:
-        entry = self._map.get(key) or (self._find_foreign(key) if self._foreign else None)
+        age = self._age_of(key)
         return (
-            entry is not None
-            and not self._age(entry, self._timer()) < refresh_after
+            age is not None
+            and not age < refresh_after
             and not time.monotonic() < self._no_refresh_before
         )
 
@@ -311,16 +309,28 @@ class Loading(Upkeep):
 
         def work() -> None:
             flight.owner = threading.get_ident()
-            with contextlib.suppress(Exception):  # counted; the old value stays
-                lead(
-                    self._flights,
-                    key,
-                    flight,
-                    lambda flight: self._load(key, loader, ttl, flight, anew=True),
-                )
+            started = time.perf_counter()
+            try:
+                value = loader(key)
+                self._count_load(started)
+                self._keep(key, value, ttl, flight, anew=True)
+            except BaseException as error:  # noqa: BLE001 - reason: the old value stays; it is counted
+                self._count_failure(started, error, refreshing=True)
+                land(self._flights, key, flight, error=error)
+            else:
+                land(self._flights, key, flight, value)
 
         if not refresh.in_background(work):
             abandon(self._flights, key, flight)
+
+    def _refresh_in_loop(self, key: Any, loader: Callable[[Any], Any], ttl: Any) -> None:
+        """Load *key* anew in a task of the running loop, unless it is being loaded already."""
+        start_in_loop(
+            self._async_flights,
+            key,
+            lambda flight: self._load_async(key, loader, ttl, flight, anew=True),
+            most=_MOST_REFRESHES,
+        )
 
 
 def _no_progress(done: int, total: int | None) -> None:
