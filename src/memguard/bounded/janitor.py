@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from memguard import log
 
@@ -59,9 +59,11 @@ class _Janitor:
     """State of one process: a fork starts with a fresh one."""
 
     def __init__(self) -> None:
-        self.mutex = threading.Lock()
+        # Re-entrant: while one of our lines holds it, a destructor may run that calls `watch`.
+        self.mutex = threading.RLock()
         self.wake = threading.Event()
         self.thread: threading.Thread | None = None
+        self.starting = False
         self.stopping = False
         self.watched: dict[int, _Watch] = {}
         self.sweeps = 0
@@ -85,11 +87,17 @@ def watch(container: Sweepable, *, after: float = 0.0) -> bool:
     state = _state
     with state.mutex:
         state.watched[id(container)] = _Watch(container, time.monotonic() + after)
-        if state.thread is None and not _start(state):
+        if state.thread is None and not state.starting and not _start(state):
             del state.watched[id(container)]
             return False
     state.wake.set()
     return True
+
+
+def watches(container: Sweepable) -> bool:
+    """Return whether *container* is on the list: `stop` and a fork take it off. O(1), no lock."""
+    watched = _state.watched.get(id(container))
+    return watched is not None and watched.reference() is container
 
 
 def stop(timeout: float = 2.0) -> bool:
@@ -133,14 +141,18 @@ def _start(state: _Janitor) -> bool:
             os.register_at_fork(after_in_child=_after_fork_in_child)
     state.stopping = False
     # Daemon, so that it can never hold up an exit; the atexit hook joins it before that matters.
-    thread = threading.Thread(target=_run, args=(state,), name=THREAD_NAME, daemon=True)
+    state.starting = True
     try:
+        thread = threading.Thread(target=_run, args=(state,), name=THREAD_NAME, daemon=True)
         thread.start()
     except RuntimeError:
         state.failed_starts += 1
         return False
-    state.thread = thread
-    return True
+    else:
+        state.thread = thread
+        return True
+    finally:
+        state.starting = False
 
 
 def _run(state: _Janitor) -> None:
@@ -149,7 +161,9 @@ def _run(state: _Janitor) -> None:
         with state.mutex:
             if state.stopping or not state.watched:
                 state.thread = None
-                return
+                if state.stopping or not state.watched or state.thread is not None:
+                    return
+                state.thread = threading.current_thread()  # a destructor came in between
         state.wake.wait(nap)
         state.wake.clear()
 
