@@ -7,12 +7,28 @@ class MemguardError(Exception):
     """Root of every error that memguard raises."""
 
 
+class CapacityError(MemguardError, RuntimeError):
+    """A registry is full: its bound on what it holds at the same time is reached."""
+
+
 class ConfigError(MemguardError, ValueError):
     """An option is out of its range; the message says what was given and what is allowed."""
 
 
 class LifecycleError(MemguardError, RuntimeError):
     """A call came in the wrong order: started twice, or used after close."""
+
+
+class PoolExhaustedError(MemguardError, TimeoutError):
+    """Nothing came free in time; the message and `holders` say who holds what is lent."""
+
+    def __init__(self, message: str, holders: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.holders = holders
+        """One line for each holder, the oldest first: place, thread or task, age."""
+
+    def __reduce__(self) -> tuple[type[PoolExhaustedError], tuple[str, tuple[str, ...]]]:
+        return type(self), (str(self), self.holders)
 
 
 class ReportFormatError(MemguardError, ValueError):

@@ -7,6 +7,7 @@ import pytest
 from memguard import errors
 
 CHILDREN = [
+    (errors.CapacityError, RuntimeError),
     (errors.ConfigError, ValueError),
     (errors.LifecycleError, RuntimeError),
     (errors.ReportFormatError, ValueError),
