@@ -46,13 +46,20 @@ class Entry(_Absent):
     """When the value was written, on the cache's timer; None when ``expires`` tells it."""
 
 
-class RichEntry(Entry):
-    """An entry of a cache that is bounded by bytes or by one common ttl."""
+class SizedEntry(Entry):
+    """An entry of a cache that counts bytes."""
 
-    __slots__ = ("expires", "filed", "newer", "older", "size", "ticket")
+    __slots__ = ("size",)
 
     size: int
     """Bytes of key, value and bookkeeping; 0 where the cache does not count bytes."""
+
+
+class RichEntry(SizedEntry):
+    """An entry of a cache with a common ttl."""
+
+    __slots__ = ("expires", "filed", "newer", "older", "ticket")
+
     expires: Any
     """Deadline on the cache's timer, None when it never expires by age."""
     filed: Any

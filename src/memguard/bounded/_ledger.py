@@ -61,6 +61,15 @@ class Ledger(Section):
             only_if_absent: Leave a live entry as it is.
             flight: The load that produced *value*; nothing is stored when it was disowned.
         """
+        if (
+            flight is not None
+            and self._direct
+            and not self._rich
+            and ttl is MISSING
+            and is_plain(key)
+            and self._insert_loaded(key, value, flight)
+        ):
+            return value
         if self._closed:
             raise LifecycleError(f"cache {self.name!r} is closed; make a new one to store entries")
         weight = self._weight_of(value) if self._weighs else 1
@@ -87,7 +96,8 @@ class Ledger(Section):
                 return found
             if flight is not None and flight.disowned:
                 return value
-            self._drop_due(now, removed, _MOST_EXPIRED)
+            if self._timed:
+                self._drop_due(now, removed, _MOST_EXPIRED)
             if found is not None and self._timed and found.prev is not None:
                 if self._is_due(found, now):
                     self._drop(found, "expired", removed)
@@ -137,9 +147,11 @@ class Ledger(Section):
                 fresh.key = found.key
                 fresh.hits = found.hits
                 self._unlink(found)
-            self._make_room(fresh.weight, fresh.size, None, now, removed)
+            if self._is_over(fresh.weight, fresh.size):
+                self._make_room(fresh.weight, fresh.size, None, now, removed)
             self._link(fresh)
-        self._make_room(0, 0, entry, now, removed)
+        if found is not None and self._is_over():  # the value has grown
+            self._make_room(0, 0, entry, now, removed)
         if entry.expires is not None or self._idle is not None:
             self._timed = True
             self._rich = True

@@ -27,78 +27,19 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any
 
-from memguard.bounded._entry import MISSING, Entry, RichEntry, is_plain
-from memguard.bounded._expiry import ExpiryIndex
-from memguard.bounded._order import Order
-from memguard.bounded._tally import Tally
+from memguard.bounded._entry import MISSING, Entry, is_plain
+from memguard.bounded._inserts import SAME_STAMP_SECONDS, Inserts
 
 _len = len  # the program may cache the built-in itself, and then must not meet it here
 
 LOG_LENGTH = 255
 """Accesses that may wait for replay; each waiting one costs eight bytes."""
 
-_SAME_STAMP_SECONDS = 0.01
-"""Entries written within this time share one float: 24 bytes less for each of them."""
 
+class Store(Inserts):
+    """The fast operations of one cache; see the module for the contract."""
 
-class Store:
-    """The state of one cache and its fast operations; see the module for the contract."""
-
-    __slots__ = (
-        "_busy",
-        "_bytes",
-        "_count",
-        "_direct",
-        "_evictions",
-        "_expiry",
-        "_explicit",
-        "_flights",
-        "_foreign",
-        "_idle",
-        "_lock",
-        "_log",
-        "_map",
-        "_maxbytes",
-        "_maxsize",
-        "_misses",
-        "_order",
-        "_replayed",
-        "_rich",
-        "_root",
-        "_stamp",
-        "_swift",
-        "_timed",
-        "_timer",
-        "_ttl",
-        "_updates",
-    )
-
-    _map: dict[Any, Entry]
-    _foreign: dict[int, tuple[Entry, ...]]
-    _flights: dict[Any, Any]
-    _log: list[Entry]
-    _lock: Any  # threading.RLock, which is a function to the type checker
-    _order: Order
-    _root: Any
-    _expiry: ExpiryIndex
-    _timer: Any
-    _ttl: Any
-    _idle: Any
-    _maxsize: float
-    _maxbytes: int | None
-    _bytes: int
-    _count: int
-    _stamp: float
-    _swift: bool
-    _direct: bool
-    _rich: bool
-    _timed: bool
-    _busy: bool
-    _replayed: int
-    _evictions: int
-    _explicit: int
-    _misses: Tally
-    _updates: Tally
+    __slots__ = ()
 
     def get(self, key: Any, default: Any = None) -> Any:
         """
@@ -190,14 +131,15 @@ class Store:
             self._put(key, value)
             return
         if self._rich:
-            self._insert_rich(key, value)
+            if not self._insert_rich(key, value, kind):
+                self._put(key, value)
             return
         entry = Entry()
         entry.key = key
         entry.value = value
         entry.hits = 0
         now = monotonic()
-        if now - self._stamp > _SAME_STAMP_SECONDS:
+        if now - self._stamp > SAME_STAMP_SECONDS:
             self._stamp = now
         entry.written = self._stamp
         settled = gone = None
@@ -237,79 +179,6 @@ class Store:
         del settled, gone  # only now: their destructors are the user's code
         if not done:  # another thread was here first, or the cache just changed its ways
             self._put(key, value)
-
-    def _insert_rich(self, key: Any, value: Any) -> None:
-        """Insert a new plain key into a direct cache that counts bytes or has one ttl."""
-        most = self._maxbytes
-        size = 0 if most is None else self._entry_bytes(key, value)
-        now = self._timer()
-        entry = RichEntry()
-        entry.key = key
-        entry.value = value
-        entry.hits = 0
-        entry.size = size
-        entry.older = entry.newer = entry.ticket = None
-        ttl = self._ttl
-        if ttl is None:
-            entry.written = now
-            entry.expires = entry.filed = None
-        else:
-            entry.written = None
-            entry.expires = entry.filed = now + ttl
-        settled = gone = None
-        done = False
-        with self._lock:
-            if self._log:
-                settled = self._replay()
-            table = self._map
-            ring = self._expiry.root
-            first = ring.newer
-            if (
-                self._direct
-                and (most is None or size <= most)
-                and (not self._timed or first is ring or now < first.expires)
-                and not self._expiry.heap
-            ):
-                root = self._root
-                while self._count and (
-                    self._count >= self._maxsize or (most is not None and self._bytes + size > most)
-                ):
-                    leaving = root.next
-                    following = leaving.next
-                    root.next = following
-                    following.prev = root
-                    leaving.prev = None
-                    older = leaving.older
-                    if older is not None:
-                        newer = leaving.newer
-                        older.newer = newer
-                        newer.older = older
-                        leaving.older = leaving.newer = None
-                    del table[leaving.key]
-                    self._count -= 1
-                    self._bytes -= leaving.size
-                    self._evictions += 1
-                    leaving.next = gone  # a chain of those who leave, dropped after unlocking
-                    gone = leaving
-                if self._direct and key not in table:
-                    last = root.prev
-                    entry.prev = last
-                    entry.next = root
-                    last.next = root.prev = entry
-                    if ttl is not None:
-                        last = ring.older
-                        entry.older = last
-                        entry.newer = ring
-                        last.newer = ring.older = entry
-                    self._count += 1
-                    self._bytes += size
-                    table[key] = entry
-                    done = True
-        del settled, gone
-        if not done:
-            self._put(key, value)
-        elif ttl is not None:
-            self._ensure_watched()
 
     def __delitem__(self, key: Any) -> None:
         # As pop, which would be one call more.
@@ -361,56 +230,9 @@ class Store:
         del settled
         return entry.value if done else self._take(key, default)
 
-    def _replay(self) -> list[Entry]:
-        """
-        Bring the order up to date with the log; under the lock.
-
-        The batch is handed back for the caller to drop after unlocking: it may hold the last
-        reference to an entry that has left meanwhile.
-        """
-        log = self._log
-        length = _len(log)
-        batch = log[:length]
-        del log[:length]
-        length = _len(batch)
-        self._replayed += length
-        self._order.touch(batch)
-        if self._timed:
-            self._expiry.refile(batch)
-        return batch
-
     def _settle(self) -> None:
         settled = None  # lives until after the lock
         with self._lock:
             if not self._busy:
                 settled = self._replay()
         del settled
-
-    # What the ledger adds.
-
-    def _find_foreign(self, key: Any) -> Entry | None:
-        raise NotImplementedError
-
-    def _has_lapsed(self, entry: Entry) -> bool:
-        raise NotImplementedError
-
-    def _is_due(self, entry: Entry, now: Any) -> bool:
-        raise NotImplementedError
-
-    def _expire_all(self) -> Any:
-        raise NotImplementedError
-
-    def _entry_bytes(self, key: Any, value: Any) -> int:
-        raise NotImplementedError
-
-    def _put(self, key: Any, value: Any) -> Any:
-        raise NotImplementedError
-
-    def _take(self, key: Any, default: Any) -> Any:
-        raise NotImplementedError
-
-    def _ensure_watched(self) -> None:
-        raise NotImplementedError
-
-    def _interrupted(self, *, inside: bool) -> None:
-        raise NotImplementedError

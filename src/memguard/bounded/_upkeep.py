@@ -27,6 +27,8 @@ _BATCH = 256
 _SAMPLE = 8
 """Entries measured at each end of a cache that does not count bytes."""
 
+_UNWATCHED = -1
+
 _POLL_SECONDS = 0.5
 """How often the janitor looks at a cache whose timer does not count seconds."""
 
@@ -34,12 +36,12 @@ _POLL_SECONDS = 0.5
 class Upkeep(Ledger):
     """The slow public half of a cache."""
 
-    __slots__ = ("__dict__", "__weakref__", "_held", "_options", "_sizer", "_watched", "name")
+    __slots__ = ("__dict__", "__weakref__", "_held", "_options", "_watched", "name")
 
     _options: dict[str, Any]
-    _watched: bool
+    _watched: int
+    """The janitor's epoch in which this cache asked to be swept."""
     _held: int
-    _sizer: Any
 
     def _set_up(self, given: Any) -> None:
         raise NotImplementedError
@@ -57,26 +59,26 @@ class Upkeep(Ledger):
         return [(key, value) for key, value, _ in removed]
 
     def _ensure_watched(self) -> None:
-        if not self._watched:
-            self._watched = True
+        if self._watched != janitor.epoch:
+            self._watched = janitor.epoch
             seconds = self._options["timer"] is time.monotonic
-            self._watched = janitor.watch(self, after=0.1 if seconds else _POLL_SECONDS)
+            janitor.watch(self, after=0.1 if seconds else _POLL_SECONDS)
 
     def _sweep(self) -> float | None:
-        self._watched = False
+        self._watched = _UNWATCHED
         self._expire_all()
         with self._lock:
             deadline = None if self._closed else self._expiry.next_deadline()
         if deadline is None:
             return None
-        self._watched = True
+        self._watched = janitor.epoch
         if self._options["timer"] is time.monotonic:
             return float(deadline - time.monotonic())
         return _POLL_SECONDS
 
     def _after_fork_in_child(self) -> None:
         super()._after_fork_in_child()
-        self._watched = False
+        self._watched = _UNWATCHED
 
     def _hold_time(self, clock: Callable[[], Any] | None) -> None:
         """Read *clock* instead of the timer until as many calls with None have come."""

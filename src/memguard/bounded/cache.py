@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeVar, cast
 
 from memguard.bounded import _options as options
 from memguard.bounded import inventory
-from memguard.bounded._entry import CAUSES, MISSING, Cause, Entry, RichEntry
+from memguard.bounded._entry import CAUSES, MISSING, Cause, Entry, SizedEntry
 from memguard.bounded._expiry import ExpiryIndex
 from memguard.bounded._ledger import Removed
 from memguard.bounded._order import LruOrder, S3FifoOrder
@@ -27,7 +27,7 @@ from memguard.errors import ConfigError
 K = TypeVar("K")
 V = TypeVar("V")
 
-ENTRY_BYTES = sys.getsizeof(RichEntry()) + 56
+ENTRY_BYTES = sys.getsizeof(SizedEntry()) + 56
 """Bookkeeping of one entry: the entry itself, and its share of a table that is two thirds full."""
 
 
@@ -116,7 +116,10 @@ class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
         self._lock = threading.RLock()
         self._map, self._foreign, self._log = {}, {}, []
         self._count = self._bytes = self._weight = 0
-        self._maxsize = math.inf if given["maxsize"] is None else given["maxsize"]
+        given_maxsize = given["maxsize"]
+        unlimited = given_maxsize is None or given_maxsize == math.inf
+        # An int, for comparing an int with a float is slow.
+        self._maxsize = sys.maxsize if unlimited else given_maxsize
         self._maxbytes = given["maxbytes"]
         self._timer = given["timer"]
         ttl, self._idle = given["ttl"], given["idle"]
@@ -129,7 +132,7 @@ class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
         self._weighs = given["getsizeof"] is not None or (
             type(self).getsizeof is not BoundedCache.getsizeof
         )
-        self._sizer = given["sizer"]
+        self._sizer, self._base_bytes = given["sizer"], ENTRY_BYTES
         self._oversized = given["oversized"]
         self._on_removal, self._on_error = given["on_removal"], given["on_error"]
         self._replayed = self._evictions = self._explicit = 0
@@ -138,7 +141,8 @@ class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
         self._misses, self._updates = Tally(), Tally()
         self._stamp = 0.0
         self._deferred = deque()
-        self._busy = self._torn = self._closed = self._watched = False
+        self._busy = self._torn = self._closed = False
+        self._watched = -1
         self._held = 0
         self._timed = self._ttl is not None or self._idle is not None
         self._rich = self._timed or self._maxbytes is not None or self._timer is not time.monotonic

@@ -72,6 +72,9 @@ class _Janitor:
         self.logged: set[str] = set()
 
 
+epoch = 0
+"""Goes up when everything watched is forgotten, by `stop` or a fork: watch again what needs it."""
+
 _state = _Janitor()
 _hooked = False
 
@@ -106,8 +109,10 @@ def stop(timeout: float = 2.0) -> bool:
 
     Returns True when no thread is left, False when it did not end within *timeout* seconds.
     """
+    global epoch  # noqa: PLW0603 - reason: one number for the process, cheap to read
     state = _state
     with state.mutex:
+        epoch += 1
         thread = state.thread
         state.stopping = thread is not None
         state.watched.clear()
@@ -201,5 +206,6 @@ def _sweep_one(state: _Janitor, container: Sweepable) -> float | None:
 
 
 def _after_fork_in_child() -> None:
-    global _state  # noqa: PLW0603 - reason: locks of the parent may be held by threads that are gone
+    global _state, epoch  # noqa: PLW0603 - reason: threads that are gone may hold the parent's locks
+    epoch += 1
     _state = _Janitor()
