@@ -116,23 +116,24 @@ class Inserts:
                 if self._log:
                     settled = self._replay()
                 root = self._root
+                table = self._map
                 short = self._bytes + size - most
-                count = self._count
-                while self._direct and count and (short > 0 or count >= self._maxsize):
+                while short > 0 or self._count >= self._maxsize:
                     leaving = root.next
+                    if leaving is root or not self._direct:
+                        break
                     following = leaving.next
                     root.next = following
                     following.prev = root
                     leaving.prev = None
-                    del self._map[leaving.key]
+                    del table[leaving.key]
                     freed = leaving.size
                     self._bytes -= freed
-                    self._count = count = self._count - 1
+                    self._count -= 1
                     self._evictions += 1
                     leaving.next = gone  # a chain of those who leave, dropped after unlocking
                     gone = leaving
                     short -= freed
-                table = self._map
                 if self._direct and key not in table and self._bytes + size <= most:
                     last = root.prev
                     entry.prev = last

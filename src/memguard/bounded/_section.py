@@ -8,11 +8,13 @@ signal handler (the next section then rebuilds order, deadlines and totals from 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain as concatenate
+from itertools import islice
 from typing import Any
 
 from memguard.bounded._entry import Cause, Entry, FullEntry
@@ -169,7 +171,7 @@ class Section(Store):
         stray = self._log[:]
         del self._log[: _len(stray)]
         self._replayed += _len(stray)
-        entries = list(self._entries())
+        entries = self._in_order_if_known(list(self._entries()))
         self._order.clear()
         self._count = self._bytes = self._weight = 0
         for entry in entries:
@@ -181,6 +183,16 @@ class Section(Store):
             self._expiry.rebuild(entries)
         self._torn = False
         return stray
+
+    def _in_order_if_known(self, entries: list[Entry]) -> list[Entry]:
+        """Sort *entries* by the order as far as its links can be followed, the rest at the end."""
+        missing = {id(entry): entry for entry in entries}
+        ordered = []
+        with contextlib.suppress(AttributeError):  # a link may lead nowhere
+            for entry in islice(self._order, _len(entries)):
+                if missing.pop(id(entry), None) is not None:
+                    ordered.append(entry)
+        return ordered + list(missing.values())
 
     def _interrupted(self, *, inside: bool) -> None:
         """

@@ -340,8 +340,10 @@ class Upkeep(Ledger):
         with self._lock:
             return self._looked_up()[:2]
 
-    def _loading_figures(self) -> dict[str, Any]:
-        raise NotImplementedError
+    if TYPE_CHECKING:  # what the loading half of the cache brings
+        _MADE_ANEW: frozenset[str]
+
+        def _loading_figures(self) -> dict[str, Any]: ...
 
     def _age_of(self, key: Any) -> Any:
         entry = self._map.get(key) or (self._find_foreign(key) if self._foreign else None)
@@ -400,7 +402,8 @@ class Upkeep(Ledger):
                 continue
             left = None if entry.expires is None else entry.expires - now
             rows.append((entry.key, entry.value, left))
-        return copyreg.__newobj__, (type(self),), (self._options, rows, dict(self.__dict__))  # type: ignore[attr-defined]  # reason: what pickle itself uses
+        own = {name: value for name, value in self.__dict__.items() if name not in self._MADE_ANEW}
+        return copyreg.__newobj__, (type(self),), (self._options, rows, own)  # type: ignore[attr-defined]  # reason: what pickle itself uses
 
     def __setstate__(self, state: Any) -> None:
         given, rows, attributes = state

@@ -51,6 +51,18 @@ class Loading:
     _refreshes: int
     _no_refresh_before: float
 
+    _MADE_ANEW = frozenset(
+        {
+            "_async_flights",
+            "_load_failures",
+            "_load_seconds",
+            "_loads",
+            "_no_refresh_before",
+            "_refreshes",
+        }
+    )
+    """Attributes that are not pickled."""
+
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the live value of *key*, or *default*."""
         raise NotImplementedError
