@@ -118,7 +118,11 @@ def test_a_file_that_may_not_grow_is_an_error_and_the_old_report_stays(tmp_path:
     with start(FULL, home) as writer:
         out, err = writer.communicate(timeout=30)
     assert (out, err) == ("OSError 27 1\n", "")  # EFBIG, as the kernel says it
-    assert sorted(file.name for file in home.iterdir()) == ["leak-r.json", "leak-r.txt"]
+    assert sorted(file.name for file in home.iterdir()) == [
+        "leak-r.html",
+        "leak-r.json",
+        "leak-r.txt",
+    ]
     assert parse((home / "leak-r.json").read_text()) == leak_report(id="r")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from memguard.errors import ConfigError, ValueTooLargeError
-from memguard.report import sinks
+from memguard.report import html, sinks
 from memguard.report.json import parse
 from memguard.report.sinks import ReportDirectory
 from memguard.report.text import render
@@ -35,13 +35,15 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "reports"
 
 
-def test_a_report_is_written_as_json_and_as_text(home: Path) -> None:
+def test_a_report_is_written_as_json_text_and_html(home: Path) -> None:
     report = leak_report()
-    json_file, text_file = ReportDirectory(home).write(report)
+    json_file, text_file, html_file = ReportDirectory(home).write(report)
     assert json_file == home / f"leak-{report.id}.json"
     assert text_file == home / f"leak-{report.id}.txt"
+    assert html_file == home / f"leak-{report.id}.html"
     assert parse(json_file.read_text("ascii")) == report
     assert text_file.read_text("utf-8") == render(report)
+    assert html_file.read_text("utf-8") == html.render(report)
 
 
 @posix
@@ -53,15 +55,15 @@ def test_everything_is_private_whatever_the_umask(home: Path, umask: int) -> Non
     finally:
         os.umask(found)
     assert [mode(home), mode(home / "deep"), mode(home / "deep" / "down")] == [0o700] * 3
-    assert [mode(file) for file in files] == [0o600] * 2
+    assert [mode(file) for file in files] == [0o600] * 3
 
 
 def test_a_leak_that_goes_on_updates_its_files(home: Path) -> None:
     directory = ReportDirectory(home)
     directory.write(leak_report(revision=1))
-    json_file, _ = directory.write(leak_report(revision=2))
+    json_file, *_ = directory.write(leak_report(revision=2))
     assert parse(json_file.read_text()).revision == 2
-    assert len(names(home)) == 2
+    assert len(names(home)) == 3
     assert directory.statistics().written == 2
 
 
@@ -73,7 +75,7 @@ def test_the_directory_stays_the_same_when_the_host_changes_its_own(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     directory.write(leak_report())
-    assert len(names(tmp_path / "reports")) == 2
+    assert len(names(tmp_path / "reports")) == 3
     assert directory.path == tmp_path / "reports"
     assert repr(directory) == f"ReportDirectory({str(tmp_path / 'reports')!r})"
 
@@ -82,7 +84,7 @@ def test_a_directory_that_was_deleted_is_made_again(home: Path) -> None:
     directory = ReportDirectory(home)
     home.rmdir()
     directory.write(leak_report())
-    assert len(names(home)) == 2
+    assert len(names(home)) == 3
 
 
 # What it refuses at construction
@@ -117,7 +119,7 @@ def test_a_directory_that_others_may_write_to_is_refused(home: Path, others: int
 def test_a_directory_that_others_may_read_is_taken_as_it_is(home: Path) -> None:
     home.mkdir()
     home.chmod(0o755)
-    (file, _) = ReportDirectory(home).write(leak_report())
+    file, *_ = ReportDirectory(home).write(leak_report())
     assert mode(home) == 0o755
     assert mode(file) == 0o600
 
@@ -153,10 +155,10 @@ def test_a_directory_that_cannot_be_created_says_so_at_once(home: Path) -> None:
         ({"path": 7}, TypeError, r"path must be a string or a Path \(got int\)"),
         ({"path": b"bytes"}, TypeError, r"path must be a string or a Path \(got bytes\)"),
         ({"path": ""}, ConfigError, r"path must name a directory \(got ''\); .* write '\.'"),
-        ({"max_files": 1}, ConfigError, r"max_files must be >= 2, .* \(got 1\)"),
+        ({"max_files": 2}, ConfigError, r"max_files must be >= 3, .* \(got 2\)"),
         ({"max_files": True}, TypeError, r"max_files must be a number \(got bool\)"),
-        ({"max_files": 2.0}, TypeError, r"max_files must be a number \(got float\)"),
-        ({"max_bytes": "63KiB"}, ConfigError, r"max_bytes must be >= 64 KiB, .* \(got '63KiB'\)"),
+        ({"max_files": 3.0}, TypeError, r"max_files must be a number \(got float\)"),
+        ({"max_bytes": "511KiB"}, ConfigError, r"max_bytes must be >= 512 KiB, .*'511KiB'\)"),
         ({"max_bytes": -1}, ConfigError, r"max_bytes must be 0 to .* \(got -1\)"),
         ({"max_bytes": None}, TypeError, r"max_bytes must be a number of bytes or a string"),
     ],
@@ -192,7 +194,7 @@ def test_a_link_in_place_of_a_report_is_replaced_and_not_followed(
     directory = ReportDirectory(home)
     report = leak_report()
     (home / f"leak-{report.id}.json").symlink_to(victim)
-    json_file, _ = directory.write(report)
+    json_file, *_ = directory.write(report)
     assert victim.read_text() == "precious"
     assert not json_file.is_symlink()
     assert parse(json_file.read_text()) == report
@@ -231,13 +233,13 @@ def test_a_path_swapped_between_the_check_and_the_write_is_not_followed(
 
 
 def test_files_of_others_are_not_touched_and_not_counted(home: Path) -> None:
-    directory = ReportDirectory(home, max_files=2)
+    directory = ReportDirectory(home, max_files=3)
     (home / "notes.txt").write_text("mine")
     (home / "leak-notes.md").write_text("mine")
     (home / "leak-directory.json").mkdir()
     for n in range(3):
         directory.write(leak_report(id=f"r{n}"))
-    reports = ["leak-r2.json", "leak-r2.txt"]
+    reports = ["leak-r2.html", "leak-r2.json", "leak-r2.txt"]
     assert names(home) == ["leak-directory.json", "leak-notes.md", *reports, "notes.txt"]
 
 
@@ -251,28 +253,42 @@ def write_in_order(directory: ReportDirectory, count: int) -> None:
 
 
 def test_the_oldest_reports_go_when_there_are_too_many_files(home: Path) -> None:
-    directory = ReportDirectory(home, max_files=6)
+    directory = ReportDirectory(home, max_files=9)
     write_in_order(directory, 5)
-    assert names(home) == [f"leak-r{n}.{ending}" for n in (2, 3, 4) for ending in ("json", "txt")]
-    assert directory.statistics().dropped_files == 4
+    endings = ("html", "json", "txt")
+    assert names(home) == [f"leak-r{n}.{ending}" for n in (2, 3, 4) for ending in endings]
+    assert directory.statistics().dropped_files == 6
+
+
+def test_a_report_of_before_html_counts_and_goes_with_its_files(home: Path) -> None:
+    """A directory may hold reports of an older memguard, each of two files."""
+    directory = ReportDirectory(home, max_files=5)
+    for ending in ("json", "txt"):
+        file = home / f"leak-old.{ending}"
+        file.write_text("{}")
+        os.utime(file, (1, 1))
+    directory.write(leak_report(id="new"))
+    assert len(names(home)) == 5
+    directory.write(leak_report(id="newer"))
+    assert names(home) == [f"leak-newer.{ending}" for ending in ("html", "json", "txt")]
 
 
 def test_the_oldest_reports_go_when_there_are_too_many_bytes(home: Path) -> None:
-    long = ("why" * 30,) * 200
-    directory = ReportDirectory(home, max_bytes="64KiB")
+    long = ("why" * 600,) * 60
+    directory = ReportDirectory(home, max_bytes="512KiB")
     for n in range(6):
         for file in directory.write(leak_report(id=f"r{n}", limits=long)):
             os.utime(file, (n, n))
-        assert sum(file.stat().st_size for file in home.iterdir()) <= 64 * 1024
+        assert sum(file.stat().st_size for file in home.iterdir()) <= 512 * 1024
     kept = sorted({name.split(".")[0] for name in names(home)})
-    assert kept in (["leak-r4", "leak-r5"], ["leak-r3", "leak-r4", "leak-r5"])
+    assert kept in (["leak-r5"], ["leak-r4", "leak-r5"])
     statistics = directory.statistics()
-    assert statistics.dropped_files == 12 - 2 * len(kept)
+    assert statistics.dropped_files == 18 - 3 * len(kept)
     assert statistics.dropped_bytes > 0
 
 
 def test_a_report_that_is_updated_is_young_again(home: Path) -> None:
-    directory = ReportDirectory(home, max_files=4)
+    directory = ReportDirectory(home, max_files=6)
     write_in_order(directory, 2)
     directory.write(leak_report(id="r0", revision=2))
     directory.write(leak_report(id="r9"))
@@ -280,20 +296,34 @@ def test_a_report_that_is_updated_is_young_again(home: Path) -> None:
 
 
 def test_updating_a_report_drops_no_other(home: Path) -> None:
-    directory = ReportDirectory(home, max_files=4)
+    directory = ReportDirectory(home, max_files=6)
     write_in_order(directory, 2)
     for revision in range(2, 5):
         directory.write(leak_report(id="r1", revision=revision))
-    assert len(names(home)) == 4
+    assert len(names(home)) == 6
     assert directory.statistics().dropped_files == 0
 
 
 def test_a_report_larger_than_the_bound_is_refused_and_drops_nothing(home: Path) -> None:
-    directory = ReportDirectory(home, max_bytes="64KiB")
+    directory = ReportDirectory(home, max_bytes="512KiB")
     directory.write(leak_report(id="small"))
-    with pytest.raises(ValueTooLargeError, match="all reports may have 65536; raise max_bytes"):
-        directory.write(leak_report(id="large", limits=("x" * 70_000,)))
-    assert names(home) == ["leak-small.json", "leak-small.txt"]
+    with pytest.raises(ValueTooLargeError, match="all reports may have 524288; raise max_bytes"):
+        directory.write(leak_report(id="large", limits=("x" * 530_000,)))
+    assert names(home) == ["leak-small.html", "leak-small.json", "leak-small.txt"]
+
+
+def test_the_fullest_report_of_a_detector_fits_the_smallest_directory(home: Path) -> None:
+    """Ten suspects with the deepest stacks and ten holders, all with long names."""
+    full = leak_report()
+    file = "/srv/" + "directory/" * 5 + "module.py"
+    frame = replace(full.suspects[0].frames[0], file=file)
+    suspects = tuple(
+        replace(full.suspects[0], file=file, line=n, frames=(frame,) * 64) for n in range(10)
+    )
+    holders = tuple(replace(full.holders[0], path=f"module{n}." * 10) for n in range(10))
+    directory = ReportDirectory(home, max_bytes="512KiB")
+    directory.write(replace(full, suspects=suspects, holders=holders))
+    assert directory.statistics().written == 1
 
 
 # Half-written files
@@ -356,7 +386,7 @@ def test_a_disk_that_fills_up_leaves_the_old_report_and_no_rest(
         with pytest.raises(OSError, match="No space left"):
             directory.write(replace(report, revision=99))
     assert parse((home / f"leak-{report.id}.json").read_text()) == report
-    assert len(names(home)) == 2
+    assert len(names(home)) == 3
     assert directory.statistics().failed == 1
     directory.write(replace(report, revision=100))  # and it works again when there is space
 
@@ -368,7 +398,7 @@ def test_a_write_in_small_pieces_is_still_whole(
     write = os.write
     monkeypatch.setattr(os, "write", lambda fd, content: write(fd, bytes(content[:7])))
     report = leak_report()
-    json_file, _ = ReportDirectory(home).write(report)
+    json_file, *_ = ReportDirectory(home).write(report)
     assert parse(json_file.read_text()) == report
 
 
@@ -383,7 +413,7 @@ def test_a_file_system_that_cannot_sync_a_directory_is_good_enough(
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", files_only)
-    assert len(ReportDirectory(home).write(leak_report())) == 2
+    assert len(ReportDirectory(home).write(leak_report())) == 3
 
 
 def test_it_works_where_names_cannot_be_looked_up_from_a_descriptor(
@@ -391,10 +421,10 @@ def test_it_works_where_names_cannot_be_looked_up_from_a_descriptor(
 ) -> None:
     """Windows; the same steps with whole paths."""
     monkeypatch.setattr(sinks, "_CAN_NAME_FROM_DIRECTORY", False)
-    directory = ReportDirectory(home, max_files=2)
+    directory = ReportDirectory(home, max_files=3)
     for n in range(3):
         directory.write(leak_report(id=f"r{n}"))
-    assert names(home) == ["leak-r2.json", "leak-r2.txt"]
+    assert names(home) == ["leak-r2.html", "leak-r2.json", "leak-r2.txt"]
 
 
 # Threads

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 
 from memguard.leaks.report import Frame, Holder, LeakReport, Verdict
-from memguard.report.text import MAX_LINES, WIDTH, printable, render
+from memguard.report.text import MAX_LINES, WIDTH, render
+from memguard.report.words import printable
 from tests.specimens import leak_report
 from tests.strategies import leak_reports
 
@@ -27,7 +28,7 @@ def test_a_report_reads_from_the_most_important_down() -> None:
         "\n"
         "Held by (sizes estimated from a sample of new entries)\n"
         "  +48.2 MiB     (+11,240 entries, 1.9 MiB/min)  held by  leaky_shop.app.SESSIONS : dict\n"
-        "                13,002 entries now; new ones are str, Session\n"
+        "                13,002 entries now, about 55.8 MiB; new ones are str, Session\n"
         "                allocated at  leaky_shop/app.py:57  remember_session  ←  app.py:31  "
         "checkout\n"
         "\n"

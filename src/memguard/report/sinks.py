@@ -21,11 +21,12 @@ from pathlib import Path
 
 from memguard.errors import ConfigError, ValueTooLargeError
 from memguard.leaks.report import LeakReport
-from memguard.report import json, text
+from memguard.report import html, json, text
+from memguard.report.words import printable
 from memguard.units import parse_bytes
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_REPORT_FILE = re.compile(rf"leak-({_ID.pattern})\.(?:json|txt)")
+_REPORT_FILE = re.compile(rf"leak-({_ID.pattern})\.(?:html|json|txt)")
 _TEMPORARY = re.compile(r"\.leak-(\d{1,10})-[0-9a-f]{16}\.tmp")
 
 # No write takes a minute. Asking for the writer's process alone would not do: in a directory that
@@ -41,7 +42,7 @@ class ReportDirectoryStatistics:
     """What a report directory has done so far, in this process."""
 
     written: int
-    """Reports written whole, each as JSON and text."""
+    """Reports written whole, each as JSON, text and HTML."""
     failed: int
     """Reports of which a file could not be written."""
     dropped_files: int
@@ -76,7 +77,7 @@ class ReportDirectory:
         self,
         path: str | os.PathLike[str],
         *,
-        max_files: int = 100,
+        max_files: int = 150,
         max_bytes: int | str = "16MiB",
     ) -> None:
         """
@@ -84,7 +85,7 @@ class ReportDirectory:
 
         Args:
             path: The directory; missing parents are created, as private as itself.
-            max_files: Files of reports to keep; a report has two.
+            max_files: Files of reports to keep; a report has three.
             max_bytes: Bytes of reports to keep, or a string such as ``"16MiB"``.
 
         Raises:
@@ -99,12 +100,12 @@ class ReportDirectory:
             raise ConfigError("path must name a directory (got ''); for the current one write '.'")
         if isinstance(max_files, bool) or not isinstance(max_files, int):
             raise TypeError(f"max_files must be a number (got {type(max_files).__name__})")
-        if max_files < 2:
-            raise ConfigError(f"max_files must be >= 2, for a report has two (got {max_files})")
+        if max_files < 3:
+            raise ConfigError(f"max_files must be >= 3, for a report has three (got {max_files})")
         self._max_files = max_files
         self._max_bytes = parse_bytes(max_bytes, name="max_bytes")
-        if self._max_bytes < 64 * 1024:
-            raise ConfigError(f"max_bytes must be >= 64 KiB, to hold a report (got {max_bytes!r})")
+        if self._max_bytes < 512 * 1024:
+            raise ConfigError(f"max_bytes must be >= 512 KiB, to hold a report (got {max_bytes!r})")
         # Absolute from now on: the host may change its current directory.
         self._path = Path(os.path.abspath(path))  # noqa: PTH100 - reason: resolve() follows links
         self._written = self._failed = 0
@@ -122,13 +123,14 @@ class ReportDirectory:
         """The directory, absolute."""
         return self._path
 
-    def write(self, report: LeakReport) -> tuple[Path, Path]:
+    def write(self, report: LeakReport) -> tuple[Path, Path, Path]:
         """
-        Write *report*, in place of an earlier one of the same id, and return its two files.
+        Write *report*, in place of an earlier one of the same id, and return its three files.
 
-        ``leak-<id>.json`` first, then ``leak-<id>.txt``; each is replaced whole, with mode 0600.
+        ``leak-<id>.json`` first, then ``.txt``, then ``.html``; each is replaced whole, with mode
+        0600.
 
-        Thread-safe: yes. Cost: two small files forced to disk, typically milliseconds.
+        Thread-safe: yes. Cost: three small files forced to disk, typically milliseconds.
 
         Raises:
             ConfigError: The report's id is no plain file name, or the directory is not private any
@@ -149,8 +151,8 @@ class ReportDirectory:
             with self._mutex:
                 self._failed += 1
             raise
-        json_file, text_file = (self._path / name for name in contents)
-        return json_file, text_file
+        json_file, text_file, html_file = (self._path / name for name in contents)
+        return json_file, text_file, html_file
 
     def statistics(self) -> ReportDirectoryStatistics:
         """Return what was done so far, in this process."""
@@ -297,11 +299,12 @@ def _contents(report: LeakReport) -> dict[str, bytes]:
     if not _ID.fullmatch(report.id):
         raise ConfigError(
             "a report's id must be 1 to 100 letters, digits, dots, dashes or underscores, a letter "
-            f"or digit first (got {text.printable(report.id)!r})"
+            f"or digit first (got {printable(report.id)!r})"
         )
     return {
         f"leak-{report.id}.json": json.render(report).encode("ascii"),
         f"leak-{report.id}.txt": text.render(report).encode("utf-8"),
+        f"leak-{report.id}.html": html.render(report).encode("utf-8"),
     }
 
 

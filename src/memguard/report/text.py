@@ -8,15 +8,21 @@ itself is written as an escape.
 
 from __future__ import annotations
 
-import math
-import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from memguard.leaks.report import Frame, Holder, LeakReport, Suspect, TrendSummary, TypeGrowth
-from memguard.units import KiB, format_bytes, format_seconds
+from memguard.leaks.report import Holder, LeakReport, Suspect, TypeGrowth
+from memguard.report.words import (
+    VERDICTS,
+    Places,
+    allocated_for,
+    limit,
+    number,
+    printable,
+    rate,
+)
+from memguard.units import format_bytes, format_seconds
 
 WIDTH = 100
 MAX_LINES = 60
@@ -26,16 +32,6 @@ _HEADLINES = {
     "growth": "Growth, not taken for a leak: ",
     "snapshot": "One look on demand: ",
 }
-_VERDICTS = {
-    "live_objects": "live Python objects",
-    "cycles": "reference cycles that the collector has not taken",
-    "fragmentation": "free memory that the allocator does not give back",
-    "native": "memory outside Python's allocators",
-    "unknown": "of a kind that the evidence does not tell",
-    "none": "nothing that lasts",
-}
-_PACKAGES = re.compile(r"^.*[/\\](?:site|dist)-packages[/\\]", re.DOTALL)
-_STANDARD_LIBRARY = re.compile(r"^.*[/\\]lib[/\\](?=python3\.\d+t?[/\\])", re.DOTALL)
 _INDENT = " " * 16
 
 
@@ -70,7 +66,7 @@ def render(report: LeakReport, *, directory: str | None = None) -> str:
         report: What was found; its holders, suspects and types are shown in their order.
         directory: File names below it are shown relative to it; by default the current directory.
     """
-    places = _Places(_current_directory() if directory is None else directory)
+    places = Places(directory)
     lines: list[str] = []
     for caps in _CAPS:
         lines = _lines(report, places, caps)
@@ -79,24 +75,9 @@ def render(report: LeakReport, *, directory: str | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def printable(text: str, *, longest: int = 200) -> str:
-    """
-    Return *text* as one line that does nothing to a terminal, cut in the middle past *longest*.
-
-    Control characters, line breaks, bidirectional overrides and lone surrogates become escapes.
-    """
-    if len(text) > longest:
-        text = f"{text[: longest // 2]}...{text[-longest // 2 :]}"
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else ascii(character)[1:-1] for character in text
-    )
-
-
-def _lines(report: LeakReport, places: _Places, caps: _Caps) -> list[str]:
+def _lines(report: LeakReport, places: Places, caps: _Caps) -> list[str]:
     holders = report.holders[: caps.holders]
-    claimed = {holder.path: _allocated_for(holder, report.suspects) for holder in holders}
+    claimed = {holder.path: allocated_for(holder, report.suspects) for holder in holders}
     others = [suspect for suspect in report.suspects if suspect not in claimed.values()]
     sections = [
         _headline(report),
@@ -118,7 +99,7 @@ def _lines(report: LeakReport, places: _Places, caps: _Caps) -> list[str]:
         _advice(report, caps),
         _section(
             "Not seen",
-            [_wrapped("  - " + limit, most=2) for limit in report.limits[: caps.limits]],
+            [_wrapped("  - " + unseen, most=2) for unseen in report.limits[: caps.limits]],
             len(report.limits),
         ),
         _cost(report),
@@ -138,15 +119,15 @@ def _headline(report: LeakReport) -> list[str]:
     revision = f", updated {report.updated_at}" if report.revision > 1 else ""
     growth = (
         f"  {format_bytes(trend.growth_bytes, signed=True)} over a baseline of "
-        f"{format_bytes(trend.baseline_bytes)}, {_rate(trend.bytes_per_hour / 60)}; trend "
-        f"{printable(trend.kind, longest=40)}, confidence {_number(trend.confidence, '.2f')}, "
+        f"{format_bytes(trend.baseline_bytes)}, {rate(trend.bytes_per_hour / 60)}; trend "
+        f"{printable(trend.kind, longest=40)}, confidence {number(trend.confidence, '.2f')}, "
         f"{trend.samples:,} readings in {format_seconds(trend.span_seconds)}"
     )
-    lines = [_HEADLINES[report.kind] + _VERDICTS[report.verdict.kind], growth]
+    lines = [_HEADLINES[report.kind] + VERDICTS[report.verdict.kind], growth]
     if trend.limit_bytes is not None:
-        lines.append("  " + _limit(trend, trend.limit_bytes))
+        lines.append("  " + limit(trend, trend.limit_bytes))
     if report.explained_ratio is not None:
-        share = _number(report.explained_ratio * 100, ".0f")
+        share = number(report.explained_ratio * 100, ".0f")
         lines.append(f"  the holders named account for {share} % of the growth rate")
     lines.append(
         "  "
@@ -156,19 +137,11 @@ def _headline(report: LeakReport) -> list[str]:
     return lines
 
 
-def _limit(trend: TrendSummary, limit_bytes: int) -> str:
-    source = f" ({printable(trend.limit_source)})" if trend.limit_source else ""
-    limit = f"limit {format_bytes(limit_bytes)}{source}"
-    if trend.seconds_to_limit is None:
-        return f"{limit}, not being approached"
-    return f"{limit}, reached in about {format_seconds(trend.seconds_to_limit)} at this rate"
-
-
-def _holder(holder: Holder, suspect: Suspect | None, places: _Places) -> list[str]:
+def _holder(holder: Holder, suspect: Suspect | None, places: Places) -> list[str]:
     size = "size unknown"
     if holder.bytes_added is not None:
         size = format_bytes(holder.bytes_added, signed=True)
-    rate = "" if holder.bytes_per_minute is None else f", {_rate(holder.bytes_per_minute)}"
+    pace = "" if holder.bytes_per_minute is None else f", {rate(holder.bytes_per_minute)}"
     facts = [f"{holder.entries:,} entries now"]
     if holder.bytes_per_entry is not None:
         facts[0] += f", about {format_bytes(holder.entries * holder.bytes_per_entry)}"
@@ -182,7 +155,7 @@ def _holder(holder: Holder, suspect: Suspect | None, places: _Places) -> list[st
     if not holder.anchored:
         facts.append("nothing nameable was found above it")
     first = (
-        f"  {size:<12}  ({holder.entries_added:+,} entries{rate})  held by  "
+        f"  {size:<12}  ({holder.entries_added:+,} entries{pace})  held by  "
         f"{printable(holder.path)} : {printable(holder.type, longest=80)}"
     )
     lines = [first, _INDENT + "; ".join(facts)]
@@ -193,20 +166,14 @@ def _holder(holder: Holder, suspect: Suspect | None, places: _Places) -> list[st
     return lines
 
 
-def _allocated_for(holder: Holder, suspects: Sequence[Suspect]) -> Suspect | None:
-    """Return the line that allocates the most of what *holder* holds."""
-    own = [suspect for suspect in suspects if suspect.held_by == holder.path]
-    return max(own, key=lambda suspect: suspect.bytes, default=None)
-
-
-def _suspect(suspect: Suspect, places: _Places) -> list[str]:
+def _suspect(suspect: Suspect, places: Places) -> list[str]:
     size = format_bytes(suspect.bytes, signed=True)
     blocks = "1 block" if suspect.count == 1 else f"{suspect.count:,} blocks"
-    amount = f"  {size:<12}  ({blocks}, {_rate(suspect.bytes_per_minute)})  "
+    amount = f"  {size:<12}  ({blocks}, {rate(suspect.bytes_per_minute)})  "
     return _chain(amount, suspect, places)
 
 
-def _chain(start: str, suspect: Suspect, places: _Places) -> list[str]:
+def _chain(start: str, suspect: Suspect, places: Places) -> list[str]:
     """Return *start*, the allocating line and the nearest caller in the user's own code."""
     line = start + places.shown(suspect)
     site = (suspect.file, suspect.line)
@@ -222,7 +189,7 @@ def _chain(start: str, suspect: Suspect, places: _Places) -> list[str]:
 
 def _type(growth: TypeGrowth) -> list[str]:
     added = f"{growth.added:+,}"
-    now = f"{growth.count:,} now, {_number(growth.per_minute, ',.0f')}/min"
+    now = f"{growth.count:,} now, {number(growth.per_minute, ',.0f')}/min"
     return [f"  {added:<12}  {printable(growth.name)}  ({now})"]
 
 
@@ -247,43 +214,6 @@ def _cost(report: LeakReport) -> list[str]:
             f"{printable(report.python, longest=60) or 'Python'}"
         ),
     ]
-
-
-class _Places:
-    """Shows ``file:line  function``, with each file name as short as it stays clear."""
-
-    def __init__(self, directory: str) -> None:
-        self._directory = directory.rstrip("/\\")
-
-    def shown(self, place: Suspect | Frame, *, after: str | None = None) -> str:
-        """Return where *place* is; only the last part of a file that was just named (*after*)."""
-        file = (
-            re.split(r"[/\\]", place.file)[-1] if place.file == after else self._short(place.file)
-        )
-        function = f"  {printable(place.function, longest=80)}" if place.function else ""
-        return f"{printable(file)}:{place.line}{function}"
-
-    def _short(self, file: str) -> str:
-        if self._directory and file.startswith((self._directory + "/", self._directory + "\\")):
-            file = file[len(self._directory) + 1 :]
-        return _STANDARD_LIBRARY.sub("", _PACKAGES.sub("", file))
-
-
-def _current_directory() -> str:
-    try:
-        return str(Path.cwd())
-    except OSError:  # it was deleted under the process
-        return ""
-
-
-def _rate(bytes_per_minute: float) -> str:
-    if abs(bytes_per_minute) >= 100 * KiB:
-        return f"{format_bytes(bytes_per_minute)}/min"
-    return f"{format_bytes(bytes_per_minute * 60)}/h"
-
-
-def _number(value: float, form: str) -> str:
-    return format(value, form) if math.isfinite(value) else "unknown"
 
 
 def _wrapped(text: str, *, most: int) -> list[str]:

@@ -1,0 +1,100 @@
+"""
+The words that the renderings of a report share: places, rates, kinds, and names made harmless.
+
+Pure, but for asking the current directory, which file names are shortened against.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from memguard.leaks.report import Frame, Holder, Suspect, TrendSummary
+from memguard.units import KiB, format_bytes, format_seconds
+
+VERDICTS = {
+    "live_objects": "live Python objects",
+    "cycles": "reference cycles that the collector has not taken",
+    "fragmentation": "free memory that the allocator does not give back",
+    "native": "memory outside Python's allocators",
+    "unknown": "of a kind that the evidence does not tell",
+    "none": "nothing that lasts",
+}
+_PACKAGES = re.compile(r"^.*[/\\](?:site|dist)-packages[/\\]", re.DOTALL)
+_STANDARD_LIBRARY = re.compile(r"^.*[/\\]lib[/\\](?=python3\.\d+t?[/\\])", re.DOTALL)
+
+
+def printable(text: str, *, longest: int = 200) -> str:
+    """
+    Return *text* as one line that does nothing to a terminal, cut in the middle past *longest*.
+
+    Control characters, line breaks, bidirectional overrides and lone surrogates become escapes.
+    """
+    if len(text) > longest:
+        text = f"{text[: longest // 2]}...{text[-longest // 2 :]}"
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in text
+    )
+
+
+def rate(bytes_per_minute: float) -> str:
+    """Return a rate a minute, or an hour where it is slow: ``"1.9 MiB/min"``."""
+    if abs(bytes_per_minute) >= 100 * KiB:
+        return f"{format_bytes(bytes_per_minute)}/min"
+    return f"{format_bytes(bytes_per_minute * 60)}/h"
+
+
+def number(value: float, form: str) -> str:
+    """Return *value* in a format, or ``"unknown"`` where it is not finite."""
+    return format(value, form) if math.isfinite(value) else "unknown"
+
+
+def limit(trend: TrendSummary, limit_bytes: int) -> str:
+    """Return the limit, where it comes from, and when it is reached."""
+    source = f" ({printable(trend.limit_source)})" if trend.limit_source else ""
+    text = f"limit {format_bytes(limit_bytes)}{source}"
+    if trend.seconds_to_limit is None:
+        return f"{text}, not being approached"
+    return f"{text}, reached in about {format_seconds(trend.seconds_to_limit)} at this rate"
+
+
+def allocated_for(holder: Holder, suspects: Sequence[Suspect]) -> Suspect | None:
+    """Return the line that allocates the most of what *holder* holds."""
+    own = [suspect for suspect in suspects if suspect.held_by == holder.path]
+    return max(own, key=lambda suspect: suspect.bytes, default=None)
+
+
+class Places:
+    """
+    Shows ``file:line  function``, with each file name as short as it stays clear.
+
+    Args:
+        directory: Files below it are shown relative to it; None is the current directory.
+    """
+
+    def __init__(self, directory: str | None = None) -> None:
+        found = _current_directory() if directory is None else directory
+        self._directory = found.rstrip("/\\")
+
+    def shown(self, place: Suspect | Frame, *, after: str | None = None) -> str:
+        """Return where *place* is; only the last part of a file that was just named (*after*)."""
+        file = re.split(r"[/\\]", place.file)[-1] if place.file == after else self.file(place.file)
+        function = f"  {printable(place.function, longest=80)}" if place.function else ""
+        return f"{printable(file)}:{place.line}{function}"
+
+    def file(self, file: str) -> str:
+        """Return *file*, shortened; not yet made printable."""
+        if self._directory and file.startswith((self._directory + "/", self._directory + "\\")):
+            file = file[len(self._directory) + 1 :]
+        return _STANDARD_LIBRARY.sub("", _PACKAGES.sub("", file))
+
+
+def _current_directory() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it was deleted under the process
+        return ""
