@@ -193,6 +193,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bench.compare("stacks", few),
         ]
         own = bench.watch("steady", options.steady)
+    if not comparisons[1].ticks_per_second:
+        raise RuntimeError("no reading fell into a guarded slice; take more --requests or --blocks")
     return _tell(options, comparisons, own)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import psutil
 
 from memguard.leaks.report import LeakReport
+from memguard.units import MiB, format_bytes
 
 from . import db
 from .client import GRACE_SECONDS
@@ -33,6 +34,8 @@ APPLICATIONS: dict[Variant, str] = {
 START_SECONDS = 15.0
 STOP_SECONDS = 15.0
 SAMPLE_SECONDS = 0.25
+CEILING_BYTES = 1024 * MiB
+"""Resident size at which a run is broken off: no demo may eat the machine it runs on."""
 EVENT = "leak.suspected"
 
 
@@ -221,6 +224,8 @@ def _watch(
             resident = int(process.memory_info().rss)
         except psutil.Error:
             continue  # it is ending just now: the next round says so
+        if resident > CEILING_BYTES:
+            raise RunError(f"the server holds {format_bytes(resident)}:\n{_tail(log)}")
         on_sample(min(1.0, (now - begin) / load.seconds), resident)
         yield time.time(), resident
         with contextlib.suppress(subprocess.TimeoutExpired):

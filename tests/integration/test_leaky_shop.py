@@ -349,6 +349,14 @@ def test_a_server_that_cannot_start_ends_the_run_with_its_last_words(
         driver.run("leaky", driver.Load(seconds=1), tmp_path / "leaky")
 
 
+def test_a_server_that_eats_the_machine_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "CEILING_BYTES", MiB)
+    with pytest.raises(driver.RunError, match="the server holds"):
+        driver.run("leaky", driver.Load(seconds=5), tmp_path / "leaky")
+
+
 def test_the_demo_does_not_remove_what_is_not_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
