@@ -325,7 +325,7 @@ class S3FifoHoldsItsBounds(RuleBasedStateMachine):
             assert len(self.cache) <= (self.cache.maxsize or 0)
             order: Any = self.cache._order
             assert order.small_size + order.main_size == len(self.live)
-            assert len(order.ghost_queue) <= max(1, len(self.live) + 1)
+            assert len(order.ghosts) <= len(order.ghost_queue) <= (self.cache.maxsize or 0)
 
 
 class WrappedKeepsTheObject(RuleBasedStateMachine):

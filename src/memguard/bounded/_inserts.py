@@ -27,6 +27,7 @@ class Inserts:
     """The state of one cache; see `_store` for the contract."""
 
     __slots__ = (
+        "_async_flights",
         "_base_bytes",
         "_busy",
         "_bytes",
@@ -60,6 +61,7 @@ class Inserts:
     _map: dict[Any, Entry]
     _foreign: dict[int, tuple[Entry, ...]]
     _flights: dict[Any, Any]
+    _async_flights: Any
     _log: list[Entry]
     _lock: Any  # threading.RLock, which is a function to the type checker
     _order: Order

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memguard import log
 from memguard.bounded._entry import MISSING, Cause, Entry, FullEntry, full_entry, is_plain
@@ -37,6 +37,10 @@ class Ledger(Section):
     _on_removal: Callable[[Any, Any, Cause], object] | None
     _oversized: str | None
     _refused: int
+
+    if TYPE_CHECKING:  # what the loading half of the cache brings
+
+        def _disown(self, key: Any) -> None: ...
 
     def _weight_of(self, value: Any) -> Any:
         """Return the weight of *value*; runs user code, never called under the lock."""
@@ -318,10 +322,3 @@ class Ledger(Section):
                 raise first
             finally:
                 del first  # the traceback refers to this frame
-
-    def _disown(self, key: Any) -> None:
-        """See to it that a load of *key* that is under way does not store its result."""
-        if self._flights:
-            flight = self._flights.get(key)
-            if flight is not None:
-                flight.disowned = True

@@ -213,6 +213,7 @@ class Section(Store):
     def _after_fork_in_child(self) -> None:
         """Replace a lock that a vanished thread holds, and mend what it may have left half done."""
         self._flights.clear()
+        self._async_flights.clear()
         if self._lock.acquire(blocking=False):
             self._lock.release()
             return

@@ -183,7 +183,11 @@ class Store(Inserts):
     def __delitem__(self, key: Any) -> None:
         # As pop, which would be one call more.
         entry = self._map.get(key)
-        if entry is not None and self._direct and not self._rich and not self._flights:
+        if (
+            entry is not None
+            and self._direct
+            and not (self._rich or self._flights or self._async_flights)
+        ):
             settled = None
             with self._lock:
                 if self._log:
@@ -210,7 +214,7 @@ class Store(Inserts):
             TypeError: *key* is not hashable.
         """
         entry = self._map.get(key)
-        if entry is None or self._rich or not self._direct or self._flights:
+        if entry is None or self._rich or not self._direct or self._flights or self._async_flights:
             return self._take(key, default)
         settled = None
         done = False

@@ -156,10 +156,6 @@ class Upkeep(Ledger):
             self._later(self._remove_all, cause, closing=closing)
         self._tell(removed)
 
-    def _disown_all(self) -> None:
-        for flight in list(self._flights.copy().values()):
-            flight.disowned = True
-
     def close(self) -> None:
         """
         Remove every entry for the cause ``"closed"`` and leave the inventory; idempotent.
@@ -342,6 +338,8 @@ class Upkeep(Ledger):
 
     if TYPE_CHECKING:  # what the loading half of the cache brings
         _MADE_ANEW: frozenset[str]
+
+        def _disown_all(self) -> None: ...
 
         def _loading_figures(self) -> dict[str, Any]: ...
 

@@ -132,9 +132,7 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
 
     def pop(self, key: Any, default: Any = MISSING) -> Any:
         """Remove *key* and return its value; *default*, or KeyError, when there is none."""
-        flight = self._flights.get(key) if self._flights else None
-        if flight is not None:
-            flight.disowned = True
+        self._disown(key)
         with self._lock:
             value = self._existing.pop(key, MISSING)
             if value is not MISSING:
@@ -235,8 +233,7 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
         return self._existing.popitem()
 
     def _clear(self, cause: Cause) -> None:
-        for flight in list(self._flights.copy().values()):
-            flight.disowned = True
+        self._disown_all()
         with self._lock:
             removed: Removed = [(key, value, cause) for key, value in self._existing.items()]
             self._existing.clear()
@@ -246,8 +243,7 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
     def invalidate(self, predicate: Callable[[Any, Any], bool]) -> int:
         """Remove every entry for which ``predicate(key, value)`` is true; return their number."""
         options.check_callable(predicate, "predicate", optional=False)
-        for flight in list(self._flights.copy().values()):
-            flight.disowned = True
+        self._disown_all()
         return self._remove_where(predicate)
 
     def _remove_where(self, predicate: Callable[[Any, Any], bool]) -> int:

@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
-from weakref import WeakKeyDictionary
 
 _mutex = threading.Lock()
 """Guards who waits for whom, in the whole process; held for a few assignments only."""
@@ -183,8 +183,42 @@ class AsyncFlight:
 _aboard: ContextVar[tuple[AsyncFlight, ...]] = ContextVar("memguard_loads", default=())
 """The loads that the running task is part of; tasks that a loader starts inherit it."""
 
-AsyncFlights = WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Any, AsyncFlight]]
-"""Loads under way, for each loop its own: a future belongs to one loop. Dies with the loop."""
+
+class AsyncFlights(dict[int, tuple["weakref.ref[Any]", dict[Any, AsyncFlight]]]):
+    """
+    Loads under way, for each event loop its own, for a future belongs to one loop.
+
+    A dict, so that "nothing was ever loaded here" is asked without a call; rows of dead loops leave
+    when the next loop comes.
+    """
+
+    __slots__ = ()
+
+    def of_running_loop(self) -> dict[Any, AsyncFlight]:
+        """Return the loads of the running loop."""
+        loop = asyncio.get_running_loop()
+        row = self.get(id(loop))
+        if row is not None and row[0]() is loop:
+            return row[1]
+        for ident, (reference, _) in list(self.copy().items()):
+            if reference() is None:
+                self.pop(ident, None)
+        flights: dict[Any, AsyncFlight] = {}
+        self[id(loop)] = (weakref.ref(loop), flights)
+        return flights
+
+    def disown(self, key: Any) -> None:
+        """See to it that no load of *key* stores its result."""
+        for _, flights in list(self.copy().values()):
+            flight = flights.get(key)
+            if flight is not None:
+                flight.disowned = True
+
+    def disown_all(self) -> None:
+        """See to it that no load stores its result."""
+        for _, flights in list(self.copy().values()):
+            for flight in list(flights.copy().values()):
+                flight.disowned = True
 
 
 async def fly_async(
@@ -197,7 +231,7 @@ async def fly_async(
 
     A caller that is cancelled leaves alone; the load is cancelled only when nobody waits any more.
     """
-    mine = flights.setdefault(asyncio.get_running_loop(), {})
+    mine = flights.of_running_loop()
     aboard = _aboard.get()
     flight = mine.get(key)
     if flight is not None and aboard and flight.reaches(aboard):
@@ -241,7 +275,7 @@ def start_in_loop(
     flights: AsyncFlights, key: Any, load: Callable[[AsyncFlight], Awaitable[Any]], *, most: int
 ) -> bool:
     """Start a load that nobody waits for, unless *key* or *most* keys are being loaded already."""
-    mine = flights.setdefault(asyncio.get_running_loop(), {})
+    mine = flights.of_running_loop()
     if key in mine or len(mine) >= most:
         return False
     flight = AsyncFlight()

@@ -9,7 +9,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from memguard import log
 from memguard.bounded import _options as options
@@ -53,7 +52,6 @@ class Loading:
 
     _MADE_ANEW = frozenset(
         {
-            "_async_flights",
             "_load_failures",
             "_load_seconds",
             "_loads",
@@ -66,6 +64,19 @@ class Loading:
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the live value of *key*, or *default*."""
         raise NotImplementedError
+
+    def _disown(self, key: Any) -> None:
+        """See to it that a load of *key* that is under way does not store its result."""
+        flight = self._flights.get(key) if self._flights else None
+        if flight is not None:
+            flight.disowned = True
+        if self._async_flights:
+            self._async_flights.disown(key)
+
+    def _disown_all(self) -> None:
+        for flight in list(self._flights.copy().values()):
+            flight.disowned = True
+        self._async_flights.disown_all()
 
     def _peek(self, key: Any) -> Any:
         """Return the live value of *key* or MISSING; counts and touches nothing."""
@@ -86,7 +97,7 @@ class Loading:
 
     def _set_up_loading(self) -> None:
         self._flights = {}
-        self._async_flights = WeakKeyDictionary()
+        self._async_flights = AsyncFlights()
         self._loads = self._load_failures = self._refreshes = 0
         self._load_seconds = self._no_refresh_before = 0.0
         hook_fork()

@@ -1,0 +1,575 @@
+"""Loading through a cache: single flight, errors, deletion during a load, refresh, warming, async."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from memguard.bounded import refresh
+from memguard.bounded.cache import BoundedCache
+from memguard.bounded.flight import AsyncFlight
+from memguard.errors import ConfigError, ValueTooLargeError
+from tests.clock import FakeClock
+
+DEADLINE = 10.0
+
+
+def in_threads(count: int, work: Callable[[], Any]) -> list[Any]:
+    """Run *work* on *count* threads at once; return what each returned or raised."""
+    barrier = threading.Barrier(count, timeout=DEADLINE)
+    results: list[Any] = []
+
+    def run() -> None:
+        barrier.wait()
+        try:
+            results.append(work())
+        except BaseException as error:  # noqa: BLE001 - reason: it is what the test looks at
+            results.append(error)
+
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE)
+    assert len(results) == count, "some threads hang"
+    return results
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for *condition*, at most DEADLINE seconds."""
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true"
+        time.sleep(0.002)
+
+
+def test_a_value_is_loaded_once_and_then_found() -> None:
+    cache: BoundedCache[str, int] = BoundedCache(2)
+    calls: list[str] = []
+
+    def load(key: str) -> int:
+        calls.append(key)
+        return len(key)
+
+    assert [cache.get_or_load("abc", load) for _ in range(3)] == [3, 3, 3]
+    assert calls == ["abc"]
+    statistics = cache.statistics()
+    assert (statistics.loads, statistics.hits, statistics.misses) == (1, 2, 1)
+    assert statistics.load_seconds > 0
+
+
+def test_eight_threads_that_miss_together_load_once() -> None:
+    cache: BoundedCache[str, object] = BoundedCache(2)
+    calls: list[str] = []
+
+    def load(key: str) -> object:
+        calls.append(key)
+        time.sleep(0.05)
+        return object()
+
+    results = in_threads(8, lambda: cache.get_or_load("k", load))
+    assert len(calls) == 1
+    assert len(set(map(id, results))) == 1
+
+
+def test_every_waiter_gets_the_error_and_nothing_is_cached() -> None:
+    cache: BoundedCache[str, int] = BoundedCache(2)
+    calls: list[str] = []
+
+    def fail(key: str) -> int:
+        calls.append(key)
+        time.sleep(0.05)
+        raise LookupError(key)
+
+    results = in_threads(4, lambda: cache.get_or_load("k", fail))
+    assert all(isinstance(error, LookupError) for error in results)
+    assert len(calls) == 1
+    assert cache.get_or_load("k", len) == 1
+    assert cache.statistics().load_failures == 1
+
+
+def test_an_interrupt_reaches_only_its_own_thread_and_a_waiter_takes_over() -> None:
+    cache: BoundedCache[str, int] = BoundedCache(2)
+    calls: list[int] = []
+
+    def load(_: str) -> int:
+        calls.append(1)
+        if len(calls) == 1:
+            time.sleep(0.05)
+            raise KeyboardInterrupt
+        return 7
+
+    results = in_threads(4, lambda: cache.get_or_load("k", load))
+    assert sorted(map(repr, results)) == ["7", "7", "7", "KeyboardInterrupt()"]
+
+
+def test_a_loader_may_ask_for_its_own_key() -> None:
+    cache: BoundedCache[str, int] = BoundedCache(2)
+
+    def outer(_: str) -> int:
+        return cache.get_or_load("k", lambda _: 1) + 1  # type: ignore[no-any-return]
+
+    assert cache.get_or_load("k", outer) == 2
+
+
+def test_crossed_loads_compute_instead_of_waiting_for_each_other() -> None:
+    cache: BoundedCache[int, int] = BoundedCache(4)
+    meet = threading.Barrier(2, timeout=DEADLINE)
+    first = threading.local()
+
+    def load(key: int) -> int:
+        if not hasattr(first, "done"):
+            first.done = True
+            meet.wait()
+            cache.get_or_load(3 - key, load)
+        return key
+
+    keys = iter((1, 2))
+    assert sorted(in_threads(2, lambda: cache.get_or_load(next(keys), load))) == [1, 2]
+
+
+def test_a_circle_of_loads_through_two_caches_does_not_deadlock() -> None:
+    caches: list[BoundedCache[str, int]] = [BoundedCache(4), BoundedCache(4)]
+    meet = threading.Barrier(2, timeout=DEADLINE)
+    first = threading.local()
+
+    def load_from(number: int) -> int:
+        def load(_: str) -> int:
+            if not hasattr(first, "done"):
+                first.done = True
+                meet.wait()
+                load_from(1 - number)
+            return number
+
+        return caches[number].get_or_load("k", load)  # type: ignore[no-any-return]
+
+    numbers = iter((0, 1))
+    assert sorted(in_threads(2, lambda: load_from(next(numbers)))) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "remove",
+    [
+        lambda cache: cache.pop("k", None),
+        lambda cache: cache.clear(),
+        lambda cache: cache.invalidate(lambda *_: True),
+        lambda cache: cache.close(),
+    ],
+)
+def test_what_is_removed_during_its_load_stays_removed(remove: Callable[[Any], Any]) -> None:
+    cache: BoundedCache[str, int] = BoundedCache(4)
+
+    def load(_: str) -> int:
+        remove(cache)
+        return 1
+
+    assert cache.get_or_load("k", load) == 1
+    assert "k" not in cache
+
+
+def test_a_value_stored_during_a_load_is_not_overwritten() -> None:
+    cache: BoundedCache[str, int] = BoundedCache(4)
+
+    def load(key: str) -> int:
+        cache[key] = 2
+        return 1
+
+    assert cache.get_or_load("k", load) == 1
+    assert cache["k"] == 2
+
+
+def test_a_loaded_value_that_is_too_large_is_returned_but_not_kept() -> None:
+    cache: BoundedCache[str, str] = BoundedCache(3, getsizeof=len)
+    assert cache.get_or_load("k", lambda _: "xxxx") == "xxxx"
+    assert "k" not in cache
+    assert cache.statistics().refused == 1
+    with pytest.raises(ValueTooLargeError):
+        cache["k"] = "xxxx"
+
+
+def test_a_load_can_give_its_entry_a_ttl(fake_clock: FakeClock) -> None:
+    cache: BoundedCache[str, int] = BoundedCache(3, timer=fake_clock)
+    assert cache.get_or_load("k", len, ttl=5) == 1
+    fake_clock.advance(6)
+    assert "k" not in cache
+    with pytest.raises(ConfigError, match="ttl must be > 0"):
+        cache.get_or_load("k", len, ttl=0)
+
+
+def test_a_failed_load_leaves_no_cycle_behind() -> None:
+    """The error of a load must not keep the caller's frame alive until the collector comes."""
+
+    class Big:
+        """Stands for a large local variable."""
+
+    cache: BoundedCache[str, int] = BoundedCache(3)
+
+    def fail(_: str) -> int:
+        raise LookupError
+
+    def use() -> weakref.ref[Big]:
+        big = Big()
+        try:
+            cache.get_or_load("k", fail)
+        except LookupError:
+            pass
+        return weakref.ref(big)
+
+    gc.disable()
+    try:
+        assert use()() is None
+    finally:
+        gc.enable()
+
+
+def test_no_trace_of_a_load_stays_in_the_cache() -> None:
+    cache: BoundedCache[int, int] = BoundedCache(3)
+    for number in range(100):
+        cache.get_or_load(number, lambda key: key)
+        with pytest.raises(ZeroDivisionError):
+            cache.get_or_load(-number - 1, lambda _: 1 // 0)
+    assert cache._flights == {}
+
+
+# -- refresh ------------------------------------------------------------------------------------
+
+
+def test_a_stale_value_is_served_while_one_load_renews_it(fake_clock: FakeClock) -> None:
+    cache: BoundedCache[str, int] = BoundedCache(3, timer=fake_clock)
+    release = threading.Event()
+    calls: list[int] = []
+
+    def load(_: str) -> int:
+        calls.append(1)
+        if len(calls) > 1:
+            release.wait(DEADLINE)
+        return len(calls)
+
+    def get() -> int:
+        return cache.get_or_load("k", load, refresh_after=10)  # type: ignore[no-any-return]
+
+    assert get() == 1
+    fake_clock.advance(9)
+    assert get() == 1
+    assert len(calls) == 1
+    fake_clock.advance(2)
+    assert [get() for _ in range(5)] == [1] * 5
+    until(lambda: len(calls) == 2)
+    release.set()
+    until(lambda: cache.statistics().refreshes == 1)
+    assert get() == 2
+    assert cache.info("k").age == 0
+    assert refresh.stop(DEADLINE)
+
+
+def test_a_failed_refresh_keeps_the_old_value_and_pauses(fake_clock: FakeClock) -> None:
+    cache: BoundedCache[str, int] = BoundedCache(3, timer=fake_clock)
+    cache["k"] = 1
+    fake_clock.advance(100)
+    calls: list[int] = []
+
+    def fail(_: str) -> int:
+        calls.append(1)
+        raise LookupError
+
+    assert cache.get_or_load("k", fail, refresh_after=10) == 1
+    until(lambda: cache.statistics().load_failures == 1)
+    for _ in range(20):
+        assert cache.get_or_load("k", fail, refresh_after=10) == 1
+    assert refresh.stop(DEADLINE)
+    assert len(calls) == 1
+
+
+def test_what_is_deleted_during_its_refresh_stays_deleted(fake_clock: FakeClock) -> None:
+    cache: BoundedCache[str, int] = BoundedCache(3, timer=fake_clock)
+    cache["k"] = 1
+    fake_clock.advance(100)
+    started, release = threading.Event(), threading.Event()
+
+    def load(_: str) -> int:
+        started.set()
+        release.wait(DEADLINE)
+        return 2
+
+    assert cache.get_or_load("k", load, refresh_after=10) == 1
+    assert started.wait(DEADLINE)
+    del cache["k"]
+    release.set()
+    assert refresh.stop(DEADLINE)
+    assert "k" not in cache
+
+
+def test_background_refreshes_are_bounded(fake_clock: FakeClock) -> None:
+    cache: BoundedCache[int, int] = BoundedCache(100, timer=fake_clock)
+    cache.update((number, number) for number in range(20))
+    fake_clock.advance(100)
+    release = threading.Event()
+    running: list[int] = []
+
+    def load(key: int) -> int:
+        running.append(key)
+        release.wait(DEADLINE)
+        return key
+
+    for number in range(20):
+        assert cache.get_or_load(number, load, refresh_after=10) == number
+    until(lambda: len(running) == refresh.MOST_THREADS)
+    release.set()
+    assert refresh.stop(DEADLINE)
+    assert len(running) == refresh.MOST_THREADS
+    assert cache._flights == {}
+
+
+# -- warming ------------------------------------------------------------------------------------
+
+
+def test_warming_loads_the_rest_when_some_keys_fail() -> None:
+    cache: BoundedCache[int, float] = BoundedCache(100)
+    cache[1] = 1.0
+    progress: list[tuple[int, int | None]] = []
+    report = cache.warm(
+        range(10),
+        lambda key: 1 / (key % 5),
+        workers=3,
+        progress=lambda done, total: progress.append((done, total)),
+    )
+    assert (report.loaded, report.present) == (7, 1)
+    assert sorted(key for key, _ in report.failed) == [0, 5]
+    assert all(isinstance(error, ZeroDivisionError) for _, error in report.failed)
+    assert all(error.__traceback__ is None for _, error in report.failed)
+    assert progress == [(done, 10) for done in range(1, 11)]
+    assert len(cache) == 8
+
+
+def test_warming_takes_few_keys_in_advance_and_leaves_no_thread() -> None:
+    cache: BoundedCache[int, int] = BoundedCache(1000)
+    taken: list[int] = []
+
+    def endless_but_for_this() -> Any:
+        for number in range(200):
+            taken.append(number)
+            yield number
+
+    ahead: list[int] = []
+
+    def load(key: int) -> int:
+        ahead.append(len(taken) - key)
+        return key
+
+    before = threading.active_count()
+    assert cache.warm(endless_but_for_this(), load, workers=2).loaded == 200
+    assert max(ahead) <= 8
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"workers": 0}, ConfigError, r"workers must be >= 1 \(got 0\)"),
+        ({"workers": 1.5}, TypeError, r"workers must be an int \(got float\)"),
+        ({"progress": 3}, TypeError, "progress must be callable"),
+    ],
+)
+def test_bad_options_of_warm_are_refused(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        BoundedCache[int, int](3).warm([1], lambda key: key, **options)
+
+
+# -- async --------------------------------------------------------------------------------------
+
+
+def test_tasks_that_miss_together_load_once() -> None:
+    cache: BoundedCache[str, object] = BoundedCache(3)
+    calls: list[str] = []
+
+    async def load(key: str) -> object:
+        calls.append(key)
+        await asyncio.sleep(0.01)
+        return object()
+
+    async def main() -> list[object]:
+        return await asyncio.gather(*(cache.aget_or_load("k", load) for _ in range(8)))
+
+    results = asyncio.run(main())
+    assert len(calls) == 1
+    assert len(set(map(id, results))) == 1
+    again = asyncio.run(main())
+    assert again == results, "results are shared by event loops"
+    assert len(calls) == 1
+
+
+def test_a_cancelled_leader_does_not_cancel_those_who_wait() -> None:
+    cache: BoundedCache[str, int] = BoundedCache(3)
+    calls: list[str] = []
+
+    async def load(key: str) -> int:
+        calls.append(key)
+        await asyncio.sleep(0.02)
+        return 7
+
+    async def main() -> list[Any]:
+        tasks = [asyncio.create_task(cache.aget_or_load("k", load)) for _ in range(3)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    results = asyncio.run(main())
+    assert isinstance(results[0], asyncio.CancelledError)
+    assert results[1:] == [7, 7]
+    assert calls == ["k"]
+
+
+def test_a_load_that_nobody_waits_for_any_more_is_cancelled() -> None:
+    cache: BoundedCache[str, int] = BoundedCache(3)
+    ended: list[str] = []
+
+    async def load(_: str) -> int:
+        try:
+            await asyncio.sleep(DEADLINE)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+        return 7
+
+    async def main() -> None:
+        task = asyncio.create_task(cache.aget_or_load("k", load))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    assert ended == ["cancelled"]
+    assert all(not flights for _, flights in cache._async_flights.values())
+
+
+def test_async_errors_reach_every_waiter_and_are_not_cached() -> None:
+    cache: BoundedCache[str, int] = BoundedCache(3)
+
+    async def fail(_: str) -> int:
+        await asyncio.sleep(0)
+        raise LookupError
+
+    async def main() -> list[Any]:
+        return await asyncio.gather(
+            *(cache.aget_or_load("k", fail) for _ in range(3)), return_exceptions=True
+        )
+
+    assert [type(error) for error in asyncio.run(main())] == [LookupError] * 3
+    assert "k" not in cache
+
+
+def test_an_async_loader_may_ask_for_its_own_key_even_through_another_task() -> None:
+    cache: BoundedCache[str, int] = BoundedCache(3)
+    depth = 0
+
+    async def load(key: str) -> int:
+        nonlocal depth
+        depth += 1
+        if depth > 2:
+            return 1
+        if depth == 2:
+            return await cache.aget_or_load(key, load) + 1  # type: ignore[no-any-return]
+        return await asyncio.create_task(cache.aget_or_load(key, load)) + 1
+
+    async def main() -> int:
+        return await asyncio.wait_for(cache.aget_or_load("k", load), DEADLINE)  # type: ignore[no-any-return]
+
+    assert asyncio.run(main()) == 3
+
+
+def test_crossed_async_loads_compute_instead_of_waiting_for_each_other() -> None:
+    cache: BoundedCache[int, int] = BoundedCache(3)
+
+    async def load(key: int) -> int:
+        await asyncio.sleep(0.01)
+        if key in (1, 2):
+            await cache.aget_or_load(3 - key, load_plain)
+        return key
+
+    async def load_plain(key: int) -> int:
+        await asyncio.sleep(0)
+        return key
+
+    async def main() -> list[int]:
+        crossed = asyncio.gather(cache.aget_or_load(1, load), cache.aget_or_load(2, load))
+        return await asyncio.wait_for(crossed, DEADLINE)
+
+    assert asyncio.run(main()) == [1, 2]
+
+
+def test_an_async_load_deleted_meanwhile_stays_deleted() -> None:
+    cache: BoundedCache[str, int] = BoundedCache(3)
+
+    async def load(_: str) -> int:
+        await asyncio.sleep(0)
+        del_result.append(cache.pop("k", None))
+        return 1
+
+    del_result: list[Any] = []
+    assert asyncio.run(cache.aget_or_load("k", load)) == 1
+    assert "k" not in cache
+
+
+def test_a_stale_value_is_renewed_by_a_task_of_the_loop(fake_clock: FakeClock) -> None:
+    cache: BoundedCache[str, int] = BoundedCache(3, timer=fake_clock)
+    calls: list[int] = []
+
+    async def load(_: str) -> int:
+        calls.append(1)
+        await asyncio.sleep(0)
+        return len(calls)
+
+    async def main() -> list[int]:
+        results = [await cache.aget_or_load("k", load, refresh_after=10)]
+        fake_clock.advance(11)
+        results += [await cache.aget_or_load("k", load, refresh_after=10) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        return [*results, await cache.aget_or_load("k", load, refresh_after=10)]
+
+    assert asyncio.run(main()) == [1, 1, 1, 2]
+    assert cache.statistics().refreshes == 1
+
+
+def test_a_loop_that_dies_during_a_load_leaves_nothing_for_the_next_one() -> None:
+    cache: BoundedCache[str, int] = BoundedCache(3)
+
+    async def never(_: str) -> int:
+        await asyncio.sleep(1000)
+        return 0
+
+    async def quick(_: str) -> int:
+        return 1
+
+    async def abandon() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(cache.aget_or_load("k", never), 0.01)
+
+    asyncio.run(abandon())
+    assert asyncio.run(cache.aget_or_load("k", quick)) == 1
+    gc.collect()
+    asyncio.run(cache.aget_or_load("other", quick))
+    assert len(cache._async_flights) == 1, "rows of dead loops leave"
+
+
+def test_a_plain_function_may_load_for_async_callers() -> None:
+    cache: BoundedCache[str, int] = BoundedCache(3)
+    assert asyncio.run(cache.aget_or_load("abc", len)) == 3  # type: ignore[arg-type]
+
+
+def test_reachability_of_flights_survives_circles() -> None:
+    one, two, three = AsyncFlight(), AsyncFlight(), AsyncFlight()
+    one.awaits.append(two)
+    two.awaits.append(one)
+    assert one.reaches((two,))
+    assert not one.reaches((three,))
