@@ -10,6 +10,8 @@ from memguard.errors import (
     ValueTooLargeError,
 )
 from memguard.leaks.detector import LeakDetector
+from memguard.leaks.diagnose import diagnose
+from memguard.leaks.profile import MemoryProfile, profile_memory
 from memguard.leaks.report import LeakReport
 from memguard.leaks.statistics import LeakDetectorStatistics
 
@@ -21,7 +23,10 @@ __all__ = [
     "LeakReport",
     "LifecycleError",
     "MemguardError",
+    "MemoryProfile",
     "ReportFormatError",
     "ValueTooLargeError",
     "__version__",
+    "diagnose",
+    "profile_memory",
 ]

@@ -91,8 +91,8 @@ class Anchors:
         held = path[1]
         if kind is _Local:
             return Anchor(obj.label, 0 if obj.user else 1)
-        if kind is dict and id(obj) in self._modules:
-            module, user = self._modules[id(obj)]
+        if kind is dict and (known := self._modules.get(id(obj)) or _unregistered(obj)):
+            module, user = known
             found, key = naming.find_key(obj, held)
             return Anchor(f"{module}.{naming.clean(key) if found else '?'}", 0 if user else 1)
         if (
@@ -211,6 +211,14 @@ def _class_anchor(kind: type, path: Sequence[Any]) -> Anchor | None:
             user = is_user_code(_file_of_module(module))
             return Anchor(naming.type_name(kind) + link, 0 if user else 1, named=named)
     return None  # reached through its mro or subclasses, not as an attribute
+
+
+def _unregistered(namespace: dict[Any, Any]) -> tuple[str, bool] | None:
+    """Return what is known of a module that is not in ``sys.modules``: a plugin, or a run script."""
+    if not dict.__contains__(namespace, "__builtins__"):
+        return None
+    name = namespace.get("__name__")
+    return (naming.clean(name), is_user_code(_file_of(namespace))) if type(name) is str else None
 
 
 def _file_of(namespace: dict[str, Any]) -> str:

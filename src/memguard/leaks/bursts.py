@@ -31,10 +31,18 @@ class Candidate:
     gained: int
     """Entries gained between the two looks."""
     now: int
+    newborn: bool = False
+    """True when the first look did not have it: a holder only if it goes on growing."""
     at_start: int = 0
     steady: bool = True
     """False once it was seen to shrink."""
     sample: sampling.Sample = field(default_factory=sampling.Sample)
+
+    first: int = field(init=False)
+    """Entries when it was first followed."""
+
+    def __post_init__(self) -> None:
+        self.first = self.now
 
     def measure(self) -> None:
         """Count the entries anew."""
@@ -131,7 +139,12 @@ class Bursts:
         if seconds < MIN_SECONDS:
             return False
         share = self._options.trace_seconds / 2 / self._gap
-        expected = [c for c in self._candidates if c.gained * share >= ENOUGH_ENTRIES]
+        expected = [
+            candidate
+            for candidate in self._candidates
+            if candidate.gained * share >= ENOUGH_ENTRIES
+            and (candidate.added or not candidate.newborn)
+        ]
         settled = sum(candidate.added >= ENOUGH_ENTRIES for candidate in expected)
         return bool(expected) and settled >= 0.75 * len(expected)
 

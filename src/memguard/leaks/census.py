@@ -95,19 +95,28 @@ def _learn(
 
 
 def grown_containers(first: Look, second: Look, *, limit: int) -> dict[int, int]:
-    """
-    Return {id: entries gained} of the containers that gained most between two looks.
-
-    A container absent from the first look counts from zero: it was shorter than ``MIN_ENTRIES``.
-    """
+    """Return {id: entries gained} of the containers in both looks that gained most."""
     grown = Counter(
         {
             key: gained
             for key, entries in second.lengths.items()
-            if (gained := entries - first.lengths.get(key, 0)) > 0
+            if (gained := entries - first.lengths.get(key, entries)) > 0
         }
     )
     return dict(grown.most_common(limit))
+
+
+def new_containers(first: Look, second: Look, *, limit: int) -> dict[int, int]:
+    """
+    Return {id: entries} of the longest containers that the first look does not have.
+
+    Most are what leaks, not what holds it: a new list in each entry of a growing dict. One of them
+    may be a holder that was shorter than ``MIN_ENTRIES`` then; it gives itself away by growing on.
+    """
+    new = Counter(
+        {key: entries for key, entries in second.lengths.items() if key not in first.lengths}
+    )
+    return dict(new.most_common(limit))
 
 
 def grown_types(first: Look, second: Look, *, limit: int) -> list[tuple[str, int, int]]:

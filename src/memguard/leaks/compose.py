@@ -270,8 +270,8 @@ def _limits(
     trend: TrendSummary, evidence: Evidence, explained: float | None, previous: LeakReport | None
 ) -> tuple[str, ...]:
     notes = list(evidence.notes)
-    if explained is not None:
-        growth = max(0, trend.growth_bytes)
+    growth = trend.growth_bytes
+    if explained is not None and growth > 0:
         known = int(growth * explained)
         notes.insert(
             0,
@@ -282,5 +282,6 @@ def _limits(
         notes.append("nothing was traced for this update: the lines are those of the first report")
     unsteady = sum(not holder.steady for holder in evidence.holders)
     if unsteady:
-        notes.append(f"{unsteady} containers that grew and shrank were left out")
+        left_out = "1 container" if unsteady == 1 else f"{unsteady} containers"
+        notes.append(f"{left_out} that grew and shrank left out")
     return tuple(notes)

@@ -28,8 +28,9 @@ from memguard.leaks.finding import Finding, Findings, summarize
 from memguard.leaks.investigation import POLL_SECONDS, Investigation
 from memguard.leaks.options import OnError, detector_options
 from memguard.leaks.report import LeakReport
+from memguard.leaks.signals import SignalRequest
 from memguard.leaks.state import HeapState
-from memguard.leaks.statistics import Failures, LeakDetectorStatistics, State
+from memguard.leaks.statistics import Account, Failures, LeakDetectorStatistics, State
 from memguard.leaks.ticker import Ticker, reset_after_fork
 from memguard.leaks.watch import Watch
 from memguard.observe.reading import Reading, read_memory
@@ -74,6 +75,8 @@ class LeakDetector:
         report_dir: Directory for reports (JSON and text, 0600 in 0700); None writes no files.
         on_leak: Called with each new finding, in the detector's thread, outside its lock.
         on_error: What a failing *on_leak* does: ``"log"``, or ``"raise"`` from ``tick``.
+        on_signal: A signal, such as ``signal.SIGUSR2``, that asks for a look at once: its report
+            is written and logged. The former handler is called, too. None listens to none.
         name: For logs and statistics.
         timer: Monotonic seconds.
         read: Takes a reading; for tests and platforms of your own.
@@ -103,6 +106,7 @@ class LeakDetector:
         report_dir: str | os.PathLike[str] | None = None,
         on_leak: Callable[[LeakReport], object] | None = None,
         on_error: OnError = "log",
+        on_signal: int | None = None,
         name: str | None = None,
         timer: Callable[[], float] = time.monotonic,
         read: Callable[[], Reading] = read_memory,
@@ -129,13 +133,11 @@ class LeakDetector:
         self._limit = None if limit == "auto" else parse_bytes(limit, name="limit")
         self._timer = timer
         self._read = read
+        self._signal = None if on_signal is None else SignalRequest(on_signal, self._on_signal)
         self._findings = Findings(self.name, max_reports)
-        self._ticks = 0
+        self._account = Account()
         self._failures = Failures(self.name)
         self._delivery = Delivery(report_dir, on_leak, on_error, self._failures)
-        self._cpu_seconds = 0.0
-        self._traced_seconds = 0.0
-        self._investigations = 0
         self._reset()
         reset_after_fork(self)
 
@@ -167,8 +169,18 @@ class LeakDetector:
         self._before = None
         self._enter_watching()
         self._ticker = Ticker(self, f"memguard-detector-{self.name}")
+        if self._signal is not None:
+            self._signal.open()
         self._ticker.start()
         return self
+
+    def _on_signal(self) -> None:
+        if self._ticker is not None:
+            self._ticker.request()
+
+    def look_on_request(self) -> None:
+        """Look now, write the report and log it: what the signal asks for."""
+        self._delivery.deliver(Finding(self.check(), is_alarm=False))
 
     def stop(self, timeout: float = 5.0) -> bool:
         """
@@ -180,6 +192,8 @@ class LeakDetector:
         Returns:
             True when the thread has ended; False when it is still busy after *timeout*.
         """
+        if self._signal is not None:
+            self._signal.close()
         ticker, self._ticker = self._ticker, None
         ended = ticker.stop(timeout) if ticker is not None else True
         with contextlib.ExitStack() as held:
@@ -211,21 +225,18 @@ class LeakDetector:
     def statistics(self) -> LeakDetectorStatistics:
         """Return what was done so far and what it cost. Thread-safe."""
         running = self._investigation.traced_seconds if self._investigation else 0.0
-        started = self._started_at
-        return LeakDetectorStatistics(
-            name=self.name,
-            state=self._state,
-            ticks=self._ticks,
-            errors=self._failures.count,
-            errors_by_kind=self._failures.kinds,
-            cpu_seconds=self._cpu_seconds,
-            traced_seconds=self._traced_seconds + running,
-            uptime_seconds=0.0 if started is None else self._timer() - started,
-            investigations=self._investigations,
-            findings=self._findings.count,
-            reports_dropped=self._findings.dropped,
+        return self._account.statistics(
+            self.name,
+            self._state,
+            failures=self._failures,
+            findings=self._findings,
+            tracing_now=running,
+            uptime_seconds=self._uptime(),
             report_dir=self._delivery.directory,
         )
+
+    def _uptime(self) -> float:
+        return 0.0 if self._started_at is None else self._timer() - self._started_at
 
     # -- the work
 
@@ -245,7 +256,7 @@ class LeakDetector:
         started = time.thread_time()
         finding: Finding | None = None
         try:
-            self._ticks += 1
+            self._account.ticks += 1
             if self._state == "idle":
                 self._enter_watching()
             finding = self._step(self._timer())
@@ -254,7 +265,7 @@ class LeakDetector:
             self._abandon()
             self._cool(self._timer())
         finally:
-            self._cpu_seconds += time.thread_time() - started
+            self._account.cpu_seconds += time.thread_time() - started
             state = self._state
             self._lock.release()
         self._failures.announce()
@@ -309,7 +320,7 @@ class LeakDetector:
                 self._investigation.look(now)
                 self._begin_at = now + 2 * self._options.interval
         elif trend is not None and now >= self._begin_at:
-            self._investigations += 1
+            self._account.investigations += 1
             self._watch.pause(now, reading)
             self._investigation.begin(now)
             self._state = "tracing"
@@ -326,7 +337,7 @@ class LeakDetector:
         if investigation is None or trend is None:
             return None
         evidence = investigation.finish()
-        self._traced_seconds += investigation.traced_seconds
+        self._account.traced_seconds += investigation.traced_seconds
         reading = self._read()
         self._watch.resume(self._timer(), reading)
         finding = self._findings.conclude(
@@ -336,9 +347,9 @@ class LeakDetector:
                 self._watch.curve(self._started_at or 0.0),
             ),
             evidence,
-            uptime_seconds=now - (self._started_at or now),
+            uptime_seconds=self._uptime(),
             traced_seconds=investigation.traced_seconds,
-            cpu_seconds=self._cpu_seconds,
+            cpu_seconds=self._account.cpu_seconds,
         )
         if finding.report.kind == "leak":
             self._before = investigation.after  # an update counts from here
@@ -370,12 +381,12 @@ class LeakDetector:
             try:
                 evidence = checkup.take(gap)
             finally:
-                self._traced_seconds += checkup.traced_seconds
-                self._cpu_seconds += checkup.cpu_seconds
+                self._account.traced_seconds += checkup.traced_seconds
+                self._account.cpu_seconds += checkup.cpu_seconds
             return self._findings.snapshot(
                 summarize(checkup.trend, read_allowance(self._read(), self._limit)),
                 evidence,
-                uptime_seconds=self._timer() - (self._started_at or self._timer()),
+                uptime_seconds=self._uptime(),
                 traced_seconds=checkup.traced_seconds,
                 cpu_seconds=checkup.cpu_seconds,
             )
@@ -389,5 +400,5 @@ class LeakDetector:
     def _abandon(self) -> None:
         if self._investigation is not None:
             self._investigation.abandon()
-            self._traced_seconds += self._investigation.traced_seconds
+            self._account.traced_seconds += self._investigation.traced_seconds
             self._investigation = None

@@ -30,14 +30,18 @@ class Finding:
     """True for a new leak; False for an update, and for growth that is none."""
 
     def log(self, paths: Sequence[Path]) -> None:
-        """Log one structured event: ``leak.suspected``, ``leak.updated`` or ``growth.observed``."""
+        """Log one structured event: ``leak.suspected``, or what else the report is."""
         report = self.report
         suspect = report.suspects[0] if report.suspects else None
         holder = report.holders[0] if report.holders else None
-        event = "leak.suspected" if self.is_alarm else "leak.updated"
+        event = {
+            "leak": "leak.updated",
+            "growth": "growth.observed",
+            "snapshot": "memory.looked_at",
+        }
         log.event(
             logging.WARNING if self.is_alarm else logging.INFO,
-            event if report.kind == "leak" else "growth.observed",
+            "leak.suspected" if self.is_alarm else event[report.kind],
             id=report.id,
             revision=report.revision,
             detector=report.detector,

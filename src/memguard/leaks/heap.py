@@ -13,6 +13,11 @@ What the collector's own list must not, or does not, show is found through its h
   hands; a finished one hangs below somebody.
 - Dicts of strings and numbers, which are untracked up to CPython 3.13. Caches often are such dicts.
 - Objects that ``gc.freeze`` has put away, as servers do before they fork.
+
+Modules are never opened by ``gc.get_referents``: it takes references to whatever the C code behind a
+module shows the collector, and ``_asyncio`` of CPython 3.12.0 to 3.12.2 shows its list of dead objects,
+which is a ring afterwards: the next collection runs round it for ever (python/cpython#115874). Their
+namespaces are dicts that hang in the collector's list themselves.
 """
 
 from __future__ import annotations
@@ -22,8 +27,10 @@ import itertools
 import operator
 import sys
 import time
+import types
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
 from typing import Any
 
 from memguard.leaks import naming
@@ -33,6 +40,8 @@ OPENED = 50_000
 """Entries that are copied in one call to see what a slice holds."""
 HUGE = 100_000
 """Containers with more entries are not opened at once, but piece by piece where it is needed."""
+_NEVER = -1
+"""Entries of what must not be opened."""
 NESTED = 4
 """Tuples in tuples that are followed."""
 PAUSE_SECONDS = 0.0002
@@ -49,6 +58,17 @@ _FIXED_LENGTHS: tuple[tuple[type, Callable[[Any], int]], ...] = (
     (tuple, tuple.__len__),
     (frozenset, frozenset.__len__),
 )
+
+
+def _never(obj: Any) -> int:  # noqa: ARG001 - reason: stands where a length does
+    """
+    Mark what must not be opened: modules.
+
+    A module's own state is traversed by code of its own. That of ``_asyncio`` shows the dead
+    futures of its free list (CPython 3.12): taking a reference to one brings it back, and the
+    second walk does not end. What a module names is in its dict, which is an object like others.
+    """
+    return -1
 
 
 def length_of(kind: type) -> Callable[[Any], int] | None:
@@ -153,14 +173,15 @@ class Opener:
         self._known: dict[int, tuple[type, Callable[[Any], int] | None]] = {}
 
     def entries(self, obj: Any) -> int:
-        """Return how many entries *obj* has, 0 for what is no container."""
+        """Return how many entries *obj* has: 0 for what is no container, -1 for a module."""
         kind = type(obj)
         known = self._known.get(id(kind))
         if known is None:
-            fixed = (length for base, length in _FIXED_LENGTHS if issubclass(kind, base))
-            known = self._known[id(kind)] = (kind, length_of(kind) or next(fixed, None))
-        length = known[1]
-        return 0 if length is None else length(obj)
+            fixed = (found for base, found in _FIXED_LENGTHS if issubclass(kind, base))
+            length = _never if issubclass(kind, types.ModuleType) else length_of(kind)
+            known = self._known[id(kind)] = (kind, length or next(fixed, None))
+        count = known[1]
+        return 0 if count is None else count(obj)
 
     def parts(self, chunk: Iterable[Any]) -> Iterator[list[Any]]:
         """Yield *chunk* in lists with at most ``OPENED`` entries or so; the huge are left out."""
@@ -168,7 +189,7 @@ class Opener:
         left = OPENED
         for obj in chunk:
             entries = self.entries(obj)
-            if entries > HUGE:
+            if entries > HUGE or entries < 0:
                 continue
             if entries > left and part:
                 yield part
@@ -206,6 +227,17 @@ class Opener:
                 yield part
                 deeper.extend(_of_type(tuple, gc.get_referents(*part)))
             level = deeper
+
+
+def _entries_of(kind: type) -> Callable[[Any], int] | None:
+    if issubclass(kind, ModuleType):
+        return _never
+    fixed = (length for base, length in _FIXED_LENGTHS if issubclass(kind, base))
+    return length_of(kind) or next(fixed, None)
+
+
+def _never(_: Any) -> int:
+    return _NEVER
 
 
 def _of_type(kind: type, objects: list[Any]) -> list[Any]:

@@ -22,6 +22,8 @@ from memguard.observe.reading import read_memory
 
 CANDIDATES = 48
 """Growing containers that are followed."""
+NEWBORN = 1_000
+"""Containers that are followed because they are new: static entries of a leak, mostly."""
 HOLDERS = 12
 """Holders whose path is searched."""
 POLL_SECONDS = 0.02
@@ -36,7 +38,7 @@ class Investigation:
     """
     One taking of evidence.
 
-    Bounded by: the options' seconds and bytes, ``CANDIDATES`` containers, names and numbers.
+    Bounded by: the options' seconds and bytes, ``CANDIDATES`` and ``NEWBORN`` containers.
     Locks: none; the detector calls it from one thread at a time.
     Keeps alive: growing containers, from ``begin`` to ``finish`` only.
     """
@@ -128,10 +130,14 @@ class Investigation:
 
     def _follow(self, first: census.Look, second: census.Look) -> None:
         gained = census.grown_containers(first, second, limit=CANDIDATES)
+        new = census.new_containers(first, second, limit=NEWBORN)
         ours = {id(first.lengths), id(second.lengths), id(first.types), id(second.types)}
-        found = census.find_containers(gained.keys() - ours)
+        found = census.find_containers((gained.keys() | new.keys()) - ours)
         self._candidates.extend(
-            Candidate(obj, gained[key], second.lengths[key]) for key, obj in found.items()
+            Candidate(
+                obj, gained.get(key) or new[key], second.lengths[key], newborn=key not in gained
+            )
+            for key, obj in found.items()
         )
         self._candidates.sort(key=lambda candidate: -candidate.gained)
 
@@ -201,6 +207,10 @@ class Investigation:
             self._note(f"{after.look.dropped:,} containers were not followed (bound reached)")
 
     def _find_holders(self, evidence: Evidence) -> None:
+        # In place: the list is known to the walk as one of ours.
+        self._candidates[:] = [c for c in self._candidates if c.now > c.first or not c.newborn]
+        if any(candidate.sample.lines for candidate in self._candidates):
+            self._instances.clear()
         for candidate in self._candidates:
             if not candidate.sample.entries:
                 candidate.sample = sampling.sample_container(

@@ -155,7 +155,7 @@ class Cost:
     tracer_peak_bytes: int = 0
     """Memory of the tracer itself at its highest, bytes."""
     cpu_seconds: float = 0.0
-    """Processor time of the detector's thread for this report."""
+    """Processor time of the detector so far, watching included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -212,7 +212,7 @@ class _Level:
 
     def look_below(self, holders: list[Any]) -> list[Any]:
         """Enter those of *holders* that hold a node of the frontier; return all they hold."""
-        below = gc.get_referents(*holders)
+        below = gc.get_referents(*holders)  # which the caller had from Opener.parts
         if not self._by_id.keys().isdisjoint(map(id, below)):
             for holder in holders:
                 self.enter(holder, gc.get_referents(holder))

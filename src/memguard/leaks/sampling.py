@@ -127,7 +127,7 @@ def _weigh(root: Any, sample: Sample, origin: Origin | None, seen: set[int]) -> 
                 sample.stacks.setdefault(stack[0], stack)
         elif depth > 1:
             continue  # older than the burst: shared with the rest of the program
-        if opener.entries(obj) <= MAX_OPENED:
+        if 0 <= opener.entries(obj) <= MAX_OPENED:
             todo.extend((below, depth + 1) for below in gc.get_referents(obj))
 
 

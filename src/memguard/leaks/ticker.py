@@ -6,12 +6,16 @@ import atexit
 import functools
 import logging
 import os
+import queue
 import threading
 import weakref
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from memguard import log
 from memguard.leaks import tracing
+
+T = TypeVar("T")
 
 
 class Ticking(Protocol):
@@ -19,6 +23,9 @@ class Ticking(Protocol):
 
     def tick(self) -> float:
         """Do what is due and return the seconds until the next tick."""
+
+    def look_on_request(self) -> None:
+        """Do what a signal asked for."""
 
 
 class Ticker:
@@ -35,7 +42,9 @@ class Ticker:
 
     def __init__(self, target: Ticking, name: str) -> None:
         self._target = target
-        self._ended = threading.Event()
+        self._ended = False
+        # Its put is re-entrant: the one way to wake a thread from a signal handler.
+        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -47,26 +56,40 @@ class Ticker:
 
     def stop(self, timeout: float) -> bool:
         """End the thread and wait up to *timeout* seconds; True when it has ended."""
-        self._ended.set()
+        self._ended = True
+        self._wake.put(False)
         if self._thread is threading.current_thread():
             return True  # stopped from its own on_leak: it ends after this tick
         if self._thread.ident is not None:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _run(self) -> None:
-        delay = self._tick()
-        while delay is not None and not self._ended.wait(delay):
-            delay = self._tick()
+    def request(self) -> None:
+        """Ask for ``look_on_request`` in the thread. Safe in a signal handler."""
+        self._wake.put(True)
 
-    def _tick(self) -> float | None:
-        if self._ended.is_set():
-            return None
+    def _run(self) -> None:
+        delay = 0.0
+        while not self._ended:
+            try:
+                requested = self._wake.get(timeout=delay)
+            except queue.Empty:
+                delay = self._call(self._target.tick) or delay
+                continue
+            if requested and not self._ended:
+                self._call(self._target.look_on_request)
+
+    def _call(self, work: Callable[[], T]) -> T | None:
         try:
-            return max(0.001, self._target.tick())
-        except Exception as error:  # noqa: BLE001 - reason: on_error="raise" was counted by the target
-            log.event(logging.ERROR, "ticker.failed", thread=self._thread.name, error=repr(error))
-            return 1.0
+            return work()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - reason: counted by the target; the thread lives on
+            log.event(
+                logging.ERROR,
+                "ticker.failed",
+                thread=self._thread.name,
+                error=type(error).__name__,
+            )
+            return None
 
 
 _tickers: weakref.WeakSet[Ticker] = weakref.WeakSet()

@@ -77,7 +77,8 @@ class Tracer:
         self._before: tracemalloc.Snapshot | None = None
         self._after: tracemalloc.Snapshot | None = None
         self._trace = Trace()
-        self._joined = False
+        self.joined = False
+        """True while a session of ours is joined."""
         self.foreign = False
         """True where the session was there before, whoever runs it: it knows older blocks too."""
         self.running = False
@@ -85,7 +86,7 @@ class Tracer:
     def start(self, frames: int) -> None:
         """Begin to trace *frames* frames a block, or join the session that is already running."""
         joined = session.join(frames)
-        self._joined = joined != "foreign"
+        self.joined = joined != "foreign"
         self.foreign = joined != "ours"
         if self.foreign and tracemalloc.get_traced_memory()[0] <= FOREIGN_LIMIT_BYTES:
             self._before = tracemalloc.take_snapshot()
@@ -155,8 +156,8 @@ class Tracer:
         self._end()
 
     def _end(self) -> None:
-        if self._joined:
-            self._joined = False
+        if self.joined:
+            self.joined = False
             session.leave()
 
 
@@ -196,6 +197,16 @@ class _Session:
 
 
 session = _Session()
+
+
+def traced_memory() -> tuple[int, int]:
+    """Return (now, peak) of what is traced, bytes; zeros while nothing is."""
+    return tracemalloc.get_traced_memory()
+
+
+def reset_peak() -> None:
+    """Let the peak begin anew. In a session of ours only."""
+    tracemalloc.reset_peak()
 
 
 def _add(
