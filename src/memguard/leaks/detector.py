@@ -11,12 +11,10 @@ is taken; at all of it a second look, and ``tracing`` begins. ``cooling`` is the
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from memguard.bounded import inventory
@@ -196,23 +194,19 @@ class LeakDetector:
             self._signal.close()
         ticker, self._ticker = self._ticker, None
         ended = ticker.stop(timeout) if ticker is not None else True
-        with contextlib.ExitStack() as held:
-            if self._lock.acquire(timeout=timeout if ended else 0):
-                held.callback(self._lock.release)
+        if self._lock.acquire(timeout=timeout if ended else 0):
+            try:
                 self._abandon()
                 self._state = "idle"
                 self._started_at = None
+            finally:
+                self._lock.release()
         return ended
 
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     # -- what was found

@@ -60,17 +60,6 @@ _FIXED_LENGTHS: tuple[tuple[type, Callable[[Any], int]], ...] = (
 )
 
 
-def _never(obj: Any) -> int:  # noqa: ARG001 - reason: stands where a length does
-    """
-    Mark what must not be opened: modules.
-
-    A module's own state is traversed by code of its own. That of ``_asyncio`` shows the dead
-    futures of its free list (CPython 3.12): taking a reference to one brings it back, and the
-    second walk does not end. What a module names is in its dict, which is an object like others.
-    """
-    return -1
-
-
 def length_of(kind: type) -> Callable[[Any], int] | None:
     """
     Return the C function that counts the entries of a container of type *kind*, or None.
