@@ -27,6 +27,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+_NOTHING = object()
+
+
 class CacheInfo(NamedTuple):
     """What `functools.lru_cache` reports, under the same names."""
 
@@ -147,7 +150,7 @@ class CachedFunction(Generic[P, R]):
         if self._cache is None:
             return False
         key = self._keys.make(args, kwargs)
-        return self._cache.pop(key, MISSING) is not MISSING
+        return self._cache.pop(key, _NOTHING) is not _NOTHING
 
     @property
     def cache(self) -> BoundedCache[Any, Any] | AdoptedCache[Any, Any] | None:

@@ -1,0 +1,225 @@
+"""@cached on methods: results belong to an instance and never keep it alive."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from typing import Any
+
+import pytest
+
+from memguard.bounded import janitor
+from memguard.bounded.memoize import cached
+
+
+class Shop:
+    """Counts real calls for each instance; equal to every other shop, and so not hashable."""
+
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+        self.calls = 0
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Shop)
+
+    @cached(maxsize=100)
+    def price(self, product: int, *, discount: int = 0) -> int:
+        """Tell the price."""
+        self.calls += 1
+        return self.factor * product - discount
+
+    @classmethod
+    @cached
+    def of_class(cls, number: int) -> tuple[type, int]:
+        return cls, number
+
+    @staticmethod
+    @cached
+    def static(number: int) -> int:
+        return number + 1
+
+    @cached
+    async def later(self, product: int) -> int:
+        self.calls += 1
+        await asyncio.sleep(0)
+        return self.factor * product
+
+
+@pytest.fixture(autouse=True)
+def empty() -> None:
+    """Start each test with nothing remembered."""
+    Shop.price.cache_clear()
+
+
+def test_instances_do_not_share_results_even_when_they_are_equal_and_unhashable() -> None:
+    one, two = Shop(1), Shop(2)
+    assert [one.price(5), two.price(5), one.price(5), two.price(5)] == [5, 10, 5, 10]
+    assert (one.calls, two.calls) == (1, 1)
+    assert one.price(5, discount=1) == 4
+    assert Shop.price(one, 5) == 5
+    assert one.calls == 2
+
+
+def test_results_do_not_keep_their_instance_alive() -> None:
+    shop = Shop(1)
+    assert shop.price(5) == 5
+    there = weakref.ref(shop)
+    gc.disable()
+    try:
+        del shop
+        assert there() is None
+    finally:
+        gc.enable()
+
+
+def test_results_of_dead_instances_leave() -> None:
+    for number in range(50):
+        assert Shop(number).price(1) == number
+    survivor = Shop(7)
+    assert survivor.price(1) == 7
+    gc.collect()
+    assert Shop.price.cache_info().currsize > 1
+    Shop.price._keys._sweep()  # what the janitor does once a second
+    assert Shop.price.cache_info().currsize == 1
+    assert survivor.price(1) == 7
+    assert survivor.calls == 1
+
+
+def test_the_janitor_sweeps_methods_only_while_there_are_instances() -> None:
+    shop = Shop(1)
+    shop.price(1)
+    assert janitor.watches(Shop.price._keys)
+    assert Shop.price._keys._sweep() is not None
+    del shop
+    gc.collect()
+    assert Shop.price._keys._sweep() is None
+
+
+def test_a_new_instance_at_an_old_address_starts_empty() -> None:
+    """CPython gives the memory of a dead object to the next one, and with it its id."""
+    for number in range(200):
+        assert Shop(number).price(1) == number
+
+
+def test_a_bound_method_can_invalidate_its_own_result() -> None:
+    one, two = Shop(1), Shop(2)
+    one.price(5)
+    two.price(5)
+    assert one.price.cache_invalidate(5)
+    assert not one.price.cache_invalidate(5)
+    assert two.price.cache_invalidate(5)
+
+
+def test_a_bound_method_looks_like_one() -> None:
+    shop = Shop(1)
+    assert shop.price == shop.price
+    assert hash(shop.price) == hash(shop.price)
+    assert shop.price != Shop(1).price
+    assert shop.price.__self__ is shop
+    assert shop.price.__name__ == "price"
+    assert "price" in repr(shop.price)
+    assert shop.price.cache_info() == Shop.price.cache_info()
+
+
+def test_class_and_static_methods_are_cached_too() -> None:
+    class Branch(Shop):
+        """A class of its own."""
+
+    assert Shop.of_class(1) == (Shop, 1)
+    assert Branch.of_class(1) == (Branch, 1)
+    assert Shop.of_class(1) is Shop.of_class(1)
+    assert Shop.static(1) == Shop(3).static(1) == 2
+
+
+def test_async_methods_belong_to_their_instance() -> None:
+    one, two = Shop(1), Shop(2)
+
+    async def main() -> list[int]:
+        return [*await asyncio.gather(*(shop.later(3) for shop in (one, two, one, two)))]
+
+    assert asyncio.run(main()) == [3, 6, 3, 6]
+    assert (one.calls, two.calls) == (1, 1)
+
+
+def test_instances_with_slots_and_weakref_are_told_apart_by_identity() -> None:
+    class Slotted:
+        __slots__ = ("__weakref__", "factor")
+
+        def __init__(self, factor: int) -> None:
+            self.factor = factor
+
+        @cached
+        def times(self, number: int) -> int:
+            return self.factor * number
+
+    one, two = Slotted(1), Slotted(2)
+    assert (one.times(3), two.times(3)) == (3, 6)
+    there = weakref.ref(one)
+    del one
+    assert there() is None
+
+
+def test_an_instance_without_weakref_is_keyed_by_itself() -> None:
+    """As in functools: kept alive until its entries leave, for nothing tells of its death."""
+
+    class Number(int):
+        calls = 0
+
+        @cached(maxsize=2)
+        def times(self, number: int) -> int:
+            type(self).calls += 1
+            return self * number
+
+    assert Number(3).times(2) == Number(3).times(2) == 6
+    assert Number.calls == 1
+    assert Number.times.cache_info() == (1, 1, 2, 1)
+
+
+def test_an_instance_without_weakref_and_hash_is_not_cached() -> None:
+    class Bare:
+        __slots__ = ("calls",)
+        __hash__ = None  # type: ignore[assignment]
+
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def __eq__(self, other: object) -> bool:
+            return self is other
+
+        @cached
+        def call(self, number: int) -> int:
+            self.calls += 1
+            return number
+
+    bare = Bare()
+    assert (bare.call(1), bare.call(1), bare.calls) == (1, 1, 2)
+    assert Bare.call.cache_info() == (0, 2, 128, 0)
+
+
+def test_a_function_that_becomes_a_method_later_is_treated_as_one() -> None:
+    class Late:
+        """Gets its method after it was made."""
+
+    @cached
+    def method(self: Any, number: int) -> int:
+        return number
+
+    Late.method = method  # type: ignore[attr-defined]
+    late = Late()
+    assert late.method(1) == 1  # type: ignore[attr-defined]
+    there = weakref.ref(late)
+    del late
+    assert there() is None
+
+
+def test_the_key_function_of_a_method_is_not_given_the_instance() -> None:
+    class Keyed:
+        @cached(key=lambda text: text.lower())
+        def shout(self, text: str) -> str:
+            return text.upper() + str(id(self))
+
+    one, two = Keyed(), Keyed()
+    assert one.shout("a") == one.shout("A") != two.shout("a")
