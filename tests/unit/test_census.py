@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import gc
+import sys
+import types
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -66,12 +68,13 @@ def test_a_growing_container_is_found_with_what_it_gained(
     assert census.find_containers([id(container)])[id(container)] is container
 
 
-def test_a_container_that_was_too_short_to_be_recorded_counts_from_zero() -> None:
+def test_a_container_that_the_first_look_does_not_have_is_new_and_not_grown() -> None:
     holder: list[list[int]] = [[]]
     first = census.take_look(1.0)
     holder[0].extend(range(500))
-    gained = census.grown_containers(first, census.take_look(2.0), limit=10_000)
-    assert gained[id(holder[0])] == 500
+    second = census.take_look(2.0)
+    assert id(holder[0]) not in census.grown_containers(first, second, limit=10_000)
+    assert census.new_containers(first, second, limit=10_000)[id(holder[0])] == 500
 
 
 def test_containers_that_stay_or_shrink_are_not_growing() -> None:
@@ -177,3 +180,11 @@ def test_a_part_is_never_too_much_to_copy(monkeypatch: pytest.MonkeyPatch) -> No
     opener = heap.Opener()
     assert list(opener.parts(chunk)) == [[small, small], [small], [middle], [7, small]]
     assert opener.huge(chunk) == [huge]
+
+
+def test_a_module_is_never_opened() -> None:
+    """CPython 3.12.1 would go round in circles at the next collection (cpython#115874)."""
+    module = types.ModuleType("a_module")
+    opener = heap.Opener()
+    assert list(opener.parts([module, sys, [1]])) == [[[1]]]
+    assert opener.huge([module, sys]) == []

@@ -214,7 +214,7 @@ def _class_anchor(kind: type, path: Sequence[Any]) -> Anchor | None:
 
 
 def _unregistered(namespace: dict[Any, Any]) -> tuple[str, bool] | None:
-    """Return what is known of a module that is not in ``sys.modules``: a plugin, or a run script."""
+    """Return what is known of a module that is not in ``sys.modules``: a plugin, a script run."""
     if not dict.__contains__(namespace, "__builtins__"):
         return None
     name = namespace.get("__name__")

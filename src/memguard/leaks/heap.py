@@ -14,10 +14,10 @@ What the collector's own list must not, or does not, show is found through its h
 - Dicts of strings and numbers, which are untracked up to CPython 3.13. Caches often are such dicts.
 - Objects that ``gc.freeze`` has put away, as servers do before they fork.
 
-Modules are never opened by ``gc.get_referents``: it takes references to whatever the C code behind a
-module shows the collector, and ``_asyncio`` of CPython 3.12.0 to 3.12.2 shows its list of dead objects,
-which is a ring afterwards: the next collection runs round it for ever (python/cpython#115874). Their
-namespaces are dicts that hang in the collector's list themselves.
+Modules are never opened by ``gc.get_referents``: it takes references to whatever the C code behind
+a module shows the collector, and ``_asyncio`` of CPython 3.12.0 to 3.12.2 shows its list of dead
+objects, which is a ring afterwards: the next collection runs round it for ever
+(python/cpython#115874). Their namespaces are dicts that hang in the collector's list themselves.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ import itertools
 import operator
 import sys
 import time
-import types
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
@@ -166,19 +165,21 @@ class Opener:
         kind = type(obj)
         known = self._known.get(id(kind))
         if known is None:
-            fixed = (found for base, found in _FIXED_LENGTHS if issubclass(kind, base))
-            length = _never if issubclass(kind, types.ModuleType) else length_of(kind)
-            known = self._known[id(kind)] = (kind, length or next(fixed, None))
+            known = self._known[id(kind)] = (kind, _entries_of(kind))
         count = known[1]
         return 0 if count is None else count(obj)
 
     def parts(self, chunk: Iterable[Any]) -> Iterator[list[Any]]:
-        """Yield *chunk* in lists with at most ``OPENED`` entries or so; the huge are left out."""
+        """
+        Yield *chunk* in lists with at most ``OPENED`` entries or so: fit for ``gc.get_referents``.
+
+        Modules are left out, and the huge.
+        """
         part: list[Any] = []
         left = OPENED
         for obj in chunk:
             entries = self.entries(obj)
-            if entries > HUGE or entries < 0:
+            if entries > HUGE or entries == _NEVER:
                 continue
             if entries > left and part:
                 yield part
