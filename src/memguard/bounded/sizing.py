@@ -133,9 +133,8 @@ class _Walk:
         nodes, budget = self.nodes, self.budget
         while stack:
             if nodes >= budget:
-                self.estimated = True
-                total += len(stack) * (total / nodes)
-                break
+                self.nodes = nodes
+                return total + self._rest(stack, total / nodes)
             obj = pop()
             ident = id(obj)
             if ident in seen:
@@ -166,24 +165,46 @@ class _Walk:
         self.nodes = nodes
         return total
 
+    def _rest(self, stack: list[Any], average: float) -> float:
+        """Return an estimate of what the budget does not reach: one level, then the average."""
+        self.estimated = True
+        step = max(1, len(stack) // 1000)
+        looked = stack[::step]
+        total: float = 0
+        for obj in looked:
+            kind = type(obj)
+            if kind in _ATOMS:
+                total += sys.getsizeof(obj)
+            elif kind in _SEQUENCES:
+                total += sys.getsizeof(obj) + len(obj) * average
+            elif kind in _MAPPINGS:
+                total += sys.getsizeof(obj) + 2 * len(obj) * average
+            else:
+                total += average
+        rest = total * len(stack) / len(looked)
+        stack.clear()
+        return rest
+
     def _sample(self, container: Any, kind: type) -> float:
         """Return an estimate of the contents of a container too large to walk."""
         self.estimated = True
         length = len(container)
-        taken = max(1, min(length, (self.budget - self.nodes) // 4))
-        sample: list[Any]
+        taken = max(1, min(length, self.budget - self.nodes))
+        items: Any
         if kind is list or kind is tuple:
-            sample = list(container[:: length // taken][:taken])
+            items = zip(container[:: length // taken])
         elif kind in _MAPPINGS:
-            sample = list(islice(dict.keys(container), taken))
-            sample += islice(dict.values(container), taken)
+            items = zip(dict.keys(container), dict.values(container))
         else:
-            sample = list(islice(container, taken))
-        inner = _Walk(max(1, (self.budget - self.nodes) // 2))
-        inner.seen = self.seen
-        measured = inner.measure(sample)
-        self.nodes += inner.nodes
-        return measured * length / taken
+            items = zip(container)
+        total: float = 0
+        done = 0
+        for item in islice(items, taken):
+            if done and self.nodes >= self.budget:
+                break
+            total += self.measure(list(item))
+            done += 1
+        return total * length / done if done else 0.0
 
     def _shallow(self, obj: Any, kind: type, stack: list[Any]) -> float:
         """Return the bytes of one object of any other type, and put what it owns on *stack*."""

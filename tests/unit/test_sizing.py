@@ -1,0 +1,265 @@
+"""size_of: exact where it can be, estimated and flagged where it is not, and never anybody's code."""
+
+from __future__ import annotations
+
+import array
+import collections
+import dataclasses
+import json
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memguard.bounded.sizing import Size, bytes_of, size_of
+from memguard.errors import ConfigError
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
+    max_leaves=40,
+)
+
+
+def by_hand(value: Any, seen: set[int]) -> int:
+    """Add up sys.getsizeof of everything below, each object once."""
+    if id(value) in seen:
+        return 0
+    seen.add(id(value))
+    total = sys.getsizeof(value)
+    if isinstance(value, dict):
+        total += sum(by_hand(key, seen) + by_hand(held, seen) for key, held in value.items())
+    elif isinstance(value, list | tuple | set | frozenset | collections.deque):
+        total += sum(by_hand(held, seen) for held in value)
+    return total
+
+
+@given(json_values)
+def test_plain_values_are_exact(value: Any) -> None:
+    size = size_of(value)
+    assert size == by_hand(value, set())
+    assert not size.estimated
+    assert bytes_of(value) == size == size.bytes
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"x" * 1000,
+        bytearray(1000),
+        array.array("d", [0.0] * 100),
+        10**100,
+        "ä" * 50,
+        range(1000),
+        None,
+        1 + 2j,
+    ],
+)
+def test_atoms_are_what_the_interpreter_says(value: Any) -> None:
+    assert size_of(value) == sys.getsizeof(value)
+
+
+def test_shared_objects_count_once() -> None:
+    block = bytes(100_000)
+    assert size_of([block] * 50) < 101_000
+    circle: list[Any] = [block]
+    circle.append(circle)
+    assert size_of(circle) < 101_000
+
+
+def test_containers_of_the_standard_library_are_walked() -> None:
+    block = bytes(10_000)
+    for holder in (
+        collections.deque([block]),
+        collections.OrderedDict(a=block),
+        collections.defaultdict(list, a=block),
+        collections.Counter({block: 1}),
+        frozenset([block]),
+    ):
+        size = size_of(holder)
+        assert sys.getsizeof(holder) + 10_000 <= size < sys.getsizeof(holder) + 10_200
+
+
+class Plain:
+    """Attributes in a dict."""
+
+    def __init__(self, payload: Any) -> None:
+        self.payload = payload
+
+
+class Slotted:
+    """Attributes in slots."""
+
+    __slots__ = ("payload",)
+
+    def __init__(self, payload: Any) -> None:
+        self.payload = payload
+
+
+@dataclasses.dataclass
+class Record:
+    """A dataclass."""
+
+    payload: Any
+
+
+class Derived(list[Any]):
+    """A list with attributes."""
+
+    payload: Any
+
+
+def test_attributes_of_instances_count() -> None:
+    derived = Derived([bytes(5_000)])
+    derived.payload = bytes(5_000)
+    for value in (Plain(bytes(10_000)), Slotted(bytes(10_000)), Record(bytes(10_000)), derived):
+        assert 10_000 < size_of(value) < 10_700
+        assert not size_of(value).estimated
+
+
+def test_an_instance_is_not_made_larger_by_being_looked_at() -> None:
+    """Asking for ``__dict__`` would give each instance a dict of its own, for good."""
+    one, two = Plain(1), Plain(1)
+    before = size_of(one)
+    for _ in range(3):
+        size_of(one)
+    assert size_of(one) == before == size_of(two)
+
+
+def test_code_classes_and_modules_belong_to_nobody() -> None:
+    value = [sys, Plain, test_sizing_is_tested, (lambda: 0).__code__, len, property()]
+    assert size_of(value) == sys.getsizeof(value)
+
+
+def test_sizing_is_tested() -> None:
+    """Referred to above."""
+    assert size_of(test_sizing_is_tested) == 0
+
+
+class Trap:
+    """Everything that a stranger may define, and that must not be called."""
+
+    def __init__(self) -> None:
+        self.payload = bytes(10_000)
+
+    def _refuse(self, *_: Any) -> Any:
+        raise AssertionError("a stranger's code was called")
+
+    __sizeof__ = __len__ = __iter__ = __eq__ = __bool__ = __repr__ = __getattr__ = _refuse
+    __getattribute__ = __reduce__ = __getstate__ = __dir__ = _refuse
+    __hash__ = _refuse  # type: ignore[assignment]
+    __class__ = property(_refuse)  # type: ignore[assignment]
+    __dict__ = property(_refuse)  # type: ignore[assignment]
+
+
+class TrapList(list[Any]):
+    """A list that lies about itself."""
+
+    __sizeof__ = __len__ = __iter__ = Trap._refuse
+
+
+class TrapMeta(type):
+    """A class whose class has opinions."""
+
+    def __getattribute__(cls, name: str) -> Any:
+        raise AssertionError(f"asked the class for {name}")
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        raise AssertionError("asked the class for its instances")
+
+
+class Trapped(metaclass=TrapMeta):
+    """An instance of a class with opinions."""
+
+    __slots__ = ()
+
+
+def test_nothing_of_a_strangers_is_ever_called() -> None:
+    trap = object.__new__(Trap)
+    object.__setattr__(trap, "payload", bytes(10_000))
+    assert 10_000 < size_of(trap) < 10_500
+    assert size_of([trap, trap]) < 10_700
+    trapped = TrapList()
+    list.append(trapped, bytes(10_000))
+    assert 10_000 < size_of(trapped) < 10_500
+    assert size_of(object.__new__(Trapped)) < 100
+
+
+def test_weak_proxies_are_not_followed() -> None:
+    import weakref
+
+    target = Plain(bytes(100_000))
+    proxy = weakref.proxy(target)
+    assert size_of(proxy) < 1000
+    assert size_of(weakref.ref(target)) < 1000
+    del target
+    assert size_of(proxy) < 1000, "a dead proxy is no error"
+
+
+def test_a_budget_bounds_the_walk_and_the_rest_is_estimated() -> None:
+    value = [[f"{row} {column}" for column in range(30)] for row in range(3000)]
+    exact = size_of(value, max_nodes=10**9)
+    assert not exact.estimated
+    estimate = size_of(value, max_nodes=1000)
+    assert estimate.estimated
+    assert estimate.nodes <= 1100
+    assert exact * 0.7 < estimate < exact * 1.3
+
+
+@pytest.mark.parametrize("kind", [list, tuple, set, frozenset, collections.deque, dict.fromkeys])
+def test_containers_larger_than_the_budget_are_sampled(kind: Any) -> None:
+    value = kind(float(number) for number in range(100_000))
+    exact = size_of(value, max_nodes=10**9)
+    estimate = size_of(value, max_nodes=500)
+    assert estimate.estimated
+    assert exact * 0.8 < estimate < exact * 1.2
+
+
+def test_the_default_budget_covers_a_usual_document() -> None:
+    document = json.loads(
+        json.dumps([{"id": n, "name": f"n{n}", "tags": ["a"]} for n in range(900)])
+    )
+    assert not size_of(document).estimated
+
+
+def test_a_size_is_an_int_that_says_how_it_was_found() -> None:
+    size = size_of("abc")
+    assert isinstance(size, int)
+    assert json.dumps({"bytes": size}) == json.dumps({"bytes": sys.getsizeof("abc")})
+    assert (size.estimated, size.nodes, type(size.bytes)) == (False, 1, int)
+    assert Size(5.7) == 5
+
+
+@pytest.mark.parametrize(
+    ("given_", "error"), [(0, ConfigError), (1.5, TypeError), (True, TypeError)]
+)
+def test_a_bad_budget_is_refused(given_: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="max_nodes must be"):
+        size_of([], max_nodes=given_)
+
+
+def test_numpy_arrays_count_their_data_once_and_views_nothing() -> None:
+    numpy = pytest.importorskip("numpy")
+    owner = numpy.zeros(100_000)
+    assert 800_000 <= size_of(owner) < 800_300
+    assert size_of(owner[10:20]) < 300
+    assert size_of(owner[:]) < 300
+    assert 800_000 <= size_of([owner, owner[:], owner[5:]]) < 801_000
+    assert size_of(numpy.float64(1.0)) < 100
+    assert size_of(numpy.array([object()], dtype=object)).estimated
+
+    class Matrix(numpy.ndarray):  # type: ignore[misc, name-defined]
+        nbytes = property(Trap._refuse)
+        dtype = property(Trap._refuse)
+
+    assert 800_000 <= size_of(numpy.ndarray.view(owner.copy(), Matrix).base) < 800_300
+    assert size_of(owner.view(Matrix)) < 300
+
+
+def test_a_view_that_is_an_attribute_counts_the_owner_of_its_data() -> None:
+    """As in a table: its columns are views of an array that nothing else holds."""
+    numpy = pytest.importorskip("numpy")
+    table = Plain(numpy.zeros(100_000)[:])
+    assert 800_000 <= size_of(table) < 801_000
