@@ -16,8 +16,12 @@ from typing import Any
 from memguard.leaks import heap, sampling, tracing
 from memguard.leaks.options import DetectorOptions
 
-ENOUGH_ENTRIES = 8
+ENOUGH_ENTRIES = 4
 """New entries of a container that settle where they come from."""
+WEIGHTY = 0.05
+"""Share of the growth at which a candidate is waited for."""
+BLIND = 0.25
+"""Share of the time that is spent where no candidate can be expected to show anything."""
 MIN_SECONDS = 0.03
 MAX_LEVELS = 4_000
 """Polls of a burst whose level is kept."""
@@ -31,6 +35,8 @@ class Candidate:
     gained: int
     """Entries gained between the two looks."""
     now: int
+    weight: float = 0.0
+    """Bytes gained between the two looks: an estimate."""
     newborn: bool = False
     """True when the first look did not have it: a holder only if it goes on growing."""
     at_start: int = 0
@@ -135,18 +141,21 @@ class Bursts:
         return True
 
     def _seen_enough(self, seconds: float) -> bool:
-        """Return True when three in four of the candidates have shown enough new entries."""
+        """Return True when each weighty candidate has shown where its entries come from."""
         if seconds < MIN_SECONDS:
             return False
-        share = self._options.trace_seconds / 2 / self._gap
+        allowed = self._options.trace_seconds
+        least = WEIGHTY * sum(candidate.weight for candidate in self._candidates)
         expected = [
             candidate
             for candidate in self._candidates
-            if candidate.gained * share >= ENOUGH_ENTRIES
+            if candidate.weight >= least
+            and candidate.gained / self._gap * allowed >= ENOUGH_ENTRIES
             and (candidate.added or not candidate.newborn)
         ]
-        settled = sum(candidate.added >= ENOUGH_ENTRIES for candidate in expected)
-        return bool(expected) and settled >= 0.75 * len(expected)
+        if not expected:
+            return seconds >= BLIND * allowed
+        return all(candidate.added >= ENOUGH_ENTRIES for candidate in expected)
 
     def end(self) -> None:
         """End the burst under way: take down what is alive, and ask where new entries come from."""

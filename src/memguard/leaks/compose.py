@@ -70,7 +70,13 @@ def compose(
             traced now.
     """
     holders = _holders(evidence, trend, previous)
-    suspects = _suspects(evidence) or (previous.suspects if previous else ())
+    suspects = _suspects(evidence)
+    if previous is not None:
+        known = {(suspect.file, suspect.line) for suspect in suspects}
+        older = (s for s in previous.suspects if (s.file, s.line) not in known)
+        suspects = tuple(
+            sorted((*suspects, *older), key=lambda s: (s.held_by is None, -s.bytes_per_minute))
+        )[:SUSPECTS]
     signs = _signs(trend, evidence, holders)
     explained = _explained(signs)
     return LeakReport(

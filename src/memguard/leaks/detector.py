@@ -63,8 +63,8 @@ class LeakDetector:
         warmup: Seconds from the start that are not judged; None is *min_samples* intervals.
         cooldown: Pause in seconds after a finding; None is 20 intervals (600 s at the default).
         trace_frames: Frames of a stack, 1 to 64, where one frame was cheap.
-        trace_seconds: Seconds that tracing may be on for a finding; None is half an interval, from
-            0.25 to 5. It mostly ends sooner: when enough was seen.
+        trace_seconds: Seconds that tracing may be on for a finding; None is two intervals, from
+            1 to 5. It mostly ends much sooner: when enough was seen.
         trace_bytes: Memory of the tracer at which tracing stops.
         retention_seconds: Time in seconds for searching the holders' paths.
         max_objects: Heaps with more blocks get no census.

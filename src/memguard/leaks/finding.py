@@ -20,6 +20,9 @@ from memguard.leaks.evidence import Evidence
 from memguard.leaks.report import CurvePoint, LeakReport, TrendSummary
 from memguard.leaks.trend import Trend
 
+WEIGHTY = 0.1
+"""Share of the growth at which a holder without a line is worth another burst of tracing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -87,7 +90,6 @@ class Findings:
         self._detector = detector
         self._reports: deque[LeakReport] = deque(maxlen=maxsize)
         self._open: LeakReport | None = None
-        self._news = False
         self.count = 0
         self.dropped = 0
 
@@ -103,13 +105,18 @@ class Findings:
 
     @property
     def wants_tracing(self) -> bool:
-        """True unless the leak going on is known: then its lines are, too."""
-        return self._open is None or self._news
+        """True unless the leak going on is known, with a line for each weighty holder."""
+        if self._open is None:
+            return True
+        rates = [holder.bytes_per_minute or 0.0 for holder in self._open.holders]
+        return any(
+            holder.site is None and rate >= WEIGHTY * sum(rates)
+            for holder, rate in zip(self._open.holders, rates, strict=True)
+        )
 
     def close(self) -> None:
         """The leak that was going on has ended; further growth is a new finding."""
         self._open = None
-        self._news = False
 
     def conclude(
         self,
@@ -131,8 +138,6 @@ class Findings:
             previous=previous,
         )
         if previous is not None:
-            known = {holder.path for holder in previous.holders}
-            self._news = bool(report.holders) and report.holders[0].path not in known
             self._replace(previous, report)
             return Finding(report, is_alarm=False)
         if len(self._reports) == self._reports.maxlen:

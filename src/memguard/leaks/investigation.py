@@ -139,7 +139,13 @@ class Investigation:
             )
             for key, obj in found.items()
         )
-        self._candidates.sort(key=lambda candidate: -candidate.gained)
+        for candidate in self._candidates:
+            if not candidate.newborn:
+                sample = sampling.sample_container(
+                    candidate.obj, candidate.gained, origin=None, seen=set()
+                )
+                candidate.weight = candidate.gained * (sample.bytes_per_entry or 0)
+        self._candidates.sort(key=lambda candidate: -candidate.weight)
 
     def poll(self) -> bool:
         """Look at the followed containers; return True when the evidence is complete."""

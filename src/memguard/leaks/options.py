@@ -73,7 +73,7 @@ def detector_options(
     _whole(max_objects, "max_objects", 10_000, 10**9)
     _whole(max_reports, "max_reports", 1, 10_000)
     if trace_seconds is None:
-        traced = min(max(seconds / 2, 0.25), 5.0)
+        traced = min(max(2 * seconds, 1.0), 5.0)
     else:
         traced = parse_seconds(trace_seconds, name="trace_seconds")
     if traced > 60:
