@@ -9,9 +9,9 @@ EMPTY = {"br", "meta", "wbr"}
 
 # What a report is made of; an element outside of this was injected.
 ELEMENTS = """
-html head meta title style body main article header section footer div p h1 h2 h3 small span bdi code
-pre ul ol li dl dt dd table thead tbody tr th td details summary figure figcaption svg path line rect
-text wbr
+html head meta title style body main article header section footer div p h1 h2 h3 small span bdi
+code pre ul ol li dl dt dd table thead tbody tr th td details summary figure figcaption svg path
+line rect text wbr
 """
 ATTRIBUTES = """
 lang charset http-equiv content name class id open scope aria-label aria-hidden role width height

@@ -1,0 +1,186 @@
+"""``memguard run``: a program under watch, for programs that cannot be edited."""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from memguard.cli import program
+from memguard.cli.program import ProgramNotFoundError, Target
+from memguard.leaks.detector import LeakDetector
+from memguard.leaks.report import LeakReport
+from memguard.report.words import VERDICTS, Places, printable, rate
+from memguard.units import format_bytes
+
+REPORT_DIR = "memguard-reports"
+MOST_REPORTS = 5
+"""Findings that the summary shows, the latest; the directory has them all."""
+
+_WITH_VALUE = ("--report-dir", "--interval", "--min-growth-bytes", "--limit")
+_USAGE = """\
+memguard run [options] script.py [argument ...]
+       memguard run [options] -m module [argument ...]"""
+_EPILOG = """\
+examples:
+  memguard run app.py --port 8000
+  memguard run --interval 5s --report-dir /var/tmp/reports -m uvicorn shop:app
+  memguard run --min-growth-bytes 4MiB --limit 512MiB worker.py
+
+exit codes:
+  the program's own, whatever it is
+  2   memguard could not start it: a wrong option, no such script or module
+
+Reports are written while the program runs. What was found is summed up on standard error when it
+ends by itself; a program that is killed leaves its reports, but no summary.
+"""
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """Add ``run`` to the commands."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "run",
+        usage=_USAGE,
+        help="run a script or module under watch",
+        description="Run a program as python would, watch its memory, and report its leaks.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-m", metavar="module", help="run a module, as python -m does")
+    parser.add_argument(
+        "--report-dir",
+        metavar="DIR",
+        default=REPORT_DIR,
+        help="where reports go, readable by you alone (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--interval",
+        metavar="SECONDS",
+        default="10s",
+        help="between two readings of memory; 0.5, 10s, 1m (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--min-growth-bytes",
+        metavar="SIZE",
+        default="16MiB",
+        help="growth below this is not reported (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--limit",
+        metavar="SIZE",
+        default="auto",
+        help="memory that the program may use (default: what its cgroup or host allows)",
+    )
+    return parser
+
+
+def split(arguments: Sequence[str]) -> tuple[list[str], Target | None]:
+    """
+    Return our options and the program: the first word that is no option of ours begins it.
+
+    Done by hand, for nothing that stands behind the program's name may be taken for ours.
+
+    >>> split(["--interval", "1", "app.py", "--interval", "2"])[0]
+    ['--interval', '1']
+    """
+    own: list[str] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word == "-m":
+            return own, program.targets(rest, is_module=True)
+        if word.startswith("-m") and not word.startswith("--"):
+            return own, program.targets([word[2:], *rest], is_module=True)
+        if word == "--":
+            return own, program.targets(rest, is_module=False)
+        if not word.startswith("-"):
+            return own, program.targets([word, *rest], is_module=False)
+        own.append(word)
+        if word in _WITH_VALUE and rest:
+            own.append(rest.pop(0))
+    return own, None
+
+
+def command(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, target: Target | None
+) -> int:
+    """Run *target* to its end under a detector, and return 0 when it ended without an error."""
+    if target is None:
+        parser.error("give a script, or -m and a module")
+    directory_was_there = Path(options.report_dir).exists()
+    try:
+        detector = LeakDetector(
+            interval=options.interval,
+            min_growth_bytes=options.min_growth_bytes,
+            limit=options.limit,
+            report_dir=options.report_dir,
+        )
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    if not directory_was_there:  # the first report makes it again; without one, nothing is left
+        with contextlib.suppress(OSError):
+            (Path.cwd() / options.report_dir).rmdir()
+    # At exit, not after the last line: threads of the program may go on after it. Registered before
+    # the detector registers its own end, so that it runs after it.
+    atexit.register(_Summary(detector, Path(options.report_dir)).write)
+    detector.start()
+    try:
+        program.run(target)
+    except ProgramNotFoundError as error:
+        parser.error(str(error))
+    return 0
+
+
+class _Summary:
+    """What was found, told on standard error when the program ends."""
+
+    def __init__(self, detector: LeakDetector, directory: Path) -> None:
+        self._detector = detector
+        self._directory = directory
+        self._pid = os.getpid()
+
+    def write(self) -> None:
+        """Write it, unless nothing was found or this is a forked child of the program."""
+        if os.getpid() != self._pid:
+            return
+        self._detector.stop(timeout=2.0)
+        reports = self._detector.reports
+        if reports and sys.stderr is not None:
+            # The terminal may be gone, and no word of ours may change how the program ends.
+            with contextlib.suppress(OSError, ValueError):
+                text = summary(reports, self._directory)
+                encoding = sys.stderr.encoding or "ascii"
+                sys.stderr.write(text.encode(encoding, "backslashreplace").decode(encoding))
+                sys.stderr.flush()
+
+
+def summary(reports: Sequence[LeakReport], directory: Path) -> str:
+    """Return a few lines on *reports*, oldest first, and where to read more."""
+    leaks = sum(report.kind == "leak" for report in reports)
+    found = [f"{leaks} leak{'s' * (leaks != 1)}"] if leaks else []
+    others = len(reports) - leaks
+    if others:
+        found.append(f"{others} time{'s' * (others != 1)} growth that is not taken for a leak")
+    lines = [f"memguard: found {' and '.join(found)}"]
+    for report in reports[-MOST_REPORTS:]:
+        lines += _finding(report, directory)
+    return "\n".join(lines) + "\n"
+
+
+def _finding(report: LeakReport, directory: Path) -> list[str]:
+    places = Places()
+    growth = format_bytes(report.trend.growth_bytes, signed=True)
+    pace = rate(report.trend.bytes_per_hour / 60)
+    lines = [f"  {report.kind}: {growth}, {pace}, {VERDICTS[report.verdict.kind]}"]
+    lines += [
+        f"    held by       {printable(holder.path)} : {printable(holder.type)}"
+        for holder in report.holders[:1]
+    ]
+    lines += [f"    allocated at  {places.shown(suspect)}" for suspect in report.suspects[:1]]
+    return [*lines, f"    read          {directory / f'leak-{report.id}.html'}"]

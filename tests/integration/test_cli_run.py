@@ -1,0 +1,325 @@
+"""``memguard run`` against ``python`` itself: the same output, traceback and exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from memguard.report.json import parse
+
+WATCHED = ("-m", "memguard", "run")
+
+
+def python(
+    cwd: Path, *arguments: str, flags: tuple[str, ...] = (), stdin: str = ""
+) -> tuple[int, str, str]:
+    """Return exit code, output and errors of the interpreter."""
+    done = subprocess.run(
+        [sys.executable, *flags, *arguments],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def write(directory: Path, name: str, source: str) -> Path:
+    file = directory / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(textwrap.dedent(source), "utf-8")
+    return file
+
+
+SCRIPTS = {
+    "what it is": """
+        import sys
+        import __main__
+        print(sys.argv, sys.path[0], __name__, __file__, __package__, __spec__, __cached__)
+        print(type(__loader__).__name__, __doc__, __builtins__.__name__)
+        print(__main__ is sys.modules["__main__"], vars(__main__) is globals())
+        import neighbour
+        print(neighbour.VALUE)
+    """,
+    "pickles of its own classes": """
+        import pickle
+        class Point:
+            x = 1
+        print(pickle.loads(pickle.dumps(Point())).x, Point.__module__)
+    """,
+    "annotations": """
+        from __future__ import annotations
+        x: int = 1
+        print(__annotations__)
+    """,
+    "no __future__ of ours": "def f(x: int): ...\nprint(f.__annotations__)",
+    "input": "print(input())",
+    "exit code": "raise SystemExit(3)",
+    "exit text": "import sys; sys.exit('a last word')",
+    "exit nothing": "import sys; sys.exit()",
+    "an exception": """
+        def f():
+            raise ValueError("no such thing")
+        f()
+    """,
+    "chained exceptions": """
+        def f():
+            try:
+                1 / 0
+            except ZeroDivisionError as error:
+                raise KeyError("x") from error
+        try:
+            f()
+        except KeyError:
+            raise RuntimeError("again")
+    """,
+    "a syntax error": "print('never')\ndef :\n",
+    "a syntax error in what it imports": "import broken",
+    "what it imports fails": "import failing",
+    "an interrupt of its own": "raise KeyboardInterrupt",
+    "its own hook": """
+        import sys
+        def hook(kind, value, traceback):
+            print(kind, value, traceback.tb_frame.f_code.co_name, traceback.tb_lineno)
+        sys.excepthook = hook
+        raise OSError("x")
+    """,
+    "threads that go on": """
+        import atexit, threading, time
+        atexit.register(print, "end")
+        def work():
+            time.sleep(0.2)
+            print("worked", flush=True)
+        threading.Thread(target=work).start()
+        print("main is done", flush=True)
+    """,
+    "an exception in a thread": """
+        import threading
+        def work():
+            raise ValueError("in a thread")
+        thread = threading.Thread(target=work, name="worker")
+        thread.start()
+        thread.join()
+    """,
+    "a forked child": """
+        import os, sys
+        sys.stdout.flush()
+        if os.fork() == 0:
+            sys.exit(0)
+        print(os.waitstatus_to_exitcode(os.wait()[1]))
+    """,
+    "processes that are spawned": """
+        import multiprocessing
+        def square(n):
+            return n * n
+        if __name__ == "__main__":
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                print(pool.map(square, [1, 2, 3]))
+    """,
+    "exits without cleaning up": "import os; print('x', flush=True); os._exit(7)",
+    "warnings": "import warnings; warnings.warn('old', DeprecationWarning)",
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_runs_as_python_runs_it(name: str, tmp_path: Path) -> None:
+    if "fork" in SCRIPTS[name] and os.name != "posix":
+        pytest.skip("there is no fork")
+    write(tmp_path, "programs/app.py", SCRIPTS[name])
+    write(tmp_path, "programs/neighbour.py", "VALUE = 42")
+    write(tmp_path, "programs/broken.py", "x = (\n")
+    write(tmp_path, "programs/failing.py", "raise LookupError('at import')\n")
+    command = ("programs/app.py", "--interval", "a b", "-m", "--", "-x")
+    expected = python(tmp_path, *command, stdin="line\n")
+    assert python(tmp_path, *WATCHED, *command, stdin="line\n") == expected
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["programs"]
+
+
+def test_a_hook_of_the_program_that_fails_is_told_with_the_error(tmp_path: Path) -> None:
+    source = "import sys\nsys.excepthook = lambda *a: 1 / 0\nraise OSError('x')\n"
+    write(tmp_path, "app.py", source)
+    code, output, errors = python(tmp_path, *WATCHED, "app.py")
+    assert (code, output) == (1, "")
+    assert errors.startswith("Error in sys.excepthook:\n")
+    assert errors.endswith("line 3, in <module>\n    raise OSError('x')\nOSError: x\n")
+
+
+MODULES = {
+    "what it is": (
+        "pkg.app",
+        """
+        import sys
+        import __main__
+        print(sys.argv, sys.path[0], __name__, __file__, __package__, __spec__.name)
+        print(type(__loader__).__name__, __main__ is sys.modules["__main__"])
+        from . import neighbour
+        """,
+    ),
+    "a package": ("pkg", ""),
+    "an exception": ("pkg.app", "def f():\n    raise ValueError('x')\nf()"),
+    "a syntax error": ("pkg.app", "def :"),
+    "exit code": ("pkg.app", "raise SystemExit(5)"),
+    "a parent that fails": ("failing.app", ""),
+    "a parent that misses a module": ("missing.app", ""),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_runs_as_python_runs_it(name: str, tmp_path: Path) -> None:
+    """But for the frames of runpy in a traceback, which python shows and memguard does not."""
+    module, source = MODULES[name]
+    write(tmp_path, "pkg/__init__.py", "import sys; print('parent', sys.argv)")
+    write(tmp_path, "pkg/__main__.py", "import sys; print(sys.argv, __package__, __name__)")
+    write(tmp_path, "pkg/neighbour.py", "print('neighbour')")
+    write(tmp_path, "pkg/app.py", source)
+    write(tmp_path, "failing/__init__.py", "raise LookupError('at import')")
+    write(tmp_path, "missing/__init__.py", "import no_such_module_anywhere")
+    command = ("-m", module, "-m", "--limit", "x")
+    code, output, errors = python(tmp_path, *command)
+    watched = python(tmp_path, *WATCHED, *command)
+    assert watched[:2] == (code, output)
+    if name == "a parent that misses a module":  # python puts a sentence of its own around it
+        errors = "ModuleNotFoundError: No module named 'no_such_module_anywhere'"
+    assert watched[2].splitlines()[-1:] == errors.splitlines()[-1:]
+    assert "runpy" not in watched[2]
+    assert "memguard" not in watched[2]
+
+
+def test_a_directory_and_a_zip_with_a_main_run_as_python_runs_them(tmp_path: Path) -> None:
+    main = write(
+        tmp_path, "app/__main__.py", "import sys, other; print(sys.argv, __name__, __file__)"
+    )
+    other = write(tmp_path, "app/other.py", "print('other')")
+    with zipfile.ZipFile(tmp_path / "app.pyz", "w") as archive:
+        archive.write(main, "__main__.py")
+        archive.write(other, "other.py")
+    for target in ("app", "app.pyz"):
+        expected = python(tmp_path, target, "x")
+        assert expected[0] == 0
+        assert python(tmp_path, *WATCHED, target, "x") == expected
+
+
+@pytest.mark.parametrize("flags", [("-I",), ("-W", "error"), ("-O",)])
+def test_flags_of_the_interpreter_hold(flags: tuple[str, ...], tmp_path: Path) -> None:
+    source = "import sys, warnings; print(sys.path, __debug__); warnings.warn('w')"
+    write(tmp_path, "app.py", source)
+    code, output, errors = python(tmp_path, "app.py", flags=flags)
+    if flags == ("-I",):  # isolated from the environment, memguard may be out of reach
+        probe = python(tmp_path, "-c", "import memguard", flags=flags)
+        if probe[0]:
+            pytest.skip("memguard is on PYTHONPATH only")
+    assert python(tmp_path, *WATCHED, "app.py", flags=flags) == (code, output, errors)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_an_interrupt_ends_it_as_it_ends_python(tmp_path: Path) -> None:
+    source = """
+        import signal, time
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a test runner may ignore it
+        try:
+            print("ready", flush=True)
+            time.sleep(30)
+        finally:
+            print("cleaned up", flush=True)
+    """
+    write(tmp_path, "app.py", source)
+    results = []
+    for command in (("app.py",), (*WATCHED, "app.py")):
+        with subprocess.Popen(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=20)
+        # Which of its lines was interrupted is chance; that no other file is shown is not.
+        shown = {line.split('"')[1] for line in errors.splitlines() if line.startswith("  File ")}
+        results.append((process.returncode, output, shown, errors.splitlines()[-1]))
+    assert results[1] == results[0]
+    assert results[0][::3] == (-signal.SIGINT, "KeyboardInterrupt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nothing.py",), "there is no file 'nothing.py'"),
+        (("-m", "no_such.module"), "there is no module 'no_such.module'"),
+        (("-m", "empty"), "'empty' is a package without a __main__ module"),
+        (("-m", ".x"), "'.x' is relative; give the whole name of a module"),
+        (("-m", "sys"), "has no code that could be run"),
+        (("empty",), "there is no __main__ in 'empty'"),
+        ((), "give a script, or -m and a module"),
+        (("-m",), "give a script, or -m and a module"),
+        (("--interval", "x", "app.py"), "interval must be a duration >= 0 like"),
+        (("--limit=-3", "app.py"), "limit must be"),
+        (("--min-growth-bytes", "1 potato", "app.py"), "min_growth_bytes must be"),
+        (("--report-dir", "app.py", "app.py"), "must be a directory"),
+        (("--wrong", "app.py"), "unrecognized arguments: --wrong"),
+        (("--inter", "1", "app.py"), "unrecognized arguments: --inter"),
+        (("--interval",), "expected one argument"),
+    ],
+)
+def test_what_cannot_be_run_is_said_and_leaves_nothing(
+    arguments: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    write(tmp_path, "app.py", "print('ran')")
+    write(tmp_path, "empty/__init__.py", "")
+    code, output, errors = python(tmp_path, *WATCHED, *arguments)
+    assert (code, output) == (2, "")
+    assert message in errors
+    assert "Traceback" not in errors
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["app.py", "empty"]
+
+
+LEAKY = """
+    import sys, time
+
+    KEPT = []
+
+    def remember(size):
+        KEPT.append(bytearray(size))
+
+    end = time.monotonic() + 20
+    while time.monotonic() < end and not __import__("glob").glob("found/*.html"):
+        remember(20_000)
+        time.sleep(0.002)
+    print("ended")
+    sys.exit(4)
+"""
+
+
+def test_a_script_that_leaks_gets_a_report_that_names_its_line(tmp_path: Path) -> None:
+    file = write(tmp_path, "leaky.py", LEAKY)
+    line = file.read_text().splitlines().index("    KEPT.append(bytearray(size))") + 1
+    options = ("--interval", "0.1", "--min-growth-bytes", "1MiB", "--report-dir", "found")
+    code, output, errors = python(tmp_path, *WATCHED, *options, "leaky.py")
+    assert (code, output) == (4, "ended\n")
+    (stored,) = (tmp_path / "found").glob("leak-*.json")
+    report = parse(stored.read_text())
+    assert report.kind == "leak"
+    assert report.holders[0].path == "__main__.KEPT"
+    assert (report.suspects[0].file, report.suspects[0].line) == (str(file), line)
+    assert report.suspects[0].function == "remember"
+    summary = errors.splitlines()
+    assert summary[0] == "memguard: found 1 leak"
+    assert "held by       __main__.KEPT : list" in errors
+    assert f"allocated at  leaky.py:{line}  remember" in errors
+    page = Path(summary[-1].split()[-1])
+    assert (tmp_path / page).read_text("utf-8").startswith("<!DOCTYPE html>")
+    shown = python(tmp_path, "-m", "memguard", "report", "found", "--format", "json")
+    assert json.loads(shown[1]) == report.to_dict()
