@@ -28,6 +28,8 @@ from memguard.units import format_bytes
 
 SUSPECTS = 10
 HOLDERS = 10
+NOISE_BYTES = 512 * 1024
+"""Growth between two looks on demand that may be anything."""
 MIN_SHARE = 0.01
 """Holders below this share of the growth are left out of a report."""
 
@@ -77,7 +79,10 @@ def compose(
         suspects = tuple(
             sorted((*suspects, *older), key=lambda s: (s.held_by is None, -s.bytes_per_minute))
         )[:SUSPECTS]
-    signs = _signs(trend, evidence, holders)
+    growth = trend.bytes_per_hour / 60
+    if on_demand and trend.growth_bytes < NOISE_BYTES:
+        growth = 0.0  # two readings a moment apart prove nothing
+    signs = _signs(growth, evidence, holders)
     explained = _explained(signs)
     return LeakReport(
         id=origin.id,
@@ -247,11 +252,11 @@ def _suspects(evidence: Evidence) -> tuple[Suspect, ...]:
     return tuple(rows)
 
 
-def _signs(trend: TrendSummary, evidence: Evidence, holders: tuple[Holder, ...]) -> verdict.Signs:
+def _signs(growth: float, evidence: Evidence, holders: tuple[Holder, ...]) -> verdict.Signs:
     minutes = evidence.gap_seconds / 60
     blocks = evidence.blocks_growth
     return verdict.Signs(
-        growth_per_minute=trend.bytes_per_hour / 60,
+        growth_per_minute=growth,
         explained_per_minute=sum(holder.bytes_per_minute or 0.0 for holder in holders),
         traced_per_minute=evidence.traced_growth_per_minute,
         blocks_bytes_per_minute=(

@@ -174,22 +174,12 @@ def _one_level_up(search: _Search, frontier: list[_Node]) -> list[_Node]:
     level = _Level(search, frontier)
     opener = heap.Opener()
     for chunk in heap.live_slices():
-        for part in opener.parts(chunk):
-            if search.time_is_up:
-                return level.up
-            below = level.look_below(part)
-            for tuples in opener.tuples(below):
-                level.look_below(tuples)
-        for holder in opener.huge(chunk):
-            _look_into_huge(level, holder)
-    return level.up
-
-
-def _look_into_huge(level: _Level, holder: Any) -> None:
-    for piece in heap.pieces(holder):
-        if level.search.time_is_up:
+        level.search_among(chunk, opener)
+        # Before the next list of the heap is made: this chunk would be in it, as a holder.
+        del chunk
+        if search.time_is_up:
             break
-        level.enter(holder, piece)
+    return level.up
 
 
 class _Level:
@@ -209,6 +199,19 @@ class _Level:
         for node in frontier:
             self._by_id.setdefault(id(node.obj), []).append(node)
         self._own = {id(frontier), id(self.up), *map(id, self._by_id.values())}
+
+    def search_among(self, chunk: list[Any], opener: heap.Opener) -> None:
+        """Enter the holders in *chunk*, those of the tuples below it, and the huge ones."""
+        for part in opener.parts(chunk):
+            if self.search.time_is_up:
+                return
+            for tuples in opener.tuples(self.look_below(part)):
+                self.look_below(tuples)
+        for holder in opener.huge(chunk):
+            for piece in heap.pieces(holder):
+                if self.search.time_is_up:
+                    return
+                self.enter(holder, piece)
 
     def look_below(self, holders: list[Any]) -> list[Any]:
         """Enter those of *holders* that hold a node of the frontier; return all they hold."""

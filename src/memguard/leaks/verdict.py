@@ -61,7 +61,7 @@ ADVICE: dict[VerdictKind, str] = {
     "libraries called through ctypes or cffi; a native profiler (memray --native, heaptrack) "
     "names them.",
     "unknown": "Not enough evidence could be taken; see what this report could not see.",
-    "none": "Nothing to do: memory did not grow while it was watched.",
+    "none": "Nothing to do yet: watch longer, or leave a LeakDetector switched on.",
 }
 
 
@@ -105,7 +105,9 @@ def _is_garbage(signs: Signs, reasons: list[str]) -> bool:
 
 def _without_growth(signs: Signs) -> tuple[VerdictKind, list[str]]:
     """Say what could be won though nothing grew while it was watched."""
-    reasons = ["memory did not grow while it was watched"]
+    reasons = ["memory did not grow beyond its noise while it was watched"]
+    if signs.explained_per_minute > 0:
+        reasons.append("the containers named gained entries meanwhile")
     private = signs.private_bytes
     if private is None:
         return "none", reasons
