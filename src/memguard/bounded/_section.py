@@ -179,6 +179,7 @@ class Section(Store):
             self._count += 1
             self._weight += entry.weight
             self._bytes += entry.size
+        self._order.touch(stray)
         if self._timed:
             self._expiry.rebuild(entries)
         self._torn = False

@@ -120,8 +120,10 @@ class Upkeep(Ledger):
 
     def _snapshot(self) -> list[Entry]:
         """Return the live entries, without touching them."""
-        with self._lock:
-            entries = list(self._entries())
+        # Copies, for a finalizer may change the originals even while this thread holds the lock.
+        entries = list(self._map.copy().values())
+        for chain in list(self._foreign.copy().values()):
+            entries += chain
         if self._timed:
             now = self._timer()
             entries = [entry for entry in entries if not self._is_due(entry, now)]
@@ -374,9 +376,13 @@ class Upkeep(Ledger):
         return int(self._average_bytes() * self._count), self._count > 0
 
     def _average_bytes(self) -> float:
-        with self._lock:
-            sample = list(islice(self._order, _SAMPLE))
-            sample += islice(reversed(self._map.values()), _SAMPLE)
+        sample: list[Entry] = []
+
+        def take() -> None:
+            sample.extend(islice(self._order, _SAMPLE))
+            sample.extend(islice(reversed(self._map.values()), _SAMPLE))
+
+        self._section(take)
         if not sample:
             return 0.0
         sizes = [self._estimated_bytes(entry) for entry in sample]
@@ -389,10 +395,9 @@ class Upkeep(Ledger):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle options and live entries with the time they have left; counts start anew."""
-        with self._lock:
-            settled = None if self._busy else self._replay()
-            entries = list(self._order)
-        del settled
+        entries: list[Entry] = []
+        if self._section(lambda: entries.extend(self._order)) is PUT_OFF:
+            entries = self._snapshot()
         now = self._timer()
         rows = []
         for entry in entries:

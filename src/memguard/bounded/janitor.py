@@ -55,16 +55,29 @@ class _Watch:
         self.due = due
 
 
+class _Run:
+    """One life of the thread; a new one may begin before the old one has quite ended."""
+
+    __slots__ = ("starting", "stopping", "thread", "wake")
+
+    def __init__(self) -> None:
+        self.wake = threading.Event()
+        self.stopping = False
+        self.starting = True
+        self.thread: threading.Thread | None = None
+
+    def is_alive(self) -> bool:
+        """Return whether the thread sweeps, or is about to."""
+        return self.starting or (self.thread is not None and self.thread.is_alive())
+
+
 class _Janitor:
     """State of one process: a fork starts with a fresh one."""
 
     def __init__(self) -> None:
         # Re-entrant: while one of our lines holds it, a destructor may run that calls `watch`.
         self.mutex = threading.RLock()
-        self.wake = threading.Event()
-        self.thread: threading.Thread | None = None
-        self.starting = False
-        self.stopping = False
+        self.run: _Run | None = None
         self.watched: dict[int, _Watch] = {}
         self.sweeps = 0
         self.errors = 0
@@ -90,10 +103,13 @@ def watch(container: Sweepable, *, after: float = 0.0) -> bool:
     state = _state
     with state.mutex:
         state.watched[id(container)] = _Watch(container, time.monotonic() + after)
-        if state.thread is None and not state.starting and not _start(state):
-            del state.watched[id(container)]
-            return False
-    state.wake.set()
+        run = state.run
+        if run is None or not run.is_alive():
+            run = _start(state)
+            if run is None:
+                del state.watched[id(container)]
+                return False
+    run.wake.set()
     return True
 
 
@@ -113,23 +129,24 @@ def stop(timeout: float = 2.0) -> bool:
     state = _state
     with state.mutex:
         epoch += 1
-        thread = state.thread
-        state.stopping = thread is not None
+        run, state.run = state.run, None
         state.watched.clear()
-    if thread is None:
+        if run is not None:
+            run.stopping = True
+    if run is None or run.thread is None:
         return True
-    state.wake.set()
-    if thread is threading.current_thread():  # a finalizer on the janitor itself asked
+    run.wake.set()
+    if run.thread is threading.current_thread():  # a finalizer on the janitor itself asked
         return False
-    thread.join(timeout)
-    return not thread.is_alive()
+    run.thread.join(timeout)
+    return not run.thread.is_alive()
 
 
 def statistics() -> JanitorStatistics:
     """Return what the janitor of this process is doing. Thread-safe, O(1)."""
     state = _state
     return JanitorStatistics(
-        running=state.thread is not None,
+        running=state.run is not None,
         watched=len(state.watched),
         sweeps=state.sweeps,
         errors=state.errors,
@@ -137,40 +154,40 @@ def statistics() -> JanitorStatistics:
     )
 
 
-def _start(state: _Janitor) -> bool:
+def _start(state: _Janitor) -> _Run | None:
     global _hooked  # noqa: PLW0603 - reason: hooks are set once per process
     if not _hooked:
         _hooked = True
         atexit.register(stop)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork_in_child)
-    state.stopping = False
-    # Daemon, so that it can never hold up an exit; the atexit hook joins it before that matters.
-    state.starting = True
+    # Filed before it runs: an exception of a signal handler must not leave a thread unknown.
+    state.run = run = _Run()
     try:
-        thread = threading.Thread(target=_run, args=(state,), name=THREAD_NAME, daemon=True)
-        thread.start()
+        # Daemon, so that it can never hold up an exit; the atexit hook joins it before that matters.
+        run.thread = threading.Thread(
+            target=_sweep_until_done, args=(state, run), name=THREAD_NAME, daemon=True
+        )
+        run.thread.start()
     except RuntimeError:
         state.failed_starts += 1
-        return False
-    else:
-        state.thread = thread
-        return True
+        state.run = None
+        return None
     finally:
-        state.starting = False
+        run.starting = False
+    return run
 
 
-def _run(state: _Janitor) -> None:
-    while True:
+def _sweep_until_done(state: _Janitor, run: _Run) -> None:
+    while not run.stopping:
         nap = _sweep_all(state)
         with state.mutex:
-            if state.stopping or not state.watched:
-                state.thread = None
-                if state.stopping or not state.watched or state.thread is not None:
-                    return
-                state.thread = threading.current_thread()  # a destructor came in between
-        state.wake.wait(nap)
-        state.wake.clear()
+            if not state.watched or state.run is not run:
+                if state.run is run:
+                    state.run = None
+                return
+        run.wake.wait(nap)
+        run.wake.clear()
 
 
 def _sweep_all(state: _Janitor) -> float:
