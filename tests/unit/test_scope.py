@@ -280,7 +280,7 @@ def test_registrations_of_a_collected_owner_end_without_the_janitor() -> None:
     assert estate is not None
     assert len(estate.things) == 1
     del owner
-    assert _owners.has_orphans()
+    assert _owners.orphans()
     _owners.wind_up()
     assert ours.closed == 1
 

@@ -208,9 +208,9 @@ def _new_line(registry: _Registry, owner: Any, own: Estate | None) -> _OwnerLine
     return line
 
 
-def has_orphans() -> bool:
-    """Return whether an owner has been collected and `wind_up` has something to do. O(1)."""
-    return bool(_registry.orphans)
+def orphans() -> deque[_OwnerLine]:
+    """Return the queue of collected owners: while there is something in it, call `wind_up`."""
+    return _registry.orphans  # the same queue for ever, also in a forked child
 
 
 def wind_up() -> None:

@@ -18,8 +18,9 @@ from typing import Any
 
 from memguard.errors import ConfigError
 
-_CO_COROUTINE = 0x80  # inspect.CO_COROUTINE; inspect itself is 2 MiB that a host may do without
-_MARKER = "_is_coroutine_marker"  # set by inspect.markcoroutinefunction, CPython 3.12 and later
+CO_COROUTINE = 0x80
+"""``inspect.CO_COROUTINE``; inspect itself is 2 MiB that a host may do without."""
+
 _C_METHODS = (types.BuiltinMethodType, types.MethodWrapperType)
 # Called as f(obj, ...): these change obj, so obj is what such a partial belongs to.
 _SETTERS = (setattr, operator.setitem)
@@ -59,6 +60,11 @@ class WeakTarget:
         """Whether `resolve` would return something now."""
         return self.resolve() is not None
 
+    @property
+    def key(self) -> tuple[int, ...]:
+        """Numbers that are equal for equal targets, as long as one of them is kept."""
+        return tuple(map(id, self._identity))
+
     # A weak reference without callback is unique for its object as long as it exists, so that
     # identity of references tells identity of objects, even when both objects are gone.
     def __eq__(self, other: object) -> bool:
@@ -68,7 +74,7 @@ class WeakTarget:
         return len(mine) == len(others) and all(map(operator.is_, mine, others))
 
     def __hash__(self) -> int:
-        return hash(tuple(map(id, self._identity)))
+        return hash(self.key)
 
 
 class _Object(WeakTarget):
@@ -269,7 +275,7 @@ def is_coroutine_function(fn: Any) -> bool:
         if not issubclass(type(call), types.FunctionType):
             return False
         fn = call
-    return bool(fn.__code__.co_flags & _CO_COROUTINE) or hasattr(fn, _MARKER)
+    return bool(fn.__code__.co_flags & CO_COROUTINE)
 
 
 def described(fn: Any) -> str:
