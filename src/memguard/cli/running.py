@@ -163,11 +163,10 @@ class _Summary:
 def summary(reports: Sequence[LeakReport], directory: Path) -> str:
     """Return a few lines on *reports*, oldest first, and where to read more."""
     leaks = sum(report.kind == "leak" for report in reports)
-    found = [f"{leaks} leak{'s' * (leaks != 1)}"] if leaks else []
+    found = "1 leak" if leaks == 1 else f"{leaks} leaks" if leaks else "no leak"
     others = len(reports) - leaks
-    if others:
-        found.append(f"{others} time{'s' * (others != 1)} growth that is not taken for a leak")
-    lines = [f"memguard: found {' and '.join(found)}"]
+    more = f"; growth that is not taken for one: {others}" if others else ""
+    lines = [f"memguard: found {found}{more}"]
     for report in reports[-MOST_REPORTS:]:
         lines += _finding(report, directory)
     return "\n".join(lines) + "\n"

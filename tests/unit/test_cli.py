@@ -1,0 +1,335 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from memguard.cli import main
+from memguard.cli.program import Target
+from memguard.cli.running import MOST_REPORTS, split, summary
+from memguard.leaks.report import LeakReport
+from memguard.report import html, text
+from memguard.report import json as stored
+from memguard.report.sinks import ReportDirectory
+from tests.specimens import MiB, leak_report
+
+
+def store(directory: Path, report: LeakReport) -> str:
+    file = directory / f"leak-{report.id}.json"
+    file.write_text(stored.render(report))
+    return str(file)
+
+
+def slower(**changes: object) -> LeakReport:
+    full = leak_report(id="slower", **changes)
+    return replace(full, trend=replace(full.trend, bytes_per_hour=1.0 * MiB))
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Return exit code, output and errors of the command."""
+    try:
+        code = main(arguments)
+    except SystemExit as error:
+        code = int(error.code or 0)
+    shown = capsys.readouterr()
+    return code, shown.out, shown.err
+
+
+# What is ours on the command line, and what is the program's
+
+
+@pytest.mark.parametrize(
+    ("arguments", "own", "target"),
+    [
+        (["app.py"], [], Target("app.py", ())),
+        (["app.py", "-m", "x"], [], Target("app.py", ("-m", "x"))),
+        (["--limit", "1m", "a", "--limit", "2"], ["--limit", "1m"], Target("a", ("--limit", "2"))),
+        (["--limit=1m", "a", "--", "b"], ["--limit=1m"], Target("a", ("--", "b"))),
+        (["-m", "pkg.mod", "-h"], [], Target("pkg.mod", ("-h",), is_module=True)),
+        (["-mpkg", "x"], [], Target("pkg", ("x",), is_module=True)),
+        (["--interval", "-m", "x"], ["--interval", "-m"], Target("x", ())),
+        (["--", "-odd.py", "x"], [], Target("-odd.py", ("x",))),
+        (["-h"], ["-h"], None),
+        (["-m"], [], None),
+        (["--interval"], ["--interval"], None),
+        ([], [], None),
+    ],
+)
+def test_the_first_word_that_is_no_option_begins_the_program(
+    arguments: list[str], own: list[str], target: Target | None
+) -> None:
+    assert split(arguments) == (own, target)
+
+
+def test_without_a_command_it_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    code, output, errors = run(capsys)
+    assert (code, output) == (2, "")
+    assert "memguard run app.py" in errors
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help"), ("report", "-h")])
+def test_help_has_examples(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    code, output, _ = run(capsys, *arguments)
+    assert code == 0
+    assert "examples:" in output
+    assert "exit codes" in output
+
+
+@pytest.mark.parametrize("arguments", [("version",), ("--version",)])
+def test_the_version_names_python_as_well(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, output, _ = run(capsys, *arguments)
+    assert code == 0
+    assert output.startswith("memguard ")
+    assert "Python 3." in output
+
+
+# Reports
+
+
+def test_a_report_is_shown_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = store(tmp_path, leak_report())
+    assert run(capsys, "report", file) == (0, text.render(leak_report()), "")
+
+
+def test_a_report_comes_back_as_the_json_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = store(tmp_path, leak_report())
+    _, output, _ = run(capsys, "report", file, "--format", "json")
+    assert output == Path(file).read_text()
+
+
+def test_several_reports_are_shown_one_after_the_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [store(tmp_path, leak_report(id=name, detector=name)) for name in ("one", "two")]
+    _, output, _ = run(capsys, "report", *files)
+    assert (
+        output.index("  one, process") < output.index("\u2500\u2500\u2500") < output.index("  two,")
+    )
+    _, output, _ = run(capsys, "report", "--format", "json", *files)
+    assert [report["id"] for report in json.loads(output)] == ["one", "two"]
+    _, output, _ = run(capsys, "report", "--format", "html", *files)
+    assert output.count("<article") == 2
+
+
+def test_a_directory_stands_for_its_reports_oldest_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "reports"
+    directory = ReportDirectory(home)
+    for age, name in enumerate(("z", "a", "m")):
+        for file in directory.write(leak_report(id=name)):
+            os.utime(file, (age, age))
+    (home / "notes.json").write_text("{}")
+    _, output, _ = run(capsys, "report", str(home), "--format", "json")
+    assert [report["id"] for report in json.loads(output)] == ["z", "a", "m"]
+
+
+def test_a_report_is_read_from_standard_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = io.BytesIO(Path(store(tmp_path, leak_report())).read_bytes())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(content))
+    assert run(capsys, "report", "-")[:2] == (0, text.render(leak_report()))
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("o.html", "<!DOCTYPE html>"), ("o.HTM", "<!DOCTYPE"), ("o.json", "{"), ("o.txt", "LEAK: ")],
+)
+def test_the_name_of_the_output_says_its_format(
+    name: str, start: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = store(tmp_path, leak_report()), tmp_path / name
+    assert run(capsys, "report", file, "-o", str(out)) == (0, "", "")
+    assert out.read_text("utf-8").startswith(start)
+
+
+def test_an_option_overrules_the_name_of_the_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = store(tmp_path, leak_report()), tmp_path / "o.txt"
+    run(capsys, "report", file, "-o", str(out), "--format", "html")
+    assert out.read_text("utf-8") == html.render(leak_report())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="mode bits are POSIX's")
+def test_a_written_report_is_private(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "o.html"
+    run(capsys, "report", store(tmp_path, leak_report()), "-o", str(out))
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"not json", "a report must be JSON"),
+        (b"\xff\xfe", "is no report: 'utf-8' codec can't decode"),
+        (b"[]", "schema_version must be"),
+        (b'{"schema_version": 999}', "schema_version must be"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "a report must be JSON"),
+        (b"\x1b[2J", "a report must be JSON"),
+    ],
+)
+def test_a_file_that_is_no_report_is_named_with_the_reason(
+    content: bytes, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "x.json"
+    file.write_bytes(content)
+    code, output, errors = run(capsys, "report", str(file))
+    assert (code, output) == (2, "")
+    assert errors.startswith(f"memguard report: {file} is no report: ")
+    assert message in errors
+    assert "\x1b" not in errors
+
+
+def test_an_absurd_number_is_no_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = leak_report().to_dict()
+    data["trend"]["current_bytes"] = 10**400
+    file = tmp_path / "x.json"
+    file.write_text(json.dumps(data))
+    code, _, errors = run(capsys, "report", str(file), "--format", "html")
+    assert code == 2
+    assert "is no report" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("report", "missing.json"), "No such file or directory: 'missing.json'"),
+        (("report", "."), "there is no leak-*.json in ."),
+        (("report",), "the following arguments are required: FILE"),
+        (("report", "--compare", "one.json"), "--compare needs two files, OLD and NEW (got 1)"),
+        (("report", "--form", "html", "x"), "unrecognized arguments: --form"),
+        (("report", "x", "--format", "pdf"), "invalid choice: 'pdf'"),
+        (("nonsense",), "invalid choice: 'nonsense'"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_code_two(
+    arguments: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, output, errors = run(capsys, *arguments)
+    assert (code, output) == (2, "")
+    assert message in errors
+
+
+def test_a_directory_with_two_reports_is_not_two_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = store(tmp_path, leak_report())
+    store(tmp_path, slower())
+    code, _, errors = run(capsys, "report", "--compare", str(tmp_path), file)
+    assert code == 2
+    assert "not directories" in errors
+
+
+# Two reports compared
+
+
+@pytest.mark.parametrize(
+    ("form", "sign"),
+    [("text", "BETTER: "), ("html", "<!DOCTYPE html>"), ("json", '{\n  "outcome": "better"')],
+)
+def test_two_reports_are_compared_in_every_format(
+    form: str, sign: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = store(tmp_path, leak_report()), store(tmp_path, slower())
+    code, output, _ = run(capsys, "report", "--compare", *files, "--format", form)
+    assert code == 0
+    assert output.startswith(sign)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--compare", "fast", "slow"), 0),
+        (("--compare", "slow", "fast"), 1),
+        (("--compare", "fast", "fast"), 0),
+        (("fast",), 1),
+        (("growth",), 0),
+        (("growth", "slow"), 1),
+    ],
+)
+def test_an_exit_code_tells_of_leaks_and_of_worse(
+    arguments: tuple[str, ...], code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {
+        "fast": store(tmp_path, leak_report()),
+        "slow": store(tmp_path, slower()),
+        "growth": store(tmp_path, leak_report(id="growth", kind="growth")),
+    }
+    given = [files.get(argument, argument) for argument in arguments]
+    assert run(capsys, "report", "--exit-code", *given)[0] == code
+    assert run(capsys, "report", *given)[0] == 0
+
+
+def test_a_terminal_of_few_letters_gets_escapes(tmp_path: Path) -> None:
+    file = store(tmp_path, leak_report())
+    done = subprocess.run(
+        [sys.executable, "-m", "memguard", "report", file],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=True,
+    )
+    assert b"\\u2190  app.py:31  checkout" in done.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    many = [store(tmp_path, leak_report(id=f"r{n}")) for n in range(3)] * 40
+    with subprocess.Popen(
+        [sys.executable, "-m", "memguard", "report", *many],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+# The summary after a run
+
+
+def test_the_summary_counts_leaks_and_other_growth() -> None:
+    reports = [leak_report(id="a"), leak_report(id="b", kind="growth", holders=(), suspects=())]
+    lines = summary(reports, Path("out")).splitlines()
+    assert lines == [
+        "memguard: found 1 leak; growth that is not taken for one: 1",
+        "  leak: +61.0 MiB, 2.0 MiB/min, live Python objects",
+        "    held by       leaky_shop.app.SESSIONS : dict",
+        "    allocated at  /srv/shop/leaky_shop/app.py:57  remember_session",
+        f"    read          {Path('out') / 'leak-a.html'}",
+        "  growth: +61.0 MiB, 2.0 MiB/min, live Python objects",
+        f"    read          {Path('out') / 'leak-b.html'}",
+    ]
+
+
+def test_growth_alone_is_not_called_a_leak() -> None:
+    (first, *_) = summary([leak_report(kind="growth")], Path("out")).splitlines()
+    assert first == "memguard: found no leak; growth that is not taken for one: 1"
+
+
+def test_the_summary_is_short_however_much_was_found() -> None:
+    reports = [leak_report(id=f"r{n}") for n in range(20)]
+    lines = summary(reports, Path("out")).splitlines()
+    assert lines[0] == "memguard: found 20 leaks"
+    assert len(lines) == 1 + 4 * MOST_REPORTS
+    assert lines[-1].endswith("leak-r19.html")
