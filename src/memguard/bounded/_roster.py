@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from memguard.bounded.listeners import ListenerRegistry
 
 _MOST_LOGGED = 100
+_ADD, _ADD_UNIQUE, _REMOVE = "add", "add unique", "remove"
 
 
 class Roster:
@@ -44,8 +45,8 @@ class Roster:
         self._entries: dict[int, Entry] = {}
         self._events: dict[Hashable, Bucket] = {}
         self._ends: dict[Hashable, dict[int, None]] = {}
-        # What waits for the section: (whether to add it, the entry).
-        self._changes: deque[tuple[bool, Entry]] = deque()
+        # What waits for the section: (action, entry).
+        self._changes: deque[tuple[str, Entry]] = deque()
         # What death callbacks queued: (serial, whether it died where it was registered).
         self._dead: deque[tuple[int, bool]] = deque()
         self._orphans = _owners.orphans()
@@ -62,9 +63,13 @@ class Roster:
             self._settle()
         dropped: Any = None
         with self._lock:
+            bucket = self._events.get(entry.event)
             if self._busy:  # a destructor inside a section registers
+                known = self._find_equal(bucket, entry) if unique and bucket is not None else None
+                if known is not None:
+                    return known
                 self._entries[entry.serial] = entry
-                self._changes.append((True, entry))
+                self._changes.append((_ADD_UNIQUE if unique else _ADD, entry))
                 return entry.serial
             self._busy = True
             try:
@@ -79,7 +84,7 @@ class Roster:
                 dropped = (dropped, self._put_in(bucket, entry))
                 self._entries[entry.serial] = entry
             except BaseException:  # refused, out of a signal handler, or want of memory
-                self._changes.append((False, entry))
+                self._changes.append((_REMOVE, entry))
                 raise
             finally:
                 self._busy = False
@@ -125,7 +130,7 @@ class Roster:
         if entry.key not in bucket.entries and entry.key not in bucket.twins:
             return None
         for other in bucket.all_of(entry.key):
-            if other.owner != entry.owner or other.serial not in self._entries:
+            if other is entry or other.owner != entry.owner or other.serial not in self._entries:
                 continue
             if other.terms is None or entry.terms is None:
                 if other.terms is entry.terms:
@@ -153,7 +158,7 @@ class Roster:
         with self._lock:
             self._died += died
             if self._busy:
-                self._changes.append((False, entry))
+                self._changes.append((_REMOVE, entry))
                 return True
             self._busy = True
             try:
@@ -161,7 +166,7 @@ class Roster:
                     dropped = self._work_off()
                 dropped = (dropped, self._take_out(entry))
             except BaseException:  # out of a signal handler, or want of memory
-                self._changes.append((False, entry))
+                self._changes.append((_REMOVE, entry))
                 raise
             finally:
                 self._busy = False
@@ -196,11 +201,14 @@ class Roster:
         dropped: list[Any] = []
         while self._changes:
             # Taken off when done: an exception out of a signal handler loses nothing.
-            added, entry = self._changes[0]
-            if not added:
+            action, entry = self._changes[0]
+            bucket = self._events.get(entry.event)
+            if action == _REMOVE:
                 dropped.append(self._take_out(entry))
+            elif action == _ADD_UNIQUE and bucket is not None and self._find_equal(bucket, entry):
+                self._entries.pop(entry.serial, None)  # its handle is closed: the other one stands
             elif entry.serial in self._entries:
-                dropped.append(self._put_in(self._events.get(entry.event), entry))
+                dropped.append(self._put_in(bucket, entry))
             dropped.append(self._changes.popleft())
         return dropped
 
