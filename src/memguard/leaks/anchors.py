@@ -188,7 +188,7 @@ def _looks_like_a_hook(code: types.CodeType) -> bool:
 
 def _local_label(frame: types.FrameType, name: str, what: str) -> str:
     code = frame.f_code
-    module = naming.clean(frame.f_globals.get("__name__"))
+    module = naming.clean(dict.get(frame.f_globals, "__name__"))
     function = naming.clean(getattr(code, "co_qualname", code.co_name))
     return f"local {naming.clean(name)!r} of {what} {module}.{function} (line {frame.f_lineno})"
 

@@ -7,6 +7,7 @@ between a holder and its allocation site, which neither of them shows alone.
 
 from __future__ import annotations
 
+import builtins
 import gc
 import io
 import itertools
@@ -141,6 +142,7 @@ def _belongs_to_the_program(obj: Any) -> bool:
         or obj is None
         or naming.is_type(obj)
         or naming.is_module(obj)
+        or obj is _BUILTINS
         or (kind is dict and dict.__contains__(obj, "__builtins__"))  # a function's globals
     )
 
@@ -154,6 +156,7 @@ def shallow_size(obj: Any) -> int:
     return object.__sizeof__(obj) + 16  # the collector's header
 
 
+_BUILTINS = vars(builtins)
 _KNOWN: tuple[type, ...] = (
     *(str, int, dict, list, tuple, bytes, float, set, bytearray, frozenset, types.FunctionType),
     *(OrderedDict, deque, io.BytesIO, io.StringIO),

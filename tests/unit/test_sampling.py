@@ -1,0 +1,142 @@
+"""What the newest entries of a container are, what they weigh, and who made them."""
+
+from __future__ import annotations
+
+import collections
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from memguard.leaks import sampling
+from memguard.leaks.sampling import newest_entries, sample_container, shallow_size, weigh_object
+from memguard.leaks.tracing import Location
+from tests import strangers
+
+HERE: Location = ("app.py", 7)
+
+
+def from_here(*objects: Any) -> Callable[[Any], tuple[Location, ...]]:
+    """Return an origin that knows *objects* only."""
+    known = set(map(id, objects))
+    return lambda obj: (HERE, ("main.py", 1)) if id(obj) in known else ()
+
+
+@pytest.mark.parametrize(
+    ("container", "expected"),
+    [
+        ({"a": 1, "b": 2, "c": 3}, [("c", 3), ("b", 2)]),
+        (collections.OrderedDict(a=1, b=2, c=3), [("c", 3), ("b", 2)]),
+        (collections.defaultdict(int, a=1, b=2), [("b", 2), ("a", 1)]),
+        ([1, 2, 3], [(2,), (3,)]),
+        (collections.deque([1, 2, 3, 4, 5]), [(1,), (2,), (4,), (5,)]),
+        ({5}, [(5,)]),
+        ([], []),
+    ],
+)
+def test_the_newest_entries_come_from_the_end_where_there_is_one(
+    container: Any, expected: list[tuple[Any, ...]]
+) -> None:
+    assert newest_entries(container, 2) == expected
+
+
+def test_a_sample_counts_types_bytes_and_lines() -> None:
+    first, second = bytearray(1000), bytearray(3000)
+    sample = sample_container(
+        {"a": first, "b": second}, 2, origin=from_here(first, second), seen=set()
+    )
+    assert sample.entries == 2
+    assert sample.types == {"bytearray": 2}
+    assert sample.lines[HERE] == sys.getsizeof(first) + sys.getsizeof(second)
+    assert sample.stacks[HERE] == (HERE, ("main.py", 1))
+    assert sample.bytes_per_entry == round((sample.lines[HERE] + 2 * 100) / 2)
+
+
+def test_what_two_containers_share_is_weighed_once() -> None:
+    shared = bytearray(10_000)
+    seen: set[int] = set()
+    first = sample_container([shared], 1, origin=None, seen=seen)
+    second = sample_container([shared], 1, origin=None, seen=seen)
+    assert first.bytes > 10_000 > second.bytes
+
+
+def test_with_tracing_only_what_was_made_meanwhile_is_weighed() -> None:
+    old, new = bytearray(10_000), bytearray(10)
+    sample = sample_container([[old, new]], 1, origin=from_here(new), seen=set())
+    assert sample.bytes < 1000
+    assert sum(sample.lines.values()) == sys.getsizeof(new)
+
+
+def test_no_more_entries_are_sampled_than_came_in() -> None:
+    assert sample_container(list(range(100)), 3, origin=None, seen=set()).entries == 3
+    assert sample_container(list(range(100)), 99, origin=None, seen=set()).entries == 32
+
+
+@pytest.mark.parametrize("make", [set, collections.deque])
+def test_in_a_set_and_a_deque_the_new_ones_are_asked_for(make: Callable[[Any], Any]) -> None:
+    """Neither has an end that is sure to be the newest."""
+    old = [f"old {n}" for n in range(20)]
+    new = "new one"
+    sample = sample_container(make([*old, new]), 5, origin=from_here(new), seen=set())
+    assert sample.entries == 1
+    assert sample.lines[HERE] == sys.getsizeof(new)
+
+
+def test_the_program_itself_is_not_weighed() -> None:
+    """A request that knows its application does not weigh as much as the application."""
+
+    def handler() -> object:
+        return sys
+
+    sample = sample_container([[sys, list, handler]], 1, origin=None, seen=set())
+    assert sample.bytes < 2000
+
+
+def test_one_entry_is_looked_into_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "MAX_NODES", 10)
+    wide = [bytearray(100) for _ in range(1000)]
+    assert sample_container([wide], 1, origin=None, seen=set()).bytes < 12_000
+
+
+@pytest.mark.parametrize("make", [list, collections.deque, tuple, frozenset, dict.fromkeys])
+def test_a_huge_entry_is_weighed_and_not_opened(
+    make: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "MAX_OPENED", 50)
+    huge = make([f"text {n}" for n in range(100)])
+    assert sample_container([huge], 1, origin=None, seen=set()).bytes == sys.getsizeof(huge) + 9
+
+
+def test_a_single_object_is_weighed_like_an_entry() -> None:
+    sample = weigh_object(bytearray(500), origin=None, seen=set())
+    assert (sample.entries, sample.types) == (1, {"bytearray": 1})
+    assert sample.bytes_per_entry == sys.getsizeof(bytearray(500))
+
+
+def test_an_empty_sample_has_no_weight() -> None:
+    assert sample_container([], 5, origin=None, seen=set()).bytes_per_entry is None
+
+
+@pytest.mark.parametrize(
+    "obj", ["text", 7, {1: 2}, [1], (1,), b"x", {1}, collections.deque([1]), bytearray(9)]
+)
+def test_a_builtin_has_the_size_that_it_says(obj: object) -> None:
+    assert shallow_size(obj) == sys.getsizeof(obj)
+
+
+def test_no_stranger_is_touched_by_a_sample() -> None:
+    made = strangers.make([1])
+    dict.update(made[3], dict.fromkeys(range(20), 1))
+    for stranger in made:
+        shallow_size(stranger)
+        weigh_object(stranger, origin=None, seen=set())
+        sample_container([stranger], 1, origin=lambda _: (HERE,), seen=set())
+    sample_container(made[3], 10, origin=None, seen=set())
+    sample_container(made[4], 10, origin=None, seen=set())
+    assert strangers.touched == []
+
+
+def test_no_value_is_in_a_sample() -> None:
+    secret = "correct horse battery staple"  # noqa: S105 - reason: it looks like one, on purpose
+    assert secret not in repr(sample_container({secret: [secret]}, 1, origin=None, seen=set()))

@@ -1,0 +1,159 @@
+"""A burst of tracing sees what stays, ends what it began and nothing else."""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from memguard.leaks import tracing
+from memguard.leaks.tracing import Tracer
+
+
+def allocate(size: int) -> bytearray:
+    return bytearray(size)
+
+
+LINE = (__file__, allocate.__code__.co_firstlineno + 1)
+
+
+@pytest.fixture
+def tracer() -> Iterator[Tracer]:
+    tracer = Tracer()
+    yield tracer
+    tracer.abandon()
+
+
+@pytest.fixture
+def somebody_else() -> Iterator[None]:
+    """Run a tracemalloc session of the application's own, three frames deep."""
+    tracemalloc.start(3)
+    yield
+    tracemalloc.stop()
+
+
+def test_a_burst_names_the_line_of_what_stays(tracer: Tracer) -> None:
+    tracer.start(1)
+    kept = [allocate(10_000) for _ in range(10)]
+    for _ in range(100):
+        allocate(10_000)
+    tracer.photograph()
+    assert tracer.origin(kept[0]) == (LINE,)
+    trace = tracer.finish()
+    assert trace.sites[LINE].bytes == pytest.approx(sum(map(sys.getsizeof, kept)), rel=0.02)
+    assert trace.seconds > 0
+    assert not tracemalloc.is_tracing()
+
+
+def test_a_deeper_burst_keeps_the_stack_with_the_allocating_line_first(tracer: Tracer) -> None:
+    tracer.start(4)
+    kept = allocate(10_000)
+    tracer.photograph()
+    (file, line), *above = tracer.finish().sites[LINE].stack
+    assert (file, line) == LINE
+    assert above[0][0] == __file__
+    assert len(kept) == 10_000
+
+
+def test_what_was_there_before_has_no_origin(tracer: Tracer) -> None:
+    before = allocate(1000)
+    tracer.start(1)
+    assert tracer.origin(before) == ()
+
+
+def test_what_asking_allocates_is_not_in_the_photograph(tracer: Tracer) -> None:
+    tracer.start(1)
+    tracer.photograph()
+    sites = tracer.finish().sites
+    assert not any("memguard" in file and "tests" not in file for file, _ in sites)
+
+
+def test_abandoning_ends_our_session_and_may_be_done_twice(tracer: Tracer) -> None:
+    tracer.start(1)
+    tracer.abandon()
+    tracer.abandon()
+    assert not tracemalloc.is_tracing()
+    assert tracer.seconds == 0.0
+
+
+@pytest.mark.usefixtures("somebody_else")
+class TestSomebodyElsesSession:
+    """It is used as it is, and never stopped, cleared or shortened."""
+
+    def test_it_goes_on_with_its_depth_and_its_traces(self, tracer: Tracer) -> None:
+        theirs = allocate(50_000)
+        tracer.start(1)
+        kept = allocate(20_000)
+        tracer.photograph()
+        trace = tracer.finish()
+        assert trace.foreign
+        assert trace.sites[LINE].bytes == pytest.approx(sys.getsizeof(kept), rel=0.05)
+        assert tracemalloc.is_tracing()
+        assert tracemalloc.get_traceback_limit() == 3
+        assert tracemalloc.get_object_traceback(theirs) is not None
+
+    def test_abandoning_leaves_it_alone(self, tracer: Tracer) -> None:
+        tracer.start(1)
+        tracer.abandon()
+        assert tracemalloc.is_tracing()
+
+    def test_a_large_one_is_not_copied(
+        self, tracer: Tracer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse() -> Any:
+            raise AssertionError("this would stall the process")
+
+        kept = allocate(100_000)
+        monkeypatch.setattr(tracing, "FOREIGN_LIMIT_BYTES", 1000)
+        monkeypatch.setattr(tracemalloc, "take_snapshot", refuse)
+        tracer.start(1)
+        tracer.photograph()
+        assert tracer.finish().sites == {}
+        assert len(kept) == 100_000
+
+
+def test_a_session_that_was_stopped_under_us_is_no_error(tracer: Tracer) -> None:
+    tracer.start(1)
+    tracemalloc.stop()
+    assert tracer.own_bytes == 0
+    tracer.photograph()
+    assert tracer.finish().sites == {}
+
+
+def test_the_child_of_a_fork_ends_its_copy_of_our_session(tracer: Tracer) -> None:
+    tracer.start(1)
+    tracing.session.after_fork_in_child()
+    assert not tracemalloc.is_tracing()
+    tracer.abandon()
+    again = Tracer()
+    again.start(1)
+    assert tracemalloc.is_tracing()
+    again.abandon()
+    assert not tracemalloc.is_tracing()
+
+
+@pytest.mark.usefixtures("somebody_else")
+def test_the_child_of_a_fork_keeps_somebody_elses_session(tracer: Tracer) -> None:
+    tracer.start(1)
+    tracing.session.after_fork_in_child()
+    assert tracemalloc.is_tracing()
+
+
+def test_without_the_gil_nothing_is_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    assert "without the GIL" in (tracing.unsupported() or "")
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True, raising=False)
+    assert tracing.unsupported() is None
+
+
+def test_a_session_of_ours_ends_with_its_last_user(tracer: Tracer) -> None:
+    other = Tracer()
+    tracer.start(1)
+    other.start(1)
+    tracer.abandon()
+    assert tracemalloc.is_tracing()
+    other.abandon()
+    assert not tracemalloc.is_tracing()
