@@ -185,6 +185,8 @@ class _Session:
     def leave(self) -> None:
         """Undo one ``join`` that was not foreign."""
         with self._lock:
+            if self._users == 0:
+                return  # joined before a fork, left in the child, where the session has ended
             self._users -= 1
             if self._users == 0:
                 tracemalloc.stop()
