@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -11,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from memguard.cli import main
+from memguard import cli
+from memguard.cli import main, reporting, running
 from memguard.cli.program import Target
 from memguard.cli.running import MOST_REPORTS, split, summary
 from memguard.leaks.report import LeakReport
@@ -303,6 +306,28 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+# The documents
+
+
+def shown_commands() -> list[list[str]]:
+    document = Path(__file__).parents[2] / "docs" / "command-line.md"
+    lines = re.findall(r"^\$ .*?\bmemguard (.*)$", document.read_text("utf-8"), re.MULTILINE)
+    for module in (cli, running, reporting):
+        lines += re.findall(r"^  memguard (.*?)(?:   .*)?$", module._EPILOG, re.MULTILINE)
+    return [shlex.split(line) for line in lines]
+
+
+@pytest.mark.parametrize("arguments", shown_commands(), ids=" ".join)
+def test_every_command_in_the_documents_is_understood(arguments: list[str]) -> None:
+    parser, _ = cli._parsers()
+    own = arguments
+    if arguments[0] == "run":
+        options, target = split(arguments[1:])
+        assert target is not None
+        own = ["run", *options]
+    assert parser.parse_args(own).command == arguments[0]
 
 
 # The summary after a run
