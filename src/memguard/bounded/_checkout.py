@@ -41,13 +41,8 @@ class Holder:
 
 def site_of(record: Record) -> str:
     """Return ``package/file.py:12 function`` of the line that took it. Cost: some microseconds."""
-    code, instruction = record[2], record[3]
-    line = code.co_firstlineno
-    for start, end, number in code.co_lines():
-        if start <= instruction < end and number is not None:
-            line = number
-            break
-    return f"{sites.shown((code.co_filename, line))} {code.co_name}"
+    code = record[2]
+    return f"{sites.shown((code, record[3]))} {code.co_name}"
 
 
 def holders_of(records: Iterable[Record], now: float) -> tuple[Holder, ...]:

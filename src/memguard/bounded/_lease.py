@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from memguard.bounded._checkout import Record
 from memguard.bounded._lending import Pair
-from memguard.bounded._stocktaking import Stocktaking
+from memguard.bounded._queueing import Queueing
 from memguard.errors import LifecycleError
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ class Lease(Generic[T]):
     _pair: Pair | None
     _record: Record | None
 
-    def __init__(self, pool: Stocktaking) -> None:
+    def __init__(self, pool: Queueing) -> None:
         self._pool = pool
         self._pair = None
         self._record = None
@@ -111,16 +111,6 @@ class Lease(Generic[T]):
             self._pool._dropped.append((pair, self._record))
 
 
-class Lender(Stocktaking):
-    """A pool that a task can wait for."""
-
-    __slots__ = ()
-
-    async def _take_async(self, timeout: float | str | None) -> Pair:
-        """Return an object that the caller may have."""
-        raise NotImplementedError
-
-
 class AsyncLease(Generic[T]):
     """
     What ``async with`` enters to lend one object of a pool; made by `ObjectPool.alease`.
@@ -134,7 +124,7 @@ class AsyncLease(Generic[T]):
 
     __slots__ = ("_lease", "_pool", "_site", "_timeout")
 
-    def __init__(self, pool: Lender, timeout: float | str | None, site: Any) -> None:
+    def __init__(self, pool: Queueing, timeout: float | str | None, site: Any) -> None:
         self._pool = pool
         self._timeout = timeout
         self._site = site
@@ -150,9 +140,12 @@ class AsyncLease(Generic[T]):
         self._lease = lease
         task = asyncio.current_task()
         name = "(none)" if task is None else task.get_name()
+        pair: Pair | None
         try:
             pair = pool._ready.pop()
         except IndexError:
+            pair = None
+        if pair is None:
             pair = await pool._take_async(self._timeout)
         lease._pair = pair
         record = (pool._timer(), get_ident(), *self._site, name)

@@ -56,6 +56,7 @@ class Stock:
         "_reset",
         "_slots",
         "_swift",
+        "_timeout",
         "_timer",
         "_trust",
         "_validate",
@@ -82,6 +83,7 @@ class Stock:
         self._max_idle: float | None = given["max_idle"]
         self._leak_after: float | None = given["leak_after"]
         self._raises = given["on_error"] == "raise"
+        self._timeout: float = given["timeout"]
         self._timer: Callable[[], float] = given["timer"]
         self._clocked = self._validate is not None or self._max_idle is not None
         self._closed = False
@@ -122,15 +124,13 @@ class Stock:
         """Return an object that is idle or can be made; None when one must wait."""
         self._raise_if_closed()
         while not self._line:
-            try:
-                pair = self._idle.pop()
-            except IndexError:
-                try:
-                    self._permits.pop()
-                except IndexError:
-                    return None
+            item = self._free_item()
+            if item is None:
+                return None
+            if item is PERMIT:
                 return self._make()
-            if self._is_fit(pair):
+            if self._is_fit(item):
+                pair: Pair = item
                 return pair
         return None
 

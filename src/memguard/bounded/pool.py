@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from memguard.bounded import _options as options
 from memguard.bounded import inventory
-from memguard.bounded._checkout import Holder, holders_of, told
-from memguard.bounded._lease import AsyncLease, Lease, Lender
-from memguard.bounded._lending import ObjectPoolStatistics, Pair
-from memguard.bounded._stock import CLOSED, PERMIT
+from memguard.bounded._lease import AsyncLease, Lease
+from memguard.bounded._lending import AnySlot, ObjectPoolStatistics, Pair
+from memguard.bounded._queueing import Queueing
 from memguard.bounded._targets import is_coroutine_function
-from memguard.bounded._waiting import LOOK_AGAIN_SECONDS, AsyncWaiter, Waiter
-from memguard.errors import ConfigError, PoolExhaustedError
-from memguard.units import format_seconds, parse_seconds
+from memguard.errors import ConfigError
+from memguard.units import parse_seconds
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -27,7 +25,7 @@ T = TypeVar("T")
 __all__ = ["AsyncLease", "Lease", "ObjectPool", "ObjectPoolStatistics"]
 
 
-class ObjectPool(Lender, Generic[T]):
+class ObjectPool(Queueing, Generic[T]):
     """
     Reuse expensive objects, never more than *maxsize* of them.
 
@@ -71,7 +69,7 @@ class ObjectPool(Lender, Generic[T]):
         ConfigError: An option out of range.
     """
 
-    __slots__ = ("__weakref__", "_timeout")
+    __slots__ = ("__weakref__",)
 
     def __init__(
         self,
@@ -106,20 +104,24 @@ class ObjectPool(Lender, Generic[T]):
                 "leak_after": options.check_duration(leak_after, timer, "leak_after"),
                 "dispose": _check_plain(dispose, "dispose"),
                 "on_error": options.check_choice(on_error, options.ON_ERROR, "on_error"),
+                "timeout": parse_seconds(timeout, name="timeout"),
                 "timer": options.check_callable(timer, "timer", optional=False),
                 "name": options.check_name(name)
                 or f"{type(self).__name__}@{inventory.creation_site()}",
             }
         )
-        self._timeout = parse_seconds(timeout, name="timeout")
         inventory.register(
             self, name=self.name, kind=type(self).__name__, also=(self._idle, self._by_id)
         )
+        self._watched = True  # by nobody yet: the janitor must not fill beside us
         try:
             self._fill()
         except BaseException:
             self.close()
             raise
+        self._watched = False
+        if minsize:
+            self._watch()
 
     # -- lending ------------------------------------------------------------------------------
 
@@ -135,9 +137,12 @@ class ObjectPool(Lender, Generic[T]):
             LifecycleError: The pool is closed.
         """
         obj: T
+        slot: AnySlot | None
         try:
             obj, slot = self._ready.pop()
         except IndexError:
+            slot = None  # and on outside the handler, lest each error below names this one as well
+        if slot is None:
             obj, slot = self._take(timeout)
         frame = _getframe(1)
         slot.lent.append((self._timer(), get_ident(), frame.f_code, frame.f_lasti))
@@ -150,10 +155,13 @@ class ObjectPool(Lender, Generic[T]):
         Raises:
             LifecycleError: It is not from this pool, or was given back before.
         """
+        slot: AnySlot | None
         try:
             slot = self._swift[id(obj)]
             slot.lent.pop()
         except LookupError:
+            slot = None
+        if slot is None:
             self._put_back(obj, self._claim(obj))
             return
         self._idle.append((obj, slot))
@@ -185,12 +193,16 @@ class ObjectPool(Lender, Generic[T]):
         """
         lease: Lease[T] = Lease(self)
         frame = _getframe(1)
+        pair: Pair | None
         try:
-            lease._pair = pair = self._ready.pop()  # noqa: SLF001 - reason: the lease is made first, so that nothing is taken without an owner
+            pair = self._ready.pop()
         except IndexError:
-            lease._pair = pair = self._take(timeout)  # noqa: SLF001 - reason: as above
+            pair = None
+        if pair is None:
+            pair = self._take(timeout)
+        lease._pair = pair  # noqa: SLF001 - reason: a lease is part of its pool
         record = (self._timer(), get_ident(), frame.f_code, frame.f_lasti)
-        lease._record = record  # noqa: SLF001 - reason: as above
+        lease._record = record  # noqa: SLF001 - reason: a lease is part of its pool
         pair[1].lent.append(record)
         return lease
 
@@ -211,94 +223,7 @@ class ObjectPool(Lender, Generic[T]):
         frame = _getframe(1)
         return AsyncLease(self, timeout, (frame.f_code, frame.f_lasti))
 
-    def _take(self, timeout: float | str | None) -> Pair:
-        seconds = self._timeout if timeout is None else parse_seconds(timeout, name="timeout")
-        deadline = time.monotonic() + seconds
-        self._settle()
-        while True:
-            pair = self._take_at_once() or self._wait_until(deadline, seconds)
-            if pair is not None:
-                return pair
-
-    def _wait_until(self, deadline: float, seconds: float) -> Pair | None:
-        """Return an object, or None when the one handed over was not fit to be lent."""
-        waiter = Waiter()
-        gift: Any = None
-        try:
-            self._queue(waiter)
-            while not waiter.sleep(_slice(deadline)) and time.monotonic() < deadline:
-                self._settle()
-        except BaseException:
-            self._leave(waiter, waiter.leave())
-            raise
-        gift = waiter.leave()
-        if gift is None:
-            self._give_up(waiter, seconds)
-        return self._accept(gift)
-
-    async def _take_async(self, timeout: float | str | None) -> Pair:
-        # As `_take`, with another waiter.
-        import asyncio  # noqa: PLC0415 - reason: a host without asyncio must not load it
-
-        seconds = self._timeout if timeout is None else parse_seconds(timeout, name="timeout")
-        deadline = time.monotonic() + seconds
-        self._settle()
-        while True:
-            pair = self._take_at_once()
-            if pair is not None:
-                return pair
-            waiter = AsyncWaiter(asyncio.get_running_loop())
-            try:
-                self._queue(waiter)
-                while not await waiter.sleep(_slice(deadline)) and time.monotonic() < deadline:
-                    self._settle()
-            except BaseException:
-                self._leave(waiter, waiter.leave())
-                raise
-            gift = waiter.leave()
-            if gift is None:
-                self._give_up(waiter, seconds)
-            pair = self._accept(gift)
-            if pair is not None:
-                return pair
-
-    def _queue(self, waiter: Waiter | AsyncWaiter) -> None:
-        self._figures.count("waits")
-        self._line.append(waiter)
-        self._serve()  # something may have come free between looking and queueing
-        self._raise_if_closed()
-
-    def _accept(self, gift: Any) -> Pair | None:
-        if gift is CLOSED:
-            self._raise_if_closed()
-        if gift is PERMIT:
-            return self._make()
-        return gift if self._is_fit(gift) else None
-
-    def _leave(self, waiter: Waiter | AsyncWaiter, gift: Any) -> None:
-        """Undo waiting that was interrupted: what was handed over goes to the next."""
-        self._line.forget(waiter)
-        self._put_item(gift)
-        if self._line:
-            self._serve()
-
-    def _give_up(self, waiter: Waiter | AsyncWaiter, seconds: float) -> None:
-        self._line.forget(waiter)
-        self._figures.count("timeouts")
-        holders = self.holders()
-        raise PoolExhaustedError(
-            f"pool {self.name!r}: all {self.maxsize} objects are lent and none came back within "
-            f"{format_seconds(seconds)}; {told(holders)}; "
-            f"give them back sooner (with pool.lease() as obj), or raise maxsize",
-            tuple(map(str, holders)),
-        )
-
     # -- looking ------------------------------------------------------------------------------
-
-    def holders(self) -> tuple[Holder, ...]:
-        """Return who holds objects now, the oldest first, at most a hundred. Cost: O(maxsize)."""
-        records = [record for slot in self._by_id.copy().values() for record in slot.lent.copy()]
-        return holders_of(records, self._timer())
 
     def statistics(self) -> ObjectPoolStatistics:
         """Return counts since the pool was made. Thread-safe; cost: O(maxsize)."""
@@ -360,10 +285,6 @@ class ObjectPool(Lender, Generic[T]):
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self._idle)} idle"
         return f"{type(self).__name__}(name={self.name!r}, maxsize={self.maxsize}, {state})"
-
-
-def _slice(deadline: float) -> float:
-    return max(0.0, min(LOOK_AGAIN_SECONDS, deadline - time.monotonic()))
 
 
 def _check_plain(value: Any, name: str, *, optional: bool = True) -> Any:
