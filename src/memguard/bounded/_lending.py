@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from memguard import log
-from memguard.bounded._checkout import Record, site_of
+from memguard.bounded._checkout import Record
+from memguard.bounded._losses import Losses
 
-MOST_SITES = 100
-"""Places of loss that are told apart; further ones are counted together."""
+_MOST_KINDS = 100
 
 COUNTED = (
-    "created", "disposed", "lost", "recovered", "replaced", "overdue", "waits", "timeouts",
+    "created", "disposed", "recovered", "replaced", "overdue", "waits", "timeouts",
     "expired", "factory_errors", "reset_errors", "validation_failures", "dispose_errors",
 )  # fmt: skip
 
@@ -110,59 +110,34 @@ class Figures:
         self._pool = pool
         self._lock = threading.RLock()  # re-entrant: a destructor may interrupt and count as well
         self._counts = dict.fromkeys(COUNTED, 0)
-        self._sites: dict[str, int] = {}
-        self._other_sites = 0
+        self.losses = Losses(pool)
         self._logged: set[tuple[str, str]] = set()
 
-    def count(self, what: str) -> int:
-        """Count one *what*, and return how many there were."""
+    def count(self, what: str) -> None:
+        """Count one *what*."""
         with self._lock:
             self._counts[what] += 1
-            return self._counts[what]
 
     def counts(self) -> dict[str, int]:
         """Return all counts, by name."""
         with self._lock:
             return self._counts.copy()
 
-    def lost_sites(self) -> tuple[tuple[str, int], ...]:
-        """Return ``(site, losses)``, the most first."""
-        with self._lock:
-            sites = list(self._sites.items())
-            others = self._other_sites
-        sites.sort(key=_count_of, reverse=True)
-        return (*sites, *([("(other places)", others)] if others else []))
-
     def lose(self, record: Record | None, outcome: str) -> None:
-        """Count a checkout that was never given back; each place is logged once."""
-        site = "(interrupted hand-over)" if record is None else site_of(record)
-        with self._lock:
-            self._counts["lost"] += 1
-            self._counts[outcome] += 1
-            known = site in self._sites
-            if known or len(self._sites) < MOST_SITES:
-                self._sites[site] = self._sites.get(site, 0) + 1
-            else:
-                self._other_sites += 1
-        if not known and len(self._sites) <= MOST_SITES:
-            log.event(
-                logging.WARNING, "pool.lease_lost", pool=self._pool, site=site, outcome=outcome
-            )
+        """Count a checkout that was never given back, ``"recovered"`` or ``"replaced"``."""
+        self.count(outcome)
+        self.losses.lose(record, outcome)
 
     def fail(self, what: str, error: BaseException) -> None:
         """Count an exception of user code; each kind is logged once."""
         kind = type(error).__name__
         with self._lock:
             self._counts[what] += 1
-            fresh = (what, kind) not in self._logged and len(self._logged) < MOST_SITES
+            fresh = (what, kind) not in self._logged and len(self._logged) < _MOST_KINDS
             if fresh:
                 self._logged.add((what, kind))
         if fresh:
             log.event(logging.WARNING, f"pool.{what}", pool=self._pool, error=kind)
-
-
-def _count_of(row: tuple[str, int]) -> int:
-    return row[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -237,7 +237,8 @@ class ObjectPool(Queueing, Generic[T]):
             idle=len(self._idle),
             leased=sum(1 for slot in self._by_id.copy().values() if slot.lent),
             waiting=max(0, len(self._line) - self._ended),
-            lost_sites=self._figures.lost_sites(),
+            lost=self._figures.losses.total,
+            lost_sites=self._figures.losses.sites(),
             **self._figures.counts(),
         )
 
