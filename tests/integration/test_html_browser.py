@@ -145,6 +145,7 @@ def long_report() -> LeakReport:
         suspects=(*full.suspects, replace(full.suspects[0], file=name, source=name)),
         types=(*full.types, replace(full.types[0], name=name)),
         limits=(name,),
+        verdict=replace(full.verdict, advice=name, reasons=(name,)),
     )
 
 

@@ -127,7 +127,7 @@ def memory_chart(trend: TrendSummary) -> Chart | None:
         f"Memory of the process from {format_bytes(points[0].bytes)} to "
         f"{format_bytes(points[-1].bytes)} in {_time(points[-1].seconds - points[0].seconds)}"
     )
-    return Chart(_chart(described, frame, area, label), line, limit)
+    return Chart(_chart(described, frame, area, label, limit), line, limit)
 
 
 def two_curves(old: TrendSummary, new: TrendSummary) -> Markup | None:
@@ -185,10 +185,16 @@ def _frame(curves: Sequence[Sequence[CurvePoint]], line: Line | None, limit: int
     return _Frame(left, right, low, high + (high - low) * 0.04)
 
 
-def _chart(described: str, frame: _Frame, drawing: Markup, label: Markup | None = None) -> Markup:
+def _chart(
+    described: str,
+    frame: _Frame,
+    drawing: Markup,
+    label: Markup | None = None,
+    limit: int | None = None,
+) -> Markup:
     return element(
         "svg",
-        _grid(frame),
+        _grid(frame, limit),
         # The inner drawing is stretched; its lines keep their thickness.
         element(
             "svg",
@@ -207,13 +213,15 @@ def _chart(described: str, frame: _Frame, drawing: Markup, label: Markup | None 
     )
 
 
-def _grid(frame: _Frame) -> Markup:
+def _grid(frame: _Frame, limit: int | None) -> Markup:
+    taken = math.inf if limit is None else frame.y(limit)
     parts = [
         join(
-            element("line", class_="grid", x1="0", x2="100%", y1=frame.y(level), y2=frame.y(level)),
-            _text("0", frame.y(level) - 5, _size(level)),
+            element("line", class_="grid", x1="0", x2="100%", y1=y, y2=y),
+            _text("0", y - 5, _size(level)),
         )
         for level in _byte_ticks(frame.low, frame.high)
+        if abs((y := frame.y(level)) - taken) > 18  # no label across the line of the limit
     ]
     for seconds in _time_ticks(frame.left, frame.right):
         share = frame.x(seconds)

@@ -26,6 +26,7 @@ STYLE = """
 html { -webkit-text-size-adjust: 100%; }
 body {
   margin: 0; padding: 2rem 1.25rem 3rem; background: var(--page); color: var(--ink);
+  overflow-wrap: anywhere;
   font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", "Noto Sans", Arial, sans-serif;
 }
 main { max-width: 58rem; margin: 0 auto; }
@@ -35,7 +36,7 @@ h1 { font-size: 1.9rem; line-height: 1.2; letter-spacing: -0.015em; font-weight:
 h2 { font-size: 1.06rem; margin: 2.4rem 0 0.75rem; font-weight: 650; }
 h2 small { font-weight: 400; font-size: 0.86rem; color: var(--soft); margin-left: 0.4rem; }
 code, pre, .place { font-family: ui-monospace, "SF Mono", "DejaVu Sans Mono", Consolas, monospace; }
-code, .place { font-size: 0.9em; overflow-wrap: anywhere; }
+code, .place { font-size: 0.9em; }
 bdi, code { unicode-bidi: isolate; }
 .soft { color: var(--soft); }
 .small { font-size: 0.88rem; }
@@ -56,7 +57,7 @@ bdi, code { unicode-bidi: isolate; }
 }
 .card + .card { margin-top: 0.75rem; }
 .facts {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: 1px;
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(9.5rem, 100%), 1fr)); gap: 1px;
   margin-top: 1.5rem; padding: 0; background: var(--line); overflow: hidden;
 }
 .facts div { padding: 0.85rem 1.1rem; background: var(--card); }
@@ -83,7 +84,7 @@ figcaption span { display: inline-block; margin-right: 1.3rem; }
 .advice p { font-size: 1.04rem; }
 ul.plain { list-style: none; }
 .points { padding-left: 1.15rem; color: var(--soft); }
-.points li { margin-top: 0.3rem; overflow-wrap: anywhere; }
+.points li { margin-top: 0.3rem; }
 .advice .points { margin-top: 0.6rem; }
 .tree ul { list-style: none; }
 .tree ul ul { margin-left: 0.55rem; padding-left: 1.1rem; border-left: 1.5px solid var(--line); }
@@ -93,7 +94,7 @@ ul.plain { list-style: none; }
 .holder .name { font-weight: 600; font-size: 1.02rem; }
 .above { font-weight: 400; color: var(--soft); }
 .type { margin-left: 0.5rem; padding: 0.05rem 0.45rem; border-radius: 5px; background: var(--code);
-  font-size: 0.84rem; color: var(--soft); overflow-wrap: anywhere; }
+  font-size: 0.84rem; color: var(--soft); }
 .bar { display: block; margin: 0.45rem 0; border-radius: 3px; overflow: hidden; }
 .bar .track { fill: var(--code); }
 .bar .fill { fill: var(--curve); }
@@ -102,7 +103,7 @@ ul.plain { list-style: none; }
 .size { font-weight: 650; }
 .source {
   margin-top: 0.5rem; padding: 0.5rem 0.75rem; border-radius: 7px; background: var(--code);
-  font-size: 0.86rem; white-space: pre-wrap; overflow-wrap: anywhere; tab-size: 4;
+  font-size: 0.86rem; white-space: pre-wrap;
 }
 .source .line { color: var(--soft); user-select: none; margin-right: 1rem; }
 .head { display: flex; flex-wrap: wrap; gap: 0.15rem 1rem; justify-content: space-between;
@@ -123,13 +124,14 @@ th, td { padding: 0.42rem 0.9rem 0.42rem 0; border-bottom: 1px solid var(--line)
   vertical-align: top; }
 tr:last-child td { border-bottom: 0; }
 th:last-child, td:last-child { padding-right: 0; }
-td.number, th.number { text-align: right; white-space: nowrap; }
+td.number, th.number { text-align: right; white-space: nowrap; overflow-wrap: normal; }
 .cost { display: flex; flex-wrap: wrap; gap: 0.3rem 1.8rem; font-size: 0.92rem; }
 .cost dt { display: inline; color: var(--soft); }
 .cost dd { display: inline; margin-left: 0.35rem; font-variant-numeric: tabular-nums; }
 footer { margin-top: 2.2rem; padding-top: 0.9rem; border-top: 1px solid var(--line);
-  font-size: 0.84rem; color: var(--soft); overflow-wrap: anywhere; }
-.sides { display: grid; grid-template-columns: 1fr 1fr; gap: 0.75rem; margin-top: 1.5rem; }
+  font-size: 0.84rem; color: var(--soft); }
+.sides { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0.75rem;
+  margin-top: 1.5rem; }
 .sides .card + .card { margin-top: 0; }
 .changes li + li { margin-top: 0.9rem; padding-top: 0.8rem; border-top: 1px solid var(--line); }
 .changes li { break-inside: avoid; }
@@ -138,7 +140,7 @@ footer { margin-top: 2.2rem; padding-top: 0.9rem; border-top: 1px solid var(--li
 @media (max-width: 34rem) {
   body { padding: 1.25rem 0.9rem 2rem; }
   h1 { font-size: 1.5rem; }
-  .facts { grid-template-columns: 1fr 1fr; }
+  .facts { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .facts div { padding: 0.7rem 0.85rem; }
   .facts dd { font-size: 1.12rem; }
   .card { padding: 0.85rem 0.9rem; }
