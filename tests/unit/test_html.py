@@ -107,7 +107,7 @@ def test_everything_that_the_report_knows_is_on_the_page() -> None:
         "+61.0 MiB over a baseline of 96.0 MiB, within 30 min",
         "2.0 MiB/min",
         "confidence 0.99",
-        "about 2 h 55 min",
+        "Limit reached in about2 h 55 min",
         "512.0 MiB (cgroup v2 memory.max)",
         "79 %",
         "Bound leaky_shop.app.SESSIONS: give it a maxsize and a ttl (BoundedCache).",

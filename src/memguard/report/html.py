@@ -127,7 +127,7 @@ def _facts(report: LeakReport) -> list[Markup]:
             facts.append(_fact("Limit", format_bytes(trend.limit_bytes), "not being approached"))
         else:
             facts.append(
-                _fact("Limit reached in", f"about {format_seconds(trend.seconds_to_limit)}", limit)
+                _fact("Limit reached in about", format_seconds(trend.seconds_to_limit), limit)
             )
     if report.explained_ratio is not None:
         share = number(report.explained_ratio * 100, ".0f")

@@ -105,6 +105,7 @@ ul.plain { list-style: none; }
   margin-top: 0.5rem; padding: 0.5rem 0.75rem; border-radius: 7px; background: var(--code);
   font-size: 0.86rem; white-space: pre-wrap;
 }
+.source + p { margin-top: 0.45rem; }
 .source .line { color: var(--soft); user-select: none; margin-right: 1rem; }
 .head { display: flex; flex-wrap: wrap; gap: 0.15rem 1rem; justify-content: space-between;
   align-items: baseline; }
