@@ -347,6 +347,14 @@ def test_the_summary_counts_leaks_and_other_growth() -> None:
     ]
 
 
+def test_the_summary_sends_nobody_to_a_file_that_is_not_there() -> None:
+    reports = [leak_report(id="a"), leak_report(id="b")]
+    text = summary(reports, Path("out"), missing={"a"})
+    assert "leak-a.html" not in text
+    assert text.count("its files are not there: not written, or deleted since") == 1
+    assert text.splitlines()[-1].endswith("leak-b.html")
+
+
 def test_growth_alone_is_not_called_a_leak() -> None:
     (first, *_) = summary([leak_report(kind="growth")], Path("out")).splitlines()
     assert first == "memguard: found no leak; growth that is not taken for one: 1"

@@ -7,7 +7,7 @@ import atexit
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,7 @@ class _Summary:
     def __init__(self, detector: LeakDetector, directory: Path) -> None:
         self._detector = detector
         self._directory = directory
+        self._absolute = Path.cwd() / directory  # the program may go elsewhere
         self._pid = os.getpid()
 
     def write(self) -> None:
@@ -154,25 +155,32 @@ class _Summary:
         if reports and sys.stderr is not None:
             # The terminal may be gone, and no word of ours may change how the program ends.
             with contextlib.suppress(OSError, ValueError):
-                text = summary(reports, self._directory)
+                text = summary(reports, self._directory, missing=self._missing(reports))
                 encoding = sys.stderr.encoding or "ascii"
                 sys.stderr.write(text.encode(encoding, "backslashreplace").decode(encoding))
                 sys.stderr.flush()
 
+    def _missing(self, reports: Sequence[LeakReport]) -> set[str]:
+        """Return the ids of reports that are not there: the disk was full, or they were rotated."""
+        ids = [report.id for report in reports]
+        return {name for name in ids if not (self._absolute / f"leak-{name}.html").exists()}
 
-def summary(reports: Sequence[LeakReport], directory: Path) -> str:
-    """Return a few lines on *reports*, oldest first, and where to read more."""
+
+def summary(
+    reports: Sequence[LeakReport], directory: Path, *, missing: Collection[str] = ()
+) -> str:
+    """Return a few lines on *reports*, oldest first, and where to read those not *missing*."""
     leaks = sum(report.kind == "leak" for report in reports)
     found = "1 leak" if leaks == 1 else f"{leaks} leaks" if leaks else "no leak"
     others = len(reports) - leaks
     more = f"; growth that is not taken for one: {others}" if others else ""
     lines = [f"memguard: found {found}{more}"]
     for report in reports[-MOST_REPORTS:]:
-        lines += _finding(report, directory)
+        lines += _finding(report, None if report.id in missing else directory)
     return "\n".join(lines) + "\n"
 
 
-def _finding(report: LeakReport, directory: Path) -> list[str]:
+def _finding(report: LeakReport, directory: Path | None) -> list[str]:
     places = Places()
     growth = format_bytes(report.trend.growth_bytes, signed=True)
     pace = rate(report.trend.bytes_per_hour / 60)
@@ -182,4 +190,6 @@ def _finding(report: LeakReport, directory: Path) -> list[str]:
         for holder in report.holders[:1]
     ]
     lines += [f"    allocated at  {places.shown(suspect)}" for suspect in report.suspects[:1]]
+    if directory is None:
+        return [*lines, "    its files are not there: not written, or deleted since"]
     return [*lines, f"    read          {directory / f'leak-{report.id}.html'}"]
