@@ -12,7 +12,6 @@ is taken; at all of it a second look, and ``tracing`` begins. ``cooling`` is the
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -24,12 +23,13 @@ from memguard.leaks.checkup import Checkup
 from memguard.leaks.delivery import Delivery
 from memguard.leaks.finding import Finding, Findings, summarize
 from memguard.leaks.investigation import POLL_SECONDS, Investigation
-from memguard.leaks.options import OnError, detector_options
+from memguard.leaks.options import OnError, chosen_name, detector_options
 from memguard.leaks.report import LeakReport
 from memguard.leaks.signals import SignalRequest
 from memguard.leaks.state import HeapState
 from memguard.leaks.statistics import Account, Failures, LeakDetectorStatistics, State
 from memguard.leaks.ticker import Ticker, reset_after_fork
+from memguard.leaks.turn import Turn
 from memguard.leaks.watch import Watch
 from memguard.observe.reading import Reading, read_memory
 from memguard.units import parse_bytes
@@ -127,7 +127,7 @@ class LeakDetector:
         for option, value in (("timer", timer), ("read", read)):
             if not callable(value):
                 raise TypeError(f"{option} must be callable (got {type(value).__name__})")
-        self.name = "memguard" if name is None else name
+        self.name = chosen_name(name)
         self._limit = None if limit == "auto" else parse_bytes(limit, name="limit")
         self._timer = timer
         self._read = read
@@ -141,7 +141,8 @@ class LeakDetector:
 
     def _reset(self) -> None:
         """Enter the state of one that was never started. Only sets fields: runs after fork."""
-        self._lock = threading.Lock()
+        self._turn = Turn()
+        self._stop_asked = False
         self._ticker: Ticker | None = None
         self._state: State = "idle"
         self._started_at: float | None = None
@@ -162,13 +163,11 @@ class LeakDetector:
         """
         if self._ticker is not None:
             raise LifecycleError(f"detector {self.name!r} is already started; call stop() first")
-        self._watch.clear()
-        self._findings.close()
-        self._before = None
-        self._enter_watching()
-        self._ticker = Ticker(self, f"memguard-detector-{self.name}")
+        self._turn.run(self._end, timeout=5.0)
         if self._signal is not None:
             self._signal.open()
+        self._enter_watching()
+        self._ticker = Ticker(self, f"memguard-detector-{self.name}")
         self._ticker.start()
         return self
 
@@ -194,13 +193,8 @@ class LeakDetector:
             self._signal.close()
         ticker, self._ticker = self._ticker, None
         ended = ticker.stop(timeout) if ticker is not None else True
-        if self._lock.acquire(timeout=timeout if ended else 0):
-            try:
-                self._abandon()
-                self._state = "idle"
-                self._started_at = None
-            finally:
-                self._lock.release()
+        self._stop_asked = True  # a tick under way, perhaps our caller, ends it instead
+        self._turn.run(self._end, timeout=timeout if ended else 0.0)
         return ended
 
     def __enter__(self) -> Self:
@@ -218,19 +212,20 @@ class LeakDetector:
 
     def statistics(self) -> LeakDetectorStatistics:
         """Return what was done so far and what it cost. Thread-safe."""
-        running = self._investigation.traced_seconds if self._investigation else 0.0
+        investigation = self._investigation
         return self._account.statistics(
             self.name,
             self._state,
             failures=self._failures,
             findings=self._findings,
-            tracing_now=running,
+            tracing_now=0.0 if investigation is None else investigation.traced_seconds,
             uptime_seconds=self._uptime(),
             report_dir=self._delivery.directory,
         )
 
     def _uptime(self) -> float:
-        return 0.0 if self._started_at is None else self._timer() - self._started_at
+        started_at = self._started_at  # once: another thread may be stopping it
+        return 0.0 if started_at is None else self._timer() - started_at
 
     # -- the work
 
@@ -245,8 +240,9 @@ class LeakDetector:
 
         Cost: under 0.1 ms while watching; see the class for what a finding costs.
         """
-        if not self._lock.acquire(blocking=False):
+        if not self._turn.take(timeout=0):
             return self._options.interval
+        self._stop_asked = False
         started = time.thread_time()
         finding: Finding | None = None
         try:
@@ -260,16 +256,15 @@ class LeakDetector:
             self._cool(self._timer())
         finally:
             self._account.cpu_seconds += time.thread_time() - started
+            if self._stop_asked:
+                self._end()
             state = self._state
-            self._lock.release()
+            self._turn.give_back()
         self._failures.announce()
         if finding is not None:
             self._delivery.deliver(finding)
-        return (
-            min(POLL_SECONDS, self._options.interval)
-            if state == "tracing"
-            else self._options.interval
-        )
+        interval = self._options.interval
+        return min(POLL_SECONDS, interval) if state == "tracing" else interval
 
     def _enter_watching(self) -> None:
         self._state = "watching"
@@ -277,15 +272,14 @@ class LeakDetector:
 
     def _step(self, now: float) -> Finding | None:
         if self._state == "tracing":
-            investigation = self._investigation
-            if investigation is not None and not investigation.poll():
+            if self._investigation is not None and not self._investigation.poll():
                 return None
             return self._conclude(now)
         reading = self._read()
         if reading.private is None:
             return None
         self._watch.draw(now, reading)
-        if now - (self._started_at or 0.0) < self._options.warmup:
+        if self._uptime() < self._options.warmup:
             return None
         self._watch.add(now, reading)
         if self._state == "cooling":
@@ -316,6 +310,7 @@ class LeakDetector:
         elif trend is not None and now >= self._begin_at:
             self._account.investigations += 1
             self._watch.pause(now, reading)
+            self._investigation.growth_per_minute = trend.bytes_per_hour / 60
             self._investigation.begin(now)
             self._state = "tracing"
         elif trend is None and self._findings.open_since is not None and now >= self._begin_at:
@@ -334,12 +329,9 @@ class LeakDetector:
         self._account.traced_seconds += investigation.traced_seconds
         reading = self._read()
         self._watch.resume(self._timer(), reading)
+        curve = self._watch.curve(self._started_at or 0.0)
         finding = self._findings.conclude(
-            summarize(
-                trend,
-                read_allowance(reading, self._limit),
-                self._watch.curve(self._started_at or 0.0),
-            ),
+            summarize(trend, read_allowance(reading, self._limit), curve),
             evidence,
             uptime_seconds=self._uptime(),
             traced_seconds=investigation.traced_seconds,
@@ -363,11 +355,12 @@ class LeakDetector:
 
         Raises:
             ConfigError: *seconds* is not from 0 to 3600.
+            LifecycleError: Called from within a tick or check of this detector, by a finalizer.
         """
         gap = min(self._options.interval, 1.0) if seconds is None else seconds
         if not 0 <= gap <= 3600:
             raise ConfigError(f"seconds must be from 0 to 3600 (got {seconds!r})")
-        with self._lock:
+        with self._turn.held():
             if self._state == "tracing":
                 self._abandon()
                 self._state = "watching"
@@ -387,12 +380,21 @@ class LeakDetector:
 
     # -- endings
 
+    def _end(self) -> None:
+        """Become idle, as if never started; what was reported stays."""
+        self._abandon()
+        self._watch.clear()
+        self._findings.close()
+        self._before = None
+        self._state = "idle"
+        self._started_at = None
+
     def _cool(self, now: float) -> None:
         self._state = "cooling"
         self._cool_until = now + self._options.cooldown
 
     def _abandon(self) -> None:
-        if self._investigation is not None:
-            self._investigation.abandon()
-            self._account.traced_seconds += self._investigation.traced_seconds
-            self._investigation = None
+        investigation, self._investigation = self._investigation, None
+        if investigation is not None:
+            investigation.abandon()
+            self._account.traced_seconds += investigation.traced_seconds

@@ -100,6 +100,18 @@ def detector_options(
     )
 
 
+def chosen_name(name: str | None) -> str:
+    """
+    Return *name*, or the one that a detector has when it is given none.
+
+    Raises:
+        TypeError: *name* is no string.
+    """
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name must be a string (got {type(name).__name__})")
+    return "memguard" if name is None else name
+
+
 def _number(value: float, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number (got {type(value).__name__})")

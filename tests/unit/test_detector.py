@@ -1,0 +1,532 @@
+"""A detector driven by hand through every state it knows."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from memguard.errors import ConfigError, LifecycleError
+from memguard.leaks import detector as detector_module
+from memguard.leaks.detector import LeakDetector
+from memguard.leaks.report import LeakReport
+from memguard.leaks.sampling import Sample
+from memguard.observe.reading import Reading
+from tests.clock import FakeClock
+from tests.detecting import LINE, Bench, MiB, ScriptedInvestigation, evidence, holder
+
+
+@pytest.fixture
+def investigations(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[ScriptedInvestigation]]:
+    """Put scripted investigations in the place of real ones."""
+
+    class Scripted(ScriptedInvestigation):
+        bring = evidence()
+        made: ClassVar[list[ScriptedInvestigation]] = []
+        failure: ClassVar[dict[str, Exception]] = {}
+
+    monkeypatch.setattr(detector_module, "Investigation", Scripted)
+    yield Scripted
+    Scripted.made.clear()
+
+
+@pytest.fixture
+def bench(fake_clock: FakeClock, investigations: type[ScriptedInvestigation]) -> Bench:  # noqa: ARG001 - reason: it must be in place first
+    return Bench(fake_clock)
+
+
+def events(caplog: pytest.LogCaptureFixture, name: str) -> list[str]:
+    return [text for text in caplog.messages if f"event='{name}'" in text]
+
+
+class TestStates:
+    def test_a_new_detector_is_idle_and_its_first_tick_watches(self, bench: Bench) -> None:
+        assert bench.state == "idle"
+        bench.tick()
+        assert bench.state == "watching"
+
+    def test_flat_memory_is_watched_for_ever_without_a_look(
+        self, bench: Bench, investigations: type[ScriptedInvestigation]
+    ) -> None:
+        bench.play([100 * MiB + n % 7 * MiB for n in range(300)])
+        assert bench.state == "watching"
+        assert investigations.made == []
+        assert bench.detector.statistics().ticks == 300
+
+    def test_the_first_look_is_taken_at_half_of_the_growth_that_counts(
+        self, bench: Bench, investigations: type[ScriptedInvestigation]
+    ) -> None:
+        bench.play([100 * MiB] * 8 + [107 * MiB] * 3)
+        assert investigations.made == []
+        bench.play([108 * MiB] * 3)
+        assert [made.done for made in investigations.made] == [["look"]]
+        assert bench.state == "watching"
+
+    def test_growth_that_goes_away_again_drops_the_first_look(
+        self, bench: Bench, investigations: type[ScriptedInvestigation]
+    ) -> None:
+        bench.play([100 * MiB] * 8 + [110 * MiB] * 5 + [100 * MiB] * 5 + [110 * MiB] * 5)
+        assert [made.done for made in investigations.made] == [["look"], ["look"]]
+
+    def test_a_leak_is_traced_reported_and_then_left_alone_for_a_while(
+        self, bench: Bench, investigations: type[ScriptedInvestigation]
+    ) -> None:
+        bench.leak_until("tracing")
+        (made,) = investigations.made
+        assert made.done == ["look", "begin"]
+        assert bench.tick() < 0.1
+        assert bench.state == "tracing"
+        assert bench.tick() == 1.0
+        assert bench.state == "cooling"
+        assert made.done == ["look", "begin", "poll", "poll", "finish"]
+        (report,) = bench.detector.reports
+        assert report.kind == "leak"
+        bench.play([200 * MiB] * 4)
+        assert bench.state == "cooling"
+        bench.play([200 * MiB] * 2)
+        assert bench.state == "watching"
+
+    def test_the_second_look_comes_two_intervals_after_the_first_or_later(
+        self, bench: Bench, investigations: type[ScriptedInvestigation]
+    ) -> None:
+        bench.play([100 * MiB] * 12)
+        bench.leak_until("tracing", step=8 * MiB)
+        (made,) = investigations.made
+        assert isinstance(made.before, float)
+        assert bench.clock() - made.before >= 2.0
+
+    def test_nothing_is_judged_before_the_warmup_is_over(
+        self, fake_clock: FakeClock, investigations: type[ScriptedInvestigation]
+    ) -> None:
+        bench = Bench(fake_clock, warmup=100)
+        bench.play([n * 10 * MiB for n in range(1, 101)])
+        assert bench.state == "watching"
+        assert investigations.made == []
+        bench.play([1000 * MiB] * 50)
+        assert investigations.made == []
+
+    def test_a_process_that_cannot_be_read_is_not_judged(self, bench: Bench) -> None:
+        bench.process.level = None
+        bench.play([])
+        for _ in range(50):
+            bench.tick()
+        assert bench.state == "watching"
+        assert bench.detector.statistics().errors == 0
+
+
+class TestFindings:
+    def test_a_report_tells_what_was_found(self, bench: Bench) -> None:
+        bench.leak_until("cooling")
+        (report,) = bench.detector.reports
+        assert (report.kind, report.revision, report.detector) == ("leak", 1, "memguard")
+        assert report.holders[0].path == "shop.app.SESSIONS"
+        assert (report.suspects[0].file, report.suspects[0].line) == LINE
+        assert report.suspects[0].function == "remember"
+        assert report.suspects[0].held_by == "shop.app.SESSIONS"
+        assert report.uptime_seconds > 0
+        assert report.trend.limit_bytes == 1024 * MiB
+        assert (report.trend.seconds_to_limit or 0) > 0
+        assert LeakReport.from_dict(report.to_dict()) == report
+
+    def test_a_leak_that_goes_on_updates_its_report(
+        self, fake_clock: FakeClock, investigations: type[ScriptedInvestigation]
+    ) -> None:
+        told: list[LeakReport] = []
+        bench = Bench(fake_clock, on_leak=told.append)
+        bench.leak_until("cooling")
+        bench.leak_until("watching")
+        investigations.bring = evidence(holder(entries=9000))
+        bench.leak_until("tracing")
+        bench.leak_until("cooling")
+        (report,) = bench.detector.reports
+        assert report.revision == 2
+        assert report.id == told[0].id
+        assert report.started_at == told[0].started_at
+        assert report.updated_at >= told[0].updated_at
+        assert len(told) == 1
+        assert bench.detector.statistics().findings == 1
+        assert bench.detector.statistics().investigations == 2
+        assert not investigations.made[-1].trace
+
+    def test_an_update_traces_again_where_a_weighty_holder_has_no_line(
+        self, bench: Bench, investigations: type[ScriptedInvestigation]
+    ) -> None:
+        bench.leak_until("cooling")
+        investigations.bring = evidence(holder("shop.app.OTHER", sample=Sample(10, 10_000)))
+        for _ in range(2):
+            bench.leak_until("watching")
+            bench.leak_until("tracing")
+            bench.leak_until("cooling")
+        assert [made.trace for made in investigations.made] == [True, False, True]
+
+    def test_after_the_end_of_a_leak_the_next_one_is_a_new_finding(self, bench: Bench) -> None:
+        bench.leak_until("cooling")
+        first = bench.detector.reports[0]
+        level = bench.process.level or 0
+        bench.play([level] * 150)
+        bench.leak_until("tracing")
+        bench.leak_until("cooling")
+        assert len(bench.detector.reports) == 2
+        assert bench.detector.reports[1].revision == 1
+        assert bench.detector.reports[1].id != first.id
+        assert bench.detector.statistics().findings == 2
+
+    def test_growth_of_a_container_of_ours_is_no_alarm(
+        self, fake_clock: FakeClock, investigations: type[ScriptedInvestigation]
+    ) -> None:
+        told: list[LeakReport] = []
+        investigations.bring = evidence(holder(inventory_name="sessions"))
+        bench = Bench(fake_clock, on_leak=told.append)
+        bench.leak_until("cooling")
+        (report,) = bench.detector.reports
+        assert report.kind == "growth"
+        assert told == []
+        assert bench.detector.statistics().findings == 0
+
+    def test_reports_beyond_the_bound_are_dropped_and_counted(
+        self, fake_clock: FakeClock, investigations: type[ScriptedInvestigation]
+    ) -> None:
+        investigations.bring = evidence(holder(inventory_name="sessions"))
+        bench = Bench(fake_clock, max_reports=2)
+        for _ in range(4):
+            bench.leak_until("tracing")
+            bench.leak_until("cooling")
+            bench.leak_until("watching")
+        assert len(bench.detector.reports) == 2
+        assert bench.detector.statistics().reports_dropped == 2
+
+    def test_what_tracing_itself_takes_is_no_growth(
+        self, bench: Bench, investigations: type[ScriptedInvestigation]
+    ) -> None:
+        for n in range(100):
+            bench.process.tracer = n * 10 * MiB
+            bench.tick(100 * MiB + n * 10 * MiB)
+        assert investigations.made == []
+
+    @pytest.mark.usefixtures("investigations")
+    def test_uptime_is_told_from_a_clock_at_zero_too(self) -> None:
+        bench = Bench(FakeClock(0.0))
+        bench.detector.tick()
+        bench.leak_until("cooling")
+        assert bench.detector.reports[0].uptime_seconds == pytest.approx(bench.clock(), abs=2)
+
+
+class TestFailures:
+    def test_a_failing_reading_is_counted_and_logged_once_a_kind(
+        self, bench: Bench, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.WARNING, "memguard"):
+            for failure in (OSError("disk"), OSError("again"), ValueError("odd")):
+                bench.process.failure = failure
+                bench.tick()
+        statistics = bench.detector.statistics()
+        assert statistics.errors == 3
+        assert dict(statistics.errors_by_kind) == {"tick: OSError": 2, "tick: ValueError": 1}
+        assert len(events(caplog, "detector.failed")) == 2
+
+    def test_a_detector_lives_on_after_a_failure(self, bench: Bench) -> None:
+        bench.process.failure = OSError("disk")
+        bench.tick()
+        bench.process.failure = None
+        bench.leak_until("watching")
+        bench.leak_until("tracing")
+        bench.leak_until("cooling")
+        assert len(bench.detector.reports) == 1
+
+    @pytest.mark.parametrize("what", ["look", "begin", "poll", "finish"])
+    def test_a_failing_investigation_is_abandoned_and_counted(
+        self, bench: Bench, investigations: type[ScriptedInvestigation], what: str
+    ) -> None:
+        investigations.failure[what] = MemoryError()
+        bench.play([100 * MiB] * 5)
+        bench.leak_until("cooling")
+        assert bench.detector.statistics().errors == 1
+        assert what == "finish" or investigations.made[0].done[-1] == "abandon"
+        assert bench.detector.reports == ()
+        investigations.failure.clear()
+        bench.leak_until("watching")
+        bench.leak_until("tracing")
+        bench.leak_until("cooling")
+        assert len(bench.detector.reports) == 1
+
+    def test_a_failure_is_logged_when_the_lock_is_free(self, fake_clock: FakeClock) -> None:
+        """A log handler is the host's code: it may ask the detector anything."""
+        bench = Bench(fake_clock)
+        seen: list[str] = []
+        turn = bench.detector._turn
+
+        class Handler(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 - reason: what is asked is the point
+                bench.process.failure = None
+                free = turn.run(lambda: None, timeout=1)
+                seen.append(f"free: {free}")
+
+        handler = Handler()
+        logging.getLogger("memguard").addHandler(handler)
+        try:
+            bench.process.failure = OSError()
+            bench.tick()
+        finally:
+            logging.getLogger("memguard").removeHandler(handler)
+        assert seen == ["free: True"]
+
+    @pytest.mark.usefixtures("investigations")
+    def test_a_failing_on_leak_is_logged_and_counted(
+        self, fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(_: LeakReport) -> None:
+            raise KeyError("mine")
+
+        bench = Bench(fake_clock, on_leak=fail)
+        with caplog.at_level(logging.WARNING, "memguard"):
+            bench.leak_until("cooling")
+        assert dict(bench.detector.statistics().errors_by_kind) == {"on_leak: KeyError": 1}
+        assert len(events(caplog, "detector.failed")) == 1
+        assert len(bench.detector.reports) == 1
+
+    @pytest.mark.usefixtures("investigations")
+    def test_a_failing_on_leak_is_raised_where_that_was_ordered(
+        self, fake_clock: FakeClock
+    ) -> None:
+        def fail(_: LeakReport) -> None:
+            raise KeyError("mine")
+
+        bench = Bench(fake_clock, on_leak=fail, on_error="raise")
+        bench.leak_until("tracing")
+        with pytest.raises(KeyError):
+            bench.leak_until("cooling", step=0)
+        assert bench.state == "cooling"
+        assert len(bench.detector.reports) == 1
+        bench.tick()
+
+    @pytest.mark.usefixtures("investigations")
+    def test_a_report_that_cannot_be_written_is_still_told(
+        self, fake_clock: FakeClock, tmp_path: Path
+    ) -> None:
+        told: list[LeakReport] = []
+        folder = tmp_path / "reports"
+        bench = Bench(fake_clock, report_dir=folder, on_leak=told.append)
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+        folder.write_text("now it is a file")
+        bench.leak_until("cooling")
+        assert len(told) == len(bench.detector.reports) == 1
+        (kind,) = bench.detector.statistics().errors_by_kind
+        assert kind[0].startswith("write report: ")
+
+    @pytest.mark.usefixtures("investigations")
+    def test_a_finding_is_written_and_logged_with_its_path(
+        self, fake_clock: FakeClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        bench = Bench(fake_clock, report_dir=tmp_path / "reports")
+        with caplog.at_level(logging.INFO, "memguard"):
+            bench.leak_until("cooling")
+        written = sorted(path.suffix for path in (tmp_path / "reports").iterdir())
+        assert {".json", ".txt"} <= set(written)
+        (event,) = events(caplog, "leak.suspected")
+        assert "shop.app.SESSIONS" in event
+        assert "app.py:57 remember" in event
+        assert str(tmp_path) in event
+
+
+class TestReentry:
+    def test_a_tick_during_a_tick_does_nothing(self, bench: Bench) -> None:
+        def read() -> Reading:
+            assert bench.detector.tick() == 1.0
+            return Reading(at=bench.clock(), anon=100 * MiB)
+
+        bench.detector._read = read
+        bench.tick()
+        assert bench.detector.statistics().ticks == 1
+
+    def test_a_check_within_a_tick_is_refused_and_does_not_wait_for_itself(
+        self, bench: Bench
+    ) -> None:
+        """A finalizer that runs while the heap is walked may ask for anything."""
+        said: list[str] = []
+
+        def read() -> Reading:
+            try:
+                bench.detector.check(seconds=0)
+            except LifecycleError as error:
+                said.append(str(error))
+            return Reading(at=bench.clock(), anon=100 * MiB)
+
+        bench.detector._read = read
+        worker = threading.Thread(target=bench.tick, daemon=True)
+        worker.start()
+        worker.join(10)
+        assert not worker.is_alive()
+        assert len(said) == 1
+        assert bench.detector.statistics().errors == 0
+
+    def test_stop_within_a_tick_does_not_wait_for_itself(self, bench: Bench) -> None:
+        def read() -> Reading:
+            bench.detector.stop(timeout=30)
+            return Reading(at=bench.clock(), anon=100 * MiB)
+
+        bench.detector._read = read
+        worker = threading.Thread(target=bench.tick, daemon=True)
+        worker.start()
+        worker.join(10)
+        assert not worker.is_alive()
+        assert bench.state == "idle"
+
+    @pytest.mark.usefixtures("investigations")
+    def test_on_leak_may_stop_the_detector(self, fake_clock: FakeClock) -> None:
+        said: list[tuple[str, bool, str]] = []
+        own: list[LeakDetector] = []
+
+        def on_leak(report: LeakReport) -> None:
+            said.append((report.kind, own[0].stop(), own[0].statistics().state))
+
+        bench = Bench(fake_clock, on_leak=on_leak)
+        own.append(bench.detector)
+        bench.leak_until("tracing")
+        for _ in range(3):
+            if not said:
+                bench.tick()
+        assert said == [("leak", True, "idle")]
+
+
+class TestLifeCycle:
+    def test_stopping_while_tracing_ends_it(
+        self, bench: Bench, investigations: type[ScriptedInvestigation]
+    ) -> None:
+        bench.leak_until("tracing")
+        assert bench.detector.stop()
+        assert bench.state == "idle"
+        assert investigations.made[-1].done[-1] == "abandon"
+        assert bench.detector.statistics().uptime_seconds == 0.0
+
+    def test_a_stop_that_could_not_wait_takes_effect_after_the_tick(
+        self, bench: Bench, investigations: type[ScriptedInvestigation]
+    ) -> None:
+        """Stopping leaves nothing, not even when the tick under way had just begun to trace."""
+        reached, go_on = threading.Event(), threading.Event()
+        begin = investigations.begin
+
+        def slow_begin(self: ScriptedInvestigation, at: float) -> None:
+            begin(self, at)
+            reached.set()
+            assert go_on.wait(10)
+
+        investigations.begin = slow_begin  # type: ignore[method-assign] # reason: a class made by a fixture
+        bench.play([100 * MiB] * 12)
+
+        def leak() -> None:
+            while not reached.is_set():
+                bench.tick((bench.process.level or 0) + 2 * MiB)
+
+        worker = threading.Thread(target=leak)
+        worker.start()
+        assert reached.wait(10)
+        bench.detector.stop(timeout=0.01)
+        go_on.set()
+        worker.join(10)
+        assert investigations.made[-1].done == ["look", "begin", "abandon"]
+        assert bench.state == "idle"
+
+    def test_ticks_by_hand_and_then_a_start_abandon_what_was_under_way(
+        self, fake_clock: FakeClock, investigations: type[ScriptedInvestigation]
+    ) -> None:
+        bench = Bench(fake_clock, interval=3600.0)
+        bench.leak_until("tracing")
+        bench.detector.start()
+        try:
+            assert investigations.made[-1].done[-1] == "abandon"
+        finally:
+            bench.detector.stop()
+
+    def test_starting_twice_is_refused_and_stopping_twice_is_not(self, bench: Bench) -> None:
+        bench.detector.start()
+        with pytest.raises(LifecycleError, match=r"already started; call stop\(\) first"):
+            bench.detector.start()
+        assert bench.detector.stop()
+        assert bench.detector.stop()
+        with bench.detector as again:
+            assert again is bench.detector
+        assert bench.state == "idle"
+
+    def test_a_restart_begins_anew_and_keeps_the_reports(
+        self, bench: Bench, investigations: type[ScriptedInvestigation]
+    ) -> None:
+        bench.leak_until("cooling")
+        bench.detector.stop()
+        assert len(bench.detector.reports) == 1
+        before = len(investigations.made)
+        level = bench.process.level or 0
+        bench.play([level + 30 * MiB] * 20)
+        assert len(investigations.made) == before
+        assert bench.state == "watching"
+        bench.leak_until("cooling")
+        assert len(bench.detector.reports) == 2
+
+    def test_statistics_may_be_asked_while_an_investigation_comes_and_goes(
+        self, bench: Bench
+    ) -> None:
+        ended = threading.Event()
+        failures: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                while not ended.is_set():
+                    bench.detector.statistics()
+            except BaseException as error:  # noqa: BLE001 - reason: it is asserted on
+                failures.append(error)
+
+        asker = threading.Thread(target=ask)
+        asker.start()
+        for _ in range(10):
+            bench.leak_until("tracing")
+            bench.leak_until("watching")
+        ended.set()
+        asker.join(10)
+        assert failures == []
+
+    def test_statistics_count_time_that_was_traced(self, bench: Bench) -> None:
+        bench.leak_until("tracing")
+        bench.tick()
+        assert bench.detector.statistics().traced_seconds == 0.5
+        bench.leak_until("cooling")
+        statistics = bench.detector.statistics()
+        assert statistics.traced_seconds == 1.0
+        assert statistics.cpu_seconds > 0
+        assert statistics.uptime_seconds > 10
+        assert statistics.name == "memguard"
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("options", "kind", "message"),
+        [
+            ({"on_leak": 7}, TypeError, r"on_leak must be callable \(got int\)"),
+            ({"timer": None}, TypeError, "timer must be callable"),
+            ({"read": "x"}, TypeError, "read must be callable"),
+            ({"on_error": "ignore"}, ConfigError, "on_error must be 'log' or 'raise'"),
+            ({"limit": "lots"}, ConfigError, "limit"),
+            ({"limit": 1.5}, TypeError, "limit"),
+            ({"report_dir": 7}, TypeError, "must be a string or a Path"),
+            ({"name": 7}, TypeError, "name"),
+        ],
+    )
+    def test_a_bad_option_is_refused_at_construction(
+        self, options: dict[str, Any], kind: type[Exception], message: str
+    ) -> None:
+        with pytest.raises(kind, match=message):
+            LeakDetector(**options)
+
+    @pytest.mark.parametrize("seconds", [-1, 3601, float("nan")])
+    def test_a_check_of_no_sensible_length_is_refused(self, bench: Bench, seconds: float) -> None:
+        with pytest.raises(ConfigError, match="seconds must be from 0 to 3600"):
+            bench.detector.check(seconds=seconds)
+
+    def test_making_a_detector_starts_nothing(self) -> None:
+        before = threading.enumerate()
+        LeakDetector()
+        assert threading.enumerate() == before
