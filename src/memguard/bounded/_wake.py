@@ -1,0 +1,30 @@
+"""An event that a destructor may set; ``threading.Event`` may dead-lock there."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+
+class Wake:
+    """
+    Wakes the one thread that waits for it, or the next one that will.
+
+    `set` is a single C call that neither waits nor runs Python code: it is allowed in destructors,
+    weak reference callbacks and signal handlers, also when they interrupt another `set`.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Wake the waiter, now or when it comes."""
+        with contextlib.suppress(RuntimeError):  # set already
+            self._lock.release()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for at most *timeout* seconds; return whether it was set, which it is no more."""
+        return self._lock.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX))
