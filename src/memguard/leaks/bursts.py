@@ -87,7 +87,7 @@ class Bursts:
             options: Time, bytes and frames.
             candidates: The containers that grew; their samples are filled.
             gap: Seconds between the looks that found them, to tell how fast they grow.
-            sample_more: Called at the end of a burst in which no candidate showed a new entry.
+            sample_more: Called at the end of a burst, while origins can still be asked for.
         """
         self._options = options
         self._candidates = candidates
@@ -175,8 +175,7 @@ class Bursts:
                         candidate.obj, candidate.added, origin=tracer.origin, seen=seen
                     )
                     _merge(candidate.sample, more)
-            if not any(candidate.sample.lines for candidate in self._candidates):
-                self._sample_more(tracer)
+            self._sample_more(tracer)
             self._traces.append(tracer.finish())
         finally:
             self.abandon()

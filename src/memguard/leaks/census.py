@@ -119,6 +119,13 @@ def new_containers(first: Look, second: Look, *, limit: int) -> dict[int, int]:
     return dict(new.most_common(limit))
 
 
+def telling_types(first: Look, second: Look, *, limit: int) -> list[str]:
+    """Return the names of the types that gained most, classes of the program before builtins."""
+    grown = [row for row in grown_types(first, second, limit=200) if row[2] >= MIN_ENTRIES]
+    grown.sort(key=lambda row: ("." not in row[0], -row[2]))
+    return [name for name, _, _ in grown[:limit]]
+
+
 def grown_types(first: Look, second: Look, *, limit: int) -> list[tuple[str, int, int]]:
     """Return (type name, count now, gained) of the types that gained most instances."""
     grown = [

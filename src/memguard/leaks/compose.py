@@ -21,6 +21,7 @@ from memguard.leaks.report import (
     Suspect,
     TrendSummary,
     TypeGrowth,
+    Verdict,
 )
 from memguard.leaks.state import MEAN_BLOCK_BYTES
 from memguard.leaks.tracing import Location, Site
@@ -30,6 +31,8 @@ SUSPECTS = 10
 HOLDERS = 10
 NOISE_BYTES = 512 * 1024
 """Growth between two looks on demand that may be anything."""
+IMPORTS = 3
+"""Modules imported between two looks that make a growth of code."""
 MIN_SHARE = 0.01
 """Holders below this share of the growth are left out of a report."""
 
@@ -86,7 +89,7 @@ def compose(
     explained = _explained(signs)
     return LeakReport(
         id=origin.id,
-        kind=_kind(holders, _left(trend), on_demand=on_demand),
+        kind=_kind(holders, trend, evidence, on_demand=on_demand),
         detector=origin.detector,
         pid=origin.pid,
         started_at=origin.started_at,
@@ -94,7 +97,7 @@ def compose(
         revision=origin.revision,
         uptime_seconds=origin.uptime_seconds,
         trend=trend,
-        verdict=verdict.decide(signs),
+        verdict=_verdict(signs, evidence, previous),
         suspects=suspects,
         holders=holders,
         types=tuple(
@@ -125,13 +128,28 @@ def _cost(evidence: Evidence, traced_seconds: float, cpu_seconds: float, before:
     )
 
 
-def _kind(holders: tuple[Holder, ...], left_bytes: int | None, *, on_demand: bool) -> ReportKind:
+def _kind(
+    holders: tuple[Holder, ...], trend: TrendSummary, evidence: Evidence, *, on_demand: bool
+) -> ReportKind:
     if on_demand:
         return "snapshot"
+    left_bytes, growth = _left(trend), trend.bytes_per_hour / 60
     total = sum(holder.bytes_per_minute or 0.0 for holder in holders)
     filling = sum(h.bytes_per_minute or 0.0 for h in holders if _is_filling(h, left_bytes))
     # A cache that fills up to its bound is doing its work.
-    return "growth" if total > 0 and filling > total / 2 else "leak"
+    if total > 0 and filling > total / 2:
+        return "growth"
+    # So is an import, which is seen in full: what grows is code, and nothing holds entries.
+    loading = evidence.modules_imported >= IMPORTS and total < growth / 2
+    return "growth" if loading else "leak"
+
+
+def _verdict(signs: verdict.Signs, evidence: Evidence, previous: LeakReport | None) -> Verdict:
+    """Decide; but an update for which nothing was traced does not overrule what was."""
+    found = verdict.decide(signs)
+    if previous is not None and evidence.trace is None and found.kind != "live_objects":
+        return previous.verdict
+    return found
 
 
 def _left(trend: TrendSummary) -> int | None:
@@ -152,7 +170,7 @@ def _is_filling(holder: Holder, left_bytes: int | None) -> bool:
 def _holders(
     evidence: Evidence, trend: TrendSummary, previous: LeakReport | None
 ) -> tuple[Holder, ...]:
-    known = {holder.path: holder for holder in previous.holders} if previous else {}
+    known = _known_by_path(evidence, previous)
     rows = [
         _holder(holder, known.get(holder.path), evidence.functions)
         for holder in evidence.holders
@@ -161,6 +179,15 @@ def _holders(
     rows.sort(key=lambda row: -(row.bytes_per_minute or 0.0))
     least = max(0.0, trend.bytes_per_hour / 60) * MIN_SHARE
     return tuple(row for row in rows if (row.bytes_per_minute or 0.0) >= least)[:HOLDERS]
+
+
+def _known_by_path(evidence: Evidence, previous: LeakReport | None) -> dict[str, Holder]:
+    """Return the holders of *previous* whose path is theirs alone, then and now."""
+    before = previous.holders if previous is not None else ()
+    # Four lists in one list have the same path: nobody knows which of them was which.
+    then = Counter(holder.path for holder in before)
+    now = Counter(holder.path for holder in evidence.holders)
+    return {h.path: h for h in before if then[h.path] == 1 and now[h.path] <= 1}
 
 
 def _holder(
@@ -281,6 +308,8 @@ def _limits(
     trend: TrendSummary, evidence: Evidence, explained: float | None, previous: LeakReport | None
 ) -> tuple[str, ...]:
     notes = list(evidence.notes)
+    if evidence.modules_imported:
+        notes.append(f"modules imported between the looks: {evidence.modules_imported}")
     growth = trend.growth_bytes
     if explained is not None and growth > 0:
         known = int(growth * explained)

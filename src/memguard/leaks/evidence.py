@@ -34,6 +34,8 @@ class Evidence:
     holders: list[HolderEvidence] = field(default_factory=list)
     types: list[tuple[str, int, int]] = field(default_factory=list)
     """(name, count now, gained), most gained first."""
+    all_types: list[tuple[str, int, int]] = field(default_factory=list)
+    """Likewise, unfiltered."""
     trace: Trace | None = None
     functions: dict[Location, str] = field(default_factory=dict)
     sources: dict[Location, str] = field(default_factory=dict)
@@ -50,4 +52,6 @@ class Evidence:
     heap_in_use_growth: int | None = None
     heap_free_growth: int | None = None
     blocks_growth: int | None = None
+    modules_imported: int = 0
+    """Between the two looks."""
     collector_enabled: bool = True

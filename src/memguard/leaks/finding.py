@@ -108,6 +108,8 @@ class Findings:
         """True unless the leak going on is known, with a line for each weighty holder."""
         if self._open is None:
             return True
+        if not self._open.holders:
+            return self._open.verdict.kind == "live_objects"
         rates = [holder.bytes_per_minute or 0.0 for holder in self._open.holders]
         return any(
             holder.site is None and rate >= WEIGHTY * sum(rates)

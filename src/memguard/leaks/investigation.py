@@ -9,6 +9,7 @@ shown where they come from. The way to their holders is searched when tracing is
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,6 +30,10 @@ HOLDERS = 12
 POLL_SECONDS = 0.02
 """Between polls during a burst: it is over as soon as it has seen enough."""
 TYPES = 10
+INSTANCES = 6
+"""Growing types of which an instance is followed to its holder."""
+ENOUGH = 0.5
+"""Share of the growth that containers must explain to look no further."""
 SITES = 20
 OWN_TYPES = ("memguard.leaks.", "memguard.observe.")
 """What watching itself keeps is no news."""
@@ -51,6 +56,7 @@ class Investigation:
         headroom: int | None = None,
         trace: bool = True,
         before: HeapState | None = None,
+        growth_per_minute: float = 0.0,
     ) -> None:
         """
         Prepare an investigation.
@@ -61,16 +67,18 @@ class Investigation:
             headroom: Bytes left below the limit; evidence is not taken where it would not fit.
             trace: False to do with looks alone: the lines are known.
             before: A first look taken earlier.
+            growth_per_minute: Of the readings, bytes: what is to be explained.
         """
         self._options = options
         self._containers = containers
         self._headroom = headroom
         self._trace = trace
         self._before = before
+        self.growth_per_minute = growth_per_minute
         self._after: HeapState | None = None
         self._bursts: Bursts | None = None
         self._candidates: list[Candidate] = []
-        self._instances: dict[str, list[Any]] = {}
+        self._instances: dict[str, tuple[Any, sampling.Sample]] = {}
         self._notes: list[str] = []
         self._census_seconds = 0.0
 
@@ -152,14 +160,20 @@ class Investigation:
         return self._bursts is None or self._bursts.poll()
 
     def _sample_types(self, tracer: tracing.Tracer) -> None:
-        """No container grew: keep a few new instances of the types that did."""
-        if self._before is None or self._after is None:
+        """Keep a new instance of each telling type: what no container explains may lead further."""
+        if self._before is None or self._after is None or self._instances:
             return
-        grown = census.grown_types(self._before.look, self._after.look, limit=3)
-        names = [name for name, _, gained in grown if gained >= census.MIN_ENTRIES]
+        if self._explained(self._after.look.at - self._before.look.at) >= ENOUGH:
+            return
+        names = census.telling_types(self._before.look, self._after.look, limit=INSTANCES)
         found = census.newest_instances(names, per_type=50, scan=200_000) if names else {}
-        for name, instances in found.items():
-            self._instances[name] = [obj for obj in instances if tracer.origin(obj)][-2:]
+        seen: set[int] = set()
+        for name in names:
+            new = [obj for obj in found.get(name, ()) if tracer.origin(obj)]
+            if new:
+                sample = sampling.weigh_object(new[-1], origin=tracer.origin, seen=seen)
+                self._instances[name] = (new[-1], sample)
+        found.clear()
 
     def finish(self) -> Evidence:
         """Search the holders' paths and return the evidence. Nothing of the heap is kept."""
@@ -198,7 +212,9 @@ class Investigation:
 
     def _compare(self, evidence: Evidence, before: HeapState, after: HeapState) -> None:
         evidence.gap_seconds = after.look.at - before.look.at
-        grown = census.grown_types(before.look, after.look, limit=2 * TYPES)
+        grown = census.grown_types(before.look, after.look, limit=200)
+        evidence.all_types = grown
+        evidence.modules_imported = max(0, after.modules - before.modules)
         least = max(census.MIN_ENTRIES, grown[0][2] // 100) if grown else 0
         evidence.types = [
             row for row in grown if row[2] >= least and not row[0].startswith(OWN_TYPES)
@@ -213,36 +229,39 @@ class Investigation:
             self._note(f"{after.look.dropped:,} containers were not followed (bound reached)")
 
     def _find_holders(self, evidence: Evidence) -> None:
-        # In place: the list is known to the walk as one of ours.
-        self._candidates[:] = [c for c in self._candidates if c.now > c.first or not c.newborn]
-        if any(candidate.sample.lines for candidate in self._candidates):
-            self._instances.clear()
+        # In place: the list is known to the walk as one of ours. Two references are the candidate's
+        # and the question's: what has no other has died, and only we have kept it.
+        self._candidates[:] = [
+            candidate
+            for candidate in self._candidates
+            if sys.getrefcount(candidate.obj) > 2
+            and (candidate.now > candidate.first or not candidate.newborn)
+        ]
         for candidate in self._candidates:
             if not candidate.sample.entries:
                 candidate.sample = sampling.sample_container(
                     candidate.obj, candidate.gained, origin=None, seen=set()
                 )
-        weighty = sorted(
-            self._candidates, key=lambda c: -(c.gained * (c.sample.bytes_per_entry or 0))
-        )[:HOLDERS]
-        instances = {name: found[-1] for name, found in self._instances.items() if found}
-        wanted = {id(candidate.obj): candidate.obj for candidate in weighty}
-        wanted.update((id(obj), obj) for obj in instances.values())
+        self._candidates.sort(key=lambda c: -(c.gained * (c.sample.bytes_per_entry or 0)))
+        del self._candidates[HOLDERS:]
+        if self._explained(evidence.gap_seconds) >= ENOUGH:
+            self._instances.clear()
+        wanted = {id(candidate.obj): candidate.obj for candidate in self._candidates}
+        wanted.update((id(obj), obj) for obj, _ in self._instances.values())
         paths = retention.find_paths(
             wanted,
             seconds=self._options.retention_seconds,
             containers=self._containers(),
-            ignore=[id(self._candidates), id(self._instances), id(instances)]
-            + [id(found) for found in self._instances.values()],
+            ignore=[id(self._candidates), id(self._instances)]
+            + [id(kept) for kept in self._instances.values()],
         )
         wanted.clear()
-        for candidate in weighty:
+        for candidate in self._candidates:
             kind = naming.type_name(type(candidate.obj))
             evidence.holders.append(_container_evidence(candidate, kind, paths, evidence))
-        gained = {name: (count, more) for name, count, more in evidence.types}
-        for name, obj in instances.items():
+        gained = {name: (count, more) for name, count, more in evidence.all_types}
+        for name, (obj, sample) in self._instances.items():
             count, more = gained.get(name, (0, 0))
-            sample = sampling.weigh_object(obj, origin=None, seen=set())
             evidence.holders.append(
                 _holder(
                     paths[id(obj)],
@@ -253,7 +272,13 @@ class Investigation:
                     sample=sample,
                 )
             )
-        instances.clear()
+
+    def _explained(self, gap_seconds: float) -> float:
+        """Return the share of the growth that the growing containers account for."""
+        if self.growth_per_minute <= 0 or gap_seconds <= 0:
+            return 1.0 if any(candidate.sample.lines for candidate in self._candidates) else 0.0
+        held = sum(c.gained * (c.sample.bytes_per_entry or 0) for c in self._candidates)
+        return held / gap_seconds * 60 / self.growth_per_minute
 
     def _name_functions(self, evidence: Evidence) -> None:
         wanted: set[tracing.Location] = set()

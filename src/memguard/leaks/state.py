@@ -23,6 +23,8 @@ class HeapState:
     look: census.Look
     allocator: AllocatorState
     blocks: int
+    modules: int
+    """Modules imported so far: code that is loaded grows the heap, too."""
 
 
 def refusal(options: DetectorOptions, headroom: int | None) -> str | None:
@@ -39,7 +41,8 @@ def read_state(at: float) -> HeapState:
     """Return the state of the heap, stamped *at*. Cost: see ``census.take_look``."""
     # The allocators first: what the question itself imports is no growth of the program.
     allocator, blocks = read_allocator(), sys.getallocatedblocks()
-    return HeapState(census.take_look(at), allocator, blocks)
+    modules = len(sys.modules)
+    return HeapState(census.take_look(at), allocator, blocks, modules)
 
 
 def collect() -> int | None:
