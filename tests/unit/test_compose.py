@@ -1,0 +1,235 @@
+"""From evidence to a report: pure, and never more than the evidence says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memguard.leaks.compose import Origin, compose
+from memguard.leaks.evidence import Evidence, HolderEvidence
+from memguard.leaks.report import LeakReport, TrendSummary
+from memguard.leaks.sampling import Sample
+from memguard.leaks.tracing import Site, Trace
+from tests import strategies
+from tests.detecting import LINE, MiB, evidence, holder
+
+ORIGIN = Origin(
+    id="a1",
+    detector="memguard",
+    pid=1,
+    started_at="2026-11-20T05:00:00+00:00",
+    updated_at="2026-11-20T05:00:00+00:00",
+    revision=1,
+    uptime_seconds=5.0,
+    python="CPython",
+)
+TREND = TrendSummary(
+    kind="leak",
+    bytes_per_hour=120.0 * 60 * MiB / 2,
+    confidence=0.99,
+    baseline_bytes=100 * MiB,
+    current_bytes=160 * MiB,
+    samples=60,
+    span_seconds=60.0,
+)
+locations = st.tuples(st.text(max_size=20), st.integers(0, 10**6))
+sizes = st.integers(0, 2**40)
+rates = st.floats(0, 2**40)
+
+
+def counters(keys: st.SearchStrategy[Any]) -> st.SearchStrategy[Counter[Any]]:
+    return st.dictionaries(keys, st.integers(1, 2**30), max_size=4).map(Counter)
+
+
+samples = st.builds(
+    Sample,
+    entries=st.integers(0, 32),
+    bytes=sizes,
+    types=counters(strategies.names),
+    lines=counters(locations),
+    stacks=st.dictionaries(locations, st.lists(locations, max_size=3).map(tuple), max_size=3),
+)
+some_holders = st.lists(
+    st.builds(
+        HolderEvidence,
+        type=strategies.names,
+        path=st.sampled_from(["shop.app.A", "shop.app.B", "shop.app.C[…]"]),
+        anchored=st.booleans(),
+        inventory_name=st.none() | strategies.names,
+        bound=st.none() | sizes,
+        entries=sizes,
+        entries_added=sizes,
+        entries_per_minute=rates,
+        sample=samples,
+        steady=st.booleans(),
+    ),
+    max_size=6,
+)
+sites = st.builds(
+    Site,
+    locations,
+    sizes,
+    sizes,
+    st.lists(locations, max_size=3).map(tuple),
+)
+traces = st.none() | st.builds(
+    lambda seconds, found: Trace(seconds=seconds, sites={site.location: site for site in found}),
+    st.floats(0, 60),
+    st.lists(sites, max_size=15),
+)
+evidences = st.builds(
+    Evidence,
+    gap_seconds=st.just(0.0) | st.floats(0.001, 10**6),
+    holders=some_holders,
+    types=st.lists(st.tuples(strategies.names, sizes, sizes), max_size=5),
+    trace=traces,
+    functions=st.dictionaries(locations, strategies.names, max_size=3),
+    notes=st.lists(strategies.names, max_size=3),
+    heap_in_use_growth=st.none() | st.integers(-(2**40), 2**40),
+    heap_free_growth=st.none() | st.integers(-(2**40), 2**40),
+    blocks_growth=st.none() | st.integers(-(2**40), 2**40),
+    collector_enabled=st.booleans(),
+)
+trends = st.builds(
+    TrendSummary,
+    kind=st.just("leak"),
+    bytes_per_hour=st.floats(-(2**50), 2**50),
+    confidence=st.floats(0, 1),
+    baseline_bytes=sizes,
+    current_bytes=sizes,
+    samples=sizes,
+    span_seconds=rates,
+    limit_bytes=st.none() | sizes,
+    limit_source=st.none() | strategies.names,
+    seconds_to_limit=st.none() | rates,
+)
+
+
+def composed(found: Evidence, **options: Any) -> LeakReport:
+    return compose(ORIGIN, TREND, found, **options)
+
+
+@given(trends, evidences, evidences)
+def test_any_evidence_makes_a_report_that_survives_being_stored(
+    trend: TrendSummary, first: Evidence, second: Evidence
+) -> None:
+    report = compose(ORIGIN, trend, first)
+    assert LeakReport.from_dict(report.to_dict()) == report
+    update = compose(ORIGIN, trend, second, previous=report)
+    assert LeakReport.from_dict(update.to_dict()) == update
+    assert len(report.suspects) <= 10
+    assert len(report.holders) <= 10
+    assert report.explained_ratio is None or 0.0 <= report.explained_ratio <= 1.0
+
+
+@given(evidences)
+def test_holders_come_by_weight_and_none_of_them_shrank(found: Evidence) -> None:
+    report = composed(found)
+    rates_told = [held.bytes_per_minute or 0.0 for held in report.holders]
+    assert rates_told == sorted(rates_told, reverse=True)
+    steady = {held.path for held in found.holders if held.steady}
+    assert {held.path for held in report.holders} <= steady
+
+
+def test_a_line_that_leads_to_a_holder_comes_before_a_heavier_one_that_does_not() -> None:
+    found = evidence()
+    assert found.trace is not None
+    busy = ("/srv/shop/other.py", 9)
+    found.trace.sites[busy] = Site(busy, bytes=900 * MiB, count=1, stack=(busy,))
+    first, second = composed(found).suspects
+    assert (first.file, first.line, first.held_by) == (*LINE, "shop.app.SESSIONS")
+    assert [frame.file for frame in first.frames] == [LINE[0], "/srv/shop/main.py"]
+    assert (second.file, second.held_by) == (busy[0], None)
+
+
+def test_a_holder_tells_rate_weight_site_and_types_of_entries() -> None:
+    (held,) = composed(evidence()).holders
+    assert (held.entries, held.entries_added) == (5000, 4000)
+    assert held.bytes_per_entry == 1024
+    assert held.bytes_added == 4000 * 1024
+    assert held.bytes_per_minute == 60.0 * 1024 * 1024
+    assert held.entry_types == ("shop.app.Session",)
+    assert held.site is not None
+    assert (held.site.file, held.site.line, held.site.function) == (*LINE, "remember")
+
+
+def test_what_is_not_explained_is_said() -> None:
+    report = composed(evidence(holder(entries_per_minute=30.0 * 1024)))
+    assert report.explained_ratio == pytest.approx(0.5)
+    assert report.limits[0] == "30.0 MiB of 60.0 MiB explained by the holders named; 30.0 MiB not"
+
+
+def test_a_holder_of_a_hundredth_of_the_growth_is_left_out() -> None:
+    report = composed(evidence(holder(), holder("shop.app.TINY", entries_per_minute=1.0)))
+    assert [held.path for held in report.holders] == ["shop.app.SESSIONS"]
+
+
+def test_a_holder_that_grew_and_shrank_is_left_out_and_said() -> None:
+    report = composed(evidence(holder(), holder("shop.app.POOL", steady=False)))
+    assert [held.path for held in report.holders] == ["shop.app.SESSIONS"]
+    assert "1 container that grew and shrank left out" in report.limits
+
+
+def test_growth_of_our_own_containers_is_growth_and_no_leak() -> None:
+    ours = holder("BoundedCache 'x'", inventory_name="x")
+    assert composed(evidence(ours)).kind == "growth"
+    assert composed(evidence(ours, holder(entries_per_minute=200.0 * 1024))).kind == "leak"
+    assert composed(evidence(ours), on_demand=True).kind == "snapshot"
+
+
+def test_an_update_keeps_the_lines_that_were_traced_before() -> None:
+    first = composed(evidence())
+    untraced = evidence(holder(entries=9000, entries_added=100, sample=Sample(10, 99)))
+    untraced.trace = None
+    update = composed(untraced, previous=first)
+    assert (update.suspects[0].file, update.suspects[0].line) == LINE
+    (held,) = update.holders
+    assert held.entries_added == 4000 + 9000 - 5000
+    assert held.bytes_per_entry == 1024
+    assert held.site == first.holders[0].site
+    assert any("nothing was traced for this update" in note for note in update.limits)
+
+
+def test_an_update_adds_up_what_the_finding_cost() -> None:
+    first = composed(evidence(census_seconds=1.0), traced_seconds=0.5, cpu_seconds=2.0)
+    update = composed(evidence(census_seconds=1.0), traced_seconds=0.25, previous=first)
+    assert update.cost.traced_seconds == 0.75
+    assert update.cost.census_seconds == 2.0
+
+
+def test_holders_of_the_same_path_are_not_taken_for_one_another() -> None:
+    """Two lists in one list: the one of 10 entries did not gain what the other one has."""
+    small, large = holder("shop.app.SHARDS[…]"), holder("shop.app.SHARDS[…]")
+    small.entries, small.entries_added = 10, 10
+    large.entries, large.entries_added = 100_000, 100
+    first = composed(evidence(small, large))
+    update = composed(evidence(small, large), previous=first)
+    assert sorted(held.entries_added for held in update.holders) == [10, 100]
+
+
+def test_without_any_evidence_a_report_says_that_it_knows_nothing() -> None:
+    report = composed(Evidence(notes=["no census: too large"]))
+    assert not report.suspects
+    assert not report.holders
+    assert report.verdict.kind == "unknown"
+    assert "no census: too large" in report.limits
+
+
+def test_a_look_at_a_process_that_does_not_grow_has_no_verdict() -> None:
+    still = TrendSummary(
+        kind="healthy",
+        bytes_per_hour=0.0,
+        confidence=0.0,
+        baseline_bytes=100 * MiB,
+        current_bytes=100 * MiB,
+        samples=2,
+        span_seconds=1.0,
+    )
+    found = Evidence(gap_seconds=1.0, trace=Trace(seconds=0.5), blocks_growth=10)
+    report = compose(ORIGIN, still, found, on_demand=True)
+    assert report.verdict.kind == "none"
+    assert report.explained_ratio is None
