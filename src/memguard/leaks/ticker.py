@@ -16,6 +16,10 @@ from memguard import log
 from memguard.leaks import tracing
 
 T = TypeVar("T")
+RETRY_SECONDS = 1.0
+"""Pause after a tick that failed and so did not say when the next one is due."""
+MAX_KINDS = 50
+"""Kinds of failures that are logged, each once."""
 
 
 class Ticking(Protocol):
@@ -43,6 +47,7 @@ class Ticker:
     def __init__(self, target: Ticking, name: str) -> None:
         self._target = target
         self._ended = False
+        self._said: set[str] = set()
         # Its put is re-entrant: the one way to wake a thread from a signal handler.
         self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -74,7 +79,7 @@ class Ticker:
             try:
                 requested = self._wake.get(timeout=delay)
             except queue.Empty:
-                delay = self._call(self._target.tick) or delay
+                delay = self._call(self._target.tick) or RETRY_SECONDS
                 continue
             if requested and not self._ended:
                 self._call(self._target.look_on_request)
@@ -83,12 +88,10 @@ class Ticker:
         try:
             return work()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - reason: counted by the target; the thread lives on
-            log.event(
-                logging.ERROR,
-                "ticker.failed",
-                thread=self._thread.name,
-                error=type(error).__name__,
-            )
+            kind = type(error).__name__
+            if kind not in self._said and len(self._said) < MAX_KINDS:
+                self._said.add(kind)
+                log.event(logging.ERROR, "ticker.failed", thread=self._thread.name, error=kind)
             return None
 
 
