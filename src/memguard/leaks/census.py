@@ -19,6 +19,8 @@ MIN_ENTRIES = 16
 """Shorter containers are not recorded; one that grows past it counts from zero."""
 MAX_CONTAINERS = 200_000
 """Containers recorded in one look."""
+OWN_TYPES = ("memguard.leaks.", "memguard.observe.")
+"""What watching itself keeps is no news."""
 
 
 @dataclass(slots=True)
@@ -121,7 +123,11 @@ def new_containers(first: Look, second: Look, *, limit: int) -> dict[int, int]:
 
 def telling_types(first: Look, second: Look, *, limit: int) -> list[str]:
     """Return the names of the types that gained most, classes of the program before builtins."""
-    grown = [row for row in grown_types(first, second, limit=200) if row[2] >= MIN_ENTRIES]
+    grown = [
+        row
+        for row in grown_types(first, second, limit=200)
+        if row[2] >= MIN_ENTRIES and not row[0].startswith(OWN_TYPES)
+    ]
     grown.sort(key=lambda row: ("." not in row[0], -row[2]))
     return [name for name, _, _ in grown[:limit]]
 

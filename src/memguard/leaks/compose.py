@@ -176,6 +176,12 @@ def _holders(
         for holder in evidence.holders
         if holder.steady
     ]
+    if evidence.trace is None:
+        # Instances that no container holds are found by tracing only; while their type grows on,
+        # what was found about them still stands.
+        growing = {name for name, _, _ in evidence.all_types}
+        seen = {row.path for row in rows}
+        rows += [h for h in known.values() if h.path not in seen and h.type in growing]
     rows.sort(key=lambda row: -(row.bytes_per_minute or 0.0))
     least = max(0.0, trend.bytes_per_hour / 60) * MIN_SHARE
     return tuple(row for row in rows if (row.bytes_per_minute or 0.0) >= least)[:HOLDERS]

@@ -311,7 +311,7 @@ class LeakDetector:
             self._account.investigations += 1
             self._watch.pause(now, reading)
             self._investigation.growth_per_minute = trend.bytes_per_hour / 60
-            self._investigation.begin(now)
+            self._investigation.begin(now, own=self._watch.storage_ids())
             self._state = "tracing"
         elif trend is None and self._findings.open_since is not None and now >= self._begin_at:
             # The leak that was reported has ended; what grows from here is another one.

@@ -12,6 +12,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from memguard.leaks import census, frames, naming, retention, sampling, state, tracing
@@ -35,8 +36,6 @@ INSTANCES = 6
 ENOUGH = 0.5
 """Share of the growth that containers must explain to look no further."""
 SITES = 20
-OWN_TYPES = ("memguard.leaks.", "memguard.observe.")
-"""What watching itself keeps is no news."""
 
 
 class Investigation:
@@ -114,13 +113,19 @@ class Investigation:
         if note is not None and note not in self._notes:
             self._notes.append(note)
 
-    def begin(self, at: float) -> None:
-        """Take the second look, follow what grew, and start the first burst of tracing."""
+    def begin(self, at: float, *, own: AbstractSet[int] = frozenset()) -> None:
+        """
+        Take the second look, follow what grew, and start the first burst of tracing.
+
+        Args:
+            at: The time, on the detector's clock.
+            own: ids of growing containers that are the detector's.
+        """
         self._after = self._look(at)
         gap = 0.0
         if self._before is not None and self._after is not None:
             gap = self._after.look.at - self._before.look.at
-            self._follow(self._before.look, self._after.look)
+            self._follow(self._before.look, self._after.look, own)
         if not self._trace:
             return
         refused = tracing.unsupported() or self._no_room_to_trace()
@@ -136,11 +141,11 @@ class Investigation:
             return "no tracing: too little memory is left below the limit for it"
         return None
 
-    def _follow(self, first: census.Look, second: census.Look) -> None:
+    def _follow(self, first: census.Look, second: census.Look, own: AbstractSet[int]) -> None:
         gained = census.grown_containers(first, second, limit=CANDIDATES)
         new = census.new_containers(first, second, limit=NEWBORN)
         ours = {id(first.lengths), id(second.lengths), id(first.types), id(second.types)}
-        found = census.find_containers((gained.keys() | new.keys()) - ours)
+        found = census.find_containers((gained.keys() | new.keys()) - ours - own)
         self._candidates.extend(
             Candidate(
                 obj, gained.get(key) or new[key], second.lengths[key], newborn=key not in gained
@@ -217,7 +222,7 @@ class Investigation:
         evidence.modules_imported = max(0, after.modules - before.modules)
         least = max(census.MIN_ENTRIES, grown[0][2] // 100) if grown else 0
         evidence.types = [
-            row for row in grown if row[2] >= least and not row[0].startswith(OWN_TYPES)
+            row for row in grown if row[2] >= least and not row[0].startswith(census.OWN_TYPES)
         ][:TYPES]
         evidence.blocks_growth = after.blocks - before.blocks
         old, new = before.allocator, after.allocator

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from memguard.leaks import anchors, bounds, heap, naming
+from memguard.leaks import anchors, bounds, descent, heap, naming
 from memguard.leaks.frames import is_own_code
 
 MAX_LEVELS = 12
@@ -121,7 +121,8 @@ def find_paths(
         if search.open_targets:
             _settle(search, _held_by_locals(search))
         result = {key: _best(nodes) for key, nodes in search.found.items()}
-        for key in search.open_targets:
+        result.update(_from_above(search))
+        for key in search.open_targets - result.keys():
             result[key] = _second_opinion(search, key) or _unanchored(search, key)
         return result
     finally:
@@ -131,6 +132,20 @@ def find_paths(
         search.seen.clear()
         search.roots.close()
         start = frontier = []
+
+
+def _from_above(search: _Search) -> dict[int, Retention]:
+    """Walk down from the modules to the targets that climbing did not settle."""
+    still_open = search.open_targets
+    if not still_open or search.time_is_up:
+        return {}
+    paths = descent.find_from_above(still_open, deadline=search.deadline)
+    anchored = {key: search.roots.of(path) for key, path in paths.items()}
+    return {
+        key: _retention(anchor, paths[key])
+        for key, anchor in anchored.items()
+        if anchor is not None
+    }
 
 
 def _settle(search: _Search, nodes: list[_Node]) -> list[_Node]:
@@ -277,6 +292,11 @@ def _unanchored(search: _Search, key: int) -> Retention:
     )
     path = highest.path()
     name = naming.type_name(type(path[0]))
+    top = path[0]
+    if type(top) is types.MethodType:  # what holds it calls it back: its name is the clue
+        name = (
+            f"method {naming.type_name(type(top.__self__))}.{naming.clean(top.__func__.__name__)}"
+        )
     text = name if len(path) == 1 else f"<{name}>{naming.links(path)}"
     # Garbage in a cycle, or held by C; where time was up, nobody knows.
     seen = "above it nothing was found in time" if search.time_is_up else _HELD_BY_NOTHING

@@ -75,6 +75,11 @@ class TroughSeries:
         """Return the points, oldest first."""
         return list(self._points)
 
+    @property
+    def storage_id(self) -> int:
+        """The id of the list that grows: ours, and no leak."""
+        return id(self._points)
+
 
 class RecentSeries:
     """
@@ -101,3 +106,8 @@ class RecentSeries:
     def points(self) -> list[Point]:
         """Return the points, oldest first."""
         return list(self._points)
+
+    @property
+    def storage_id(self) -> int:
+        """The id of the deque that grows: ours, and no leak."""
+        return id(self._points)

@@ -86,6 +86,10 @@ class Watch:
                     return trend
         return None
 
+    def storage_ids(self) -> set[int]:
+        """Return the ids of the containers in which readings are kept."""
+        return {series.storage_id for series in (self._whole, self._recent, self._curve)}
+
     def describe(self) -> Trend:
         """Return the trend of the whole run, whatever it is; needs two readings."""
         return trends.classify(self._whole.points(), self._options.trend)
