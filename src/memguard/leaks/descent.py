@@ -12,33 +12,38 @@ import sys
 import time
 import types
 from collections import deque
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from memguard.leaks import heap, naming
 from memguard.leaks.frames import is_user_code
 
+T = TypeVar("T")
 MAX_NODES = 200_000
 """Objects visited; nearest to the modules first."""
 MAX_DEPTH = 8
 _SLICE = 2_000
 
 
-def find_from_above(wanted: Iterable[int], *, deadline: float) -> dict[int, list[Any]]:
+def find_from_above(
+    wanted: Iterable[int], name: Callable[[list[Any]], T], *, deadline: float
+) -> dict[int, T]:
     """
-    Return a path from a module's namespace down to each of the *wanted* objects that was met.
+    Return what *name* says of the path from a module down to each of the *wanted* objects met.
 
     The user's modules are walked first. Functions, code and classes of libraries are not opened:
     what leaks hangs on data.
 
     Args:
         wanted: ids of live objects, held by the caller.
+        name: Called at once with each path, which may not be true for long: from a module's
+            namespace down to the object.
         deadline: ``time.monotonic()`` at which to give up.
 
     Cost: about 1 µs an object, in slices that let other threads run; 100 bytes an object meanwhile.
     """
     missing = set(wanted)
-    found: dict[int, list[Any]] = {}
+    found: dict[int, T] = {}
     nodes: list[tuple[Any, int, int]] = [(root, -1, 0) for root in _roots()]
     seen = {id(root) for root, _, _ in nodes}
     own = {id(nodes), id(seen), id(missing), id(found)}
@@ -52,7 +57,7 @@ def find_from_above(wanted: Iterable[int], *, deadline: float) -> dict[int, list
             key = id(below)
             if key in missing:
                 missing.discard(key)
-                found[key] = mended([*_path(nodes, at), below])
+                found[key] = name(mended([*_path(nodes, at), below]))
             if key not in seen and key not in own and _is_open(below):
                 seen.add(key)
                 nodes.append((below, at, depth + 1))

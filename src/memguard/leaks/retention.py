@@ -139,13 +139,13 @@ def _from_above(search: _Search) -> dict[int, Retention]:
     still_open = search.open_targets
     if not still_open or search.time_is_up:
         return {}
-    paths = descent.find_from_above(still_open, deadline=search.deadline)
-    anchored = {key: search.roots.of(path) for key, path in paths.items()}
-    return {
-        key: _retention(anchor, paths[key])
-        for key, anchor in anchored.items()
-        if anchor is not None
-    }
+
+    def name(path: list[Any]) -> Retention | None:
+        anchor = search.roots.of(path)
+        return None if anchor is None else _retention(anchor, path)
+
+    named = descent.find_from_above(still_open, name, deadline=search.deadline)
+    return {key: found for key, found in named.items() if found is not None}
 
 
 def _settle(search: _Search, nodes: list[_Node]) -> list[_Node]:
