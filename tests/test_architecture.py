@@ -26,13 +26,19 @@ FLOORS = (
         "memguard.leaks.report",
     },
     {"memguard.bounded", "memguard.leaks", "memguard.relief", "memguard.heap"},
-    {"memguard.leaks.detector", "memguard.leaks.delivery", "memguard.report"},
+    {
+        "memguard.leaks.detector",
+        "memguard.leaks.delivery",
+        "memguard.leaks.diagnose",
+        "memguard.report",
+    },
     {"memguard.guard"},
     {"memguard.integrations", "memguard.cli", "memguard.__main__", "memguard"},
 )
 SIDEWAYS = {
     ("memguard.leaks.detector", "memguard.report"),  # it writes what it found
     ("memguard.leaks.detector", "memguard.leaks.delivery"),
+    ("memguard.leaks.diagnose", "memguard.leaks.detector"),  # one look on demand
     ("memguard.leaks.delivery", "memguard.report"),  # on its behalf
 }
 CONTAINERS = {
