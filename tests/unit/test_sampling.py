@@ -83,6 +83,14 @@ def test_in_a_set_and_a_deque_the_new_ones_are_asked_for(make: Callable[[Any], A
     assert sample.lines[HERE] == sys.getsizeof(new)
 
 
+def test_in_a_set_a_tuple_from_the_free_list_is_known_by_what_is_in_it() -> None:
+    """CPython hands out the memory of dead tuples again, which the tracer does not see."""
+    new = "new one"
+    sample = sample_container({(1, "old"), (2, new)}, 5, origin=from_here(new), seen=set())
+    assert sample.entries == 1
+    assert sample.lines[HERE] == sys.getsizeof(new)
+
+
 def test_the_program_itself_is_not_weighed() -> None:
     """A request that knows its application does not weigh as much as the application."""
 

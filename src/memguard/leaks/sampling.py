@@ -89,7 +89,7 @@ def sample_container(
     sample = Sample()
     entries = newest_entries(container, min(added, MAX_ENTRIES))
     if origin is not None and issubclass(type(container), set | deque):
-        entries = [entry for entry in entries if any(origin(item) for item in entry)][:MAX_ENTRIES]
+        entries = [entry for entry in entries if _is_new(entry[0], origin)][:MAX_ENTRIES]
     seen.add(id(container))
     for entry in entries:
         sample.entries += 1
@@ -98,6 +98,16 @@ def sample_container(
         for item in entry:
             _weigh(item, sample, origin, seen)
     return sample
+
+
+def _is_new(item: Any, origin: Origin) -> bool:
+    """Return True where *item* was allocated lately, or what is in it: tuples are second-hand."""
+    if origin(item):
+        return True
+    opener = heap.Opener()
+    if not 0 < opener.entries(item) <= MAX_ENTRIES:
+        return False
+    return any(origin(below) for below in gc.get_referents(item))
 
 
 def weigh_object(obj: Any, *, origin: Origin | None, seen: set[int]) -> Sample:
