@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from memguard import log
+from memguard.bounded._wake import Wake
 
 THREAD_NAME = "memguard-janitor"
 _SHORTEST_NAP = 0.02
@@ -61,7 +62,7 @@ class _Run:
     __slots__ = ("starting", "stopping", "thread", "wake")
 
     def __init__(self) -> None:
-        self.wake = threading.Event()
+        self.wake = Wake()
         self.stopping = False
         self.starting = True
         self.thread: threading.Thread | None = None
@@ -164,7 +165,7 @@ def _start(state: _Janitor) -> _Run | None:
     # Filed before it runs: an exception of a signal handler must not leave a thread unknown.
     state.run = run = _Run()
     try:
-        # Daemon, so that it can never hold up an exit; the atexit hook joins it before that matters.
+        # Daemon, so that it can never hold up an exit; the atexit hook joins it before that.
         run.thread = threading.Thread(
             target=_sweep_until_done, args=(state, run), name=THREAD_NAME, daemon=True
         )
@@ -187,7 +188,6 @@ def _sweep_until_done(state: _Janitor, run: _Run) -> None:
                     state.run = None
                 return
         run.wake.wait(nap)
-        run.wake.clear()
 
 
 def _sweep_all(state: _Janitor) -> float:
