@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from memguard.bounded import _options as options
 from memguard.bounded import inventory
 from memguard.bounded._lease import AsyncLease, Lease
-from memguard.bounded._lending import AnySlot, ObjectPoolStatistics, Pair
+from memguard.bounded._lending import ObjectPoolStatistics, Pair
 from memguard.bounded._queueing import Queueing
 from memguard.bounded._targets import is_coroutine_function
 from memguard.errors import ConfigError
@@ -137,13 +137,17 @@ class ObjectPool(Queueing, Generic[T]):
             LifecycleError: The pool is closed.
         """
         obj: T
-        slot: AnySlot | None
         try:
             obj, slot = self._ready.pop()
         except IndexError:
-            slot = None  # and on outside the handler, lest each error below names this one as well
-        if slot is None:
-            obj, slot = self._take(timeout)
+            pass  # and on outside the handler, lest each error below names this one as well
+        else:
+            # Loaded on its own: CPython 3.11 does not specialise a call through a slot.
+            timer = self._timer
+            frame = _getframe(1)
+            slot.lent.append((timer(), get_ident(), frame.f_code, frame.f_lasti))
+            return obj
+        obj, slot = self._take(timeout)
         frame = _getframe(1)
         slot.lent.append((self._timer(), get_ident(), frame.f_code, frame.f_lasti))
         return obj
@@ -155,18 +159,17 @@ class ObjectPool(Queueing, Generic[T]):
         Raises:
             LifecycleError: It is not from this pool, or was given back before.
         """
-        slot: AnySlot | None
         try:
             slot = self._swift[id(obj)]
             slot.lent.pop()
         except LookupError:
-            slot = None
-        if slot is None:
-            self._put_back(obj, self._claim(obj))
+            pass
+        else:
+            self._idle.append((obj, slot))
+            if self._line:
+                self._serve()
             return
-        self._idle.append((obj, slot))
-        if self._line:
-            self._serve()
+        self._put_back(obj, self._claim(obj))
 
     def discard(self, obj: T) -> None:
         """
