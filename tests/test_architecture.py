@@ -18,7 +18,13 @@ SOURCE = ROOT / "src"
 # From the ground up; a module belongs to the longest prefix that names it. Importing goes down, or
 # sideways within a room; the few ways between rooms of one floor are listed below.
 FLOORS = (
-    {"memguard.errors", "memguard.units", "memguard.log", "memguard._version"},
+    {
+        "memguard.errors",
+        "memguard.units",
+        "memguard.log",
+        "memguard.ticking",
+        "memguard._version",
+    },
     {
         "memguard.observe",
         "memguard.bounded.inventory",

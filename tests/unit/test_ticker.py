@@ -1,143 +1,28 @@
-"""The one thread of the leaks floor: it ticks, it can be stopped, and it outlives failures."""
+"""What the leaks floor adds to the shared thread: a forked child does not trace."""
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
-from collections.abc import Callable
-
 import pytest
 
-from memguard.leaks import ticker as ticker_module
-from memguard.leaks.ticker import Ticker
+from memguard import ticking
+from memguard.leaks import ticker, tracing
 
 
-class Target:
-    """Counts ticks, and does what a test asks at each."""
-
-    def __init__(self, act: Callable[[], object] = lambda: None, delay: float = 0.001) -> None:
-        self.ticks = 0
-        self.looks = 0
-        self.seen = threading.Event()
-        self.act = act
-        self.delay = delay
-
-    def tick(self) -> float:
-        self.ticks += 1
-        if self.ticks >= 3:
-            self.seen.set()
-        self.act()
-        return self.delay
-
-    def look_on_request(self) -> None:
-        self.looks += 1
-        self.seen.set()
-
-
-def test_a_ticker_ticks_until_it_is_stopped() -> None:
-    target = Target()
-    ticker = Ticker(target, "memguard-test")
-    ticker.start()
-    assert target.seen.wait(10)
-    assert ticker.stop(10)
-    ticks = target.ticks
-    time.sleep(0.02)
-    assert target.ticks == ticks
-    assert not any(thread.name == "memguard-test" for thread in threading.enumerate())
-
-
-def test_stopping_does_not_wait_for_the_interval() -> None:
-    target = Target(delay=3600.0)
-    ticker = Ticker(target, "memguard-test")
-    ticker.start()
-    began = time.monotonic()
-    assert ticker.stop(10)
-    assert time.monotonic() - began < 5
-
-
-def test_stopping_twice_or_before_the_start_is_no_error() -> None:
-    ticker = Ticker(Target(), "memguard-test")
-    assert ticker.stop(1)
-    ticker.start()
-    assert ticker.stop(10)
-    assert ticker.stop(10)
-
-
-def test_a_tick_that_takes_longer_than_the_wait_is_told() -> None:
-    gate = threading.Event()
-    target = Target(lambda: gate.wait(20))
-    ticker = Ticker(target, "memguard-test")
-    ticker.start()
-    while not target.ticks:
-        time.sleep(0.001)
-    assert not ticker.stop(0.01)
-    gate.set()
-    assert ticker.stop(10)
-    assert target.ticks == 1
-
-
-def test_a_ticker_stopped_from_its_own_tick_ends_after_it() -> None:
-    answers: list[bool] = []
-    target = Target(lambda: answers.append(ticker.stop(10)))
-    ticker = Ticker(target, "memguard-test")
-    ticker.start()
-    ticker._thread.join(10)
-    assert answers == [True]
-    assert target.ticks == 1
-
-
-@pytest.mark.parametrize("error", [ValueError("mine"), SystemExit(3)])
-def test_a_failing_tick_is_logged_without_its_text_and_the_thread_lives_on(
-    error: BaseException, caplog: pytest.LogCaptureFixture
+def test_a_child_of_a_watched_process_ends_its_parents_tracing(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail() -> None:
-        if target.ticks == 2:
-            raise error
-
-    target = Target(fail)
-    ticker = Ticker(target, "memguard-test")
-    with caplog.at_level(logging.ERROR, "memguard"):
-        ticker.start()
-        assert target.seen.wait(10)
-        assert ticker.stop(10)
-    (line,) = caplog.messages
-    assert "event='ticker.failed'" in line
-    assert type(error).__name__ in line
-    assert "mine" not in line
-
-
-def test_a_ticker_whose_first_tick_fails_does_not_spin() -> None:
-    def fail() -> None:
-        raise ValueError
-
-    target = Target(fail)
-    ticker = Ticker(target, "memguard-test")
-    ticker.start()
-    time.sleep(0.2)
-    assert ticker.stop(10)
-    assert target.ticks < 20
-
-
-def test_a_request_is_answered_at_once() -> None:
-    target = Target(delay=3600.0)
-    ticker = Ticker(target, "memguard-test")
-    ticker.start()
-    ticker.request()
-    assert target.seen.wait(10)
-    assert target.looks == 1
-    assert ticker.stop(10)
-
-
-def test_no_thread_and_no_lock_of_a_parent_is_in_the_way_of_a_child() -> None:
     class Resettable:
         resets = 0
 
         def _reset(self) -> None:
             self.resets += 1
 
+    ended: list[bool] = []
+    monkeypatch.setattr(
+        type(tracing.session), "after_fork_in_child", lambda _session: ended.append(True)
+    )
     target = Resettable()
-    ticker_module.reset_after_fork(target)
-    ticker_module._after_fork_in_child()
+    ticker.reset_after_fork(target)
+    ticking._after_fork_in_child()
+    assert ended == [True]
     assert target.resets == 1
-    assert not list(ticker_module._tickers)
