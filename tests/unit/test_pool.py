@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from memguard.bounded import inventory
+from memguard.bounded import inventory, janitor
 from memguard.bounded.pool import ObjectPool
 from memguard.errors import ConfigError, LifecycleError, PoolExhaustedError
 from tests.clock import FakeClock
@@ -277,6 +277,15 @@ def test_what_is_missing_to_minsize_is_made_by_the_janitor(
     assert pool.statistics().size == 1
     pool._sweep()
     assert pool.statistics().idle == 2
+
+
+def test_a_pool_is_swept_again_after_the_janitor_was_stopped(pools: Make) -> None:
+    pool = pools(minsize=1)
+    assert janitor.watches(pool)
+    janitor.stop()
+    assert not janitor.watches(pool)
+    pool.statistics()
+    assert janitor.watches(pool)
 
 
 def test_a_failing_factory_is_asked_ever_less_often_for_minsize(

@@ -31,15 +31,14 @@ class Queueing(Stocktaking):
     def _wait_until(self, deadline: float, seconds: float) -> Pair | None:
         """Return an object, or None when the one handed over was not fit to be lent."""
         waiter = Waiter()
-        gift: Any = None
         try:
             self._queue(waiter)
             while not waiter.sleep(_slice(deadline)) and time.monotonic() < deadline:
                 self._settle()
+            gift = waiter.leave()
         except BaseException:
             self._leave(waiter, waiter.leave())
             raise
-        gift = waiter.leave()
         if gift is None:
             self._give_up(waiter, seconds)
         return self._accept(gift)
@@ -60,10 +59,10 @@ class Queueing(Stocktaking):
                 self._queue(waiter)
                 while not await waiter.sleep(_slice(deadline)) and time.monotonic() < deadline:
                     self._settle()
+                gift = waiter.leave()
             except BaseException:
                 self._leave(waiter, waiter.leave())
                 raise
-            gift = waiter.leave()
             if gift is None:
                 self._give_up(waiter, seconds)
             pair = self._accept(gift)

@@ -25,6 +25,8 @@ PERMIT: Any = object()
 """The right to make one object."""
 CLOSED: Any = object()
 """What waiters get when the pool closes."""
+UNWATCHED = -1
+"""Instead of the janitor's epoch in which it was asked to sweep."""
 
 
 class Stock:
@@ -100,7 +102,8 @@ class Stock:
         self._dropped: deque[tuple[Pair, Record | None]] = deque()
         """Leases that were collected before they were over."""
         self._figures = Figures(self.name)
-        self._watched = self._ended = False
+        self._watched = UNWATCHED
+        self._ended = False
         self._pause = self._not_before = 0.0
         # What needs a closer look at each checkout or return finds these two empty, for good.
         checked = self._validate is not None or self._max_lifetime is not None

@@ -10,7 +10,7 @@ from memguard import log
 from memguard.bounded import janitor
 from memguard.bounded._checkout import Record, holders_of
 from memguard.bounded._lending import AnySlot, FirmSlot, Pair
-from memguard.bounded._stock import PERMIT, Stock
+from memguard.bounded._stock import PERMIT, UNWATCHED, Stock
 
 _NAP = 1.0
 _LONGEST_PAUSE = 60.0
@@ -29,6 +29,8 @@ class Stocktaking(Stock):
 
     def _settle(self) -> None:
         """Account for checkouts that were dropped, and give their places to others."""
+        if self._watched != janitor.epoch and self._size():
+            self._watch()  # the janitor was stopped, and has forgotten us
         dead, dropped = self._slots.dead, self._dropped
         if not dead and not dropped:
             return
@@ -74,10 +76,10 @@ class Stocktaking(Stock):
     # -- upkeep -------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        if not self._watched:
-            self._watched = True
+        if self._watched != janitor.epoch:  # else it knows us
+            self._watched = janitor.epoch
             if not janitor.watch(self):
-                self._watched = False
+                self._watched = UNWATCHED
 
     def _sweep(self) -> float | None:
         """Do what is due; the janitor calls this."""
@@ -87,10 +89,10 @@ class Stocktaking(Stock):
             self._expire(now)
             self._tell_overdue(now)
             self._refill(now)
-        self._watched = False
+        watched, self._watched = self._watched, UNWATCHED
         if self._closed or (self._size() == 0 and self.minsize == 0):
             return None
-        self._watched = True
+        self._watched = watched
         limits = (self._max_idle, self._max_lifetime, self._leak_after)
         return min(_NAP, *(limit / 4 for limit in limits if limit is not None), _NAP)
 

@@ -58,8 +58,8 @@ class WeakValueCache(MutableMapping[K, V], Generic[K, V]):
     full, one that was not asked for since it was last looked at for that purpose makes room.
 
     Bounded by: *maxsize* entries; each thread that is storing may add one for a moment.
-    Locks: none; each step is one operation of a dict. `setdefault` is atomic, so that all threads
-        get the same object of a key.
+    Locks: none around its entries, each step is one operation of a dict; `statistics` has a mutex
+        of its own. `setdefault` is atomic, so that all threads get the same object of a key.
     Keeps alive: the keys of its entries. Never a value.
 
     Thread-safe. In a forked child it has the entries it had.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator
@@ -53,7 +54,8 @@ class WeakIdentityMap(Generic[V]):
     object at the address of a dead one has no entry.
 
     Bounded by: *maxsize* objects; the longest known is dropped, counted, and that is logged once.
-    Locks: none; each step is one operation of a dict of ints.
+    Locks: none around its entries, each step is one operation of a dict of ints; `statistics`
+        has a mutex of its own.
     Keeps alive: the values, until their object dies. A value that refers to its object keeps both
         alive: note numbers and strings, or refer back with `WeakAttribute`.
 
@@ -85,8 +87,12 @@ class WeakIdentityMap(Generic[V]):
         # The callbacks of dead objects only append here.
         self._dead: deque[_KeyRef] = deque()
         self._dropped = Tally()
+        self._reading = threading.RLock()
         self._told = self._closed = False
         inventory.register(self, name=self.name, kind="WeakIdentityMap", also=(self._data,))
+
+    def _after_fork_in_child(self) -> None:
+        self._reading = threading.RLock()
 
     def __setitem__(self, obj: object, value: V) -> None:
         entry = self._entry(obj, value)
@@ -215,11 +221,11 @@ class WeakIdentityMap(Generic[V]):
 
     def statistics(self) -> WeakIdentityMapStatistics:
         """Return counts since the map was made. Cost: O(objects that died)."""
+        items = len(self)
+        with self._reading:
+            dropped = self._dropped.read()
         return WeakIdentityMapStatistics(
-            name=self.name,
-            maxsize=self.maxsize,
-            items=len(self),
-            dropped=self._dropped.read(),
+            name=self.name, maxsize=self.maxsize, items=items, dropped=dropped
         )
 
     def footprint(self) -> inventory.Footprint:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _NAP = 1.0
+_UNWATCHED = -1  # instead of the janitor's epoch
 
 __all__ = ["BufferLease", "BufferPool", "BufferPoolStatistics"]
 
@@ -98,7 +99,7 @@ class BufferPool:
         self._lent: dict[int, Loan] = {}
         self._counts = dict.fromkeys(("created", "disposed", "refused"), 0)
         self._losses = Losses(self.name)
-        self._watched = False
+        self._watched = _UNWATCHED
 
     def _after_fork_in_child(self) -> None:
         """Start empty; what was lent before stays with who holds it, and dies with it."""
@@ -140,8 +141,12 @@ class BufferPool:
         block = self._block(self.block_sizes[place])
         loan = (block, wanted, record)
         self._lent[id(loan)] = loan
-        self._watch()
-        return BufferLease(self, loan)
+        try:
+            self._watch()
+            return BufferLease(self, loan)
+        except BaseException:  # interrupted, or no memory for the lease
+            self._take_back(loan)
+            raise
 
     def _block(self, size: int) -> bytearray:
         with suppress(IndexError):
@@ -235,18 +240,18 @@ class BufferPool:
             self._shelve(block, used)
 
     def _watch(self) -> None:
-        if not self._watched:
-            self._watched = True
+        if self._watched != janitor.epoch:  # else it knows us
+            self._watched = janitor.epoch
             if not janitor.watch(self):
-                self._watched = False
+                self._watched = _UNWATCHED
 
     def _sweep(self) -> float | None:
         """Do what is due; the janitor calls this."""
         self._settle()
-        self._watched = False
+        watched, self._watched = self._watched, _UNWATCHED
         if not (self._quarantine or self._lent):
             return None
-        self._watched = True
+        self._watched = watched
         return _NAP
 
     # -- looking ------------------------------------------------------------------------------

@@ -9,10 +9,11 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from memguard.bounded import _options as options
-from memguard.bounded import inventory
+from memguard.bounded import inventory, janitor
 from memguard.bounded._lease import AsyncLease, Lease
 from memguard.bounded._lending import ObjectPoolStatistics, Pair
 from memguard.bounded._queueing import Queueing
+from memguard.bounded._stock import UNWATCHED
 from memguard.bounded._targets import is_coroutine_function
 from memguard.errors import ConfigError
 from memguard.units import parse_seconds
@@ -113,13 +114,13 @@ class ObjectPool(Queueing, Generic[T]):
         inventory.register(
             self, name=self.name, kind=type(self).__name__, also=(self._idle, self._by_id)
         )
-        self._watched = True  # by nobody yet: the janitor must not fill beside us
+        self._watched = janitor.epoch  # not yet in truth: it must not fill the pool beside us
         try:
             self._fill()
         except BaseException:
             self.close()
             raise
-        self._watched = False
+        self._watched = UNWATCHED
         if minsize:
             self._watch()
 
