@@ -115,7 +115,7 @@ class _Registry:
     def retire_empty(self) -> None:
         """Forget owners in whose name nothing is left."""
         with self.lock:
-            for ident, line in list(self.lines.items()):
+            for ident, line in self.lines.copy().items():  # a destructor may change it
                 estate = line.mark
                 if not estate.things:
                     # A destructor may come between any two of these steps and adopt something.

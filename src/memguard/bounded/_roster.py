@@ -216,7 +216,11 @@ class Roster:
         with self._lock:
             if self._busy:  # called from a destructor inside a section: what stands, stands
                 return tuple(bucket.entries.copy().values())
-            return bucket.row or bucket.line_up()
+            self._busy = True
+            try:
+                return bucket.row or bucket.line_up()
+            finally:
+                self._busy = False
 
     def _bury(self) -> None:
         while self._dead:
@@ -243,7 +247,7 @@ class Roster:
                 return
             bucket.warned = True
             self._warnings += 1
-            sites = [entry.site for entry in bucket.entries.values()]
+            sites = [entry.site for entry in bucket.entries.copy().values()]
         log.event(
             logging.WARNING,
             "listeners.many",
