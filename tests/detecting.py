@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
 from memguard.leaks.detector import LeakDetector
@@ -108,7 +109,7 @@ class ScriptedInvestigation:
         self._do("look")
         self.before = at
 
-    def begin(self, at: float) -> None:  # noqa: ARG002 - reason: the signature it stands in for
+    def begin(self, at: float, *, own: AbstractSet[int] = frozenset()) -> None:  # noqa: ARG002 - reason: it stands in
         """Take a second look."""
         self._do("begin")
 
