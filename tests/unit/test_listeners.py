@@ -1008,6 +1008,7 @@ def test_it_agrees_with_a_list_of_who_listens(  # noqa: C901, PLR0912 - reason: 
     }
     for ear_number, ear in ears.items():
         ear.heard = _Log(heard, ear_number)
+    del ear
     model: list[tuple[int, tuple[int, str], str]] = []
     handles: list[tuple[tuple[int, tuple[int, str], str], Subscription]] = []
     for operation, number, event in operations:
