@@ -969,8 +969,8 @@ def test_a_change_inside_a_section_is_applied_by_the_next(registry: ListenerRegi
 
 def test_an_interrupt_in_the_middle_of_a_change_undoes_it(registry: ListenerRegistry) -> None:
     class Interrupting(dict[Any, Any]):
-        def setdefault(self, key: Any, default: Any = None) -> Any:
-            super().setdefault(key, default)
+        def __setitem__(self, key: Any, value: Any) -> None:
+            super().__setitem__(key, value)
             raise KeyboardInterrupt
 
     registry.on("saved", repr)

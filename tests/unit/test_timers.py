@@ -516,3 +516,7 @@ def test_a_hurry_is_told_only_when_somebody_must_look_earlier(fake_clock: FakeCl
     assert len(hurried) > 1  # most of the heap is shells
     table.step(lambda _: None)
     assert len(table._heap) == 2
+    hurried.clear()
+    for handle in [add(20) for _ in range(200)]:
+        handle.close()
+    assert hurried  # shells that have not even come into the heap count as well

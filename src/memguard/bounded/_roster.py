@@ -62,26 +62,34 @@ class Roster:
         if self._dead or self._changes or self._orphans:
             self._settle()
         dropped: Any = None
+        event = entry.event
         with self._lock:
-            bucket = self._events.get(entry.event)
-            if self._busy:  # a destructor inside a section registers
-                known = self._find_equal(bucket, entry) if unique and bucket is not None else None
-                if known is not None:
-                    return known
-                self._entries[entry.serial] = entry
-                self._changes.append((_ADD_UNIQUE if unique else _ADD, entry))
-                return entry.serial
+            if self._busy:
+                return self._register_from_within(entry, unique=unique)
             self._busy = True
             try:
-                if self._changes:
+                bucket = self._events.get(event)
+                if (
+                    bucket is None
+                    or self._changes
+                    or bucket.twins
+                    or entry.key in bucket.entries
+                    or entry.terms is not None
+                    or self._closed
+                    or len(self._entries) >= self._maxsize
+                ):
                     dropped = self._work_off()
-                bucket = self._events.get(entry.event)
-                known = self._find_equal(bucket, entry) if unique and bucket is not None else None
-                if known is not None:
-                    return known
-                if self._closed or len(self._entries) >= self._maxsize:
-                    self._refuse()
-                dropped = (dropped, self._put_in(bucket, entry))
+                    bucket = self._events.get(event)
+                    known = self._find_equal(bucket, entry) if unique else None
+                    if known is not None:
+                        return known
+                    self._refuse_when_full()
+                    dropped.append(self._put_in(bucket, entry))
+                else:  # by far the most frequent case, made fast
+                    bucket.entries[entry.key] = entry
+                    dropped = bucket.row
+                    bucket.row = None
+                    self._registered += 1
                 self._entries[entry.serial] = entry
             except BaseException:  # refused, out of a signal handler, or want of memory
                 self._changes.append((_REMOVE, entry))
@@ -90,7 +98,16 @@ class Roster:
                 self._busy = False
         del dropped  # not inside the section: it may hold the last reference
         if bucket is not None and len(bucket.entries) > self._max_listeners and not bucket.warned:
-            self._warn_of(entry.event)
+            self._warn_of(event)
+        return entry.serial
+
+    def _register_from_within(self, entry: Entry, *, unique: bool) -> int:
+        """Put off what a destructor registers in the middle of a section."""
+        known = self._find_equal(self._events.get(entry.event), entry) if unique else None
+        if known is not None:
+            return known
+        self._entries[entry.serial] = entry
+        self._changes.append((_ADD_UNIQUE if unique else _ADD, entry))
         return entry.serial
 
     def _put_in(self, bucket: Bucket | None, entry: Entry) -> Any:
@@ -126,8 +143,8 @@ class Roster:
         row, bucket.row = bucket.row, None
         return row
 
-    def _find_equal(self, bucket: Bucket, entry: Entry) -> int | None:
-        if entry.key not in bucket.entries and entry.key not in bucket.twins:
+    def _find_equal(self, bucket: Bucket | None, entry: Entry) -> int | None:
+        if bucket is None:
             return None
         for other in bucket.all_of(entry.key):
             if other is entry or other.owner != entry.owner or other.serial not in self._entries:
@@ -139,13 +156,14 @@ class Roster:
                 return other.serial
         return None
 
-    def _refuse(self) -> None:
+    def _refuse_when_full(self) -> None:
         if self._closed:
             raise LifecycleError(f"{self.name} is closed and takes no more listeners")
-        raise CapacityError(
-            f"{self.name} is full: it holds maxsize={self._maxsize} listeners; "
-            f"give them owners that end, or the registry a larger maxsize"
-        )
+        if len(self._entries) >= self._maxsize:
+            raise CapacityError(
+                f"{self.name} is full: it holds maxsize={self._maxsize} listeners; "
+                f"give them owners that end, or the registry a larger maxsize"
+            )
 
     def _end(self, serial: int, *, died: bool = False) -> bool:
         """Take the entry out; True for the one caller who did. From any thread, at any time."""
@@ -162,9 +180,20 @@ class Roster:
                 return True
             self._busy = True
             try:
-                if self._changes:
+                bucket = self._events.get(entry.event)
+                if (
+                    bucket is None
+                    or self._changes
+                    or bucket.twins
+                    or entry.terms is not None
+                    or len(bucket.entries) == 1
+                ):
                     dropped = self._work_off()
-                dropped = (dropped, self._take_out(entry))
+                    dropped.append(self._take_out(entry))
+                else:  # by far the most frequent case, made fast
+                    bucket.entries.pop(entry.key, None)
+                    dropped = bucket.row
+                    bucket.row = None
             except BaseException:  # out of a signal handler, or want of memory
                 self._changes.append((_REMOVE, entry))
                 raise
@@ -205,7 +234,7 @@ class Roster:
             bucket = self._events.get(entry.event)
             if action == _REMOVE:
                 dropped.append(self._take_out(entry))
-            elif action == _ADD_UNIQUE and bucket is not None and self._find_equal(bucket, entry):
+            elif action == _ADD_UNIQUE and self._find_equal(bucket, entry):
                 self._entries.pop(entry.serial, None)  # its handle is closed: the other one stands
             elif entry.serial in self._entries:
                 dropped.append(self._put_in(bucket, entry))

@@ -231,20 +231,16 @@ class Subscription:
         return f"Subscription({label(self.event)!r}, {'closed' if self.closed else 'open'})"
 
 
-def plain_entry(
+def method_entry(
     fn: Any, event: Hashable, serial: int, site: _sites.Site, on_death: OnDeath
-) -> Entry | None:
-    """Return an entry of a function or method on the usual terms; None for what is rarer."""
-    kind = type(fn)
-    if kind is types.FunctionType:
-        if not fn.__code__.co_flags & targets.CO_COROUTINE:
-            return Entry(serial, event, id(fn), fn, site)
-    elif kind is types.MethodType:
-        obj, function = fn.__self__, fn.__func__
+) -> MethodEntry | None:
+    """Return an entry of a method on the usual terms; None for what is rarer."""
+    if type(fn) is types.MethodType:
+        function = fn.__func__
         if (
             type(function) is types.FunctionType
             and not function.__code__.co_flags & targets.CO_COROUTINE
-            and type(obj).__weakrefoffset__  # 0 where instances cannot be referenced
+            and type(fn.__self__).__weakrefoffset__  # 0 where instances cannot be referenced
         ):
             return _method_entry(fn, event, serial, site, on_death)
     return None

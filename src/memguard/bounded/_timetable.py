@@ -188,7 +188,7 @@ class Timetable:
             return False
         self.cancelled.bump()
         self._empty(row)
-        shells = len(self._heap) - len(self.rows)
+        shells = len(self._heap) + len(self._incoming) - len(self.rows)
         if shells > _FEW_SHELLS and shells > len(self.rows):
             self.on_hurry()
         return True

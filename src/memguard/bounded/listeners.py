@@ -13,7 +13,8 @@ from memguard.bounded import _options as options
 from memguard.bounded import _owners, _sites, inventory
 from memguard.bounded import _subscriptions as subscriptions
 from memguard.bounded._emitting import Emission, Emitting
-from memguard.bounded._subscriptions import SpecialEntry, Subscription, Weak
+from memguard.bounded._subscriptions import Entry, SpecialEntry, Subscription, Weak
+from memguard.bounded._targets import CO_COROUTINE
 from memguard.bounded.inventory import Footprint, Reclaimed
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Emission", "ListenerRegistry", "ListenerRegistryStatistics", "Subscription"]
 
+_frame = sys._getframe  # noqa: SLF001 - reason: the documented way to the caller's frame
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -174,16 +176,20 @@ class ListenerRegistry(Emitting):
             CapacityError: The registry is full, or the scope is.
             LifecycleError: The registry is closed, or the scope has ended.
         """
-        frame = sys._getframe(1)  # noqa: SLF001 - reason: the documented way to the caller's frame
+        frame = _frame(1)
         if (
             type(event) is str
             and weak == "auto"
             and owner is until is None
             and not (once or priority)
         ):  # by far the most frequent case, made fast
-            entry = subscriptions.plain_entry(
-                fn, event, next(self._serials), (frame.f_code, frame.f_lasti), self._on_death
-            )
+            serial = next(self._serials)
+            site = frame.f_code, frame.f_lasti
+            entry: Entry | None
+            if type(fn) is FunctionType and not fn.__code__.co_flags & CO_COROUTINE:
+                entry = Entry(serial, event, id(fn), fn, site)
+            else:
+                entry = subscriptions.method_entry(fn, event, serial, site, self._on_death)
             if entry is not None:
                 return Subscription(self._me, self._register(entry, unique), event)
         subscriptions.check(event, until, weak, priority)
