@@ -1,5 +1,5 @@
 """
-Run one specimen under a detector and print the reports as JSON: ``driver.py SPECIMEN SECONDS RATIO``.
+Run one specimen under a detector and print its reports as JSON: ``driver.py NAME SECONDS RATIO``.
 
 A specimen is a module with ``step(number)``, called about 500 times a second, or with
 ``main(tick)``, which calls ``tick()`` itself. The driver ends when there is a report, or when time
