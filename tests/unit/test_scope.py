@@ -27,6 +27,10 @@ def sweep() -> None:
     _owners._registry._sweep()
 
 
+def adopt(owner: object, thing: _owners.Thing) -> _owners.Estate:
+    return _owners.adopt(owner, thing, next(_owners.serials))
+
+
 def fail(kind: type[BaseException]) -> None:
     raise kind("as planned")
 
@@ -275,7 +279,7 @@ class Counted:
 
 def test_registrations_of_a_collected_owner_end_without_the_janitor() -> None:
     owner, ours = Thing(), Counted()
-    _owners.adopt(owner, ours)
+    adopt(owner, ours)
     estate = _owners.estate_of(owner)
     assert estate is not None
     assert len(estate.things) == 1
@@ -285,15 +289,16 @@ def test_registrations_of_a_collected_owner_end_without_the_janitor() -> None:
     assert ours.closed == 1
 
 
-def test_a_released_claim_is_not_ended_with_its_owner() -> None:
+def test_what_was_released_is_not_ended_with_its_owner() -> None:
     owner, ours = Thing(), Counted()
-    claim = _owners.adopt(owner, ours)
-    assert claim.release()
-    assert not claim.release()
+    estate = adopt(owner, ours)
+    (serial,) = estate.things
+    assert estate.release(serial)
+    assert not estate.release(serial)
     sweep()
     assert _owners.estate_of(owner) is None
     again = Counted()
-    _owners.adopt(owner, again)
+    adopt(owner, again)
     del owner
     _owners.wind_up()
     assert (ours.closed, again.closed) == (0, 1)
@@ -302,26 +307,24 @@ def test_a_released_claim_is_not_ended_with_its_owner() -> None:
 def test_an_owner_at_the_address_of_a_dead_one_inherits_nothing() -> None:
     for _ in range(200):
         first, ours = Thing(), Counted()
-        _owners.adopt(first, ours)
+        adopt(first, ours)
         del first
         second, others = Thing(), Counted()  # most likely where the first one was
-        _owners.adopt(second, others)
+        adopt(second, others)
         _owners.wind_up()
         assert (ours.closed, others.closed) == (1, 0)
 
 
 def test_an_owner_that_cannot_be_weakly_referenced_is_refused() -> None:
     with pytest.raises(TypeError, match=r"owner cannot be .* \(got list\); give a Scope"):
-        _owners.adopt([], Counted())
+        adopt([], Counted())
 
 
 def test_an_interruption_while_empty_estates_are_retired_loses_nothing() -> None:
     """As a destructor would that the collector runs between two steps."""
     owner, ours = Thing(), Counted()
-    claim = _owners.adopt(owner, Counted())
-    claim.release()
-    estate = _owners.estate_of(owner)
-    assert estate is not None
+    estate = adopt(owner, Counted())
+    estate.things.clear()
 
     class Interrupting(dict[int, Any]):
         asked = 0
@@ -329,7 +332,7 @@ def test_an_interruption_while_empty_estates_are_retired_loses_nothing() -> None
         def __bool__(self) -> bool:
             self.asked += 1
             if self.asked == 2:
-                _owners.adopt(held[0], ours)
+                adopt(held[0], ours)
             return len(self) > 0
 
     held = [owner]
@@ -485,7 +488,7 @@ def test_a_hundred_thousand_scopes_leave_nothing() -> None:
             scope.defer(len, ())
         Scope().defer(len, ())
         owner = Thing()
-        _owners.adopt(owner, Counted()).release()
+        adopt(owner, Counted()).things.clear()
 
     def size() -> int:
         sweep()

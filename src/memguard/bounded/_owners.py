@@ -51,6 +51,10 @@ class Estate:
         self.retired = False
         self.things: dict[int, Thing] = {}
 
+    def release(self, serial: int) -> bool:
+        """Take a thing out before its owner ends; False when it is out already. Takes no lock."""
+        return self.things.pop(serial, None) is not None
+
     def take_all(self) -> Iterator[Thing]:
         """Yield the things, also those added meanwhile, the youngest first; each to one taker."""
         while self.things:
@@ -64,20 +68,6 @@ class Owner:
     __slots__ = ("__weakref__", "_estate")
 
     _estate: Estate
-
-
-class Claim:
-    """The place of one thing in an estate, so that it can leave before its owner does."""
-
-    __slots__ = ("_estate", "_serial")
-
-    def __init__(self, estate: Estate, serial: int) -> None:
-        self._estate = estate
-        self._serial = serial
-
-    def release(self) -> bool:
-        """Take the thing out; False when it is out already. Takes no lock."""
-        return self._estate.things.pop(self._serial, None) is not None
 
 
 class _Registry:
@@ -145,13 +135,16 @@ class _OwnerLine(Lifeline):
 
 
 _registry = _Registry()
-_serials = itertools.count(1)
+serials = itertools.count(1)
+"""Numbers for everything registered in this process: one of them names it wherever it is."""
 _hooked = False
 
 
-def adopt(owner: Any, thing: Thing) -> Claim:
+def adopt(owner: Any, thing: Thing, serial: int) -> Estate:
     """
-    Let *thing* end with *owner*. Thread-safe; cost: one or two microseconds.
+    Let *thing* end with *owner*, and return the estate that knows it by its *serial*.
+
+    Thread-safe; cost: one or two microseconds.
 
     Raises:
         TypeError: *owner* cannot be weakly referenced.
@@ -160,7 +153,6 @@ def adopt(owner: Any, thing: Thing) -> Claim:
     """
     registry = _registry
     own = owner._estate if issubclass(type(owner), Owner) else None  # noqa: SLF001 - reason: the protocol between our own rooms
-    serial = next(_serials)
     with registry.lock:
         estate = _line(registry, owner, own).mark
         room = estate.maxsize is None or len(estate.things) < estate.maxsize
@@ -171,11 +163,10 @@ def adopt(owner: Any, thing: Thing) -> Claim:
             f"the scope is full: it holds maxsize={estate.maxsize} things; "
             f"end some of them earlier, or give it a larger maxsize"
         )
-    claim = Claim(estate, serial)
-    if estate.closed and claim.release():
+    if estate.closed and estate.release(serial):
         raise LifecycleError("the scope has ended; open a new one for what comes after it")
     registry.watch()
-    return claim
+    return estate
 
 
 def _line(registry: _Registry, owner: Any, own: Estate | None) -> _OwnerLine:

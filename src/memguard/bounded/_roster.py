@@ -8,7 +8,6 @@ comes from within leaves it to them. Nothing that could run a destructor is drop
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 import weakref
@@ -41,7 +40,6 @@ class Roster:
         self._me: weakref.ref[ListenerRegistry] = weakref.ref(self)  # type: ignore[arg-type]  # reason: the only subclass
         self._lock = threading.RLock()
         self._busy = self._closed = False
-        self._serials = itertools.count(1)
         self._entries: dict[int, Entry] = {}
         self._events: dict[Hashable, Bucket] = {}
         self._ends: dict[Hashable, dict[int, None]] = {}
@@ -170,8 +168,8 @@ class Roster:
         entry = self._entries.pop(serial, None)
         if entry is None:
             return False
-        if entry.claim is not None:
-            entry.claim.release()
+        if entry.estate is not None:
+            entry.estate.release(serial)
         dropped: Any = None
         with self._lock:
             self._died += died

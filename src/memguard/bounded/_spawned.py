@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from memguard.bounded import _sites
-from memguard.bounded._owners import Claim
+from memguard.bounded._owners import Estate
 from memguard.units import format_seconds
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ T = TypeVar("T")
 class Record:
     """What is known of one task."""
 
-    __slots__ = ("began", "claim", "handle", "name", "site")
+    __slots__ = ("began", "estate", "handle", "name", "site")
 
     def __init__(self, name: str, site: _sites.Site) -> None:
         self.name = name
         self.site = site
         self.began = time.monotonic()
-        self.claim: Claim | None = None
+        self.estate: Estate | None = None
         self.handle: SpawnedTask[Any] | None = None
 
     def told(self) -> str:

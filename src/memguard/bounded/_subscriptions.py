@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from memguard.bounded import _sites
 from memguard.bounded import _targets as targets
-from memguard.bounded._owners import Claim
+from memguard.bounded._owners import Estate
 from memguard.bounded._targets import Lifeline
 from memguard.errors import ConfigError
 
@@ -65,7 +65,8 @@ class Entry:
 
     owner = 0
     """The id of the owner, 0 without."""
-    claim: Claim | None = None
+    estate: Estate | None = None
+    """Of the owner: where the subscription is known by its serial."""
     terms: Terms | None = None
 
     def __init__(
@@ -96,9 +97,9 @@ class Entry:
 class SpecialEntry(Entry):
     """A listener with an owner or with terms, and the base of those that are held weakly."""
 
-    __slots__ = ("claim", "owner", "terms")
+    __slots__ = ("estate", "owner", "terms")
 
-    claim: Claim | None
+    estate: Estate | None
     owner: int
     terms: Terms | None
 
@@ -273,7 +274,7 @@ def make_entry(  # noqa: PLR0917 - reason: the fields of an entry
         key = strong_key(fn)
     entry = SpecialEntry(serial, event, key, None, site)
     entry.owner = 0
-    entry.claim = None
+    entry.estate = None
     entry.terms = terms
     if terms.strong is not None and not terms.is_async:
         entry.fn, entry.terms = fn, None
@@ -288,7 +289,7 @@ def _method_entry(
     func: Any
     entry = MethodEntry(serial, event, 0, None, site)
     entry.owner = 0
-    entry.claim = entry.terms = None
+    entry.estate = entry.terms = None
     if type(function) is types.FunctionType:
         func = weakref.ref(function)
         is_async = function.__code__.co_flags & targets.CO_COROUTINE

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import datetime as dt
 import heapq
-import itertools
 import logging
 import threading
 import types
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 # A row is a plain list: 100,000 of them are small, and compare by due time and serial in C.
-DUE, SERIAL, FN, ARGS, KWARGS, SITE, CLAIM, CYCLE = range(8)
+DUE, SERIAL, FN, ARGS, KWARGS, SITE, ESTATE, CYCLE = range(8)
 Row: TypeAlias = list[Any]
 
 _FEW_SHELLS = 64
@@ -123,7 +122,6 @@ class Timetable:
         self._incoming: deque[Row] = deque()
         self._heap: list[Row] = []
         self._orphans = _owners.orphans()
-        self._serials = itertools.count(1)
         self._places: dict[tuple[int, int], _sites.Site] = {}
         self.coalesced = self.warnings = 0
         self.fired, self.cancelled, self.errors = Tally(), Tally(), Tally()
@@ -156,7 +154,7 @@ class Timetable:
                 f"started at {self._grouped()}; give them owners that end, or a larger maxsize"
             )
         held = _held(fn, args, kwargs, owner)
-        serial = next(self._serials)
+        serial = next(_owners.serials)
         due = self.clock() + delay
         if cycle is not None:
             cycle.base = due
@@ -169,12 +167,12 @@ class Timetable:
             raise LifecycleError(f"{self.name} was closed meanwhile and takes no more timers")
         if owner is not None:
             try:
-                row[CLAIM] = _owners.adopt(owner, timer)
+                row[ESTATE] = _owners.adopt(owner, timer, serial)
             except BaseException:
                 self.cancel(serial)
                 raise
             if serial not in self.rows:
-                row[CLAIM].release()  # it ended before the owner knew of it
+                row[ESTATE].release(serial)  # it ended before the owner knew of it
         if due < self.next_due:
             self.on_hurry()
         if len(self.rows) > self.maxsize * _WARN_AT:
@@ -211,10 +209,10 @@ class Timetable:
             _owners.wind_up()
 
     def _empty(self, row: Row) -> None:
-        claim = row[CLAIM]
-        row[FN] = row[ARGS] = row[KWARGS] = row[CLAIM] = row[CYCLE] = None
-        if claim is not None:
-            claim.release()
+        estate = row[ESTATE]
+        row[FN] = row[ARGS] = row[KWARGS] = row[ESTATE] = row[CYCLE] = None
+        if estate is not None:
+            estate.release(row[SERIAL])
 
     # -- from the stepping thread ---------------------------------------------------------------
 

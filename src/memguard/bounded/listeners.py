@@ -183,7 +183,7 @@ class ListenerRegistry(Emitting):
             and owner is until is None
             and not (once or priority)
         ):  # by far the most frequent case, made fast
-            serial = next(self._serials)
+            serial = next(_owners.serials)
             site = frame.f_code, frame.f_lasti
             entry: Entry | None
             if type(fn) is FunctionType and not fn.__code__.co_flags & CO_COROUTINE:
@@ -209,7 +209,7 @@ class ListenerRegistry(Emitting):
 
     def _listen(self, event: Hashable, fn: Any, wanted: _Wanted) -> Subscription:
         site = _sites.caller(2)
-        serial = next(self._serials)
+        serial = next(_owners.serials)
         entry = subscriptions.make_entry(fn, event, wanted.weak, serial, site, self._on_death)
         if wanted.once or wanted.until is not None or wanted.priority:
             subscriptions.set_terms(
@@ -227,12 +227,12 @@ class ListenerRegistry(Emitting):
 
     def _bind(self, entry: SpecialEntry, owner: Any, subscription: Subscription) -> None:
         try:
-            entry.claim = _owners.adopt(owner, subscription)
+            entry.estate = _owners.adopt(owner, subscription, entry.serial)
         except BaseException:
             self._end(entry.serial)
             raise
         if entry.serial not in self._entries:
-            entry.claim.release()  # it ended before the owner knew of it
+            entry.estate.release(entry.serial)  # it ended before the owner knew of it
 
     def off(self, event: Hashable, fn: Callable[..., Any]) -> bool:
         """

@@ -42,14 +42,15 @@ class Disposal:
     Keeps alive: the function and its arguments until they have been called or forgotten.
     """
 
-    __slots__ = ("_call", "_claim")
+    __slots__ = ("_call", "_estate", "_serial")
 
     is_ours = False
 
     def __init__(self, call: Callable[[], Any], owner: Any) -> None:
         self._call = [call]  # whoever pops it runs it
-        self._claim: _owners.Claim | None = None
-        self._claim = _owners.adopt(owner, self)
+        self._serial = next(_owners.serials)
+        self._estate: _owners.Estate | None = None
+        self._estate = _owners.adopt(owner, self, self._serial)
 
     def close(self) -> None:
         """
@@ -81,8 +82,8 @@ class Disposal:
         return None if call is None else call()
 
     def _take(self) -> Callable[[], Any] | None:
-        if self._claim is not None:
-            self._claim.release()
+        if self._estate is not None:
+            self._estate.release(self._serial)
         try:
             return self._call.pop()
         except IndexError:

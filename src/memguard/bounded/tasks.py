@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -104,7 +103,6 @@ class TaskRegistry:
         """What reports call it."""
         self._records: dict[int, Record] = {}
         self._left: list[Any] = []
-        self._serials = itertools.count(1)
         self._orphans = _owners.orphans()
         self._closed = self._warned = False
         self._spawned = self._finished = self._failed = self._cancelled = self._stubborn = 0
@@ -164,10 +162,10 @@ class TaskRegistry:
             raise LifecycleError("spawn needs a running event loop in this thread") from None
         record = Record(name or str(getattr(coro, "__qualname__", type(coro).__name__)), site)
         handle: SpawnedTask[T] = SpawnedTask(loop)
+        serial = next(_owners.serials)
         if owner is not None:
             self._look_for_owner(coro, owner, site)
-            record.claim = _owners.adopt(owner, handle)
-        serial = next(self._serials)
+            record.estate = _owners.adopt(owner, handle, serial)
         self._records[serial] = record
         self._spawned += 1
         _busy[id(self)] = self
@@ -195,8 +193,8 @@ class TaskRegistry:
     def _ended(self, serial: int, record: Record, task: asyncio.Task[Any]) -> None:
         self._records.pop(serial, None)
         record.handle = None
-        if record.claim is not None:
-            record.claim.release()
+        if record.estate is not None:
+            record.estate.release(serial)
         if not self._records:
             _busy.pop(id(self), None)
             self._warned = False
