@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 from memguard.bounded import _options as options
 from memguard.bounded import _owners, _sites, inventory
 from memguard.bounded import _subscriptions as subscriptions
+from memguard.bounded._attach import attach
 from memguard.bounded._emitting import Emission, Emitting
 from memguard.bounded._subscriptions import Entry, SpecialEntry, Subscription, Weak
 from memguard.bounded._targets import CO_COROUTINE
@@ -20,7 +21,7 @@ from memguard.bounded.inventory import Footprint, Reclaimed
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Emission", "ListenerRegistry", "ListenerRegistryStatistics", "Subscription"]
+__all__ = ["Emission", "ListenerRegistry", "ListenerRegistryStatistics", "Subscription", "attach"]
 
 _frame = sys._getframe  # noqa: SLF001 - reason: the documented way to the caller's frame
 F = TypeVar("F", bound=Callable[..., Any])
