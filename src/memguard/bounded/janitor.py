@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
@@ -157,6 +158,11 @@ def statistics() -> JanitorStatistics:
 
 def _start(state: _Janitor) -> _Run | None:
     global _hooked  # noqa: PLW0603 - reason: hooks are set once per process
+    if sys.is_finalizing():
+        # A destructor of the last minute: the new thread would never run, and before CPython 3.12
+        # start() would wait for it for ever.
+        state.failed_starts += 1
+        return None
     if not _hooked:
         _hooked = True
         atexit.register(stop)
