@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -406,6 +407,81 @@ print("done")
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
+@pytest.mark.parametrize("options", ["", "reset=use", "validate=use, validate_after_idle=0"])
+def test_a_signal_handler_that_raises_costs_no_place_and_gives_no_object_to_two(
+    options: str,
+) -> None:
+    """As timeouts by alarm do; thousands of them, at any step of ours."""
+    program = f"""
+import gc, logging, signal, sys, threading, time
+from memguard.bounded.pool import ObjectPool
+
+class Interruption(Exception): pass
+class Thing:
+    def __init__(self):
+        self.mutex = threading.Lock()
+
+def use(thing):
+    if not thing.mutex.acquire(blocking=False):
+        print("two holders of one object")
+        return False
+    thing.mutex.release()
+    return True
+
+armed = False
+def handler(*_):
+    global armed
+    if armed:
+        armed = False
+        raise Interruption
+
+sys.unraisablehook = lambda _: None  # an interrupted destructor is reported there,
+logging.lastResort = None  # and an interrupted log line here
+pool = ObjectPool(Thing, **dict(dict(reset=None, maxsize=3, timeout=5), {options}))
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+end = time.monotonic() + 1.2
+def other():
+    while time.monotonic() < end:
+        with pool.lease() as thing, thing.mutex:
+            time.sleep(0)
+        del thing  # or it would keep alive what the main thread drops
+threads = [threading.Thread(target=other) for _ in range(3)]
+for thread in threads:
+    thread.start()
+interruptions = 0
+while time.monotonic() < end:
+    try:
+        armed = True
+        for _ in range(50):
+            thing = pool.acquire()
+            pool.release(thing)
+            del thing
+            with pool.lease() as thing:
+                pass
+            del thing
+        armed = False
+    except Interruption:
+        interruptions += 1
+    thing = None
+signal.setitimer(signal.ITIMER_REAL, 0)
+for thread in threads:
+    thread.join()
+gc.collect()
+held = [pool.acquire(timeout=1) for _ in range(3)]
+assert len(set(map(id, held))) == 3
+try:
+    pool.acquire(timeout=0)
+except TimeoutError:
+    print("three places", interruptions > 50)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "three places True\n", "")
 
 
 def test_an_interpreter_exits_with_a_pool_in_use() -> None:

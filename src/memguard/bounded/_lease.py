@@ -64,7 +64,7 @@ class Lease(Generic[T]):
             if pool._line:
                 pool._serve()
         else:
-            pool._put_back(*pair)
+            pool._raise_if_told_to(pool._put_back(*pair))
 
     def discard(self) -> None:
         """
@@ -106,7 +106,7 @@ class Lease(Generic[T]):
             self.release()
 
     def __del__(self) -> None:
-        pair = self._pair
+        pair = getattr(self, "_pair", None)  # missing when it was interrupted at birth
         if pair is not None:
             self._pool._dropped.append((pair, self._record))
 

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 from memguard import log
 from memguard.bounded._checkout import Record
 from memguard.bounded._losses import Losses
+from memguard.bounded._places import Permit
 
 _MOST_KINDS = 100
 
@@ -31,7 +32,7 @@ COUNTED = (
 class Slot(weakref.ref[Any]):
     """One object of a pool, not kept alive by it. Its equality is not used: it is the object's."""
 
-    __slots__ = ("born", "idle_since", "key", "lent", "retired", "told")
+    __slots__ = ("born", "idle_since", "key", "lent", "place", "told")
 
     born: float
     idle_since: float
@@ -39,8 +40,8 @@ class Slot(weakref.ref[Any]):
     """The object's id, valid as long as the slot is filed."""
     lent: list[Record]
     """One record while the object is lent, empty otherwise."""
-    retired: bool
-    """The pool has let go of the object; its death means nothing any more."""
+    place: list[Permit]
+    """The permit of the object, until the pool lets go of it; who takes it out accounts for it."""
     told: Record | None
     """The checkout that was reported as overdue."""
 
@@ -48,14 +49,14 @@ class Slot(weakref.ref[Any]):
 class FirmSlot:
     """The same for an object that cannot be weakly referenced, and so is kept alive."""
 
-    __slots__ = ("_obj", "born", "idle_since", "key", "lent", "retired", "told")
+    __slots__ = ("_obj", "born", "idle_since", "key", "lent", "place", "told")
 
     def __init__(self, obj: Any) -> None:
         self._obj = obj
         self.born = self.idle_since = 0.0
         self.key = id(obj)
         self.lent: list[Record] = []
-        self.retired = False
+        self.place: list[Permit] = []
         self.told: Record | None = None
 
     def __call__(self) -> Any:
@@ -68,7 +69,9 @@ Pair: TypeAlias = "tuple[Any, AnySlot]"
 """An object that is held, and its slot."""
 
 
-def make_slot(obj: Any, on_death: Callable[[Slot], object], now: float) -> AnySlot:
+def make_slot(
+    obj: Any, on_death: Callable[[Slot], object], place: list[Permit], now: float
+) -> AnySlot:
     """Return a new slot for *obj*; *on_death* runs inside the collector."""
     slot: AnySlot
     try:
@@ -78,7 +81,7 @@ def make_slot(obj: Any, on_death: Callable[[Slot], object], now: float) -> AnySl
     slot.born = slot.idle_since = now
     slot.key = id(obj)
     slot.lent = []
-    slot.retired = False
+    slot.place = place
     slot.told = None
     return slot
 
@@ -90,7 +93,7 @@ class Slots:
 
     def __init__(self) -> None:
         by_id: dict[int, AnySlot] = {}
-        dead: deque[Slot] = deque()
+        dead: deque[AnySlot] = deque()
 
         def on_death(slot: Slot) -> None:
             # The id may be given to another object as soon as this returns. A dict of ints runs

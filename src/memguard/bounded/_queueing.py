@@ -7,7 +7,8 @@ from typing import Any
 
 from memguard.bounded._checkout import Holder, holders_of, told
 from memguard.bounded._lending import Pair
-from memguard.bounded._stock import CLOSED, PERMIT
+from memguard.bounded._places import Permit
+from memguard.bounded._stock import CLOSED
 from memguard.bounded._stocktaking import Stocktaking
 from memguard.bounded._waiting import LOOK_AGAIN_SECONDS, AsyncWaiter, Waiter
 from memguard.errors import PoolExhaustedError
@@ -34,7 +35,7 @@ class Queueing(Stocktaking):
         try:
             self._queue(waiter)
             while not waiter.sleep(_slice(deadline)) and time.monotonic() < deadline:
-                self._settle()
+                self._look_again()
             gift = waiter.leave()
         except BaseException:
             self._leave(waiter, waiter.leave())
@@ -58,7 +59,7 @@ class Queueing(Stocktaking):
             try:
                 self._queue(waiter)
                 while not await waiter.sleep(_slice(deadline)) and time.monotonic() < deadline:
-                    self._settle()
+                    self._look_again()
                 gift = waiter.leave()
             except BaseException:
                 self._leave(waiter, waiter.leave())
@@ -72,14 +73,19 @@ class Queueing(Stocktaking):
     def _queue(self, waiter: Waiter | AsyncWaiter) -> None:
         self._figures.count("waits")
         self._line.append(waiter)
-        self._serve()  # something may have come free between looking and queueing
+        self._look_again()  # something may have come free between looking and queueing
         self._raise_if_closed()
+
+    def _look_again(self) -> None:
+        """Do what others did not come to: some thread may have been interrupted in the midst."""
+        self._repair()
+        self._serve()
 
     def _accept(self, gift: Any) -> Pair | None:
         if gift is CLOSED:
             self._raise_if_closed()
-        if gift is PERMIT:
-            return self._make()
+        if type(gift) is Permit:
+            return self._make(gift)
         return gift if self._is_fit(gift) else None
 
     def _leave(self, waiter: Waiter | AsyncWaiter, gift: Any) -> None:

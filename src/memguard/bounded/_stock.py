@@ -18,11 +18,10 @@ from typing import Any
 
 from memguard.bounded._checkout import Record
 from memguard.bounded._lending import AnySlot, Figures, Pair, Slots, make_slot
+from memguard.bounded._places import Permit, Places
 from memguard.bounded._waiting import Waiter, WaitingLine
 from memguard.errors import LifecycleError
 
-PERMIT: Any = object()
-"""The right to make one object."""
 CLOSED: Any = object()
 """What waiters get when the pool closes."""
 UNWATCHED = -1
@@ -53,6 +52,7 @@ class Stock:
         "_parents",
         "_pause",
         "_permits",
+        "_places",
         "_raises",
         "_ready",
         "_reset",
@@ -95,7 +95,8 @@ class Stock:
 
     def _start_empty(self) -> None:
         self._idle: list[Pair] = []
-        self._permits: list[Any] = [PERMIT] * self.maxsize
+        self._places = Places(self.maxsize)
+        self._permits = self._places.free
         self._slots = Slots()
         self._by_id = self._slots.by_id
         self._line = WaitingLine()
@@ -130,20 +131,25 @@ class Stock:
             item = self._free_item()
             if item is None:
                 return None
-            if item is PERMIT:
-                return self._make()
+            if type(item) is Permit:
+                return self._make(item)
             if self._is_fit(item):
                 pair: Pair = item
                 return pair
         return None
 
-    def _make(self) -> Pair:
-        """Return a new object; called with a permit in hand."""
+    def _make(self, permit: Permit) -> Pair:
+        """Return a new object, in the place of *permit*."""
+        # From here on the permit is in this list, which becomes the slot's: it is given back by who
+        # takes it out, and by nobody else.
+        place = [permit]
+        del permit
         try:
             obj = self._factory()
-            slot = self._file(obj)
+            slot = self._file(obj, place)
         except BaseException as error:
-            self._permits.append(PERMIT)
+            with suppress(IndexError):
+                self._permits.append(place.pop())
             self._figures.fail("factory_errors", error)
             if self._line:
                 self._serve()  # whoever waits may try, and learns of the failure
@@ -159,19 +165,29 @@ class Stock:
         """Return how many objects exist or are being made."""
         return self.maxsize - len(self._permits)
 
-    def _file(self, obj: Any) -> AnySlot:
+    def _file(self, obj: Any, place: list[Permit]) -> AnySlot:
         if obj is None:
             raise TypeError(
                 f"factory of pool {self.name!r} must return an object (got None); "
                 f"is there a return statement in it?"
             )
-        slot = make_slot(obj, self._slots.on_death, self._timer())
-        if self._by_id.setdefault(slot.key, slot) is not slot:
-            raise LifecycleError(
-                f"factory of pool {self.name!r} returned an object that the pool has already "
-                f"(got {type(obj).__name__}); it must make a new one at each call"
-            )
-        return slot
+        slot = make_slot(obj, self._slots.on_death, place, self._timer())
+        while True:
+            known = self._by_id.setdefault(slot.key, slot)
+            if known is slot:
+                return slot
+            if known() is not None:
+                raise LifecycleError(
+                    f"factory of pool {self.name!r} returned an object that the pool has already "
+                    f"(got {type(obj).__name__}); it must make a new one at each call"
+                )
+            self._bury(known)  # its callback was interrupted
+
+    def _bury(self, slot: AnySlot) -> None:
+        """Account for a dead object that is filed still."""
+        if self._by_id.get(slot.key) is slot:
+            self._by_id.pop(slot.key, None)
+        self._slots.dead.append(slot)
 
     def _is_fit(self, pair: Pair) -> bool:
         """Return whether it may be lent; what may not is let go."""
@@ -221,25 +237,25 @@ class Stock:
             ) from None
         return slot
 
-    def _put_back(self, obj: Any, slot: AnySlot) -> None:
+    def _put_back(self, obj: Any, slot: AnySlot) -> BaseException | None:
+        """Reset *obj* and keep it ready, or let it go; return what user code raised."""
         if self._is_inherited(obj, slot):
-            return
+            return None
         if self._closed:
-            self._raise_if_told_to(self._let_go(obj, slot))
-            return
+            return self._let_go(obj, slot)
         if self._reset is not None:
             try:
                 self._reset(obj)
-            except BaseException as error:  # noqa: BLE001 - reason: raised again below where it is not ours to keep
+            except BaseException as error:  # noqa: BLE001 - reason: for the caller to raise
                 self._figures.fail("reset_errors", error)
                 self._let_go(obj, slot)
-                self._raise_if_told_to(error)
-                return
+                return error
         if self._clocked:
             slot.idle_since = self._timer()
         self._idle.append((obj, slot))
         if self._line:
             self._serve()
+        return None
 
     def _is_inherited(self, obj: Any, slot: AnySlot) -> bool:
         """Keep what was lent before a fork, untouched: it belongs to the parent."""
@@ -252,7 +268,7 @@ class Stock:
         """Dispose of *obj*; its place is free only then. Return what *dispose* raised."""
         if self._is_inherited(obj, slot):
             return None
-        slot.retired = True
+        permit = slot.place.pop()
         self._by_id.pop(slot.key, None)
         self._figures.count("disposed")
         try:
@@ -262,13 +278,17 @@ class Stock:
             self._figures.fail("dispose_errors", error)
             return error
         finally:
-            self._permits.append(PERMIT)
+            self._permits.append(permit)
             if self._line and not self._closed:
                 self._serve()
         return None
 
     def _raise_if_told_to(self, error: BaseException | None) -> None:
         if error is not None and (self._raises or not isinstance(error, Exception)):
+            raise error
+
+    def _raise_if_fatal(self, error: BaseException | None) -> None:
+        if error is not None and not isinstance(error, Exception):
             raise error
 
     # -- handing over -------------------------------------------------------------------------
@@ -279,29 +299,29 @@ class Stock:
             self._drain()
             return
         while self._line:
-            gift: Any = None
+            gift = self._free_item()
+            if gift is None:
+                return
             try:
-                gift = self._free_item()
-                if gift is None:
-                    return
-                waiter = self._line.popleft() if self._line else None
-                if waiter is not None and waiter.offer(gift):
-                    gift = None
-            except IndexError:
-                continue  # another server took that waiter
-            finally:
+                waiter = self._line[0]
+            except IndexError:  # another server took it
                 self._put_item(gift)
+                continue
+            # In line until it is served, lest an interruption here leave it waiting in no line. The
+            # gift is then the waiter's, or dropped and found again; put back by a handler here, it
+            # could be had by two.
+            if not waiter.offer(gift):
+                self._put_item(gift)
+            self._line.forget(waiter)
 
     def _free_item(self) -> Any:
         with suppress(IndexError):
             return self._idle.pop()
-        with suppress(IndexError):
-            return self._permits.pop()
-        return None
+        return self._places.take()
 
     def _put_item(self, item: Any) -> None:
-        if item is PERMIT:
-            self._permits.append(PERMIT)
+        if type(item) is Permit:
+            self._permits.append(item)
         elif item is not None and item is not CLOSED:
             self._idle.append(item)
 

@@ -10,7 +10,7 @@ from memguard import log
 from memguard.bounded import janitor
 from memguard.bounded._checkout import Record, holders_of
 from memguard.bounded._lending import AnySlot, FirmSlot, Pair
-from memguard.bounded._stock import PERMIT, UNWATCHED, Stock
+from memguard.bounded._stock import UNWATCHED, Stock
 
 _NAP = 1.0
 _LONGEST_PAUSE = 60.0
@@ -39,19 +39,18 @@ class Stocktaking(Stock):
                 slot = dead.popleft()
             except IndexError:  # another thread took it
                 break
-            if not slot.retired:
-                slot.retired = True
-                self._figures.lose(slot.lent.pop() if slot.lent else None, "replaced")
-                self._permits.append(PERMIT)
+            try:
+                permit = slot.place.pop()
+            except IndexError:  # the pool had let it go before
+                continue
+            self._permits.append(permit)
+            self._figures.lose(slot.lent.pop() if slot.lent else None, "replaced")
         while dropped:
             try:
                 pair, record = dropped.popleft()
             except IndexError:  # another thread took it
                 break
-            try:
-                self._recover(pair, record)
-            except Exception as error:  # noqa: BLE001 - reason: of somebody else's checkout; counted already, and not for this caller
-                del error
+            self._recover(pair, record)
         if self._line:
             self._serve()
 
@@ -66,12 +65,21 @@ class Stocktaking(Stock):
         references = getrefcount(pair[0]) - (1 if type(slot) is FirmSlot else 0)
         if references <= _ALONE:
             self._figures.lose(record, "recovered")
-            self._put_back(pair[0], slot)
+            # An error of its reset is counted, and nothing to this caller.
+            self._raise_if_fatal(self._put_back(pair[0], slot))
         elif not self._is_inherited(pair[0], slot):
-            self._figures.lose(record, "replaced")
-            slot.retired = True
+            permit = slot.place.pop()
             self._by_id.pop(slot.key, None)
-            self._permits.append(PERMIT)
+            self._permits.append(permit)
+            self._figures.lose(record, "replaced")
+
+    def _repair(self) -> None:
+        """Find what a signal handler that raises in the midst of our steps made us drop."""
+        for slot in self._by_id.copy().values():
+            if slot() is None:
+                self._bury(slot)
+        self._places.repair()
+        self._settle()
 
     # -- upkeep -------------------------------------------------------------------------------
 
@@ -83,7 +91,7 @@ class Stocktaking(Stock):
 
     def _sweep(self) -> float | None:
         """Do what is due; the janitor calls this."""
-        self._settle()
+        self._repair()
         if not self._closed:
             now = self._timer()
             self._expire(now)
@@ -161,11 +169,10 @@ class Stocktaking(Stock):
 
     def _fill(self) -> None:
         while self._size() < self.minsize and not self._closed:
-            try:
-                self._permits.pop()
-            except IndexError:  # others made them
+            permit = self._places.take()
+            if permit is None:  # others made them
                 return
-            pair = self._make()
+            pair = self._make(permit)
             self._idle.insert(0, pair)
             del pair
             if self._line:

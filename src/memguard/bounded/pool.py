@@ -170,7 +170,7 @@ class ObjectPool(Queueing, Generic[T]):
             if self._line:
                 self._serve()
             return
-        self._put_back(obj, self._claim(obj))
+        self._raise_if_told_to(self._put_back(obj, self._claim(obj)))
 
     def discard(self, obj: T) -> None:
         """
