@@ -51,12 +51,18 @@ class Ticker:
         self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
+    def start(self) -> Ticker:
+        """
+        Start the thread, and return the ticker.
+
+        Raises:
+            RuntimeError: There is no thread to be had; so it is while the interpreter ends.
+        """
         _tickers.add(self)
         atexit.unregister(_stop_all)  # last in, first out: be early
         atexit.register(_stop_all)
         self._thread.start()
+        return self
 
     def stop(self, timeout: float) -> bool:
         """End the thread and wait up to *timeout* seconds; True when it has ended."""

@@ -176,17 +176,14 @@ def test_an_interrupt_that_nobody_catches_kills_as_ever() -> None:
     assert done.stderr.strip().endswith("KeyboardInterrupt")
 
 
-def test_a_detector_that_is_started_at_exit_or_left_running_by_a_thread_does_no_harm() -> None:
+def test_a_detector_left_running_by_a_thread_of_its_own_does_no_harm() -> None:
     done = run(
         """
-        import atexit
-        detector = LeakDetector(interval=0.01)
-        atexit.register(detector.start)
         thread = threading.Thread(target=lambda: LeakDetector(interval=0.01, name="two").start())
         thread.start()
         """
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert_clean(done)
 
 
 def test_tuples_that_are_being_filled_survive_any_number_of_walks() -> None:

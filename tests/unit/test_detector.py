@@ -411,12 +411,12 @@ class TestLifeCycle:
         reached, go_on = threading.Event(), threading.Event()
         begin = investigations.begin
 
-        def slow_begin(self: ScriptedInvestigation, at: float) -> None:
-            begin(self, at)
+        def slow_begin(self: ScriptedInvestigation, at: float, **own: Any) -> None:
+            begin(self, at, **own)
             reached.set()
             assert go_on.wait(10)
 
-        investigations.begin = slow_begin  # type: ignore[method-assign] # reason: a class made by a fixture
+        investigations.begin = slow_begin  # type: ignore[method-assign, assignment] # reason: a class made by a fixture
         bench.play([100 * MiB] * 12)
 
         def leak() -> None:
@@ -452,6 +452,22 @@ class TestLifeCycle:
         with bench.detector as again:
             assert again is bench.detector
         assert bench.state == "idle"
+
+    def test_a_start_for_which_there_is_no_thread_leaves_it_stopped(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Out of threads, or the interpreter is ending."""
+
+        def refuse(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                bench.detector.start()
+        assert bench.state == "idle"
+        bench.detector.start()
+        assert bench.detector.stop()
 
     def test_a_restart_begins_anew_and_keeps_the_reports(
         self, bench: Bench, investigations: type[ScriptedInvestigation]

@@ -160,15 +160,15 @@ class LeakDetector:
 
         Raises:
             LifecycleError: It is running already.
+            RuntimeError: There is no thread to be had.
         """
         if self._ticker is not None:
             raise LifecycleError(f"detector {self.name!r} is already started; call stop() first")
         self._turn.run(self._end, timeout=5.0)
         if self._signal is not None:
             self._signal.open()
+        self._ticker = Ticker(self, f"memguard-detector-{self.name}").start()
         self._enter_watching()
-        self._ticker = Ticker(self, f"memguard-detector-{self.name}")
-        self._ticker.start()
         return self
 
     def _on_signal(self) -> None:
