@@ -416,7 +416,7 @@ class TestLifeCycle:
             reached.set()
             assert go_on.wait(10)
 
-        investigations.begin = slow_begin  # type: ignore[method-assign, assignment] # reason: a class made by a fixture
+        investigations.begin = slow_begin  # type: ignore[method-assign] # reason: a class made by a fixture
         bench.play([100 * MiB] * 12)
 
         def leak() -> None:
