@@ -673,7 +673,7 @@ def test_a_hundred_thousand_checkouts_leave_nothing(pools: Make) -> None:
         pool.acquire()
         pool.lease()
         pool.statistics()
-    assert settled() - before < 50
+    assert settled() - before < 500
     assert pool.statistics().lost == 20_000
 
 

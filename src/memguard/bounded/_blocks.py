@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -12,6 +14,57 @@ from memguard.units import parse_bytes
 
 _ZEROS = bytes(64 * 1024)
 _MOST_CLASSES = 64
+
+
+class Block(bytearray):
+    """The memory of a lease. Its death is how a pool learns that nobody has it any more."""
+
+    __slots__ = ("__weakref__",)
+
+
+Loan: TypeAlias = tuple[Block, int, Record]
+"""A block, how many of its bytes are lent, and to whom."""
+
+
+class Ledger:
+    """
+    The blocks of one pool that are alive, and their bytes.
+
+    Blocks are made and counted in one step, so that the sum is never too small; what is dropped by
+    an exception in the midst of our steps is counted until `recount`.
+    """
+
+    __slots__ = ("_blocks", "_lock", "_maxbytes", "total")
+
+    def __init__(self, maxbytes: int) -> None:
+        # Re-entrant, and a destructor that interrupts a section and comes here does no harm.
+        self._lock = threading.RLock()
+        self._blocks: dict[int, weakref.ref[Block]] = {}
+        self._maxbytes = maxbytes
+        self.total = 0
+
+    def make(self, size: int) -> Block | None:
+        """Return a new block, None when there is no room."""
+        with self._lock:
+            if self.total + size > self._maxbytes:
+                return None
+            block = Block(size)
+            self._blocks[id(block)] = weakref.ref(block)
+            self.total += size
+            return block
+
+    def strike(self, block: Block) -> None:
+        """Stop counting *block*; the caller drops it."""
+        with self._lock:
+            if self._blocks.pop(id(block), None) is not None:
+                self.total -= len(block)
+
+    def recount(self) -> None:
+        """Count what is alive. Cost: O(blocks)."""
+        with self._lock:
+            alive = [block for known in self._blocks.values() if (block := known()) is not None]
+            self._blocks = {id(block): self._blocks[id(block)] for block in alive}
+            self.total = sum(map(len, alive))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +91,6 @@ class BufferPoolStatistics:
     """Places that lost leases, ``(site, losses)``, the most first; at most a hundred."""
     refused: int
     """Leases refused because *maxbytes* was reached."""
-
-
-Loan: TypeAlias = tuple[bytearray, int, Record]
-"""A block, how many of its bytes are lent, and to whom."""
 
 
 def is_exported(block: bytearray) -> bool:

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from sys import _getframe
 from threading import get_ident
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from memguard.bounded import _options as options
 from memguard.bounded import inventory, janitor
 from memguard.bounded._blocks import (
+    Block,
     BufferPoolStatistics,
+    Ledger,
     Loan,
     check_sizes,
     fill_with_zeros,
     is_exported,
 )
-from memguard.bounded._checkout import Holder, holders_of, told
+from memguard.bounded._checkout import Holder, Record, holders_of, told
 from memguard.bounded._losses import Losses
+from memguard.bounded._tally import Tally
 from memguard.errors import ConfigError, LifecycleError, PoolExhaustedError, ValueTooLargeError
 from memguard.units import format_bytes, parse_bytes
 
@@ -44,7 +48,7 @@ class BufferPool:
 
     Bounded by: *maxbytes* bytes of blocks, idle, lent and quarantined together; *block_sizes* must
         fit in it.
-    Locks: one mutex around the count of bytes, for a few instructions.
+    Locks: one mutex around the count of bytes, held while a new block is made.
     Keeps alive: idle and quarantined blocks. A lease dropped without release is counted, its place
         in the code named, and its block recovered.
 
@@ -89,15 +93,14 @@ class BufferPool:
         inventory.register(self, name=self.name, kind="BufferPool", also=(self._lent,))
 
     def _start_empty(self) -> None:
-        # Re-entrant, and for one comparison with one assignment: a destructor that interrupts it
-        # and uses this pool does no harm.
-        self._lock = threading.RLock()
-        self._bytes = 0
-        self._idle: dict[int, list[bytearray]] = {size: [] for size in self.block_sizes}
-        self._quarantine: deque[tuple[bytearray, int]] = deque()
+        self._ledger = Ledger(self.maxbytes)
+        self._idle: dict[int, list[Block]] = {size: [] for size in self.block_sizes}
+        self._quarantine: deque[tuple[Block, int]] = deque()
         self._dropped: deque[Loan] = deque()
-        self._lent: dict[int, Loan] = {}
-        self._counts = dict.fromkeys(("created", "disposed", "refused"), 0)
+        # The leases hold their loans, and so their blocks; here is only who has them.
+        self._lent: dict[int, tuple[weakref.ref[Block], Record]] = {}
+        self._created, self._disposed, self._refused = Tally(), Tally(), Tally()
+        self._reading = threading.RLock()
         self._losses = Losses(self.name)
         self._watched = _UNWATCHED
 
@@ -140,42 +143,32 @@ class BufferPool:
         record = (time.monotonic(), get_ident(), frame.f_code, frame.f_lasti)
         block = self._block(self.block_sizes[place])
         loan = (block, wanted, record)
-        self._lent[id(loan)] = loan
-        try:
-            self._watch()
-            return BufferLease(self, loan)
-        except BaseException:  # interrupted, or no memory for the lease
-            self._take_back(loan)
-            raise
+        self._lent[id(loan)] = (weakref.ref(block), record)
+        self._watch()
+        return BufferLease(self, loan)
 
-    def _block(self, size: int) -> bytearray:
+    def _block(self, size: int) -> Block:
         with suppress(IndexError):
             return self._idle[size].pop()
-        while not self._reserve(size):
+        block = self._ledger.make(size)
+        while block is None:
             if not self._drop_one_idle():
-                self._refuse(size)
-        try:
-            block = bytearray(size)
-        except BaseException:
-            self._unreserve(size)
-            raise
-        self._count("created")
+                break
+            block = self._ledger.make(size)
+        if block is None:
+            self._look_for_the_lost()
+            block = self._ledger.make(size)
+        if block is None:
+            self._refuse(size)
+        self._created.bump()
         return block
 
-    def _reserve(self, size: int) -> bool:
-        with self._lock:
-            if self._bytes + size > self.maxbytes:
-                return False
-            self._bytes += size
-        return True
-
-    def _unreserve(self, size: int) -> None:
-        with self._lock:
-            self._bytes -= size
-
-    def _count(self, what: str) -> None:
-        with self._lock:
-            self._counts[what] += 1
+    def _look_for_the_lost(self) -> None:
+        """Forget blocks that a signal handler, by raising in the midst of our steps, took away."""
+        for key, (block, _) in self._lent.copy().items():
+            if block() is None:
+                self._lent.pop(key, None)
+        self._ledger.recount()
 
     def _drop_one_idle(self) -> int:
         """Give up one idle block, of the largest size there is; return its bytes, 0 for none."""
@@ -184,14 +177,13 @@ class BufferPool:
                 block = self._idle[size].pop()
             except IndexError:
                 continue
-            del block
-            self._unreserve(size)
-            self._count("disposed")
+            self._ledger.strike(block)
+            self._disposed.bump()
             return size
         return 0
 
-    def _refuse(self, size: int) -> None:
-        self._count("refused")
+    def _refuse(self, size: int) -> NoReturn:
+        self._refused.bump()
         holders = self.holders()
         held = len(self._quarantine)
         aside = f"; {held} blocks are in quarantine, still in use after release" if held else ""
@@ -207,10 +199,14 @@ class BufferPool:
     def _take_back(self, loan: Loan) -> None:
         """Take the block of an ended lease; from now on, its memory is the pool's or nobody's."""
         # Lent before a fork, it is not ours: the lease was the last to know it.
-        if self._lent.pop(id(loan), None) is not None:
+        if self._is_lent(loan) and self._lent.pop(id(loan), None) is not None:
             self._shelve(loan[0], loan[1])
 
-    def _shelve(self, block: bytearray, used: int) -> None:
+    def _is_lent(self, loan: Loan) -> bool:
+        entry = self._lent.get(id(loan))
+        return entry is not None and entry[0]() is loan[0]
+
+    def _shelve(self, block: Block, used: int) -> None:
         """Put *block* to the idle ones, or into quarantine."""
         if is_exported(block):
             self._quarantine.append((block, used))
@@ -229,7 +225,7 @@ class BufferPool:
                 loan = self._dropped.popleft()
             except IndexError:  # another thread took it
                 break
-            if self._lent.get(id(loan)) is loan:
+            if self._is_lent(loan):
                 self._losses.lose(loan[2], "recovered")
             self._take_back(loan)
         for _ in range(len(self._quarantine)):
@@ -258,20 +254,23 @@ class BufferPool:
 
     def holders(self) -> tuple[Holder, ...]:
         """Return who holds blocks now, the oldest first, at most a hundred. Cost: O(leases)."""
-        return holders_of([loan[2] for loan in self._lent.copy().values()], time.monotonic())
+        return holders_of([record for _, record in self._lent.copy().values()], time.monotonic())
 
     def statistics(self) -> BufferPoolStatistics:
         """Return counts since the pool was made. Thread-safe; cost: O(block sizes)."""
         self._settle()
         idle = sum(map(len, self._idle.values()))
-        with self._lock:
-            counts = self._counts.copy()
-            total = self._bytes
+        with self._reading:
+            counts = {
+                "created": self._created.read(),
+                "disposed": self._disposed.read(),
+                "refused": self._refused.read(),
+            }
         return BufferPoolStatistics(
             name=self.name,
             implementation="python",
             maxbytes=self.maxbytes,
-            bytes=total,
+            bytes=self._ledger.total,
             blocks=idle + len(self._lent) + len(self._quarantine),
             idle=idle,
             leased=len(self._lent),
@@ -285,7 +284,7 @@ class BufferPool:
         """Return the blocks and their bytes: idle, lent and quarantined."""
         idle = sum(map(len, self._idle.values()))
         blocks = idle + len(self._lent) + len(self._quarantine)
-        return inventory.Footprint(items=blocks, bytes=self._bytes)
+        return inventory.Footprint(items=blocks, bytes=self._ledger.total)
 
     def reclaim(
         self, *, fraction: float | None = None, to_bytes: int | str | None = None
@@ -305,7 +304,7 @@ class BufferPool:
         idle = sum(size * len(blocks) for size, blocks in self._idle.items())
         goal = idle * share
         if to_bytes is not None:
-            goal = self._bytes - parse_bytes(to_bytes, name="to_bytes")
+            goal = self._ledger.total - parse_bytes(to_bytes, name="to_bytes")
         items = freed = 0
         while freed < goal:
             size = self._drop_one_idle()
@@ -333,7 +332,9 @@ class BufferPool:
         self.close()
 
     def __repr__(self) -> str:
-        return f"BufferPool(name={self.name!r}, bytes={self._bytes}, maxbytes={self.maxbytes})"
+        return (
+            f"BufferPool(name={self.name!r}, bytes={self._ledger.total}, maxbytes={self.maxbytes})"
+        )
 
 
 class BufferLease:
