@@ -7,6 +7,10 @@ class MemguardError(Exception):
     """Root of every error that memguard raises."""
 
 
+class AdmissionError(MemguardError, MemoryError):
+    """Work was not begun, for there is not enough memory for it now."""
+
+
 class CapacityError(MemguardError, RuntimeError):
     """A registry is full: its bound on what it holds at the same time is reached."""
 
