@@ -1,0 +1,138 @@
+"""The one guard of the process: installed, asked, and taken away again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from memguard import log
+from memguard.errors import LifecycleError
+from memguard.guard.environment import options_from
+from memguard.guard.owner import MemoryGuard
+from memguard.guard.status import GuardStatus
+from memguard.relief.callbacks import PressureLevel, Registration
+from memguard.relief.record import ReliefReport
+from memguard.relief.steps import Relief
+from memguard.ticking import reset_after_fork
+
+
+class _Process:
+    """
+    Hold the guard of this process.
+
+    Bounded by: one guard, one relief for those who install none.
+    Locks: one mutex while a guard is built or taken away.
+    Keeps alive: the guard that is installed.
+    """
+
+    def __init__(self) -> None:
+        self.guard: MemoryGuard | None = None
+        self.relief: Relief | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        """In a forked child: nobody is installing."""
+        self.lock = threading.RLock()
+
+    def any_relief(self) -> Relief:
+        """Return the relief of the guard, or one of its own."""
+        guard = self.guard
+        if guard is not None and guard.relief is not None:
+            return guard.relief
+        with self.lock:
+            if self.relief is None:
+                self.relief = Relief()
+            return self.relief
+
+
+_process = _Process()
+
+
+def install(**options: Any) -> MemoryGuard:
+    """
+    Build the guard of this process, start it, and return it: see `MemoryGuard` for the options.
+
+    Keyword options win over ``MEMGUARD_*`` variables, and those over the defaults. Called again
+    without options, it returns the guard that is there, started again where a fork stopped it.
+
+    Thread-safe.
+
+    Raises:
+        LifecycleError: One is installed already, and options are given that it may not have.
+        ConfigError: An option or a variable is out of its range.
+        TypeError: An option is of the wrong kind or unknown.
+    """
+    with _process.lock:
+        guard = _process.guard
+        if guard is not None:
+            if options:
+                raise LifecycleError("memguard is installed already; call uninstall() first")
+            if not guard.status().running:
+                guard.start()
+            return guard
+        guard = MemoryGuard(**{**options_from(os.environ), **options})
+        try:
+            guard.start()
+        except BaseException:
+            guard.close()
+            raise
+        _process.guard = guard
+        reset_after_fork(_process)
+    log.event(logging.INFO, "guard.installed", name=guard.name)
+    return guard
+
+
+def uninstall() -> None:
+    """Stop and forget the guard of this process; idempotent."""
+    with _process.lock:
+        guard, _process.guard = _process.guard, None
+    if guard is not None:
+        guard.close()
+
+
+def status() -> GuardStatus:
+    """
+    Return what the guard of this process knows.
+
+    Raises:
+        LifecycleError: None is installed.
+    """
+    guard = _process.guard
+    if guard is None:
+        raise LifecycleError("no guard is installed in this process; call memguard.install()")
+    return guard.status()
+
+
+def relieve(target: int | str | None = None) -> ReliefReport:
+    """
+    Give *target* bytes back now, and return what each step gave; see `Relief.relieve`.
+
+    Works with and without a guard installed. Not for the thread of an event loop: use
+    ``asyncio.to_thread``.
+
+    Args:
+        target: Bytes wanted, or ``"100MiB"``; None takes whatever caches and pools can give.
+    """
+    return _process.any_relief().relieve(target)
+
+
+def on_pressure(
+    callback: Callable[[], Any], *, level: PressureLevel = "elevated", priority: int = 0
+) -> Registration:
+    """
+    Call *callback* when caches, pools and the collector do not give enough.
+
+    Register it after `install`; without a guard it is called by `relieve` alone.
+
+    Args:
+        callback: Takes nothing, may return the bytes it gave back; a failure is counted.
+        level: From which level on it is called.
+        priority: Lower ones first.
+
+    Returns:
+        A registration; close it to take the callback back.
+    """
+    return _process.any_relief().on_pressure(callback, level=level, priority=priority)

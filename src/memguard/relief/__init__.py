@@ -1,0 +1,1 @@
+"""GIVE: memory given back before the kernel takes it."""

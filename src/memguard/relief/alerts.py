@@ -1,0 +1,141 @@
+"""What a pressure monitor knows and tells: frozen, strings and numbers only."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from memguard.relief.gauge import Look
+from memguard.relief.levels import Judgement, Level
+from memguard.relief.record import ReliefReport
+
+AlertKind = Literal["level", "ineffective", "recycle"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PressureState:
+    """How near this process is to its limit, as of the last look. Bytes and seconds."""
+
+    level: Level = "insufficient_data"
+    """The level; ``"insufficient_data"`` until it can be told."""
+    reasons: tuple[str, ...] = ()
+    """Why it is not ok, for people."""
+    used: int | None = None
+    """What cannot be reclaimed, in the scope of the bound that is fullest."""
+    limit: int | None = None
+    """That bound."""
+    source: str = "unknown"
+    """Where it is written."""
+    private: int | None = None
+    """What this process holds by itself."""
+    bytes_per_minute: float = 0.0
+    """Growth over the last seconds; negative when shrinking."""
+    stall_some: float | None = None
+    """Percent of time that some task waited for memory (Linux PSI)."""
+    at: float | None = None
+    """When it was seen, on the monitor's timer; None before the first look."""
+
+    @property
+    def used_ratio(self) -> float | None:
+        """*used* over *limit*."""
+        return None if self.used is None or not self.limit else self.used / self.limit
+
+    @property
+    def headroom(self) -> int | None:
+        """Bytes left below the limit."""
+        if self.used is None or self.limit is None:
+            return None
+        return max(0, self.limit - self.used)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as strings, numbers, lists and dicts."""
+        return {**asdict(self), "used_ratio": self.used_ratio, "headroom": self.headroom}
+
+    @classmethod
+    def of(cls, look: Look, judgement: Judgement) -> PressureState:
+        """Return what *look* and *judgement* say."""
+        sample = look.sample
+        return cls(
+            level=judgement.level,
+            reasons=judgement.reasons,
+            used=sample.used,
+            limit=sample.limit,
+            source=sample.source,
+            private=look.reading.private,
+            bytes_per_minute=judgement.bytes_per_second * 60,
+            stall_some=sample.stall_some,
+            at=sample.at,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """Something an operator should know."""
+
+    kind: AlertKind
+    """A change of the level, relief without effect, or the request to be recycled."""
+    level: Level
+    previous: Level
+    """The level before; the same where it did not change."""
+    reasons: tuple[str, ...]
+    used: int | None
+    """Bytes that cannot be reclaimed."""
+    limit: int | None
+    """The bound that is fullest, bytes."""
+    source: str
+    """Where that bound is written."""
+    time: float
+    """Seconds since the epoch."""
+    relief: ReliefReport | None = None
+    """The run that was in vain; None for changes of the level."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as strings, numbers, lists and dicts."""
+        return asdict(self)
+
+    @classmethod
+    def of(
+        cls, kind: AlertKind, look: Look, judgement: Judgement, relief: ReliefReport | None
+    ) -> Alert:
+        """Return an alert of *kind*, now."""
+        reasons = judgement.reasons
+        if relief is not None:
+            fell = relief.rss_freed or 0
+            reasons = (
+                *reasons,
+                f"{relief.freed} bytes were freed by own account and memory fell by {fell}",
+            )
+        return cls(
+            kind=kind,
+            level=judgement.level,
+            previous=judgement.previous if kind == "level" else judgement.level,
+            reasons=reasons,
+            used=look.sample.used,
+            limit=look.sample.limit,
+            source=look.sample.source,
+            time=time.time(),
+            relief=relief,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PressureStatistics:
+    """What a monitor did and what it cost. Seconds and counts."""
+
+    name: str
+    running: bool
+    level: Level
+    ticks: int
+    full_looks: int
+    """Ticks that looked at every bound; the others only at this process."""
+    level_changes: int
+    alerts: int
+    """Alerts ever raised."""
+    alerts_dropped: int
+    """Alerts that left ``alerts`` for its bound."""
+    cpu_seconds: float
+    """Processor time of all ticks, relief included."""
+    errors: int
+    """Failures caught, of every kind; each kind was logged once."""
+    errors_by_kind: tuple[tuple[str, int], ...]
