@@ -190,29 +190,30 @@ class CollectHandle:
     Thread-safe.
     """
 
-    __slots__ = ("__weakref__", "_call", "_claim", "_process")
-
-    is_ours = False
+    __slots__ = ("__weakref__", "_call", "_estate", "_process", "_serial")
 
     def __init__(self, obj: object, call: tuple[Any, tuple[Any, ...], dict[str, Any]]) -> None:
-        self._call: tuple[Any, tuple[Any, ...], dict[str, Any]] | None = call
+        self._call = [call]  # whoever pops it runs it
         self._process = os.getpid()
-        self._claim = owners.adopt(obj, _LastWords(self))
+        self._serial = next(owners.serials)
+        self._estate = owners.adopt(obj, _LastWords(self), self._serial)
 
     @property
     def is_pending(self) -> bool:
         """Whether the call is still to come."""
-        return self._call is not None
+        return bool(self._call)
 
     def close(self) -> None:
         """Give up the call, and drop the function and its arguments at once; idempotent."""
-        self._claim.release()
-        self._call = None
+        self._estate.release(self._serial)
+        self._call.clear()
 
     def _run(self) -> None:
-        call, self._call = self._call, None
-        if call is not None and self._process == os.getpid():
-            fn, args, kwargs = call
+        try:
+            fn, args, kwargs = self._call.pop()
+        except IndexError:  # given up
+            return
+        if self._process == os.getpid():
             fn(*args, **kwargs)
 
 
