@@ -464,6 +464,31 @@ def test_what_gc_freeze_put_away_is_still_found(shop: Module) -> None:
         gc.unfreeze()
 
 
+def test_from_above_is_looked_where_the_way_up_was_cut(
+    shop: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container that is replaced all the time is gone before the climb reaches its holder."""
+    ref = made(shop)
+    move(shop, lambda obj: setattr(shop, "DEEP", {"a": [(obj,)]}))
+    monkeypatch.setattr(retention, "_one_level_up", lambda *_: [])
+    monkeypatch.setattr(retention, "_second_opinion", lambda *_: None)
+    assert name_of(ref) == "shop.app.DEEP[str][…][…]"
+
+
+def test_no_stranger_is_touched_on_the_way_down(
+    shop: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = made(shop)
+    shop.STRANGERS = strangers.make(shop.KEPT)
+    shop.__dict__["__name__"] = strangers.Proxy([])
+    shop.__dict__["__file__"] = None
+    del shop.KEPT
+    monkeypatch.setattr(retention, "_one_level_up", lambda *_: [])
+    found = path_of(ref)
+    assert strangers.touched == []
+    assert "STRANGERS[…]" in found.path
+
+
 def test_objgraph_is_asked_where_the_walk_found_nothing(
     shop: Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -471,6 +496,7 @@ def test_objgraph_is_asked_where_the_walk_found_nothing(
     move(shop, lambda obj: setattr(shop, "DEEP", [[obj]]))
     monkeypatch.setattr(retention, "OBJGRAPH_OBJECTS", 10**9)
     monkeypatch.setattr(retention, "_one_level_up", lambda *_: [])
+    monkeypatch.setattr(retention, "_from_above", lambda _: {})
     found = path_of(ref)
     assert found.path == "shop.app.DEEP[…][…]"
     assert found.anchored
@@ -482,5 +508,6 @@ def test_objgraph_stops_when_time_is_up(shop: Module, monkeypatch: pytest.Monkey
     clock = iter([0.0] * 6 + [100.0] * 1000)
     monkeypatch.setattr(retention, "OBJGRAPH_OBJECTS", 10**9)
     monkeypatch.setattr(retention, "_one_level_up", lambda *_: [])
+    monkeypatch.setattr(retention, "_from_above", lambda _: {})
     monkeypatch.setattr("memguard.leaks.retention.time.monotonic", lambda: next(clock))
     assert not path_of(ref).anchored

@@ -225,7 +225,8 @@ def _file_of(namespace: dict[str, Any]) -> str:
     file = namespace.get("__file__")
     if type(file) is str:
         return file
-    return "" if namespace.get("__name__") == "__main__" else "<builtin>"
+    name = namespace.get("__name__")
+    return "" if type(name) is str and name == "__main__" else "<builtin>"
 
 
 def _file_of_module(name: object) -> str:

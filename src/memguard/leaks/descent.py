@@ -103,7 +103,8 @@ def _roots() -> list[dict[str, Any]]:
 
 def _is_users(space: dict[str, Any]) -> bool:
     file = space.get("__file__")
-    return is_user_code(file) if type(file) is str else space.get("__name__") == "__main__"
+    name = space.get("__name__")  # anything may be written there
+    return is_user_code(file) if type(file) is str else type(name) is str and name == "__main__"
 
 
 def _below(obj: Any, opener: heap.Opener) -> list[Any]:
