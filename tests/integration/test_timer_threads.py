@@ -269,3 +269,15 @@ def test_a_callback_that_never_ends_holds_up_an_exit_for_two_seconds_only() -> N
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "bye\n", "")
     assert time.monotonic() - began < 15
+
+
+def test_a_destructor_that_starts_a_timer_at_the_very_end_hangs_nothing() -> None:
+    done = run(
+        "from memguard.bounded.timers import TimerRegistry\n"
+        "class Late:\n"
+        "    def __del__(self): timers.after(0, print, 'never')\n"
+        "timers, late = TimerRegistry(), Late()\n"
+        "late.circle = late\n"
+        "print('bye')\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "bye\n", "")

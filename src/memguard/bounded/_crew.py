@@ -88,6 +88,9 @@ class Crew:
                 self.starting = False
 
     def _start(self, target: Callable[[], None], name: str) -> threading.Thread | None:
+        if sys.is_finalizing():  # it would never run, and start() might wait for it for ever
+            self.failed_starts += 1
+            return None
         thread = threading.Thread(target=target, name=name, daemon=True)
         self.threads.add(thread)
         try:
