@@ -133,6 +133,8 @@ def _kind(
 ) -> ReportKind:
     if on_demand:
         return "snapshot"
+    if evidence.collector_enabled and (evidence.collected_bytes or 0) > trend.growth_bytes / 2:
+        return "growth"  # garbage that only waited: the collector would have taken it
     left_bytes, growth = _left(trend), trend.bytes_per_hour / 60
     total = sum(holder.bytes_per_minute or 0.0 for holder in holders)
     filling = sum(h.bytes_per_minute or 0.0 for h in holders if _is_filling(h, left_bytes))

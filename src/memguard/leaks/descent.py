@@ -84,8 +84,9 @@ def mended(path: list[Any]) -> list[Any]:
         namespace = naming.instance_dict(owner)
         if namespace is None or namespace is held or naming.attribute_link(owner, held) is not None:
             continue
+        opener = heap.Opener()
         for value in list(namespace.values()):
-            if type(value) is type(held) and any(one is below for one in gc.get_referents(value)):
+            if type(value) is type(held) and any(one is below for one in _below(value, opener)):
                 path[at] = value
                 break
     return path

@@ -12,7 +12,7 @@ from memguard.observe.allocator import AllocatorState, read_allocator
 
 MEAN_BLOCK_BYTES = 64
 """About the mean small block of CPython; the order of magnitude is what counts."""
-COLLECT_BLOCKS = 2_000_000
+COLLECT_BLOCKS = 1_000_000
 """Heaps with more blocks are not collected to see what it gives: that would be the stall."""
 
 

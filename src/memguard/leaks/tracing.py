@@ -18,7 +18,7 @@ from typing import Literal
 Location = tuple[str, int]
 """File name and line."""
 
-FOREIGN_LIMIT_BYTES = 128 * 1024 * 1024
+FOREIGN_LIMIT_BYTES = 16 * 1024 * 1024
 """A foreign session that traces more than this is not copied: that would be the stall."""
 
 _OWN = tuple(
