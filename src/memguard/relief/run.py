@@ -19,6 +19,7 @@ from memguard.bounded.inventory import Footprint
 from memguard.observe.allocator import read_allocator
 from memguard.observe.reading import Reading
 from memguard.relief.callbacks import Callbacks
+from memguard.relief.caps import Caps
 from memguard.relief.collecting import Collecting
 from memguard.relief.failures import Failures
 from memguard.relief.levels import Level
@@ -65,6 +66,7 @@ class Means:
     """What a run works with; it outlives the run."""
 
     shares: Shares
+    caps: Caps
     callbacks: Callbacks
     collecting: Collecting
     trimming: Trimming
@@ -104,10 +106,12 @@ class Run:
         means = self._means
         began = means.timer()
         self._before = self._now = means.read().private
+        self._step("expire", self._expire)  # first: asking a cache for its size drops it, too
         caches = means.shares.caches()
         if self._all:
             self._goal = sum(footprint.bytes or 0 for _, footprint in caches)
-        self._step("expire", self._expire)
+        elif not self._force:
+            self._hold(caches)
         if self._is_held_back():
             self._step("trim", self._trim_what_is_free)
         self._step("caches", lambda: self._shrink(caches))
@@ -124,6 +128,13 @@ class Run:
             seconds=means.timer() - began,
             steps=tuple(self._steps),
         )
+
+    def _hold(self, caches: list[tuple[Any, Footprint]]) -> None:
+        """Let nobody fill up what is being emptied."""
+        try:
+            self._means.caps.hold(caches)
+        except Exception as error:  # noqa: BLE001 - reason: a resize of the host's own must not end a run
+            self._means.failures.add("resize", error)
 
     def _step(self, name: str, work: Callable[[], StepResult | str]) -> None:
         means = self._means

@@ -76,6 +76,7 @@ class Relief:
         self._callbacks = Callbacks(self._failures)
         self._means = Means(
             shares=self._shares,
+            caps=self._caps,
             callbacks=self._callbacks,
             collecting=Collecting(share=gc_share, timer=timer),
             trimming=Trimming(parse_seconds(trim_interval, name="trim_interval"), timer=timer),
@@ -173,8 +174,6 @@ class Relief:
             self._totals["refused"] += 1
             return ReliefReport(reason=reason, goal=goal or 0, busy=True)
         try:
-            if goal is not None and not force:
-                self._held(0)  # nobody fills up what is being emptied
             run = Run(self._means, goal, level=level, reason=reason, force=force)
             report = run.go()
         finally:
@@ -199,16 +198,12 @@ class Relief:
         if not self._turn.acquire(blocking=False):
             return 0
         try:
-            return self._held(room)
-        finally:
-            self._turn.release()
-
-    def _held(self, room: int) -> int:
-        try:
             return self._caps.hold(self._shares.caches(), room=room)
         except Exception as error:  # noqa: BLE001 - reason: a resize of the host's own must not end a run
             self._failures.add("resize", error)
             return 0
+        finally:
+            self._turn.release()
 
     def regrow(self, room: int) -> int:
         """Let caches that were made smaller grow by *room* bytes at most; return how many may."""

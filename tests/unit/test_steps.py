@@ -1,0 +1,319 @@
+"""What a relief run takes, from whom, in which order, and what it says about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from memguard.bounded import inventory
+from memguard.bounded.buffers import BufferPool
+from memguard.bounded.cache import BoundedCache
+from memguard.bounded.inventory import Footprint
+from memguard.bounded.pool import ObjectPool
+from memguard.errors import CapacityError, ConfigError
+from memguard.relief import callbacks, trimming
+from memguard.relief.record import ReliefReport
+from memguard.relief.steps import Relief
+from tests.clock import FakeClock
+from tests.relieving import MIB, bytes_in, filled
+
+
+def step(report: ReliefReport, name: str) -> Any:
+    return next(each for each in report.steps if each.name == name)
+
+
+def test_the_steps_come_in_the_order_of_what_they_cost() -> None:
+    report = Relief().relieve(1)
+    names = [each.name for each in report.steps]
+    assert names == ["expire", "caches", "pools", "collect", "trim", "callbacks"]
+
+
+def test_a_target_is_taken_from_the_caches_and_no_more() -> None:
+    cache = filled("target", entries=400)
+    before = bytes_in(cache)
+    report = Relief().relieve(1 * MIB)
+    taken = before - bytes_in(cache)
+    assert 1 * MIB <= taken <= 1 * MIB + 3 * 10_200
+    assert step(report, "caches").freed == taken
+    assert report.freed >= taken
+
+
+def test_without_a_target_everything_goes() -> None:
+    cache = filled("everything", entries=100)
+    Relief().relieve()
+    assert len(cache) == 0
+
+
+def test_the_cold_give_before_the_hot() -> None:
+    hot, cold = filled("hot", entries=200), filled("cold", entries=200)
+    relief = Relief()
+    relief.relieve(1)
+    for _ in range(50):
+        for number in range(200):
+            hot.get(number)
+    relief.relieve(500_000)
+    assert len(hot) >= 199
+    assert len(cold) < 160
+
+
+def test_what_has_expired_goes_first(fake_clock: FakeClock) -> None:
+    cache: BoundedCache[int, bytes] = BoundedCache(100, ttl=5, timer=fake_clock)
+    for number in range(10):
+        cache[number] = b"x" * 1000
+    fake_clock.advance(10)
+    report = Relief().relieve(1)
+    assert step(report, "expire").items == 10
+
+
+def test_a_protected_cache_keeps_what_it_was_promised() -> None:
+    cache = filled("protected", entries=200)
+    relief = Relief()
+    relief.protect(cache, least_bytes=1 * MIB)
+    relief.relieve()
+    assert bytes_in(cache) == pytest.approx(1 * MIB, rel=0.02)
+    relief.protect(cache, least_bytes=0)
+    relief.relieve()
+    assert len(cache) == 0
+
+
+def test_a_cache_keeps_a_little_while_it_is_not_critical() -> None:
+    cache = filled("little", entries=1000, entry_bytes=1000)
+    Relief().relieve(100 * MIB, level="elevated")
+    assert 5 <= len(cache) <= 20
+
+
+def test_idle_buffers_and_objects_are_given_up() -> None:
+    buffers = BufferPool([MIB], maxbytes="8MiB")
+    leases = [buffers.lease(MIB) for _ in range(4)]
+    for lease in leases:
+        lease.release()
+    objects = ObjectPool(bytearray, reset=bytearray.clear, maxsize=4)
+    held = [objects.acquire() for _ in range(4)]
+    for each in held:
+        objects.release(each)
+    del held, leases, lease, each
+    report = Relief().relieve(100 * MIB)
+    found = step(report, "pools")
+    assert found.items == 8
+    assert found.freed == 4 * MIB
+    assert buffers.footprint().bytes == 0
+
+
+def test_lent_objects_stay_with_their_holders() -> None:
+    pool = ObjectPool(bytearray, reset=bytearray.clear, maxsize=2)
+    held = pool.acquire()
+    Relief().relieve()
+    assert pool.footprint().items == 1
+    pool.release(held)
+
+
+def test_what_is_not_needed_is_not_done() -> None:
+    cache = filled("enough", entries=200)
+    report = Relief().relieve(100_000)
+    for name in ("pools", "collect", "callbacks"):
+        assert step(report, name).skipped is not None
+    assert len(cache) > 150
+
+
+def test_callbacks_come_by_level_and_priority_until_it_is_enough() -> None:
+    relief = Relief()
+    called: list[str] = []
+
+    def giving(name: str, given: int | None) -> Callable[[], int | None]:
+        def give() -> int | None:
+            called.append(name)
+            return given
+
+        return give
+
+    relief.on_pressure(giving("late", None), priority=5)
+    relief.on_pressure(giving("early", 10), priority=-1)
+    relief.on_pressure(giving("critical", 2**40), level="critical", priority=2)
+    relief.relieve(2**40, level="elevated", force=True)
+    assert called == ["early", "late"]
+    called.clear()
+    report = relief.relieve(2**40)
+    assert called == ["early", "critical"], "the last one was not needed any more"
+    assert step(report, "callbacks").freed == 2**40 + 10
+
+
+def test_a_callback_that_fails_does_not_end_the_run_and_is_counted() -> None:
+    relief = Relief()
+    called: list[int] = []
+
+    def fail() -> None:
+        raise ValueError("mine")
+
+    relief.on_pressure(fail)
+    relief.on_pressure(lambda: called.append(1), priority=1)
+    relief.relieve(2**40)
+    assert called == [1]
+    assert relief.statistics().errors_by_kind == (("callback: ValueError", 1),)
+    loud = Relief(on_error="raise")
+    loud.on_pressure(fail)
+    loud.on_pressure(lambda: called.append(2), priority=1)
+    with pytest.raises(ValueError, match="mine"):
+        loud.relieve(2**40)
+    assert called == [1, 2]
+
+
+def test_a_registration_that_is_closed_is_not_called() -> None:
+    relief = Relief()
+    called: list[int] = []
+    with relief.on_pressure(lambda: called.append(1)) as entry:
+        entry.close()
+    relief.relieve(2**40)
+    assert not called
+    assert relief.statistics().callbacks == 0
+
+
+def test_callbacks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callbacks, "MOST_CALLBACKS", 2)
+    relief = Relief()
+    relief.on_pressure(int)
+    relief.on_pressure(int)
+    with pytest.raises(CapacityError, match="close the registrations"):
+        relief.on_pressure(int)
+
+
+def test_a_run_within_a_run_is_refused_and_not_waited_for() -> None:
+    relief = Relief()
+    inner: list[ReliefReport] = []
+    relief.on_pressure(lambda: inner.append(relief.relieve()))
+    relief.relieve(2**40)
+    assert [report.busy for report in inner] == [True]
+    assert "another run was under way" in str(inner[0])
+    assert relief.statistics().refused == 1
+
+
+class Broken:
+    """A container that fails whatever it is asked."""
+
+    name = "broken"
+
+    def footprint(self) -> Footprint:
+        raise RuntimeError
+
+    def reclaim(self, **_: object) -> None:
+        raise RuntimeError
+
+
+class Stubborn:
+    """A container that says it is big and gives nothing."""
+
+    name = "stubborn"
+
+    def footprint(self) -> Footprint:
+        return Footprint(items=10, bytes=100 * MIB)
+
+    def reclaim(self, **_: object) -> inventory.Reclaimed:
+        return inventory.Reclaimed(items=0, bytes=0)
+
+
+def test_a_broken_container_does_not_hide_the_others() -> None:
+    broken, stubborn = Broken(), Stubborn()
+    for each in (broken, stubborn):
+        inventory.register(each, name=each.name, kind="test")
+    cache = filled("fine", entries=100)
+    relief = Relief()
+    relief.relieve()
+    assert len(cache) == 0
+    assert ("footprint: RuntimeError", 1) in relief.statistics().errors_by_kind
+    inventory.unregister(broken)
+    inventory.unregister(stubborn)
+
+
+def test_steps_that_gave_nothing_are_left_out_ever_longer() -> None:
+    relief = Relief()
+    relief.on_pressure(lambda: None)
+    done = [
+        step(relief.relieve(2**40, force=False), "callbacks").skipped is None for _ in range(16)
+    ]
+    assert [number for number, was in enumerate(done) if was] == [0, 2, 6, 14]
+    assert step(relief.relieve(2**40), "callbacks").skipped is None, "unless it is forced"
+
+
+def test_malloc_is_trimmed_only_where_it_does_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trimming.Trimming.run, "__kwdefaults__", {"force": False})
+    relief = Relief()
+    monkeypatch.setattr(relief._means.trimming, "_trim", lambda: None)
+    assert step(relief.relieve(), "trim").skipped == "this process does not run on glibc's malloc"
+
+
+def test_trimming_has_an_interval_and_a_share_of_the_time(fake_clock: FakeClock) -> None:
+    took = [0.5]
+
+    def trim() -> bool:
+        fake_clock.advance(took[0])
+        return True
+
+    means = trimming.Trimming(1.0, timer=fake_clock, trim=trim)
+    assert means.run(critical=False) is None
+    fake_clock.advance(5)
+    assert means.run(critical=True) == "done a moment ago"
+    fake_clock.advance(5)
+    took[0] = 0.001
+    assert means.run(critical=True) is None
+    fake_clock.advance(0.2)
+    assert means.run(critical=False) == "done a moment ago"
+    assert means.run(critical=True) is None
+    assert means.run(critical=False, force=True) is None
+
+
+def test_a_report_is_plain_data_and_reads_well() -> None:
+    cache = filled("report", entries=100)
+    report = Relief().relieve(500_000, reason="a test")
+    assert json.loads(json.dumps(report.to_dict()))["reason"] == "a test"
+    first, *lines = str(report).splitlines()
+    assert first.startswith("relief (a test): wanted 488.3 KiB, memory fell by ")
+    assert len(lines) == len(report.steps)
+    assert len(cache) < 100
+
+
+def test_what_was_done_is_added_up() -> None:
+    cache = filled("sum", entries=100)
+    relief = Relief()
+    first, second = relief.relieve(100_000), relief.relieve(100_000)
+    statistics = relief.statistics()
+    assert statistics.runs == 2
+    assert statistics.freed == first.freed + second.freed
+    assert statistics.longest_seconds == max(first.seconds, second.seconds)
+    assert len(cache) < 100
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"gc_share": 0}, ConfigError, "gc_share must be above 0"),
+        ({"gc_share": "1"}, TypeError, "gc_share must be a number"),
+        ({"gc_pause": -1}, ConfigError, "gc_pause"),
+        ({"trim_interval": "x"}, ConfigError, "trim_interval"),
+        ({"on_error": "ignore"}, ConfigError, "on_error must be 'log' or 'raise'"),
+        ({"timer": 1}, TypeError, "timer must be callable"),
+    ],
+)
+def test_wrong_options_are_refused(
+    options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        Relief(**options)
+
+
+def test_wrong_arguments_are_refused() -> None:
+    relief = Relief()
+    wrong: Any = "ok"
+    with pytest.raises(ConfigError, match="level must be"):
+        relief.relieve(1, level=wrong)
+    with pytest.raises(ConfigError, match="level must be"):
+        relief.on_pressure(int, level=wrong)
+    with pytest.raises(ConfigError, match="target"):
+        relief.relieve("much")
+    with pytest.raises(TypeError, match="needs a callable"):
+        relief.on_pressure(wrong)
+    with pytest.raises(TypeError, match="priority"):
+        relief.on_pressure(int, priority=wrong)
+    with pytest.raises(TypeError, match="protect needs a container"):
+        relief.protect({}, least_bytes=1)
