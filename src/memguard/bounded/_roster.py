@@ -226,7 +226,7 @@ class Roster:
     def _work_off(self) -> list[Any]:
         """Apply the queued changes; return what must be dropped outside the section."""
         dropped: list[Any] = []
-        while self._changes:
+        for _ in range(len(self._changes)):  # what destructors add meanwhile is for the next
             # Taken off when done: an exception out of a signal handler loses nothing.
             action, entry = self._changes[0]
             bucket = self._events.get(entry.event)
