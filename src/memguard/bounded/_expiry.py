@@ -63,23 +63,20 @@ class ExpiryIndex:
             last.newer = root.older = entry
 
     def refile(self, batch: list[Any]) -> None:
-        """File those of *batch* anew whose deadline has changed since, in turn."""
+        """Move those of *batch* in the ring whose deadline was renewed since, in turn."""
         root = self.root
         for entry in batch:
-            if entry.filed is entry.expires or entry.prev is None:
-                continue
-            older = entry.older
-            if older is None:
-                self.file(entry)
-                continue
-            newer = entry.newer
-            older.newer = newer
-            newer.older = older
-            last = root.older
-            entry.older = last
-            entry.newer = root
-            last.newer = root.older = entry
-            entry.filed = entry.expires
+            if entry.filed is not entry.expires and entry.prev is not None:
+                older = entry.older
+                if older is not None:
+                    newer = entry.newer
+                    older.newer = newer
+                    newer.older = older
+                    last = root.older
+                    entry.older = last
+                    entry.newer = root
+                    last.newer = root.older = entry
+                    entry.filed = entry.expires
 
     def forget(self, entry: RichEntry) -> None:
         """Take *entry* out, wherever it stands."""

@@ -8,6 +8,7 @@ used go, link the new entry. They return False when the ledger has to do it.
 
 from __future__ import annotations
 
+import sys
 from time import monotonic
 from typing import Any
 
@@ -18,6 +19,9 @@ from memguard.bounded._tally import Tally
 from memguard.bounded.sizing import bytes_of
 
 _len = len  # the program may cache the built-in itself, and then must not meet it here
+
+_NOWHERE = RichEntry()
+"""Stands for the neighbours of an entry that has none."""
 
 SAME_STAMP_SECONDS = 0.01
 """Entries written within this time share one float: 24 bytes less for each of them."""
@@ -47,6 +51,7 @@ class Inserts:
         "_misses",
         "_order",
         "_replayed",
+        "_replaying",
         "_rich",
         "_root",
         "_sizer",
@@ -84,6 +89,7 @@ class Inserts:
     _timed: bool
     _busy: bool
     _replayed: int
+    _replaying: bool
     _evictions: int
     _explicit: int
     _misses: Tally
@@ -91,16 +97,25 @@ class Inserts:
 
     def _insert_rich(self, key: Any, value: Any, kind: type) -> bool:
         """Insert a new plain key of type *kind* into a direct cache that does more than count."""
-        if self._timed or self._maxbytes is None or self._sizer is not None:
+        if self._ttl is not None:
             return self._insert_timed(key, value)
-        size = self._base_bytes
-        # Exact built-in types without a header for the collector: this is what getsizeof gives.
-        size += key.__sizeof__() if kind is int or kind is str else bytes_of(key)
-        kind = type(value)
-        size += (
-            value.__sizeof__() if kind is str or kind is bytes or kind is int else bytes_of(value)
-        )
+        if self._timed and self._expiry.heap:
+            return False  # single entries have deadlines: those that are due leave first
         most = self._maxbytes
+        if most is None:
+            size, most = 0, sys.maxsize
+        elif self._sizer is not None:
+            size = self._entry_bytes(key, value)
+        else:
+            # Exact built-in types without a header for the collector: this is what getsizeof gives.
+            size = self._base_bytes
+            size += key.__sizeof__() if kind is int or kind is str else bytes_of(key)
+            kind = type(value)
+            size += (
+                value.__sizeof__()
+                if kind is str or kind is bytes or kind is int
+                else bytes_of(value)
+            )
         if size > most:
             return False
         entry = SizedEntry()
@@ -109,7 +124,7 @@ class Inserts:
         entry.hits = 0
         entry.size = size
         entry.written = self._timer()
-        settled = gone = None
+        settled = gone = more = None
         inside = done = False
         try:
             self._lock.acquire()  # not `with`: see Store.__setitem__
@@ -119,24 +134,23 @@ class Inserts:
                     settled = self._replay()
                 root = self._root
                 table = self._map
-                short = self._bytes + size - most
-                while short > 0 or self._count >= self._maxsize:
-                    leaving = root.next
-                    if leaving is root or not self._direct:
-                        break
-                    following = leaving.next
+                if (
+                    (self._bytes + size > most or self._count >= self._maxsize)
+                    and self._count
+                    and self._direct
+                ):
+                    gone = root.next
+                    following = gone.next
                     root.next = following
                     following.prev = root
-                    leaving.prev = None
-                    del table[leaving.key]
-                    freed = leaving.size
-                    self._bytes -= freed
+                    gone.prev = None
+                    del table[gone.key]
+                    self._bytes -= gone.size
                     self._count -= 1
                     self._evictions += 1
-                    leaving.next = gone  # a chain of those who leave, dropped after unlocking
-                    gone = leaving
-                    short -= freed
-                if self._direct and key not in table and self._bytes + size <= most:
+                    if self._bytes + size > most or self._count >= self._maxsize:
+                        more = self._evict_more(size, most)
+                if self._bytes + size <= most and self._direct and key not in table:
                     last = root.prev
                     entry.prev = last
                     entry.next = root
@@ -150,27 +164,26 @@ class Inserts:
         except BaseException:
             self._interrupted(inside=inside)
             raise
-        del settled, gone  # only now: their destructors are the user's code
+        del settled, gone, more  # only now: their destructors are the user's code
         return done
 
     def _insert_timed(self, key: Any, value: Any) -> bool:
         """Insert a new plain key into a direct cache with one ttl, and perhaps a bound of bytes."""
         most = self._maxbytes
-        size = 0 if most is None else self._entry_bytes(key, value)
+        if most is None:
+            size, most = 0, sys.maxsize
+        else:
+            size = self._entry_bytes(key, value)
+        if size > most:
+            return False
         now = self._timer()
         entry = RichEntry()
         entry.key = key
         entry.value = value
         entry.hits = 0
         entry.size = size
-        entry.older = entry.newer = entry.ticket = None
-        ttl = self._ttl
-        if ttl is None:
-            entry.written = now
-            entry.expires = entry.filed = None
-        else:
-            entry.written = None
-            entry.expires = entry.filed = now + ttl
+        entry.written = entry.ticket = None
+        entry.expires = entry.filed = now + self._ttl
         settled = gone = None
         done = False
         with self._lock:
@@ -179,51 +192,60 @@ class Inserts:
             table = self._map
             ring = self._expiry.root
             first = ring.newer
-            if (
-                self._direct
-                and (most is None or size <= most)
-                and (not self._timed or first is ring or now < first.expires)
-                and not self._expiry.heap
-            ):
+            if (first is ring or now < first.expires) and not self._expiry.heap:
+                if self._count >= self._maxsize or self._bytes + size > most:
+                    gone = self._evict_more(size, most)
                 root = self._root
-                while self._count and (
-                    self._count >= self._maxsize or (most is not None and self._bytes + size > most)
-                ):
-                    leaving = root.next
-                    following = leaving.next
-                    root.next = following
-                    following.prev = root
-                    leaving.prev = None
-                    older = leaving.older
-                    if older is not None:
-                        newer = leaving.newer
-                        older.newer = newer
-                        newer.older = older
-                        leaving.older = leaving.newer = None
-                    del table[leaving.key]
-                    self._count -= 1
-                    self._bytes -= leaving.size
-                    self._evictions += 1
-                    leaving.next = gone  # a chain of those who leave, dropped after unlocking
-                    gone = leaving
-                if self._direct and key not in table:
+                if self._bytes + size <= most and self._direct and key not in table:
                     last = root.prev
                     entry.prev = last
                     entry.next = root
                     last.next = root.prev = entry
-                    if ttl is not None:
-                        last = ring.older
-                        entry.older = last
-                        entry.newer = ring
-                        last.newer = ring.older = entry
+                    last = ring.older
+                    entry.older = last
+                    entry.newer = ring
+                    last.newer = ring.older = entry
                     self._count += 1
                     self._bytes += size
                     table[key] = entry
                     done = True
         del settled, gone  # only now: their destructors are the user's code
-        if done and ttl is not None:
+        if done:
             self._ensure_watched()
         return done
+
+    def _evict_more(self, size: int, most: int) -> Entry | None:
+        """
+        Evict until one entry of *size* bytes more fits; under the lock, in a direct cache.
+
+        Returns the evicted as a chain by their ``next``, for the caller to drop after unlocking. A
+        function of its own, for a loop must not stand directly in a locked block: see
+        ``tests/unit/test_locked_blocks.py``.
+        """
+        root = self._root
+        table = self._map
+        gone: Any = None
+        while (
+            (self._count >= self._maxsize or self._bytes + size > most)
+            and self._count
+            and self._direct
+        ):
+            leaving = root.next
+            older = leaving.older or _NOWHERE  # one that never expires is in no ring
+            newer = leaving.newer or _NOWHERE
+            following = leaving.next
+            root.next = following
+            following.prev = root
+            leaving.prev = None
+            older.newer = newer
+            newer.older = older
+            del table[leaving.key]
+            self._count -= 1
+            self._bytes -= leaving.size
+            self._evictions += 1
+            leaving.next = gone
+            gone = leaving
+        return gone  # type: ignore[no-any-return]  # reason: links are untyped
 
     def _insert_loaded(self, key: Any, value: Any, flight: Any) -> bool:
         """Insert a value that was just loaded into a direct, counting cache; as Store.__setitem__."""
@@ -238,25 +260,30 @@ class Inserts:
             if self._log:
                 settled = self._replay()
             table = self._map
-            if self._direct and not flight.disowned and key not in table:
-                root = self._root
-                if self._count >= self._maxsize:
-                    gone = root.next
-                    following = gone.next
-                    root.next = following
-                    following.prev = root
-                    gone.prev = None
-                    del table[gone.key]
-                    self._evictions += 1
-                else:
-                    self._count += 1
+            root = self._root
+            if self._count >= self._maxsize and self._direct:
+                gone = root.next
+                following = gone.next
+                root.next = following
+                following.prev = root
+                gone.prev = None
+                del table[gone.key]
+                self._count -= 1
+                self._evictions += 1
+            if (
+                self._count < self._maxsize
+                and not flight.disowned
+                and self._direct
+                and key not in table
+            ):
                 last = root.prev
                 entry.prev = last
                 entry.next = root
                 last.next = root.prev = entry
+                self._count += 1
                 table[key] = entry
                 done = True
-        del settled, gone
+        del settled, gone  # only now: their destructors are the user's code
         return done
 
     def _replay(self) -> list[Entry]:
@@ -266,10 +293,18 @@ class Inserts:
         The batch is handed back for the caller to drop after unlocking: it may hold the last
         reference to an entry that has left meanwhile.
         """
-        log = self._log
-        length = _len(log)
-        batch = log[:length]
-        del log[:length]
+        if self._replaying:
+            return []  # asked by a finalizer that the next lines let in
+        self._replaying = True
+        try:
+            # Slicing allocates, before Python 3.12 that may run the collector, and a finalizer that
+            # shortened this very list meanwhile would crash the interpreter: hence the flag.
+            log = self._log
+            length = _len(log)
+            batch = log[:length]
+            del log[:length]
+        finally:
+            self._replaying = False
         length = _len(batch)
         self._replayed += length
         self._order.touch(batch)

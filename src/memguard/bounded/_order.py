@@ -71,15 +71,14 @@ class LruOrder:
         for entry in batch:
             entry.hits += 1
             prev = entry.prev
-            if prev is None:
-                continue
-            following = entry.next
-            prev.next = following
-            following.prev = prev
-            last = root.prev
-            last.next = root.prev = entry
-            entry.prev = last
-            entry.next = root
+            if prev is not None:
+                following = entry.next
+                prev.next = following
+                following.prev = prev
+                last = root.prev
+                last.next = root.prev = entry
+                entry.prev = last
+                entry.next = root
 
     def remove(self, entry: Entry, *, evicted: bool = False) -> None:  # noqa: ARG002 - reason: part of the protocol
         """Unlink *entry* and mark it as gone."""

@@ -31,11 +31,21 @@ LOOK_AGAIN: Any = object()
 class Section(Store):
     """The store plus the one way to change it that is not the hot path."""
 
-    __slots__ = ("_causes", "_closed", "_deferred", "_simple", "_torn", "_weighs", "_weight")
+    __slots__ = (
+        "_causes",
+        "_closed",
+        "_deferred",
+        "_draining",
+        "_simple",
+        "_torn",
+        "_weighs",
+        "_weight",
+    )
 
     _causes: dict[Cause, int]
     _closed: bool
     _deferred: deque[Callable[[], Any]]
+    _draining: bool
     _simple: bool
     """What `_direct` goes back to between sections, as long as there are no foreign keys."""
     _torn: bool
@@ -64,16 +74,25 @@ class Section(Store):
                 self._torn = True
                 raise
             finally:
+                self._busy = False  # first: nothing may come between
                 self._direct = self._simple and not self._foreign and not self._torn
-                self._busy = False
         del settled
-        while self._deferred:
-            try:
-                put_off = self._deferred.popleft()
-            except IndexError:  # another thread took it
-                break
-            put_off()
+        if self._deferred and not self._draining:
+            self._drain()
         return result
+
+    def _drain(self) -> None:
+        """Run what was put off; one thread at a time, and not from inside itself."""
+        self._draining = True
+        try:
+            while self._deferred:
+                try:
+                    put_off = self._deferred.popleft()
+                except IndexError:  # another thread took it
+                    return
+                put_off()
+        finally:
+            self._draining = False
 
     def _later(self, call: Callable[..., Any], *args: Any, **options: Any) -> None:
         """Run *call* when the section that this thread is in is over."""

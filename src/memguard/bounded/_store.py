@@ -15,9 +15,10 @@ its time. The line between them is a contract, so that a twin in C can take this
   ``_direct`` says that entries may be added and taken here: LRU, plain keys, nobody is told.
   ``_rich`` says that they carry bytes or a deadline. Whenever ``_direct`` is False, or anything is
   unusual, the ledger's `_put` and `_take` do the work.
-* Between two points at which CPython may run a signal handler, a finalizer or another thread (calls
-  and backward jumps), the structure is whole. Statements that belong together therefore stand
-  together, without a call between them.
+* Between two points at which CPython may run a signal handler, a finalizer or another thread, the
+  structure is whole. These points are calls, allocations of containers, backward jumps and, in
+  Python 3.10, conditional jumps that are taken. Statements that belong together therefore stand
+  together, and what they rely on is tested or fetched last, in a branch that is fallen into.
 
 Source of the access log: Ding, Jiang, Zhang, "BP-Wrapper", ICDE 2009, doi 10.1109/ICDE.2009.96.
 """
@@ -163,14 +164,20 @@ class Store(Inserts):
                         gone.prev = None
                         del table[gone.key]
                         self._evictions += 1
-                    else:
+                        last = root.prev
+                        entry.prev = last
+                        entry.next = root
+                        last.next = root.prev = entry
+                        table[key] = entry
+                        done = True
+                    elif key not in table:  # the branch to here may have let a handler in
+                        last = root.prev
+                        entry.prev = last
+                        entry.next = root
+                        last.next = root.prev = entry
+                        table[key] = entry
                         self._count += 1
-                    last = root.prev
-                    entry.prev = last
-                    entry.next = root
-                    last.next = root.prev = entry
-                    table[key] = entry
-                    done = True
+                        done = True
             finally:
                 self._lock.release()
         except BaseException:

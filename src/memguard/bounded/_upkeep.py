@@ -7,11 +7,11 @@ import math
 import time
 from collections.abc import Callable
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from memguard.bounded import _options as options
 from memguard.bounded import inventory, janitor
-from memguard.bounded._entry import CAUSES, MISSING, Cause, Entry
+from memguard.bounded._entry import MISSING, Cause, Entry
 from memguard.bounded._ledger import Ledger, Removed
 from memguard.bounded._records import CacheStatistics, EntryInfo
 from memguard.bounded._section import PUT_OFF
@@ -306,7 +306,7 @@ class Upkeep(Ledger):
         total, estimated = self._bytes_now()
         with self._lock:
             hits, misses, updates = self._looked_up()
-            removals: dict[str, int] = {cause: self._causes[cause] for cause in CAUSES}
+            removals = cast("dict[str, int]", dict(self._causes))
             removals["size"] += self._evictions
             removals["explicit"] += self._explicit
             removals["replaced"] += updates

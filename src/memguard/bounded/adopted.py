@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from memguard import log
 from memguard.bounded import _options as options
@@ -197,16 +197,14 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
                 self._make_room(value, removed)
             self._existing[key] = value
             self._enforce(removed)
-            for _, _, cause in removed:
-                self._causes[cause] += 1
+            self._count_removals(removed)
         self._tell(removed)
         return value
 
     def _make_room(self, value: Any, removed: Removed) -> None:
         """Evict where a cachetools cache would, but by our own hand, so that it can be told."""
         cache: Any = self._existing
-        if hasattr(cache, "expire"):
-            removed += [(key, old, "expired") for key, old in cache.expire() or ()]
+        self._expire(removed)
         size = cache.getsizeof(value)
         while len(cache) and size <= cache.maxsize < cache.currsize + size:
             removed.append((*cache.popitem(), "size"))
@@ -223,8 +221,21 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
         if excess > 0 and len(existing) > 1024:
             # The front of a dict from which much was taken is slow to find: take a few more.
             excess += len(existing) // 256
-        for _ in range(excess):
-            removed.append((*self._evict_one(), "size"))
+        self._evict(excess, "size", removed)
+
+    def _evict(self, count: int, cause: Cause, removed: Removed) -> None:
+        for _ in range(count):
+            removed.append((*self._evict_one(), cause))
+
+    def _count_removals(self, removed: Removed) -> None:
+        for _, _, cause in removed:
+            self._causes[cause] += 1
+
+    def _expire(self, removed: Removed) -> None:
+        """Let a ``cachetools.TTLCache`` drop what has expired; under the lock."""
+        cache: Any = self._existing
+        if hasattr(cache, "expire"):
+            removed += [(key, value, "expired") for key, value in cache.expire() or ()]
 
     def _evict_one(self) -> tuple[Any, Any]:
         if type(self._existing) is dict:
@@ -235,10 +246,10 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
     def _clear(self, cause: Cause) -> None:
         self._disown_all()
         with self._lock:
-            removed: Removed = [(key, value, cause) for key, value in self._existing.items()]
+            pairs = list(self._existing.items())
             self._existing.clear()
-            self._causes[cause] += len(removed)
-        self._tell(removed)
+            self._causes[cause] += len(pairs)
+        self._tell([(key, value, cause) for key, value in pairs])
 
     def invalidate(self, predicate: Callable[[Any, Any], bool]) -> int:
         """Remove every entry for which ``predicate(key, value)`` is true; return their number."""
@@ -302,9 +313,8 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
         while True:
             removed: Removed = []
             with self._lock:
-                for _ in range(min(_BATCH, len(self._existing) - keep)):
-                    removed.append((*self._evict_one(), "pressure"))
-                self._causes["pressure"] += len(removed)
+                self._evict(min(_BATCH, len(self._existing) - keep), "pressure", removed)
+                self._count_removals(removed)
             self._tell(removed)
             items += len(removed)
             if len(removed) < _BATCH:
@@ -338,7 +348,7 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
                 bytes_estimated=items > 0,
                 hits=self._hits,
                 misses=self._misses,
-                removals={cause: self._causes[cause] for cause in CAUSES},
+                removals=cast("dict[str, int]", dict(self._causes)),
                 refused=self._refused,
                 callback_errors=self._callback_errors,
                 **self._loading_figures(),
@@ -369,11 +379,9 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
             return None
         removed: Removed = []
         with self._lock:
-            if hasattr(self._existing, "expire"):
-                removed += [(key, value, "expired") for key, value in self._existing.expire() or ()]
+            self._expire(removed)
             self._enforce(removed)
-            for _, _, cause in removed:
-                self._causes[cause] += 1
+            self._count_removals(removed)
         self._tell(removed)
         return _LOOK_SECONDS
 

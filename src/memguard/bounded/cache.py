@@ -141,7 +141,7 @@ class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
         self._misses, self._updates = Tally(), Tally()
         self._stamp = 0.0
         self._deferred = deque()
-        self._busy = self._torn = self._closed = False
+        self._busy = self._replaying = self._draining = self._torn = self._closed = False
         self._watched = -1
         self._held = 0
         self._timed = self._ttl is not None or self._idle is not None

@@ -60,11 +60,8 @@ class Flight:
             if self._is_over:
                 self._waiters += 1
                 return True
-            flight: Flight | None = self
-            while flight is not None:
-                if flight.owner == me:
-                    return False
-                flight = _waiting.get(flight.owner)
+            if self._waits_for(me):
+                return False
             if self._gate is None:
                 self._gate = threading.Event()
             self._waiters += 1
@@ -75,6 +72,15 @@ class Flight:
             with _mutex:
                 _waiting.pop(me, None)
         return True
+
+    def _waits_for(self, thread: int) -> bool:
+        """Return whether this load waits, through any number of others, for *thread*."""
+        flight: Flight | None = self
+        while flight is not None:
+            if flight.owner == thread:
+                return True
+            flight = _waiting.get(flight.owner)
+        return False
 
     def outcome(self) -> tuple[Any, BaseException | None]:
         """Return value and error, once for each `wait` that returned True."""

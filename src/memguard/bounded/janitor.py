@@ -135,7 +135,7 @@ def stop(timeout: float = 2.0) -> bool:
         state.watched.clear()
         if run is not None:
             run.stopping = True
-    if run is None or run.thread is None:
+    if run is None or run.thread is None or run.thread.ident is None:
         return True
     run.wake.set()
     if run.thread is threading.current_thread():  # a finalizer on the janitor itself asked

@@ -234,11 +234,13 @@ class _Walk:
                 del children[max(1, self.budget - self.nodes) :]
             stack += children
             if ndarray is not None:
-                stack += [
-                    child.base
-                    for child in children
-                    if type(child) is ndarray and child.base is not None
-                ]
+                # A table's columns are views of an array that only the table holds.
+                for held in [children, *[dict.values(c) for c in children if type(c) is dict]]:
+                    stack += [
+                        child.base
+                        for child in held
+                        if type(child) is ndarray and child.base is not None
+                    ]
         return size
 
     def _numpy(self, obj: Any, ndarray: Any) -> float:
