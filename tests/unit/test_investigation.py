@@ -20,7 +20,6 @@ from memguard.leaks.investigation import Investigation
 from memguard.leaks.options import DetectorOptions, detector_options
 from tests import strangers
 
-
 SECRET = "yek terces"[::-1]
 """Made up at run time: source lines are in a report, values are not."""
 
