@@ -1,14 +1,17 @@
-"""The same shop, repaired: what it remembers is bounded, and one listener serves all orders."""
+"""The same shop, repaired: what it remembers is bounded, and who listens or waits has an end."""
 
 from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from memguard import BoundedCache
+from memguard.bounded.listeners import ListenerRegistry
+from memguard.bounded.scope import Scope
+from memguard.bounded.timers import Timer, TimerRegistry
 
 from . import db, jobs, signals
 from .shop import create_app, log, shelf_item
@@ -49,22 +52,52 @@ async def product_page(request: Request) -> Response:
     return HTMLResponse(f"<h1>{product.name}</h1>\n{session['shelf']}")
 
 
-# Repair 2: one listener for all orders, and a bound on what waits for shipping.
-UNSHIPPED: BoundedCache[int, str] = BoundedCache(maxsize=100, ttl=1800, name="unshipped orders")
+class Unshipped(NamedTuple):
+    """An order that waits, and what will happen if it waits too long."""
+
+    payload: str
+    reminder: Timer
+
+
+# Repair 2: one listener for all orders, a bound on what waits for shipping, and listeners of a
+# single order that end with its request. A reminder goes when its order goes, whatever the reason.
+EVENTS = ListenerRegistry(name="shop events")
+REMINDERS = TimerRegistry(maxsize=1_000, name="reminders")
+UNSHIPPED: BoundedCache[int, Unshipped] = BoundedCache(
+    maxsize=100,
+    ttl=1800,
+    name="unshipped orders",
+    on_removal=lambda _number, order, _cause: order.reminder.close(),
+)
 
 
 @signals.order_shipped.connect
 def confirm(_sender: object, *, shipped: int) -> None:
     """Confirm a shipped order to its customer."""
-    payload = UNSHIPPED.pop(shipped, "shipped late: the mail goes out without its gift notes")
+    order = UNSHIPPED.pop(shipped, None)
+    payload = "shipped late: the mail goes out without its gift notes"
+    if order is not None:
+        payload = order.payload
     log.debug("order %d is on its way, %d bytes go into the mail", shipped, len(payload))
+
+
+def remind(number: int) -> None:
+    """Tell the warehouse of an order that nobody has shipped."""
+    log.info("order %d has been waiting for twenty minutes", number)
 
 
 async def checkout(request: Request) -> Response:
     """Place an order, and confirm it to the customer on the day it is shipped."""
     payload = (await request.body()).decode()
-    number = db.add_order(request.app.state.database, json.loads(payload))
-    UNSHIPPED[number] = payload
+    with Scope(name="checkout") as scope:
+        EVENTS.on(
+            "order stored",
+            lambda number: log.debug("order %d is stored, %d bytes", number, len(payload)),
+            owner=scope,
+        )
+        number = db.add_order(request.app.state.database, json.loads(payload))
+        EVENTS.emit("order stored", number)
+    UNSHIPPED[number] = Unshipped(payload, REMINDERS.after("20m", remind, number))
     return JSONResponse({"order": number}, status_code=201)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib
 import json
@@ -15,6 +16,7 @@ import tracemalloc
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from hypothesis import given
@@ -22,6 +24,7 @@ from hypothesis import strategies as st
 
 from examples.leaky_shop import __main__ as demo
 from examples.leaky_shop import client, db, driver, expected, jobs, plot, repaired, verdict
+from memguard.bounded.timers import TimerRegistry
 from memguard.leaks.report import Frame, Holder, LeakReport, Suspect, TrendSummary, Verdict
 from memguard.units import MiB
 
@@ -159,6 +162,36 @@ def test_a_planted_line_allocates_what_stays() -> None:
     assert job.csv is not None
     assert max(sizes, key=sizes.__getitem__) == JOBS.line
     assert sizes[JOBS.line] >= len(job.csv)
+
+
+def test_an_order_of_the_repaired_shop_leaves_a_reminder_until_it_is_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no listener: those of a request end with its scope."""
+    monkeypatch.setenv("SHOP_DATABASE", str(tmp_path / "shop.sqlite3"))
+    db.create(tmp_path / "shop.sqlite3", seed=1)
+    order = {"customer": 1, "lines": [{"product": 1, "pieces": 2}]}
+
+    async def visit() -> None:
+        app = repaired.app
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://shop") as shop,
+        ):
+            answers = [await shop.post("/orders", json=order) for _ in range(120)]
+            assert (len(reminders), len(repaired.UNSHIPPED)) == (100, 100)
+            await shop.post(f"/orders/{answers[-1].json()['order']}/ship")
+            assert (len(reminders), len(repaired.UNSHIPPED)) == (99, 99)
+            repaired.UNSHIPPED.clear()
+            assert len(reminders) == 0
+
+    repaired.UNSHIPPED.clear()
+    with TimerRegistry() as reminders:
+        monkeypatch.setattr(repaired, "REMINDERS", reminders)
+        asyncio.run(visit())
+    assert repaired.EVENTS.statistics().registered >= 120
+    assert repaired.EVENTS.count() == 0
 
 
 def test_the_repaired_service_forgets_the_oldest_finished_jobs() -> None:
