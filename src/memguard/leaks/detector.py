@@ -97,7 +97,7 @@ class LeakDetector:
         trace_frames: int = 8,
         trace_seconds: float | str | None = None,
         trace_bytes: int | str = "4MiB",
-        retention_seconds: float | str = 5.0,
+        retention_seconds: float | str = 10.0,
         max_objects: int = 20_000_000,
         max_reports: int = 20,
         limit: int | str = "auto",

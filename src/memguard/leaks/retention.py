@@ -24,6 +24,8 @@ from memguard.leaks import anchors, bounds, descent, heap, naming
 from memguard.leaks.frames import is_own_code
 
 MAX_LEVELS = 12
+CLIMB = 0.6
+"""Share of the time for climbing; the rest is for the way down from the modules."""
 MAX_FRONTIER = 256
 """Holders followed from one level to the next, for all wanted objects together."""
 MAX_HOLDERS = 1000
@@ -103,7 +105,7 @@ def find_paths(
     """
     search = _Search(
         wanted=dict(wanted),
-        deadline=time.monotonic() + seconds,
+        deadline=time.monotonic() + seconds * CLIMB,
         ignore=set(ignore),
         roots=anchors.Anchors(containers or {}),
     )
@@ -121,6 +123,7 @@ def find_paths(
         if search.open_targets:
             _settle(search, _held_by_locals(search))
         result = {key: _best(nodes) for key, nodes in search.found.items()}
+        search.deadline += seconds * (1 - CLIMB)
         result.update(_from_above(search))
         for key in search.open_targets - result.keys():
             result[key] = _second_opinion(search, key) or _unanchored(search, key)
@@ -141,8 +144,13 @@ def _from_above(search: _Search) -> dict[int, Retention]:
         return {}
 
     def name(path: list[Any]) -> Retention | None:
-        anchor = search.roots.of(path)
-        return None if anchor is None else _retention(anchor, path)
+        # A class on the way is a name of its own: its attribute says more than the way to it.
+        last_class = max((at for at, obj in enumerate(path) if naming.is_type(obj)), default=0)
+        for start in (last_class, 0):
+            anchor = search.roots.of(path[start:])
+            if anchor is not None:
+                return _retention(anchor, path[start:])
+        return None
 
     named = descent.find_from_above(still_open, name, deadline=search.deadline)
     return {key: found for key, found in named.items() if found is not None}
