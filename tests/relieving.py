@@ -47,6 +47,7 @@ class Process:
             interval=interval,
             timer=self.clock,
             read=self.read,
+            glance=self.read,
             bounds=self.bounds,
             headroom=self.headroom,
         )

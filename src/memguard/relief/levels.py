@@ -8,6 +8,7 @@ levels change at most a few times a minute whatever the noise.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import dataclass
 from typing import Literal
@@ -21,10 +22,8 @@ SEVERITY: dict[Level, int] = {"insufficient_data": 0, "ok": 1, "elevated": 2, "c
 
 _WINDOW_SECONDS = 5.0
 _MOST_SAMPLES = 256
-_RISING_SAMPLES = 5
-"""Samples that must not fall, one after the other, before growth is called rapid."""
-_RISING_SHARE = 0.05
-"""And the part of the limit that they must have grown by."""
+_RAPID = ((3, 0.20), (5, 0.05))
+"""Samples that must rise, one after the other, and the part of the limit they must rise by."""
 _RAPID_FROM = 0.5
 """Filling the first half of the limit quickly is how programs start."""
 _FLAP_SECONDS = 300.0
@@ -255,12 +254,17 @@ class Levels:
 
     def _seconds_to_critical(self, sample: Sample) -> float | None:
         """Return the time to *critical* at a growth that is no noise; None without such."""
-        recent, limit = self._recent, sample.limit or 0
-        if len(recent) < _RISING_SAMPLES or (sample.used or 0) < _RAPID_FROM * limit:
+        limit = sample.limit or 0
+        if (sample.used or 0) < _RAPID_FROM * limit:
             return None
-        last = [recent[-number].used or 0 for number in range(_RISING_SAMPLES, 0, -1)]
-        growth = last[-1] - last[0]
-        seconds = recent[-1].at - recent[-_RISING_SAMPLES].at
-        if last != sorted(last) or growth < _RISING_SHARE * limit or seconds <= 0:
-            return None
-        return max(0.0, self.rules.critical * limit - last[-1]) / (growth / seconds)
+        for count, share in _RAPID:
+            if len(self._recent) < count:
+                return None
+            last = [self._recent[-number] for number in range(count, 0, -1)]
+            sizes = [each.used or 0 for each in last]
+            growth, seconds = sizes[-1] - sizes[0], last[-1].at - last[0].at
+            least = growth / (4 * (count - 1))  # at each step: one jump is no growth
+            steady = all(b - a >= least for a, b in itertools.pairwise(sizes))
+            if steady and growth >= share * limit and seconds > 0:
+                return max(0.0, self.rules.critical * limit - sizes[-1]) / (growth / seconds)
+        return None

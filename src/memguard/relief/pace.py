@@ -6,7 +6,9 @@ from memguard.relief.gauge import Look
 
 FASTEST_GROWTH = 1024**3
 """Bytes a second: what a process that does nothing else can fill."""
-SHORTEST = 0.02
+SHORTEST = 0.005
+"""While it fills so fast that the limit is a few looks away."""
+BUSY = 0.02
 QUIET = 0.1
 """The shortest nap while nothing moves: ten cheap looks a second cost 0.05 % of a core."""
 _QUIET_SECONDS = 2.0
@@ -27,6 +29,7 @@ class Pace:
         self._interval = interval
         self._mark: int | None = None
         self._moved_at: float | None = None
+        self._before: tuple[float, int | None] | None = None
 
     def next(self, look: Look, *, busy: bool) -> float:
         """Return the seconds until the next look; *busy* while memory is being given back."""
@@ -38,6 +41,11 @@ class Pace:
             self._mark = own
             self._moved_at = now
         is_quiet = self._moved_at is None or now - self._moved_at > _QUIET_SECONDS
-        shortest = QUIET if is_quiet else SHORTEST
+        shortest = QUIET if is_quiet else BUSY
         longest = min(self._interval, 0.25) if busy and not is_quiet else self._interval
-        return min(max(left / (2 * FASTEST_GROWTH), shortest), max(longest, SHORTEST))
+        before, self._before = self._before, (now, own)
+        if before is not None and own is not None and before[1] is not None and now > before[0]:
+            rate = (own - before[1]) / (now - before[0])
+            if rate > 0 and left / rate < 4 * shortest:
+                return max(SHORTEST, left / rate / 4)
+        return min(max(left / (2 * FASTEST_GROWTH), shortest), max(longest, BUSY))

@@ -72,7 +72,7 @@ class PressureMonitor:
         rules: All thresholds at once, instead of the four above.
         name: For logs and the thread.
         timer: Monotonic seconds.
-        read: Takes a reading.
+        read: Takes a reading; for tests and platforms of your own.
         gauge: Looks; for tests and platforms of your own.
 
     Raises:
@@ -97,7 +97,7 @@ class PressureMonitor:
         rules: LevelRules | None = None,
         name: str = "memguard",
         timer: Callable[[], float] = time.monotonic,
-        read: Callable[[], Reading] = read_memory,
+        read: Callable[[], Reading] | None = None,
         gauge: Gauge | None = None,
     ) -> None:
         self._rules = rules or LevelRules(
@@ -135,7 +135,8 @@ class PressureMonitor:
             "limit": own,
             "interval": self._interval,
             "timer": timer,
-            "read": read,
+            "read": read or read_memory,
+            "glance": read,
         }
         self._failures = Failures("pressure.failed")
         self._reset()
@@ -157,6 +158,7 @@ class PressureMonitor:
         self._regrown_at = float("-inf")
         self._relieved_at = float("-inf")
         self._in_vain = 0
+        self._in_vain_report: ReliefReport | None = None
         self._stop_asked = False
         self._error: Exception | None = None
 
@@ -191,6 +193,7 @@ class PressureMonitor:
         ended = ticker.stop(timeout) if ticker is not None else True
         if self.relief is not None:
             self.relief.restore()
+        self._gauge.close()
         return ended
 
     def close(self) -> None:
@@ -281,12 +284,15 @@ class PressureMonitor:
         look = self._gauge.look()
         judgement = self._levels.judge(look.sample)
         self._state = PressureState.of(look, judgement)
-        if look.is_full and self._on_reading is not None:
-            self._call(self._on_reading, look.reading)
+        # First of all memory; words and callbacks can wait.
+        relieved = self.relief is not None and self._relieve(self.relief, look, judgement)
         if judgement.changed:
             self._changes += 1
             self._raise_alert("level", look, judgement)
-        relieved = self.relief is not None and self._relieve(self.relief, look, judgement)
+        if self._in_vain_report is not None:
+            self._tell_in_vain(self._in_vain_report, look, judgement)
+        if look.is_full and self._on_reading is not None:
+            self._call(self._on_reading, look.reading)
         if relieved:
             look = self._gauge.look()
             self._state = PressureState.of(look, judgement)
@@ -302,7 +308,7 @@ class PressureMonitor:
             if goal > _LEAST_GOAL * (look.sample.limit or 0):
                 report = relief.relieve(goal, level=level, reason=f"pressure {level}", force=False)
                 self._relieved_at = self._timer()
-                self._weigh(report, look, judgement)
+                self._weigh(report)
                 relief.hold(self._room(self._gauge.look()))
                 return True
             if judgement.changed:
@@ -341,12 +347,16 @@ class PressureMonitor:
         used = max(sample.used, at_least or 0)
         return max(0, int((self._rules.target * sample.limit - used) * look.own_share))
 
-    def _weigh(self, report: ReliefReport, look: Look, judgement: Judgement) -> None:
-        """Was it any use? Say so when it was not."""
+    def _weigh(self, report: ReliefReport) -> None:
+        """Was it any use?"""
         fell = report.rss_freed
         if report.busy or fell is None:
             return
         self._in_vain = 0 if fell >= report.goal / 4 else self._in_vain + 1
+        self._in_vain_report = report if self._in_vain else None
+
+    def _tell_in_vain(self, report: ReliefReport, look: Look, judgement: Judgement) -> None:
+        self._in_vain_report = None
         if self._in_vain == 3:
             self._raise_alert("ineffective", look, judgement, relief=report)
         if self._in_vain == 6 and judgement.level == "critical":

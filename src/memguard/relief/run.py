@@ -188,16 +188,19 @@ class Run:
     def _shrink(self, caches: list[tuple[Any, Footprint]]) -> StepResult | str:
         if not caches:
             return "there are none"
-        if self._is_met() or (not self._all and self._goal <= 0):
+        # Of what fell so far, only what was trimmed is our doing.
+        trimmed = sum(step.rss_freed or 0 for step in self._steps if step.name == "trim")
+        wanted = self._goal - max(0, trimmed)
+        if not self._all and wanted <= (1 - _NEARLY) * self._goal:
             return "not needed"
         shares = self._means.shares
         rows = shares.holdings(caches, critical=self._is_critical)
-        takes = plan_shrink(rows, self._goal - self._fallen)
+        takes = plan_shrink(rows, wanted)
         items = freed = 0
         for cache, footprint in caches:
-            wanted = takes.get(id(cache), 0)
-            if wanted > 0:
-                given = shares.take(cache, footprint, wanted)
+            part = takes.get(id(cache), 0)
+            if part > 0:
+                given = shares.take(cache, footprint, part)
                 items += given.items
                 freed += given.bytes or 0
         return StepResult(name="caches", items=items, freed=freed)

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from memguard import log
 from memguard.errors import ConfigError
-from memguard.observe.reading import Reading, read_memory
+from memguard.observe.reading import Reading
 from memguard.relief.callbacks import Callbacks, PressureLevel, Registration
 from memguard.relief.caps import Caps
 from memguard.relief.collecting import Collecting
 from memguard.relief.failures import Failures
+from memguard.relief.glance import Glance
 from memguard.relief.record import ReliefReport, ReliefStatistics
 from memguard.relief.run import Means, Run
 from memguard.relief.shares import Shares
@@ -58,7 +59,7 @@ class Relief:
         trim_interval: float | str = 1.0,
         on_error: OnError = "log",
         timer: Callable[[], float] = time.monotonic,
-        read: Callable[[], Reading] = read_memory,
+        read: Callable[[], Reading] | None = None,
     ) -> None:
         if isinstance(gc_share, bool) or not isinstance(gc_share, int | float):
             raise TypeError(f"gc_share must be a number (got {type(gc_share).__name__})")
@@ -66,10 +67,11 @@ class Relief:
             raise ConfigError(f"gc_share must be above 0 and at most 1 (got {gc_share})")
         if on_error not in ("log", "raise"):
             raise ConfigError(f"on_error must be 'log' or 'raise' (got {on_error!r})")
-        for option, value in (("timer", timer), ("read", read)):
+        for option, value in (("timer", timer), ("read", read or timer)):
             if not callable(value):
                 raise TypeError(f"{option} must be callable (got {type(value).__name__})")
         self._on_error = on_error
+        self._glance = Glance(timer=timer)
         self._failures = Failures("relief.failed")
         self._shares = Shares(self._failures)
         self._caps = Caps()
@@ -84,7 +86,7 @@ class Relief:
             pause=parse_seconds(gc_pause, name="gc_pause"),
             critical_pause=parse_seconds(gc_critical_pause, name="gc_critical_pause"),
             timer=timer,
-            read=read,
+            read=read or self._glance,
         )
         self._totals = {"runs": 0, "refused": 0, "freed": 0, "rss_freed": 0}
         self._seconds = self._longest = 0.0
@@ -220,6 +222,7 @@ class Relief:
     def restore(self) -> None:
         """Give every cache the bound back that its owner gave it."""
         self._caps.restore()
+        self._glance.close()
 
     def statistics(self) -> ReliefStatistics:
         """Return what was done so far. Thread-safe."""

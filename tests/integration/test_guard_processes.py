@@ -1,0 +1,112 @@
+"""A guard in real processes: forked, exiting, prefork servers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+
+def run(program: str, *, code: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+        env={name: value for name, value in os.environ.items() if "MEMGUARD" not in name},
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_is_stopped_and_can_start_its_own() -> None:
+    printed = run(
+        """
+        import os, threading, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads, on purpose
+        from memguard.guard import install, relieve, status, uninstall
+        from memguard.relief.gcpolicy import GcPolicy
+
+        guard = install(interval=0.05, gc_policy=GcPolicy(threshold=(900, 10, 10)))
+        place = guard.admit("1MiB")
+        child = os.fork()
+        if child == 0:
+            assert not status().running
+            assert threading.active_count() == 1
+            assert status().admission.running == 0
+            relieve("1MiB")
+            install()
+            assert status().running
+            names = sorted(t.name for t in threading.enumerate() if "memguard" in t.name)
+            assert len(names) == 2, names
+            uninstall()
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert status().running and status().admission.running == 1
+        uninstall()
+        print("both lived")
+        """
+    )
+    assert printed == "both lived"
+
+
+@needs_fork
+def test_forks_under_load_never_meet_a_lock_of_a_thread_that_is_gone() -> None:
+    printed = run(
+        """
+        import os, threading, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from memguard.bounded.cache import BoundedCache
+        from memguard.guard import install, relieve, uninstall
+
+        guard = install(interval=0.01, leaks=False, limit="1TiB")
+        cache = BoundedCache(1000)
+        done = threading.Event()
+        def work():
+            number = 0
+            while not done.is_set():
+                number += 1
+                cache[number] = b"x" * 100
+                if number % 50 == 0:
+                    relieve(10_000)
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads: thread.start()
+        for _ in range(15):
+            child = os.fork()
+            if child == 0:
+                install()
+                assert not relieve(1000).busy
+                guard.admit("1KiB").close()
+                uninstall()
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        done.set()
+        for thread in threads: thread.join()
+        uninstall()
+        print("fine")
+        """
+    )
+    assert printed == "fine"
+
+
+def test_a_program_that_forgets_its_guard_ends_at_once() -> None:
+    printed = run(
+        """
+        import time, atexit
+        from memguard.guard import install
+        began = time.monotonic()
+        atexit.register(lambda: print(time.monotonic() - began < 10))
+        install(interval=1.0)
+        """
+    )
+    assert printed == "True"
