@@ -86,7 +86,7 @@ def test_equality_of_a_key_changes_the_cache_during_a_look_up(
     make: Callable[..., BoundedCache[Any, Any]],
 ) -> None:
     cache = make(8)
-    choice = random.Random(1)
+    choice = random.Random(1)  # noqa: S311 - reason: no secret
 
     class Key:
         def __init__(self, number: int) -> None:
@@ -135,7 +135,7 @@ def test_the_destructor_of_a_value_uses_the_cache(
     make: Callable[..., BoundedCache[Any, Any]],
 ) -> None:
     cache = make(8)
-    choice = random.Random(2)
+    choice = random.Random(2)  # noqa: S311 - reason: no secret
 
     class Value:
         def __del__(self) -> None:
@@ -155,7 +155,7 @@ def test_the_destructor_of_a_value_uses_the_cache(
 def test_destructors_that_the_collector_runs_anywhere_use_the_cache(
     make: Callable[..., BoundedCache[Any, Any]],
 ) -> None:
-    """Cyclic garbage dies in the middle of whatever allocates: in the middle of our sections, too."""
+    """Cyclic garbage dies in the middle of whatever allocates: of our sections, too."""
     cache = make(20)
     died = [0]
 
@@ -188,7 +188,7 @@ def test_destructors_that_the_collector_runs_anywhere_use_the_cache(
 def test_a_removal_callback_uses_the_cache(make: Callable[..., BoundedCache[Any, Any]]) -> None:
     depth = [0]
 
-    def on_removal(key: Any, value: Any, cause: str) -> None:
+    def on_removal(key: Any, value: Any, _cause: str) -> None:
         if depth[0] < 3:
             depth[0] += 1
             cache["again", key] = value
@@ -259,7 +259,7 @@ def test_eight_threads_lose_nothing_of_what_is_theirs(
     barrier = threading.Barrier(8, timeout=DEADLINE)
 
     def work(thread: int) -> None:
-        choice = random.Random(thread)
+        choice = random.Random(thread)  # noqa: S311 - reason: no secret
         mine: dict[Any, int] = {}
         barrier.wait()
         for number in range(3000):
@@ -291,7 +291,7 @@ def test_eight_threads_and_random_collections_count_every_look_up() -> None:
     looked = [0] * 8
 
     def work(thread: int) -> None:
-        choice = random.Random(thread)
+        choice = random.Random(thread)  # noqa: S311 - reason: no secret
         for number in range(100_000):
             key = choice.randrange(1000)
             if number % 4:
@@ -381,7 +381,7 @@ def storm_of_signals(handler: Callable[..., None]) -> Iterator[None]:
     """Let *handler* break into this thread thousands of times a second, wherever it is."""
     stop = threading.Event()
     target = threading.get_ident()
-    pauses = random.Random(5)
+    pauses = random.Random(5)  # noqa: S311 - reason: no secret
 
     def send() -> None:
         while not stop.is_set():
@@ -416,7 +416,7 @@ def test_exceptions_of_a_signal_handler_leave_the_cache_whole_and_unlocked(
 ) -> None:
     """They may come between any two bytecodes, inside our sections and around the lock."""
     cache = make(30)
-    choice = random.Random(3)
+    choice = random.Random(3)  # noqa: S311 - reason: no secret
     armed = [False]
     interrupts = [0]
 
@@ -454,7 +454,7 @@ def test_a_signal_handler_may_use_the_cache_that_it_interrupts(
     make: Callable[..., BoundedCache[Any, Any]],
 ) -> None:
     cache = make(30)
-    choice = random.Random(4)
+    choice = random.Random(4)  # noqa: S311 - reason: no secret
     handled = [0]
     inside = [False]
 

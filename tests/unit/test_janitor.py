@@ -66,8 +66,8 @@ def test_the_first_container_starts_the_one_thread() -> None:
 def test_a_container_is_not_kept_alive() -> None:
     container = Container()
     janitor.watch(container)
-    until(lambda: container.sweeps > 0)
     there = weakref.ref(container)
+    until(lambda: there() is not None and there().sweeps > 0)  # type: ignore[union-attr] # reason: just checked
     del container
     until(lambda: there() is None)
 

@@ -1,4 +1,4 @@
-"""No loop stands directly in a locked block of the caches: CPython may leave it without unlocking."""
+"""No loop stands directly in a locked block of the caches: CPython may leave it locked."""
 
 from __future__ import annotations
 
@@ -56,8 +56,9 @@ def outside_of_functions(block: ast.AST) -> list[ast.AST]:
 def test_no_loop_stands_directly_in_a_locked_block(module: str) -> None:
     """
     The backward jump of a loop may run a signal handler, and in Python 3.12 and 3.13 the compiler
-    leaves it out of the table of exception handlers: what the handler raises there skips ``finally``
-    and ``__exit__``, and the lock stays locked for ever. A call is covered, so loops go in functions.
+    leaves it out of the table of exception handlers: what the handler raises there skips
+    ``finally`` and ``__exit__``, and the lock stays locked for ever. A call is covered, so loops go
+    in functions.
     """
     tree = ast.parse((ROOM / f"{module}.py").read_text(encoding="utf-8"))
     offenders = [

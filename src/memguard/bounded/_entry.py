@@ -1,4 +1,4 @@
-"""One cached entry, in two sizes: a small one for caches that only count, a full one for the rest."""
+"""One cached entry, in two sizes: a small one for caches that only count, a full one."""
 
 from __future__ import annotations
 

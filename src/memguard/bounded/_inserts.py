@@ -50,6 +50,7 @@ class Inserts:
         "_maxsize",
         "_misses",
         "_order",
+        "_plainly_sized",
         "_replayed",
         "_replaying",
         "_rich",
@@ -86,6 +87,7 @@ class Inserts:
     _swift: bool
     _direct: bool
     _rich: bool
+    _plainly_sized: bool
     _timed: bool
     _busy: bool
     _replayed: int
@@ -95,27 +97,24 @@ class Inserts:
     _misses: Tally
     _updates: Tally
 
-    def _insert_rich(self, key: Any, value: Any, kind: type) -> bool:
-        """Insert a new plain key of type *kind* into a direct cache that does more than count."""
-        if self._ttl is not None:
-            return self._insert_timed(key, value)
-        if self._timed and self._expiry.heap:
-            return False  # single entries have deadlines: those that are due leave first
-        most = self._maxbytes
-        if most is None:
-            size, most = 0, sys.maxsize
-        elif self._sizer is not None:
-            size = self._entry_bytes(key, value)
-        else:
+    def _insert_sized(self, key: Any, value: Any, kind: type) -> bool:
+        """Insert a new plain key of type *kind* into a direct cache without a ttl of its own."""
+        most: Any = self._maxbytes
+        if self._plainly_sized:
             # Exact built-in types without a header for the collector: this is what getsizeof gives.
             size = self._base_bytes
             size += key.__sizeof__() if kind is int or kind is str else bytes_of(key)
             kind = type(value)
-            size += (
-                value.__sizeof__()
-                if kind is str or kind is bytes or kind is int
-                else bytes_of(value)
-            )
+            if kind is str or kind is bytes or kind is int:
+                size += value.__sizeof__()
+            else:
+                size += bytes_of(value)
+        elif self._timed and self._expiry.heap:
+            return False  # single entries have deadlines: those that are due leave first
+        elif most is None:
+            size, most = 0, sys.maxsize
+        else:
+            size = self._entry_bytes(key, value)
         if size > most:
             return False
         entry = SizedEntry()
@@ -124,7 +123,7 @@ class Inserts:
         entry.hits = 0
         entry.size = size
         entry.written = self._timer()
-        settled = gone = more = None
+        settled = gone = None
         inside = done = False
         try:
             self._lock.acquire()  # not `with`: see Store.__setitem__
@@ -134,37 +133,51 @@ class Inserts:
                     settled = self._replay()
                 root = self._root
                 table = self._map
+                short = self._bytes + size - most
                 if (
-                    (self._bytes + size > most or self._count >= self._maxsize)
-                    and self._count
+                    (short > 0 or self._count >= self._maxsize)
                     and self._direct
-                ):
+                    and key not in table
+                    and root.next.size >= short
+                    and self._count
+                ):  # one for one
                     gone = root.next
                     following = gone.next
                     root.next = following
                     following.prev = root
                     gone.prev = None
                     del table[gone.key]
-                    self._bytes -= gone.size
-                    self._count -= 1
-                    self._evictions += 1
-                    if self._bytes + size > most or self._count >= self._maxsize:
-                        more = self._evict_more(size, most)
-                if self._bytes + size <= most and self._direct and key not in table:
                     last = root.prev
                     entry.prev = last
                     entry.next = root
                     last.next = root.prev = entry
-                    self._count += 1
-                    self._bytes += size
+                    self._bytes += size - gone.size
+                    self._evictions += 1
                     table[key] = entry
                     done = True
+                else:
+                    if self._bytes + size > most or self._count >= self._maxsize:
+                        gone = self._evict_more(size, most)
+                    if (
+                        self._bytes + size <= most
+                        and self._count < self._maxsize
+                        and self._direct
+                        and key not in table
+                    ):
+                        last = root.prev
+                        entry.prev = last
+                        entry.next = root
+                        last.next = root.prev = entry
+                        self._count += 1
+                        self._bytes += size
+                        table[key] = entry
+                        done = True
             finally:
                 self._lock.release()
         except BaseException:
             self._interrupted(inside=inside)
             raise
-        del settled, gone, more  # only now: their destructors are the user's code
+        del settled, gone  # only now: their destructors are the user's code
         return done
 
     def _insert_timed(self, key: Any, value: Any) -> bool:
@@ -193,10 +206,25 @@ class Inserts:
             ring = self._expiry.root
             first = ring.newer
             if (first is ring or now < first.expires) and not self._expiry.heap:
-                if self._count >= self._maxsize or self._bytes + size > most:
-                    gone = self._evict_more(size, most)
                 root = self._root
-                if self._bytes + size <= most and self._direct and key not in table:
+                short = self._bytes + size - most
+                if (
+                    (short > 0 or self._count >= self._maxsize)
+                    and self._direct
+                    and key not in table
+                    and root.next.size >= short
+                    and self._count
+                ):  # one for one
+                    gone = root.next
+                    older = gone.older or _NOWHERE  # one that never expires is in no ring
+                    newer = gone.newer or _NOWHERE
+                    following = gone.next
+                    root.next = following
+                    following.prev = root
+                    gone.prev = None
+                    older.newer = newer
+                    newer.older = older
+                    del table[gone.key]
                     last = root.prev
                     entry.prev = last
                     entry.next = root
@@ -205,10 +233,31 @@ class Inserts:
                     entry.older = last
                     entry.newer = ring
                     last.newer = ring.older = entry
-                    self._count += 1
-                    self._bytes += size
+                    self._bytes += size - gone.size
+                    self._evictions += 1
                     table[key] = entry
                     done = True
+                else:
+                    if self._bytes + size > most or self._count >= self._maxsize:
+                        gone = self._evict_more(size, most)
+                    if (
+                        self._bytes + size <= most
+                        and self._count < self._maxsize
+                        and self._direct
+                        and key not in table
+                    ):
+                        last = root.prev
+                        entry.prev = last
+                        entry.next = root
+                        last.next = root.prev = entry
+                        last = ring.older
+                        entry.older = last
+                        entry.newer = ring
+                        last.newer = ring.older = entry
+                        self._count += 1
+                        self._bytes += size
+                        table[key] = entry
+                        done = True
         del settled, gone  # only now: their destructors are the user's code
         if done:
             self._ensure_watched()
@@ -248,7 +297,7 @@ class Inserts:
         return gone  # type: ignore[no-any-return]  # reason: links are untyped
 
     def _insert_loaded(self, key: Any, value: Any, flight: Any) -> bool:
-        """Insert a value that was just loaded into a direct, counting cache; as Store.__setitem__."""
+        """Insert a value that was just loaded into a direct, counting cache, as `Store` does."""
         entry = Entry()
         entry.key = key
         entry.value = value

@@ -12,10 +12,10 @@ from memguard.bounded._instances import Instances
 _len = len  # the program may cache the built-in itself, and then must not meet it here
 
 UNCACHEABLE: Any = Token()
-"""The key of a call that no cache can hold: of a method on an unhashable instance without weakref."""
+"""The key of a call that no cache can hold: an unhashable instance without weakref."""
 
 RAW = frozenset({int, str, float, bytes, bool, type(None)})
-"""Types of a single argument that is its own key. Equal ones share a result: ``f(1)``, ``f(1.0)``."""
+"""Types of a single argument that is its own key. Equal ones share: ``f(1)``, ``f(1.0)``."""
 
 _KEYWORDS = Token()
 """Separates positional from keyword arguments in a key."""
@@ -68,7 +68,9 @@ class KeyMaker:
             self._instances = Instances()
             self.makes_raw_keys = False
 
-    def make(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def make(  # noqa: C901 - reason: every hit comes through here; a call less counts
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         """
         Return the key of a call.
 
@@ -119,7 +121,9 @@ class KeyMaker:
             return None
         dead = instances.bury()
         if dead and self._cache is not None:
-            self._cache._remove_where(lambda key, _: _owner_of(key) in dead)
+            self._cache._remove_where(  # noqa: SLF001 - reason: one family of modules
+                lambda key, _: _owner_of(key) in dead
+            )
         return 1.0 if _len(instances) else None
 
 

@@ -1,9 +1,9 @@
 """
 The slow half of `BoundedCache`: weights, deadlines, foreign keys, causes. See `_store`.
 
-Every change here is one *section*: it runs under the lock, entirely or not at all, and calls no code
-of the user's. What needs the user's code (sizes, clock, equality of foreign keys) is fetched before
-and checked inside; what must be told or destroyed afterwards is staged in ``removed``.
+Every change here is one *section*: it runs under the lock, entirely or not at all, and calls no
+code of the user's. What needs the user's code (sizes, clock, equality of foreign keys) is fetched
+before and checked inside; what must be told or destroyed afterwards is staged in ``removed``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Ledger(Section):
         """Return the weight of *value*; runs user code, never called under the lock."""
         raise NotImplementedError
 
-    def _put(
+    def _put(  # noqa: C901 - reason: one section, which may not be left half done
         self,
         key: Any,
         value: Any,
@@ -78,9 +78,9 @@ class Ledger(Section):
             raise LifecycleError(f"cache {self.name!r} is closed; make a new one to store entries")
         weight = self._weight_of(value) if self._weighs else 1
         size = self._entry_bytes(key, value) if self._maxbytes is not None else 0
-        if weight > self._maxsize or (self._maxbytes is not None and size > self._maxbytes):
-            if self._refuse(key, weight, size):
-                return value
+        too_much = weight > self._maxsize or (self._maxbytes is not None and size > self._maxbytes)
+        if too_much and self._refuse(key, weight, size):
+            return value
         now = self._timer()
         custom = ttl is not MISSING
         lifetime = ttl if custom else self._ttl
@@ -102,9 +102,9 @@ class Ledger(Section):
                 return value
             if self._timed:
                 self._drop_due(now, removed, _MOST_EXPIRED)
-            if found is not None and self._timed and found.prev is not None:
-                if self._is_due(found, now):
-                    self._drop(found, "expired", removed)
+            listed = found is not None and self._timed and found.prev is not None
+            if found is not None and listed and self._is_due(found, now):
+                self._drop(found, "expired", removed)
             if found is not None and found.prev is None:
                 found = None  # it was among those
             if found is not None:
@@ -157,8 +157,8 @@ class Ledger(Section):
         if found is not None and self._is_over():  # the value has grown
             self._make_room(0, 0, entry, now, removed)
         if entry.expires is not None or self._idle is not None:
-            self._timed = True
-            self._rich = True
+            self._timed = self._rich = True
+            self._plainly_sized = False
             self._expiry.file(entry, custom=custom)
         elif entry.filed is not None:
             self._expiry.file(entry)
@@ -166,7 +166,7 @@ class Ledger(Section):
     def _make_room(
         self, weight: Any, size: int, keep: Entry | None, now: Any, removed: Removed
     ) -> None:
-        """Evict until *weight* and *size* more fit; *keep* stays, even when it alone is too much."""
+        """Evict until *weight* and *size* more fit; *keep* stays, even when it is too much."""
         while self._count and self._is_over(weight, size):
             victim: Entry | None = self._expiry.due(now) if self._timed else None
             cause: Cause = "size" if victim is None else "expired"
@@ -306,7 +306,7 @@ class Ledger(Section):
         for key, value, cause in removed:
             try:
                 callback(key, value, cause)
-            except Exception as error:  # noqa: BLE001 - reason: on_error says what becomes of it
+            except Exception as error:  # noqa: BLE001, PERF203 - reason: on_error decides
                 self._callback_errors += 1
                 if self._on_error == "raise":
                     first = first or error

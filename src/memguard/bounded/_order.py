@@ -107,8 +107,8 @@ class S3FifoOrder:
     """
     S3-FIFO: a small queue on probation, a main queue, and the hashes of who left lately.
 
-    One-time visitors leave from the small queue without disturbing the main one; who comes back soon
-    after is let into the main queue at once. A hit only counts, nothing moves.
+    One-time visitors leave from the small queue without disturbing the main one; who comes back
+    soon after is let into the main queue at once. A hit only counts, nothing moves.
 
     Bounded by: the ghost list holds at most as many hashes as there are entries.
 

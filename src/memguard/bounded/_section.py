@@ -1,8 +1,8 @@
 """
 Changing a cache as a whole or not at all: sections, what breaks into them, and repair.
 
-Two things can break into a section, both on the same thread: a finalizer or signal handler that uses
-this very cache (its change is put off until the section is over), and an exception raised by a
+Two things can break into a section, both on the same thread: a finalizer or signal handler that
+uses this very cache (its change is put off until the section is over), and an exception raised by a
 signal handler (the next section then rebuilds order, deadlines and totals from the entries).
 """
 
@@ -101,7 +101,7 @@ class Section(Store):
     # -- finding ------------------------------------------------------------------------------
 
     def _seek(self, key: Any, foreign_hash: int | None) -> tuple[Entry | None, Any]:
-        """Return the entry of *key* and the foreign entries seen; runs ``__eq__``, takes no lock."""
+        """Return the entry of *key* and the foreign entries seen; ``__eq__`` runs unlocked."""
         entry = self._map.get(key)
         if entry is not None or (foreign_hash is None and not self._foreign):
             return entry, None
@@ -211,7 +211,7 @@ class Section(Store):
         with contextlib.suppress(AttributeError):  # a link may lead nowhere
             for entry in islice(self._order, _len(entries)):
                 if missing.pop(id(entry), None) is not None:
-                    ordered.append(entry)
+                    ordered.append(entry)  # noqa: PERF401 - reason: what was found must survive
         return ordered + list(missing.values())
 
     def _interrupted(self, *, inside: bool) -> None:
@@ -225,8 +225,8 @@ class Section(Store):
             self._torn = True
             self._direct = False
             return
-        # An acquire() that had to wait was not inside one of our sections, and one that did not wait
-        # cannot fail; so if the lock is ours now, the call succeeded and nobody will release it.
+        # An acquire() that had to wait was not inside one of our sections, and one that did not
+        # wait cannot fail; so if the lock is ours now, the call succeeded and none will release it.
         if self._lock._is_owned():  # noqa: SLF001 - reason: threading.Condition relies on it as well
             self._lock.release()
 

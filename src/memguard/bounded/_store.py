@@ -6,7 +6,7 @@ its time. The line between them is a contract, so that a twin in C can take this
 
 * ``_map`` maps plain keys (see `_entry.is_plain`) to entries. It is only changed under ``_lock``,
   and because its keys are plain, no look-up in it under the lock runs code of the user's.
-  Entries with foreign keys hang in ``_foreign``, by hash; `_find_foreign` compares without the lock.
+  Entries with foreign keys hang in ``_foreign``, by hash; `_find_foreign` compares unlocked.
 * A hit takes no lock: it appends the entry to ``_log``. `_replay` brings the order up to date,
   under the lock and before every decision about order, so the order is exactly that of accesses.
 * An entry is in the cache exactly while ``entry.prev`` is not None. It is unlinked and taken out of
@@ -98,7 +98,9 @@ class Store(Inserts):
             self._expire_all()
         return self._count
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(  # noqa: C901, PLR0912, PLR0915 - reason: the hot path, in one frame
+        self, key: Any, value: Any
+    ) -> None:
         entry = self._map.get(key)
         if entry is not None:
             # Replace the value without the lock. A reader that sees the new deadline sees the new
@@ -132,7 +134,11 @@ class Store(Inserts):
             self._put(key, value)
             return
         if self._rich:
-            if not self._insert_rich(key, value, kind):
+            if not (
+                self._insert_sized(key, value, kind)
+                if self._ttl is None
+                else self._insert_timed(key, value)
+            ):
                 self._put(key, value)
             return
         entry = Entry()

@@ -1,10 +1,9 @@
-"""`AdoptedCache`: a cache that others hold already, made safe where it stands. See `BoundedCache.wrap`."""
+"""`AdoptedCache`: a cache that others hold already, made safe. See `BoundedCache.wrap`."""
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator, MutableMapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
@@ -417,7 +416,7 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
 
     def _peek(self, key: Any) -> Any:
         with self._lock:
-            return self._existing[key] if key in self._existing else MISSING
+            return self._existing[key] if key in self._existing else MISSING  # noqa: SIM401 - reason: get() may count or move
 
     def _age_of(self, key: Any) -> Any:  # noqa: ARG002 - reason: part of the interface
         return None  # the mapping does not tell, so nothing is refreshed

@@ -146,6 +146,9 @@ class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
         self._held = 0
         self._timed = self._ttl is not None or self._idle is not None
         self._rich = self._timed or self._maxbytes is not None or self._timer is not time.monotonic
+        self._plainly_sized = (
+            self._maxbytes is not None and not self._timed and given["sizer"] is None
+        )
         self._swift = not (
             self._weighs or self._maxbytes is not None or self._idle is not None or self._on_removal
         )
@@ -293,7 +296,7 @@ class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
 
 
 def _stand_in_for_cachetools() -> None:
-    """Let ``isinstance(cache, cachetools.Cache)`` hold where cachetools is in use; import nothing."""
+    """Let ``isinstance(cache, cachetools.Cache)`` hold where cachetools is in use."""
     cachetools: Any = sys.modules.get("cachetools")
     if cachetools is not None and not issubclass(BoundedCache, cachetools.Cache):
         cachetools.Cache.register(BoundedCache)
@@ -303,11 +306,13 @@ class _Items(ItemsView[Any, Any]):
     _mapping: BoundedCache[Any, Any]
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        return iter([(entry.key, entry.value) for entry in self._mapping._snapshot()])
+        entries = self._mapping._snapshot()  # noqa: SLF001 - reason: the view of this very class
+        return iter([(entry.key, entry.value) for entry in entries])
 
 
 class _Values(ValuesView[Any]):
     _mapping: BoundedCache[Any, Any]
 
     def __iter__(self) -> Iterator[Any]:
-        return iter([entry.value for entry in self._mapping._snapshot()])
+        entries = self._mapping._snapshot()  # noqa: SLF001 - reason: the view of this very class
+        return iter([entry.value for entry in entries])

@@ -3,8 +3,8 @@ Single flight: many callers miss one key, one of them loads, all get the result.
 
 No lock is held while a loader runs. A caller that would wait for a load that (through any number of
 threads or tasks) waits for the caller itself loads on its own instead: a double load is better than
-a deadlock. Errors reach every waiter; an interrupt or exit reaches only the thread it was meant for,
-and one of the waiters takes over.
+a deadlock. Errors reach every waiter; an interrupt or exit reaches only the thread it was meant
+for, and one of the waiters takes over.
 
 Cost: an undisturbed load takes two dict operations and no lock.
 """
@@ -34,7 +34,7 @@ class Flight:
     def __init__(self) -> None:
         self.owner = threading.get_ident()
         self.disowned = False
-        """True when the key was deleted meanwhile: the result goes to the callers, not the cache."""
+        """True when the key was deleted meanwhile: the result goes to the callers only."""
         self._value: Any = None
         self._error: BaseException | None = None
         self._is_over = False
@@ -97,12 +97,12 @@ _FORGOTTEN = BaseException("the load failed before this thread began to wait for
 
 def board(flights: dict[Any, Any], key: Any, flight: Flight) -> tuple[bool, Any]:
     """
-    Decide who loads *key*: return ``(True, None)`` when the caller must, ``(False, value)`` when not.
+    Decide who loads *key*: ``(True, None)`` when the caller must, ``(False, value)`` when not.
 
     A caller that must load calls `land` afterwards, whatever happens, and should first look whether
     the value is there by now: another load may have ended between its look and this call.
-    *flights* belongs to the caller and holds the loads under way, nothing else. Equality and hash of
-    *key* are used outside of every lock.
+    *flights* belongs to the caller and holds the loads under way, nothing else. Equality and hash
+    of *key* are used outside of every lock.
 
     Raises:
         Exception: What the load that this caller waited for has raised.
@@ -173,7 +173,7 @@ class AsyncFlight:
         """Flights that this one's loader, or a task started by it, waits for."""
 
     def reaches(self, others: tuple[AsyncFlight, ...]) -> bool:
-        """Return whether this flight is, or waits through any number of steps for, one of *others*."""
+        """Return whether this flight is, or waits in any number of steps for, one of *others*."""
         seen: list[AsyncFlight] = []
         stack = [self]
         while stack:

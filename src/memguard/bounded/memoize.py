@@ -78,7 +78,7 @@ class CachedFunction(Generic[P, R]):
         self._uncached = Tally()  # calls of a function that remembers nothing
         self._hits_before = self._misses_before = 0
 
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:  # noqa: C901 - reason: see below
         """Return what the function returned for these arguments, or call it."""
         # One function, so that a recursive function meets one extra frame a level and no more.
         if self._raw and _len(args) == 1 and not kwargs and type(args[0]) in RAW:
@@ -283,9 +283,11 @@ class BoundCached(Generic[R]):
 def cached(maxsize: Callable[P, R], /) -> CachedFunction[P, R]: ...
 @overload
 def cached(
-    maxsize: float | None = 128, typed: bool = False, **given: Any
+    maxsize: float | None = 128,
+    typed: bool = False,  # noqa: FBT001, FBT002 - reason: as in functools.lru_cache
+    **given: Any,
 ) -> Callable[[Callable[P, R]], CachedFunction[P, R]]: ...
-def cached(
+def cached(  # noqa: C901 - reason: one branch an option that may not go with another
     maxsize: Any = MISSING,
     typed: bool = False,  # noqa: FBT001, FBT002 - reason: the second argument of functools.lru_cache
     *,

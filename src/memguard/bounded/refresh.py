@@ -11,7 +11,6 @@ import atexit
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
 
 MOST_THREADS = 4
 """Background loads at the same time, in the whole process."""
