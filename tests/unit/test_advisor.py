@@ -27,7 +27,7 @@ def run(
     series: list[dict[str, Any]], *, step: float = 10.0, options: AdvisorOptions = OPTIONS
 ) -> list[tuple[float, str]]:
     state: AdvisorState | None = None
-    given = []
+    given: list[tuple[float, str]] = []
     for number, signals in enumerate(series):
         advice, state = advise(Signals(at=number * step, **signals), state, options)
         if advice is not None:
@@ -35,7 +35,7 @@ def run(
     return given
 
 
-FULL = {"level": "elevated", "memory_ratio": 0.85}
+FULL: dict[str, Any] = {"level": "elevated", "memory_ratio": 0.85}
 EMPTY = {"level": "ok", "memory_ratio": 0.1}
 CALM = {"level": "ok", "memory_ratio": 0.5}
 

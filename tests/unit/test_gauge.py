@@ -33,6 +33,21 @@ def test_a_process_among_others_knows_its_share(fake_clock: FakeClock) -> None:
     assert process.gauge(limit=11 * MIB).look().own_share == 1.0, "that bound is its own"
 
 
+def test_between_two_full_looks_another_bound_may_become_the_fullest(
+    fake_clock: FakeClock,
+) -> None:
+    """A process that begins in a small group on a busy host."""
+    process = Process(fake_clock, used=1 * MIB, limit=10_000 * MIB)
+    process.others = 500 * MIB
+    gauge = process.gauge(limit=100 * MIB)
+    assert gauge.look().sample.source == "/g/memory.max"
+    fake_clock.advance(0.1)
+    process.used = 80 * MIB
+    look = gauge.look()
+    assert not look.is_full
+    assert (look.sample.source, look.sample.ratio) == (OWN_LIMIT, 0.8)
+
+
 def test_bounds_are_read_again_after_a_minute(fake_clock: FakeClock) -> None:
     process = Process(fake_clock, used=10 * MIB)
     asked: list[float] = []

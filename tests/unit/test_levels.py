@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,7 @@ def sample(at: float, ratio: float | None, **more: Any) -> Sample:
     return Sample(at=at, used=round(ratio * LIMIT), limit=LIMIT, source="test", **more)
 
 
-def run(ratios: list[float | None], *, step: float = 1.0, **rules: Any) -> list[Level]:
+def run(ratios: Sequence[float | None], *, step: float = 1.0, **rules: Any) -> list[Level]:
     levels = Levels(LevelRules(**rules))
     return [levels.judge(sample(n * step, ratio)).level for n, ratio in enumerate(ratios)]
 
@@ -80,13 +81,13 @@ def test_losing_sight_of_the_limit_does_not_end_an_alarm_at_once() -> None:
 def test_a_noisy_signal_at_the_threshold_changes_the_level_a_few_times_a_minute_at_most() -> None:
     chance = random.Random(1)  # noqa: S311 - reason: noise, not a secret
     for step in (0.02, 0.1, 1.0):
-        ratios: list[float | None] = [0.75 + chance.gauss(0, 0.05) for _ in range(3000)]
+        ratios = [0.75 + chance.gauss(0, 0.05) for _ in range(3000)]
         minutes = len(ratios) * step / 60
         assert changes(run(ratios, step=step)) <= max(4, 4 * minutes)
 
 
 def test_a_signal_that_keeps_coming_back_is_held_for_longer_each_time() -> None:
-    wave: list[float | None] = ([0.85] * 2 + [0.4] * 13) * 20
+    wave = ([0.85] * 2 + [0.4] * 13) * 20
     levels = run(wave, hold_off=10.0)
     first, last = levels[:75], levels[-75:]
     assert changes(first) > changes(last)

@@ -46,6 +46,15 @@ class Look:
         return min(1.0, own / used)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Full:
+    """The last full look."""
+
+    at: float
+    reading: Reading
+    fills: tuple[Fill, ...]
+
+
 class Gauge:
     """
     Look at the bound that is fullest.
@@ -85,27 +94,26 @@ class Gauge:
         self._headroom = headroom
         self._known: Limit | None = None
         self._known_at = 0.0
-        self._full: Look | None = None
+        self._full: _Full | None = None
         self.full_looks = 0
 
     def look(self) -> Look:
-        """Return how full it is; a full look when one is due or this process has moved much."""
+        """Return how full it is; a full look when one is due."""
         reading = self._glance()
         now = self._timer()
         full = self._full
-        if full is None or now - full.sample.at >= self._interval:
+        if full is None or now - full.at >= self._interval:
             return self._look_at_all(now, reading)
-        grown = _grown(full, reading)
-        headroom = full.headroom
-        if grown is None or headroom is None:
+        grown = [_grown(fill, full.reading, reading) for fill in full.fills]
+        if any(growth is None for growth in grown):
             return self._look_at_all(now, reading)
-        used = max(0, (full.sample.used or 0) + grown)
+        # Every bound, for another one may have become the fullest: a small one under a big host.
+        fills = [
+            replace(fill, used=max(0, fill.used + (growth or 0)))
+            for fill, growth in zip(full.fills, grown, strict=True)
+        ]
         # What the kernel tells about waiting and collisions belongs to the moment it was read.
-        sample = replace(
-            full.sample, at=now, used=used, stall_some=None, stall_full=None, collisions=None
-        )
-        left = max(0, headroom - grown)
-        return replace(full, sample=sample, reading=reading, headroom=left, is_full=False)
+        return self._weigh(fills, reading, Sample(at=now), is_full=False)
 
     def close(self) -> None:
         """Close the file that is kept open for glances; another look opens it again."""
@@ -124,22 +132,31 @@ class Gauge:
         if self._own is not None and reading.private is not None:
             bound = Bound(bytes=self._own, kind="none", source=OWN_LIMIT)
             fills.append(Fill(bound=bound, used=reading.private, scope="process"))
-        fullest = max(fills, key=lambda fill: fill.ratio, default=None)
+        self._full = _Full(at=now, reading=reading, fills=tuple(fills))
         stall, events = seen.stall, seen.events
-        sample = Sample(
+        told = Sample(
             at=now,
-            used=None if fullest is None else fullest.used,
-            limit=None if fullest is None else fullest.bound.bytes,
-            source="unknown" if fullest is None else fullest.bound.source,
             stall_some=None if stall is None else stall.some,
             stall_full=None if stall is None else stall.full,
             stall_is_own=stall is not None and self._is_own(stall.source),
             collisions=None if events is None else events.limit + (events.high or 0),
         )
-        scope = "process" if fullest is None else fullest.scope
-        left = min((fill.headroom for fill in fills), default=None)
-        self._full = Look(sample=sample, reading=reading, scope=scope, headroom=left)
-        return self._full
+        return self._weigh(fills, reading, told, is_full=True)
+
+    @staticmethod
+    def _weigh(fills: list[Fill], reading: Reading, told: Sample, *, is_full: bool) -> Look:
+        fullest = max(fills, key=lambda fill: fill.ratio, default=None)
+        if fullest is None:
+            return Look(sample=told, reading=reading, is_full=is_full)
+        return Look(
+            sample=replace(
+                told, used=fullest.used, limit=fullest.bound.bytes, source=fullest.bound.source
+            ),
+            reading=reading,
+            scope=fullest.scope,
+            headroom=min(fill.headroom for fill in fills),
+            is_full=is_full,
+        )
 
     def _is_own(self, source: str) -> bool:
         """Return whether a pressure file is that of a group with a bound, not of the machine."""
@@ -149,12 +166,13 @@ class Gauge:
         return any(source.startswith(directory + "/") for directory in directories)
 
 
-def _grown(full: Look, reading: Reading) -> int | None:
-    """Return by how much this process has grown since *full*; None where that cannot be told."""
-    before = full.reading
-    if "RLIMIT" in full.sample.source:
-        # Address space is what such a bound counts, touched or not.
+def _grown(fill: Fill, before: Reading, reading: Reading) -> int | None:
+    """Return by how much this process has filled a bound since; None where that is unknown."""
+    # Address space is what these bounds count, touched or not.
+    if fill.bound.kind == "rlimit.as":
         now, then = reading.vms, before.vms
+    elif fill.bound.kind == "rlimit.data":
+        now, then = reading.data, before.data
     else:
         now, then = reading.private, before.private
     return None if now is None or then is None else now - then
