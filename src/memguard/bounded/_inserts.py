@@ -97,7 +97,9 @@ class Inserts:
     _misses: Tally
     _updates: Tally
 
-    def _insert_sized(self, key: Any, value: Any, kind: type) -> bool:
+    def _insert_sized(  # noqa: C901, PLR0912, PLR0915 - reason: the hot path, in one frame
+        self, key: Any, value: Any, kind: type
+    ) -> bool:
         """Insert a new plain key of type *kind* into a direct cache without a ttl of its own."""
         most: Any = self._maxbytes
         if self._plainly_sized:
@@ -180,7 +182,9 @@ class Inserts:
         del settled, gone  # only now: their destructors are the user's code
         return done
 
-    def _insert_timed(self, key: Any, value: Any) -> bool:
+    def _insert_timed(  # noqa: PLR0915 - reason: the hot path, in one frame
+        self, key: Any, value: Any
+    ) -> bool:
         """Insert a new plain key into a direct cache with one ttl, and perhaps a bound of bytes."""
         most = self._maxbytes
         if most is None:

@@ -8,13 +8,12 @@ before and checked inside; what must be told or destroyed afterwards is staged i
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from memguard import log
 from memguard.bounded._entry import MISSING, Cause, Entry, FullEntry, full_entry, is_plain
 from memguard.bounded._section import LOOK_AGAIN, PUT_OFF, Section
+from memguard.bounded._telling import tell
 from memguard.errors import LifecycleError, ValueTooLargeError
 
 _len = len  # the program may cache the built-in itself, and then must not meet it here
@@ -299,26 +298,4 @@ class Ledger(Section):
 
     def _tell(self, removed: Removed) -> None:
         """Call ``on_removal`` for each entry, outside every lock; the loop always finishes."""
-        callback = self._on_removal
-        if callback is None:
-            return
-        first: Exception | None = None
-        for key, value, cause in removed:
-            try:
-                callback(key, value, cause)
-            except Exception as error:  # noqa: BLE001, PERF203 - reason: on_error decides
-                self._callback_errors += 1
-                if self._on_error == "raise":
-                    first = first or error
-                elif self._callback_errors == 1:
-                    log.event(
-                        logging.WARNING,
-                        "cache.on_removal_failed",
-                        cache=self.name,
-                        error=type(error).__name__,
-                    )
-        if first is not None:
-            try:
-                raise first
-            finally:
-                del first  # the traceback refers to this frame
+        tell(self, self._on_removal, removed)
