@@ -1,11 +1,42 @@
 """Keeps a long-running Python process inside its memory, and names what leaks and who holds it."""
 
 from memguard._version import __version__
+from memguard.bounded.buffers import BufferPool
 from memguard.bounded.cache import BoundedCache
+from memguard.bounded.inventory import inventory
+from memguard.bounded.listeners import ListenerRegistry, attach
+from memguard.bounded.memoize import cached
+from memguard.bounded.pool import ObjectPool
+from memguard.bounded.scope import Scope
+from memguard.bounded.sizing import size_of
+from memguard.bounded.streams import (
+    ain_batches,
+    apaginate,
+    apaginate_after,
+    apipeline,
+    in_batches,
+    paginate,
+    paginate_after,
+    pipeline,
+    stream_lines,
+)
+from memguard.bounded.tasks import TaskRegistry
+from memguard.bounded.timers import TimerRegistry
+from memguard.bounded.timers_async import AsyncTimerRegistry
+from memguard.bounded.weak import (
+    WeakAttribute,
+    WeakIdentityMap,
+    WeakValueCache,
+    on_collect,
+    weak_callback,
+)
 from memguard.errors import (
+    AdmissionError,
+    CapacityError,
     ConfigError,
     LifecycleError,
     MemguardError,
+    PoolExhaustedError,
     ReportFormatError,
     ValueTooLargeError,
 )
@@ -16,17 +47,45 @@ from memguard.leaks.report import LeakReport
 from memguard.leaks.statistics import LeakDetectorStatistics
 
 __all__ = [
+    "AdmissionError",
+    "AsyncTimerRegistry",
     "BoundedCache",
+    "BufferPool",
+    "CapacityError",
     "ConfigError",
     "LeakDetector",
     "LeakDetectorStatistics",
     "LeakReport",
     "LifecycleError",
+    "ListenerRegistry",
     "MemguardError",
     "MemoryProfile",
+    "ObjectPool",
+    "PoolExhaustedError",
     "ReportFormatError",
+    "Scope",
+    "TaskRegistry",
+    "TimerRegistry",
     "ValueTooLargeError",
+    "WeakAttribute",
+    "WeakIdentityMap",
+    "WeakValueCache",
     "__version__",
+    "ain_batches",
+    "apaginate",
+    "apaginate_after",
+    "apipeline",
+    "attach",
+    "cached",
     "diagnose",
+    "in_batches",
+    "inventory",
+    "on_collect",
+    "paginate",
+    "paginate_after",
+    "pipeline",
     "profile_memory",
+    "size_of",
+    "stream_lines",
+    "weak_callback",
 ]

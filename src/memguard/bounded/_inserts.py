@@ -1,5 +1,5 @@
 """
-The state of a cache, and the ways to insert a new plain key into a direct one. See `_store`.
+The ways to insert a new plain key into a direct cache. See `_store`.
 
 Each of these methods does the same four things under the lock, and each only what its kind of cache
 needs: bring the order up to date, check that nothing has changed meanwhile, let the least recently
@@ -13,9 +13,7 @@ from time import monotonic
 from typing import Any
 
 from memguard.bounded._entry import Entry, RichEntry, SizedEntry
-from memguard.bounded._expiry import ExpiryIndex
-from memguard.bounded._order import Order
-from memguard.bounded._tally import Tally
+from memguard.bounded._state import State
 from memguard.bounded.sizing import bytes_of
 
 _len = len  # the program may cache the built-in itself, and then must not meet it here
@@ -27,75 +25,10 @@ SAME_STAMP_SECONDS = 0.01
 """Entries written within this time share one float: 24 bytes less for each of them."""
 
 
-class Inserts:
-    """The state of one cache; see `_store` for the contract."""
+class Inserts(State):
+    """The ways to insert a new plain key into a direct cache."""
 
-    __slots__ = (
-        "_async_flights",
-        "_base_bytes",
-        "_busy",
-        "_bytes",
-        "_count",
-        "_direct",
-        "_evictions",
-        "_expiry",
-        "_explicit",
-        "_flights",
-        "_foreign",
-        "_idle",
-        "_lock",
-        "_log",
-        "_map",
-        "_maxbytes",
-        "_maxsize",
-        "_misses",
-        "_order",
-        "_plainly_sized",
-        "_replayed",
-        "_replaying",
-        "_rich",
-        "_root",
-        "_sizer",
-        "_stamp",
-        "_swift",
-        "_timed",
-        "_timer",
-        "_ttl",
-        "_updates",
-    )
-
-    _map: dict[Any, Entry]
-    _foreign: dict[int, tuple[Entry, ...]]
-    _flights: dict[Any, Any]
-    _async_flights: Any
-    _log: list[Entry]
-    _lock: Any  # threading.RLock, which is a function to the type checker
-    _order: Order
-    _root: Any
-    _expiry: ExpiryIndex
-    _timer: Any
-    _ttl: Any
-    _idle: Any
-    _maxsize: float
-    _base_bytes: int
-    """Bookkeeping of one entry, in bytes."""
-    _sizer: Any
-    _maxbytes: int | None
-    _bytes: int
-    _count: int
-    _stamp: float
-    _swift: bool
-    _direct: bool
-    _rich: bool
-    _plainly_sized: bool
-    _timed: bool
-    _busy: bool
-    _replayed: int
-    _replaying: bool
-    _evictions: int
-    _explicit: int
-    _misses: Tally
-    _updates: Tally
+    __slots__ = ()
 
     def _insert_sized(  # noqa: C901, PLR0912, PLR0915 - reason: the hot path, in one frame
         self, key: Any, value: Any, kind: type
@@ -364,32 +297,3 @@ class Inserts:
         if self._timed:
             self._expiry.refile(batch)
         return batch
-
-    # What the ledger adds.
-
-    def _find_foreign(self, key: Any) -> Entry | None:
-        raise NotImplementedError
-
-    def _has_lapsed(self, entry: Entry) -> bool:
-        raise NotImplementedError
-
-    def _is_due(self, entry: Entry, now: Any) -> bool:
-        raise NotImplementedError
-
-    def _expire_all(self) -> Any:
-        raise NotImplementedError
-
-    def _entry_bytes(self, key: Any, value: Any) -> int:
-        raise NotImplementedError
-
-    def _put(self, key: Any, value: Any) -> Any:
-        raise NotImplementedError
-
-    def _take(self, key: Any, default: Any) -> Any:
-        raise NotImplementedError
-
-    def _ensure_watched(self) -> None:
-        raise NotImplementedError
-
-    def _interrupted(self, *, inside: bool) -> None:
-        raise NotImplementedError

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from memguard.bounded._entry import MISSING, Cause, Entry, FullEntry, full_entry, is_plain
 from memguard.bounded._section import LOOK_AGAIN, PUT_OFF, Section
+from memguard.bounded._telling import Removed, Teller
 from memguard.bounded._telling import tell
 from memguard.errors import LifecycleError, ValueTooLargeError
 
 _len = len  # the program may cache the built-in itself, and then must not meet it here
-
-Removed = list[tuple[Any, Any, Cause]]
 
 _MOST_LOOKS = 1000
 _MOST_EXPIRED = 64
@@ -28,12 +27,10 @@ _MOST_EXPIRED = 64
 class Ledger(Section):
     """Everything that changes a cache, in sections; abstract in how entries are measured."""
 
-    __slots__ = ("_callback_errors", "_on_error", "_on_removal", "_oversized", "_refused")
+    __slots__ = ("_oversized", "_refused", "_teller")
 
     name: str
-    _callback_errors: int
-    _on_error: str
-    _on_removal: Callable[[Any, Any, Cause], object] | None
+    _teller: Teller
     _oversized: str | None
     _refused: int
 
@@ -128,7 +125,7 @@ class Ledger(Section):
             return value
         if self._timed:
             self._ensure_watched()
-        self._tell(removed)
+        self._teller.tell(removed)
         return outcome
 
     def _store_entry(
@@ -242,7 +239,7 @@ class Ledger(Section):
             entry, _ = self._seek(key, foreign_hash)
             outcome = MISSING if entry is None or entry.prev is None else entry.value
             self._later(self._take, key, None, cause=cause)
-        self._tell(removed)
+        self._teller.tell(removed)
         if outcome is not MISSING:
             return outcome
         if default is MISSING:
@@ -289,13 +286,7 @@ class Ledger(Section):
         while True:
             removed: Removed = []
             outcome = self._section(self._drop_due, moment, removed, 256)
-            self._tell(removed)
+            self._teller.tell(removed)
             everything += removed
             if outcome is PUT_OFF or _len(removed) < 256:
                 return everything
-
-    # -- telling ------------------------------------------------------------------------------
-
-    def _tell(self, removed: Removed) -> None:
-        """Call ``on_removal`` for each entry, outside every lock; the loop always finishes."""
-        tell(self, self._on_removal, removed)

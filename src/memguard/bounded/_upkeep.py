@@ -7,13 +7,13 @@ import math
 import time
 from collections.abc import Callable
 from itertools import islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from memguard.bounded import _options as options
 from memguard.bounded import inventory, janitor
 from memguard.bounded._entry import MISSING, Cause, Entry
-from memguard.bounded._ledger import Ledger, Removed
-from memguard.bounded._records import CacheStatistics, EntryInfo
+from memguard.bounded._inspection import Inspection
+from memguard.bounded._ledger import Removed
 from memguard.bounded._section import PUT_OFF
 from memguard.errors import ConfigError
 from memguard.units import parse_bytes
@@ -33,7 +33,7 @@ _POLL_SECONDS = 0.5
 """How often the janitor looks at a cache whose timer does not count seconds."""
 
 
-class Upkeep(Ledger):
+class Upkeep(Inspection):
     """The slow public half of a cache."""
 
     __slots__ = ("__dict__", "__weakref__", "_held", "_options", "_watched", "name")
@@ -269,74 +269,7 @@ class Upkeep(Ledger):
             if outcome is PUT_OFF or len(removed) < _BATCH:
                 return items, freed
 
-    # -- inspection -----------------------------------------------------------------------------
-
-    def info(self, key: Any) -> EntryInfo:
-        """
-        Return what is known about the live entry of *key*, without touching it.
-
-        Raises:
-            KeyError: There is no live entry.
-        """
-        with self._lock:
-            settled = None if self._busy else self._replay()
-        del settled
-        entry = self._map.get(key) or (self._find_foreign(key) if self._foreign else None)
-        now = self._timer()
-        if entry is None or self._is_due(entry, now):
-            raise KeyError(key)
-        deadline = None
-        if entry.expires is not None or self._idle is not None:
-            deadline = self._expiry.deadline(entry)
-        return EntryInfo(
-            age=self._age(entry, now),
-            expires_in=None if deadline is None else deadline - now,
-            hits=entry.hits,
-            bytes=entry.size or self._entry_bytes(entry.key, entry.value),
-            weight=entry.weight,
-        )
-
-    def _age(self, entry: Entry, now: Any) -> Any:
-        written = entry.written
-        return now - (entry.expires - self._ttl if written is None else written)
-
-    def statistics(self) -> CacheStatistics:
-        """Return the counts since the cache was made. Cost: O(1), and a few entries measured."""
-        items = self._live_count()
-        total, estimated = self._bytes_now()
-        with self._lock:
-            hits, misses, updates = self._looked_up()
-            removals = cast("dict[str, int]", dict(self._causes))
-            removals["size"] += self._evictions
-            removals["explicit"] += self._explicit
-            removals["replaced"] += updates
-            return CacheStatistics(
-                name=self.name,
-                policy=self._options["policy"],
-                implementation="python",
-                items=items,
-                maxsize=self._options["maxsize"],
-                currsize=self._weight if self._weighs else self._count,
-                maxbytes=self._maxbytes,
-                bytes=total,
-                bytes_estimated=estimated,
-                hits=hits,
-                misses=misses,
-                removals=removals,
-                refused=self._refused,
-                callback_errors=self._callback_errors,
-                **self._loading_figures(),
-            )
-
-    def _looked_up(self) -> tuple[int, int, int]:
-        """Return hits, misses and values replaced without the lock; under the lock."""
-        updates = self._updates.read()
-        hits = max(0, self._replayed + len(self._log) - updates)
-        return hits, self._misses.read(), updates
-
-    def _lookups(self) -> tuple[int, int]:
-        with self._lock:
-            return self._looked_up()[:2]
+    # -- what loading needs ----------------------------------------------------------------------
 
     if TYPE_CHECKING:  # what the loading half of the cache brings
         _MADE_ANEW: frozenset[str]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
-from memguard import log
 from memguard.bounded import _options as options
 from memguard.bounded import inventory, janitor
 from memguard.bounded._entry import CAUSES, MISSING, Cause
 from memguard.bounded._records import CacheStatistics
+from memguard.bounded._telling import tell
 from memguard.bounded.loading import Loading
 from memguard.bounded.sizing import bytes_of
 from memguard.errors import ConfigError, LifecycleError
@@ -31,7 +30,6 @@ _LOOK_SECONDS = 1.0
 
 _ITEM_BYTES = 100
 """About what a dict needs for one entry; the mapping's own needs are not known."""
-
 Removed = list[tuple[Any, Any, Cause]]
 
 
@@ -103,8 +101,6 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
     def existing(self) -> MutableMapping[K, V]:
         """The mapping itself."""
         return self._existing
-
-    # -- the mapping --------------------------------------------------------------------------
 
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the value of *key*, or *default*; an access by the mapping's own policy."""
@@ -274,8 +270,6 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
         with self._lock:
             return self._hits, self._misses
 
-    # -- upkeep -------------------------------------------------------------------------------
-
     @property
     def maxsize(self) -> float | None:
         """Most entries, or what the mapping itself calls its maxsize."""
@@ -361,7 +355,7 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _average_bytes(self) -> float:
@@ -390,29 +384,8 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
         janitor.watch(self, after=_LOOK_SECONDS)
 
     def _tell(self, removed: Removed) -> None:
-        callback = self._on_removal
-        if callback is None:
-            return
-        first: Exception | None = None
-        for key, value, cause in removed:
-            try:
-                callback(key, value, cause)
-            except Exception as error:  # noqa: BLE001, PERF203 - reason: on_error says what becomes of it
-                self._callback_errors += 1
-                if self._on_error == "raise":
-                    first = first or error
-                elif self._callback_errors == 1:
-                    kind = type(error).__name__
-                    log.event(
-                        logging.WARNING, "cache.on_removal_failed", cache=self.name, error=kind
-                    )
-        if first is not None:
-            try:
-                raise first
-            finally:
-                del first
-
-    # -- what loading needs -------------------------------------------------------------------
+        """Call ``on_removal`` for each entry, outside every lock; the loop always finishes."""
+        tell(self, self._on_removal, removed)
 
     def _peek(self, key: Any) -> Any:
         with self._lock:

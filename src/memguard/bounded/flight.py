@@ -11,13 +11,15 @@ Cost: an undisturbed load takes two dict operations and no lock.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
 
 _mutex = threading.Lock()
 """Guards who waits for whom, in the whole process; held for a few assignments only."""
@@ -202,6 +204,8 @@ class AsyncFlights(dict[int, tuple["weakref.ref[Any]", dict[Any, AsyncFlight]]])
 
     def of_running_loop(self) -> dict[Any, AsyncFlight]:
         """Return the loads of the running loop."""
+        import asyncio  # noqa: PLC0415 - reason: a host without asyncio must not load it
+
         loop = asyncio.get_running_loop()
         row = self.get(id(loop))
         if row is not None and row[0]() is loop:
@@ -237,6 +241,8 @@ async def fly_async(
 
     A caller that is cancelled leaves alone; the load is cancelled only when nobody waits any more.
     """
+    import asyncio  # noqa: PLC0415 - reason: a host without asyncio must not load it
+
     mine = flights.of_running_loop()
     aboard = _aboard.get()
     flight = mine.get(key)
@@ -281,6 +287,8 @@ def start_in_loop(
     flights: AsyncFlights, key: Any, load: Callable[[AsyncFlight], Awaitable[Any]], *, most: int
 ) -> bool:
     """Start a load that nobody waits for, unless *key* or *most* keys are being loaded already."""
+    import asyncio  # noqa: PLC0415 - reason: a host without asyncio must not load it
+
     mine = flights.of_running_loop()
     if key in mine or len(mine) >= most:
         return False

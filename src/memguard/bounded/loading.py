@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sized
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from memguard import log
@@ -208,6 +207,13 @@ class Loading:
             progress = _no_progress
         loaded = present = done = 0
         failed: list[tuple[Any, Exception]] = []
+        from concurrent.futures import (  # noqa: PLC0415 - reason: a megabyte for one method
+            FIRST_COMPLETED,
+            Future,
+            ThreadPoolExecutor,
+            wait,
+        )
+
         pending: dict[Future[Any], Any] = {}
         remaining = iter(keys)
         exhausted = False
