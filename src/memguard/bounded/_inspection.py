@@ -79,7 +79,7 @@ class Inspection(Ledger):
                 misses=misses,
                 removals=removals,
                 refused=self._refused,
-                callback_errors=self._callback_errors,
+                callback_errors=self._teller.errors,
                 **self._loading_figures(),
             )
 

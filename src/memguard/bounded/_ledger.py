@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from memguard.bounded._entry import MISSING, Cause, Entry, FullEntry, full_entry, is_plain
 from memguard.bounded._section import LOOK_AGAIN, PUT_OFF, Section
 from memguard.bounded._telling import Removed, Teller
-from memguard.bounded._telling import tell
 from memguard.errors import LifecycleError, ValueTooLargeError
 
 _len = len  # the program may cache the built-in itself, and then must not meet it here

@@ -13,8 +13,8 @@ from memguard.bounded import _options as options
 from memguard.bounded import inventory, janitor
 from memguard.bounded._entry import MISSING, Cause, Entry
 from memguard.bounded._inspection import Inspection
-from memguard.bounded._ledger import Removed
 from memguard.bounded._section import PUT_OFF
+from memguard.bounded._telling import Removed
 from memguard.errors import ConfigError
 from memguard.units import parse_bytes
 
@@ -114,7 +114,7 @@ class Upkeep(Inspection):
         for start in range(0, len(chosen), _BATCH):
             removed: Removed = []
             self._section(_drop_unchanged, self, chosen[start : start + _BATCH], removed)
-            self._tell(removed)
+            self._teller.tell(removed)
             total += len(removed)
         return total
 
@@ -135,7 +135,7 @@ class Upkeep(Inspection):
             self._expire_all()
         entries: list[Entry] = []  # keeps what leaves alive until after the lock
         removed: Removed = []
-        tell = self._on_removal is not None
+        tell = self._options["on_removal"] is not None
 
         def work() -> None:
             if closing:
@@ -156,7 +156,7 @@ class Upkeep(Inspection):
 
         if self._section(work) is PUT_OFF:
             self._later(self._remove_all, cause, closing=closing)
-        self._tell(removed)
+        self._teller.tell(removed)
 
     def close(self) -> None:
         """
@@ -264,7 +264,7 @@ class Upkeep(Inspection):
         while True:
             removed: Removed = []
             outcome = self._purge(pick, cause, _BATCH, removed)
-            self._tell(removed)
+            self._teller.tell(removed)
             items += len(removed)
             if outcome is PUT_OFF or len(removed) < _BATCH:
                 return items, freed

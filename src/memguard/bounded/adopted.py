@@ -11,7 +11,7 @@ from memguard.bounded import _options as options
 from memguard.bounded import inventory, janitor
 from memguard.bounded._entry import CAUSES, MISSING, Cause
 from memguard.bounded._records import CacheStatistics
-from memguard.bounded._telling import tell
+from memguard.bounded._telling import Removed, Teller
 from memguard.bounded.loading import Loading
 from memguard.bounded.sizing import bytes_of
 from memguard.errors import ConfigError, LifecycleError
@@ -30,7 +30,6 @@ _LOOK_SECONDS = 1.0
 
 _ITEM_BYTES = 100
 """About what a dict needs for one entry; the mapping's own needs are not known."""
-Removed = list[tuple[Any, Any, Cause]]
 
 
 class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
@@ -80,15 +79,16 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
         self._has_own_bound = hasattr(existing, "currsize") and hasattr(existing, "maxsize")
         if not self._has_own_bound:
             options.check_bounded(self._maxsize, self._maxbytes, "wrap")
-        self._on_removal = options.check_callable(on_removal, "on_removal")
-        self._on_error = options.check_choice(on_error, options.ON_ERROR, "on_error")
+        options.check_callable(on_removal, "on_removal")
+        options.check_choice(on_error, options.ON_ERROR, "on_error")
         self.name = options.check_name(name) or (
             f"{type(existing).__name__}@{inventory.creation_site()}"
         )
+        self._teller = Teller(on_removal, on_error, self.name)
         self._existing = existing
         self._lock = threading.RLock()
         self._closed = False
-        self._hits = self._misses = self._refused = self._callback_errors = 0
+        self._hits = self._misses = self._refused = 0
         self._causes = dict.fromkeys(CAUSES, 0)
         self._set_up_loading()
         also = tuple(
@@ -133,7 +133,7 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
             if value is not MISSING:
                 self._causes["explicit"] += 1
         if value is not MISSING:
-            self._tell([(key, value, "explicit")])
+            self._teller.tell([(key, value, "explicit")])
             return value
         if default is MISSING:
             raise KeyError(key)
@@ -146,7 +146,7 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
                 raise KeyError(f"{self.name} is empty")
             key, value = self._evict_one()
             self._causes["explicit"] += 1
-        self._tell([(key, value, "explicit")])
+        self._teller.tell([(key, value, "explicit")])
         return key, value
 
     def clear(self) -> None:
@@ -193,7 +193,7 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
             self._existing[key] = value
             self._enforce(removed)
             self._count_removals(removed)
-        self._tell(removed)
+        self._teller.tell(removed)
         return value
 
     def _make_room(self, value: Any, removed: Removed) -> None:
@@ -244,7 +244,7 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
             pairs = list(self._existing.items())
             self._existing.clear()
             self._causes[cause] += len(pairs)
-        self._tell([(key, value, cause) for key, value in pairs])
+        self._teller.tell([(key, value, cause) for key, value in pairs])
 
     def invalidate(self, predicate: Callable[[Any, Any], bool]) -> int:
         """Remove every entry for which ``predicate(key, value)`` is true; return their number."""
@@ -263,7 +263,7 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
                         del self._existing[key]
                         self._causes["explicit"] += 1
                         removed.append((key, value, "explicit"))
-        self._tell(removed)
+        self._teller.tell(removed)
         return len(removed)
 
     def _lookups(self) -> tuple[int, int]:
@@ -308,7 +308,7 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
             with self._lock:
                 self._evict(min(_BATCH, len(self._existing) - keep), "pressure", removed)
                 self._count_removals(removed)
-            self._tell(removed)
+            self._teller.tell(removed)
             items += len(removed)
             if len(removed) < _BATCH:
                 return inventory.Reclaimed(items=items, bytes=int(items * average))
@@ -343,7 +343,7 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
                 misses=self._misses,
                 removals=cast("dict[str, int]", dict(self._causes)),
                 refused=self._refused,
-                callback_errors=self._callback_errors,
+                callback_errors=self._teller.errors,
                 **self._loading_figures(),
             )
 
@@ -375,17 +375,13 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
             self._expire(removed)
             self._enforce(removed)
             self._count_removals(removed)
-        self._tell(removed)
+        self._teller.tell(removed)
         return _LOOK_SECONDS
 
     def _after_fork_in_child(self) -> None:
         self._lock = threading.RLock()
         self._flights.clear()
         janitor.watch(self, after=_LOOK_SECONDS)
-
-    def _tell(self, removed: Removed) -> None:
-        """Call ``on_removal`` for each entry, outside every lock; the loop always finishes."""
-        tell(self, self._on_removal, removed)
 
     def _peek(self, key: Any) -> Any:
         with self._lock:

@@ -14,9 +14,9 @@ from memguard.bounded import _options as options
 from memguard.bounded import inventory
 from memguard.bounded._entry import CAUSES, MISSING, Cause, Entry, SizedEntry
 from memguard.bounded._expiry import ExpiryIndex
-from memguard.bounded._ledger import Removed
 from memguard.bounded._order import LruOrder, S3FifoOrder
 from memguard.bounded._tally import Tally
+from memguard.bounded._telling import Removed, Teller
 from memguard.bounded._timer import TimerView
 from memguard.bounded._upkeep import Upkeep
 from memguard.bounded.adopted import AdoptedCache
@@ -134,9 +134,9 @@ class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
         )
         self._sizer, self._base_bytes = given["sizer"], ENTRY_BYTES
         self._oversized = given["oversized"]
-        self._on_removal, self._on_error = given["on_removal"], given["on_error"]
+        self._teller = Teller(given["on_removal"], given["on_error"], self.name)
         self._replayed = self._evictions = self._explicit = 0
-        self._refused = self._callback_errors = 0
+        self._refused = 0
         self._causes = dict.fromkeys(CAUSES, 0)
         self._misses, self._updates = Tally(), Tally()
         self._stamp = 0.0
@@ -150,12 +150,15 @@ class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
             self._maxbytes is not None and not self._timed and given["sizer"] is None
         )
         self._swift = not (
-            self._weighs or self._maxbytes is not None or self._idle is not None or self._on_removal
+            self._weighs
+            or self._maxbytes is not None
+            or self._idle is not None
+            or given["on_removal"]
         )
         self._simple = (
             given["policy"] == "lru"
             and self._maxsize >= 1
-            and not (self._weighs or self._idle is not None or self._on_removal)
+            and not (self._weighs or self._idle is not None or given["on_removal"])
         )
         self._direct = self._simple
         self._set_up_loading()
@@ -204,7 +207,7 @@ class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
         self._purge(self._order.victim, "explicit", 1, removed)
         if not removed:
             raise KeyError(f"{type(self).__name__} is empty") from None
-        self._tell(removed)
+        self._teller.tell(removed)
         return removed[0][0], removed[0][1]
 
     def clear(self) -> None:
