@@ -1,4 +1,4 @@
-"""The state of one cache: every slot of the hot path, in one place. See `_store` for the contract."""
+"""The state of one cache: every slot of the hot path in one place. Its contract: see `_store`."""
 
 from __future__ import annotations
 
