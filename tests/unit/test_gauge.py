@@ -12,16 +12,16 @@ from tests.relieving import MIB, Process
 
 def test_the_fullest_bound_is_the_one_that_counts(fake_clock: FakeClock) -> None:
     process = Process(fake_clock, used=30 * MIB)
-    own = process.gauge(limit=40 * MIB).look()
+    own = process.gauge(limit=40 * MIB).look_now()
     assert (own.sample.source, own.sample.limit, own.scope) == (OWN_LIMIT, 40 * MIB, "process")
-    group = process.gauge(limit=4000 * MIB).look()
+    group = process.gauge(limit=4000 * MIB).look_now()
     assert (group.sample.source, group.sample.limit) == ("/g/memory.max", 100 * MIB)
 
 
 def test_what_is_left_is_counted_under_the_bound_with_least(fake_clock: FakeClock) -> None:
     process = Process(fake_clock, used=1 * MIB, limit=1000 * MIB)
     process.others = 500 * MIB
-    look = process.gauge(limit=50 * MIB).look()
+    look = process.gauge(limit=50 * MIB).look_now()
     assert look.sample.source == "/g/memory.max"
     assert look.headroom == 49 * MIB
 
@@ -29,8 +29,8 @@ def test_what_is_left_is_counted_under_the_bound_with_least(fake_clock: FakeCloc
 def test_a_process_among_others_knows_its_share(fake_clock: FakeClock) -> None:
     process = Process(fake_clock, used=10 * MIB)
     process.others = 30 * MIB
-    assert process.gauge().look().own_share == 0.25
-    assert process.gauge(limit=11 * MIB).look().own_share == 1.0, "that bound is its own"
+    assert process.gauge().look_now().own_share == 0.25
+    assert process.gauge(limit=11 * MIB).look_now().own_share == 1.0, "that bound is its own"
 
 
 def test_between_two_full_looks_another_bound_may_become_the_fullest(
@@ -40,10 +40,10 @@ def test_between_two_full_looks_another_bound_may_become_the_fullest(
     process = Process(fake_clock, used=1 * MIB, limit=10_000 * MIB)
     process.others = 500 * MIB
     gauge = process.gauge(limit=100 * MIB)
-    assert gauge.look().sample.source == "/g/memory.max"
+    assert gauge.look_now().sample.source == "/g/memory.max"
     fake_clock.advance(0.1)
     process.used = 80 * MIB
-    look = gauge.look()
+    look = gauge.look_now()
     assert not look.is_full
     assert (look.sample.source, look.sample.ratio) == (OWN_LIMIT, 0.8)
 
@@ -65,7 +65,7 @@ def test_bounds_are_read_again_after_a_minute(fake_clock: FakeClock) -> None:
         headroom=process.headroom,
     )
     for _ in range(125):
-        gauge.look()
+        gauge.look_now()
         fake_clock.advance(1)
     assert len(asked) == 3
 
@@ -98,12 +98,12 @@ def test_under_a_bound_on_address_space_it_is_address_space_that_grows(
     fake_clock: FakeClock,
 ) -> None:
     gauge, sizes = rlimit_process(fake_clock)
-    gauge.look()
+    gauge.look_now()
     fake_clock.advance(0.1)
     sizes["anon"] += 40 * MIB
-    assert gauge.look().sample.used == 600 * MIB
+    assert gauge.look_now().sample.used == 600 * MIB
     sizes["vms"] += 40 * MIB
-    look = gauge.look()
+    look = gauge.look_now()
     assert not look.is_full
     assert look.sample.used == 640 * MIB
     assert look.headroom == 360 * MIB
@@ -128,16 +128,16 @@ def test_waiting_and_collisions_are_told_by_full_looks_only(fake_clock: FakeCloc
         bounds=lambda: Limit(bytes=bound.bytes, source=bound.source, bounds=(bound,)),
         headroom=headroom,
     )
-    full = gauge.look().sample
+    full = gauge.look_now().sample
     assert (full.stall_some, full.stall_full, full.stall_is_own) == (12.0, 3.0, True)
     assert full.collisions == 6
     fake_clock.advance(0.1)
-    cheap = gauge.look().sample
+    cheap = gauge.look_now().sample
     assert (cheap.stall_some, cheap.stall_full, cheap.collisions) == (None, None, None)
 
 
 def test_a_pressure_file_of_the_machine_is_not_ours(fake_clock: FakeClock) -> None:
     process = Process(fake_clock, used=10 * MIB)
     gauge = process.gauge()
-    gauge.look()
+    gauge.look_now()
     assert not gauge._is_own("/proc/pressure/memory")

@@ -18,6 +18,7 @@ from memguard.relief.glance import Glance
 from memguard.relief.levels import Sample
 
 OWN_LIMIT = "option limit"
+_AT_REST = 3
 _LIMIT_SECONDS = 60.0
 """How long the bounds are taken to be the same."""
 
@@ -97,12 +98,24 @@ class Gauge:
         self._full: _Full | None = None
         self.full_looks = 0
 
-    def look(self) -> Look:
-        """Return how full it is; a full look when one is due."""
+    def look(self, *, at_rest: bool = False) -> Look | None:
+        """
+        Return how full it is; a full look when one is due.
+
+        Args:
+            at_rest: Nothing has moved lately. Then a full look is due after three intervals, and
+                None is given back where nothing has moved still: that costs next to nothing.
+        """
         reading = self._glance()
         now = self._timer()
         full = self._full
-        if full is None or now - full.at >= self._interval:
+        patience = _AT_REST * self._interval if at_rest else self._interval
+        if at_rest and full is not None and now - full.at < patience:
+            before, own = full.reading.private, reading.private
+            left = min((fill.headroom for fill in full.fills), default=0)
+            if before is not None and own is not None and abs(own - before) * 64 < left:
+                return None
+        if full is None or now - full.at >= patience:
             return self._look_at_all(now, reading)
         grown = [_grown(fill, full.reading, reading) for fill in full.fills]
         if any(growth is None for growth in grown):
@@ -114,6 +127,12 @@ class Gauge:
         ]
         # What the kernel tells about waiting and collisions belongs to the moment it was read.
         return self._weigh(fills, reading, Sample(at=now), is_full=False)
+
+    def look_now(self) -> Look:
+        """Return how full it is, however little has moved."""
+        look = self.look()
+        assert look is not None  # noqa: S101 - reason: only a look at rest gives nothing
+        return look
 
     def close(self) -> None:
         """Close the file that is kept open for glances; another look opens it again."""
@@ -132,7 +151,7 @@ class Gauge:
         if self._own is not None and reading.private is not None:
             bound = Bound(bytes=self._own, kind="none", source=OWN_LIMIT)
             fills.append(Fill(bound=bound, used=reading.private, scope="process"))
-        self._full = _Full(at=now, reading=reading, fills=tuple(fills))
+        self._full = _Full(at=now, reading=glanced, fills=tuple(fills))
         stall, events = seen.stall, seen.events
         told = Sample(
             at=now,

@@ -3,7 +3,8 @@ The cheapest look at this process: one system call, so that busy threads cannot 
 
 Each system call of a reading gives the interpreter lock away, and among eight busy threads it is
 40 ms and more before it comes back. Opening, reading and closing ``/proc/self/status`` is three of
-them; while memory fills at a gigabyte a second, that is too many. So the file is kept open.
+them; while memory fills at a gigabyte a second, that is too many. So the shorter file,
+``/proc/self/statm``, is kept open.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ import os
 import time
 from collections.abc import Callable
 
-from memguard.observe.reading import Reading, parse_status, read_memory
+from memguard.observe.reading import Reading, read_memory
 
 
 class Glance:
     """
     Take readings of this process from a file that is kept open; call it.
 
-    What it gives has sizes and threads only. Where there is no such file it does what `read_memory`
-    does. A descriptor that was closed or reused behind its back is noticed, and left alone.
+    What it gives has resident, anonymous and mapped sizes only: what is swapped out is not in it,
+    so compare it with its own kind. Where there is no such file it does what `read_memory` does. A
+    descriptor that was closed or reused behind its back is noticed, and left alone.
 
     Bounded by: one file descriptor, from the first call until `close`.
     Locks: none.
@@ -32,16 +34,17 @@ class Glance:
         self,
         *,
         timer: Callable[[], float] = time.monotonic,
-        path: str = "/proc/self/status",
+        path: str = "/proc/self/statm",
     ) -> None:
         self._timer = timer
         self._path = path
+        self._page = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
         self._descriptor: int | None = None
         self._identity: tuple[int, int] | None = None
         self._pid = 0
 
     def __call__(self) -> Reading:
-        """Return a reading. Cost: about 20 µs, and one wait for the interpreter lock."""
+        """Return a reading. Cost: about 5 µs, and one wait for the interpreter lock."""
         if self._pid != os.getpid():
             # The parent's file would show the parent's memory.
             self.close()
@@ -50,17 +53,13 @@ class Glance:
         if found is None:
             self._forget()
             return read_memory(timer=self._timer)
+        size, resident, shared, data = found
         return Reading(
             at=self._timer(),
-            rss=found["rss"],
-            anon=found.get("anon"),
-            file=found.get("file"),
-            shmem=found.get("shmem"),
-            swap=found.get("swap"),
-            vms=found.get("vms"),
-            data=found.get("data"),
-            peak=found.get("peak"),
-            threads=found.get("threads"),
+            rss=resident,
+            anon=max(0, resident - shared),
+            vms=size,
+            data=data,
             source="status",
         )
 
@@ -71,14 +70,17 @@ class Glance:
             self._descriptor = descriptor
             self._identity = _identity(descriptor)
 
-    def _read(self) -> dict[str, int] | None:
+    def _read(self) -> tuple[int, int, int, int] | None:
+        """Return address space, resident, shared and writable bytes (proc_pid_statm(5))."""
         if self._descriptor is None:
             return None
         try:
-            found = parse_status(os.pread(self._descriptor, 16384, 0))
-        except (OSError, ValueError):
+            fields = os.pread(self._descriptor, 256, 0).split()
+            size, resident, shared = (int(field) * self._page for field in fields[:3])
+            data = int(fields[5]) * self._page
+        except (OSError, ValueError, IndexError):
             return None
-        return found if "rss" in found else None
+        return (size, resident, shared, data) if len(fields) == 7 else None
 
     def _forget(self) -> None:
         """Give the descriptor up for lost; the next call opens the file again."""

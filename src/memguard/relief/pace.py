@@ -9,8 +9,8 @@ FASTEST_GROWTH = 1024**3
 SHORTEST = 0.005
 """While it fills so fast that the limit is a few looks away."""
 BUSY = 0.02
-QUIET = 0.1
-"""The shortest nap while nothing moves: ten cheap looks a second cost 0.05 % of a core."""
+QUIET = 0.2
+"""The shortest nap while nothing moves: five glances a second cost 0.03 % of a core."""
 _QUIET_SECONDS = 2.0
 _MOVED = 1 / 64
 """Of what is left: below this, nothing has moved."""
@@ -27,12 +27,20 @@ class Pace:
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
+        self.nap = interval
+        """The last one."""
+        self.is_quiet = False
+        """True when nothing has moved for two seconds."""
         self._mark: int | None = None
         self._moved_at: float | None = None
         self._before: tuple[float, int | None] | None = None
 
     def next(self, look: Look, *, busy: bool) -> float:
         """Return the seconds until the next look; *busy* while memory is being given back."""
+        self.nap = self._next(look, busy=busy)
+        return self.nap
+
+    def _next(self, look: Look, *, busy: bool) -> float:
         left, own = look.headroom, look.reading.private
         now = look.sample.at
         if left is None:
@@ -41,6 +49,7 @@ class Pace:
             self._mark = own
             self._moved_at = now
         is_quiet = self._moved_at is None or now - self._moved_at > _QUIET_SECONDS
+        self.is_quiet = is_quiet
         shortest = QUIET if is_quiet else BUSY
         longest = min(self._interval, 0.25) if busy and not is_quiet else self._interval
         before, self._before = self._before, (now, own)

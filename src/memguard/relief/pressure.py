@@ -62,7 +62,8 @@ class PressureMonitor:
         critical: Used share from which everything is given back.
         hysteresis: Relief aims this much below *elevated*; a level is left half way there.
         hold_off: Seconds that it must have been calm before a level is left.
-        interval: Most seconds between two looks.
+        interval: Most seconds between two looks, and between two full ones; three times as long
+            while nothing moves.
         relief: What gives memory back; None only watches.
         on_level: Called as ``on_level(alert)`` after each change of the level.
         on_alert: Called as ``on_alert(alert)`` with every alert: level changes, relief without
@@ -281,7 +282,9 @@ class PressureMonitor:
             ticker.request()
 
     def _tick(self) -> float:
-        look = self._gauge.look()
+        look = self._gauge.look(at_rest=self._pace.is_quiet and self._state.level == "ok")
+        if look is None:
+            return self._pace.nap
         judgement = self._levels.judge(look.sample)
         self._state = PressureState.of(look, judgement)
         # First of all memory; words and callbacks can wait.
@@ -294,7 +297,7 @@ class PressureMonitor:
         if look.is_full and self._on_reading is not None:
             self._call(self._on_reading, look.reading)
         if relieved:
-            look = self._gauge.look()
+            look = self._gauge.look_now()
             self._state = PressureState.of(look, judgement)
         return self._pace.next(look, busy=judgement.level in ("elevated", "critical"))
 
@@ -309,7 +312,7 @@ class PressureMonitor:
                 report = relief.relieve(goal, level=level, reason=f"pressure {level}", force=False)
                 self._relieved_at = self._timer()
                 self._weigh(report)
-                relief.hold(self._room(self._gauge.look()))
+                relief.hold(self._room(self._gauge.look_now()))
                 return True
             if judgement.changed:
                 relief.hold(self._room(look))
