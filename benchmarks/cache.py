@@ -256,7 +256,7 @@ def weigh(make: Callable[[int], Any], keys: list[Any]) -> float:
 
 
 def weigh_all(count: int) -> dict[str, list[float]]:
-    """Return bytes of each entry, ours and the peer's, for ints and strings, with and without ttl."""
+    """Return bytes of each entry, ours and the peer's, for ints and strings, with a ttl or not."""
     ints: list[Any] = [number + 1000 for number in range(count)]
     texts: list[Any] = [f"{number:050}" for number in range(count)]
     return {

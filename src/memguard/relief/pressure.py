@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Alert", "Level", "PressureMonitor", "PressureState", "PressureStatistics"]
-
 MOST_ALERTS = 10
 _REGROW_SECONDS = 1.0
 _LEAST_GOAL = 0.02
@@ -163,8 +162,6 @@ class PressureMonitor:
         self._stop_asked = False
         self._error: Exception | None = None
 
-    # -- life cycle -------------------------------------------------------------------------------
-
     def start(self) -> Self:
         """
         Start the thread that looks, and return the monitor.
@@ -206,8 +203,6 @@ class PressureMonitor:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    # -- what is known ----------------------------------------------------------------------------
 
     @property
     def level(self) -> Level:
