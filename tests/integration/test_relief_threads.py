@@ -122,14 +122,14 @@ def test_a_guard_keeps_eight_filling_threads_below_its_own_limit() -> None:
 
 
 def test_caches_grow_back_when_the_pressure_has_passed() -> None:
-    base = PressureMonitor("1TiB")
-    base.tick()
-    own = (base.pressure().private or 0) + 96 * MIB
     cache: BoundedCache[int, bytes] = BoundedCache(maxbytes="40MiB", name="victim")
     for number in range(3500):
         cache[number] = b"x" * 10_000
     full = len(cache)
-    with MemoryGuard(limit=own, leaks=False, elevated=0.85, critical=0.95, hold_off=0.3) as guard:
+    base = PressureMonitor("1TiB")
+    base.tick()
+    own = (base.pressure().private or 0) + 40 * MIB
+    with MemoryGuard(limit=own, leaks=False, elevated=0.95, critical=0.98, hold_off=0.3) as guard:
         ballast = [bytearray(b"x" * MIB) for _ in range(60)]
         deadline = time.monotonic() + 10
         while len(cache) == full and time.monotonic() < deadline:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -76,16 +77,17 @@ def test_a_bound_is_never_raised_by_holding() -> None:
 
 
 @pytest.mark.parametrize(
-    "cache",
+    "make",
     [
-        BoundedCache(1000, getsizeof=len, name="weighs"),
-        BoundedCache(maxbytes="1MiB", oversized="raise", name="raises"),
+        lambda: BoundedCache(1000, getsizeof=len, name="weighs"),
+        lambda: BoundedCache(maxbytes="1MiB", oversized="raise", name="raises"),
     ],
     ids=["weighs its values", "raises on large values"],
 )
 def test_no_cache_is_held_that_would_then_raise_on_what_its_owner_allows(
-    cache: BoundedCache[int, bytes],
+    make: Callable[[], BoundedCache[int, bytes]],
 ) -> None:
+    cache = make()
     caps = Caps()
     cache[1] = b"x" * 10
     assert hold(caps, cache) == 0
