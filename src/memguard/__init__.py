@@ -40,28 +40,48 @@ from memguard.errors import (
     ReportFormatError,
     ValueTooLargeError,
 )
+from memguard.guard import (
+    GuardStatus,
+    MemoryGuard,
+    install,
+    on_pressure,
+    relieve,
+    status,
+    uninstall,
+)
 from memguard.leaks.detector import LeakDetector
 from memguard.leaks.diagnose import diagnose
 from memguard.leaks.profile import MemoryProfile, profile_memory
 from memguard.leaks.report import LeakReport
 from memguard.leaks.statistics import LeakDetectorStatistics
+from memguard.relief import components
+from memguard.relief.admission import Admission
+from memguard.relief.gcpolicy import GcPolicy, prefork
+from memguard.relief.pressure import PressureMonitor
+from memguard.relief.record import ReliefReport
 
 __all__ = [
+    "Admission",
     "AdmissionError",
     "AsyncTimerRegistry",
     "BoundedCache",
     "BufferPool",
     "CapacityError",
     "ConfigError",
+    "GcPolicy",
+    "GuardStatus",
     "LeakDetector",
     "LeakDetectorStatistics",
     "LeakReport",
     "LifecycleError",
     "ListenerRegistry",
     "MemguardError",
+    "MemoryGuard",
     "MemoryProfile",
     "ObjectPool",
     "PoolExhaustedError",
+    "PressureMonitor",
+    "ReliefReport",
     "ReportFormatError",
     "Scope",
     "TaskRegistry",
@@ -77,15 +97,22 @@ __all__ = [
     "apipeline",
     "attach",
     "cached",
+    "components",
     "diagnose",
     "in_batches",
+    "install",
     "inventory",
     "on_collect",
+    "on_pressure",
     "paginate",
     "paginate_after",
     "pipeline",
+    "prefork",
     "profile_memory",
+    "relieve",
     "size_of",
+    "status",
     "stream_lines",
+    "uninstall",
     "weak_callback",
 ]
