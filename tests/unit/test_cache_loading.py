@@ -186,6 +186,18 @@ def test_a_value_stored_during_a_load_is_not_overwritten() -> None:
     assert cache["k"] == 2
 
 
+def test_a_full_cache_loses_nothing_to_a_load_that_turns_out_to_be_superfluous() -> None:
+    cache: BoundedCache[int, int] = BoundedCache(10)
+    cache.update((number, number) for number in range(9))
+
+    def load(key: int) -> int:
+        cache[key] = key
+        return key
+
+    assert cache.get_or_load(9, load) == 9
+    assert len(cache) == 10
+
+
 def test_a_loaded_value_that_is_too_large_is_returned_but_not_kept() -> None:
     cache: BoundedCache[str, str] = BoundedCache(3, getsizeof=len)
     assert cache.get_or_load("k", lambda _: "xxxx") == "xxxx"

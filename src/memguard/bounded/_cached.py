@@ -195,6 +195,17 @@ class CachedFunction(Generic[P, R]):
         return self
 
 
+def _without_annotations(method: Any) -> None:
+    """Show ``()``, as `functools.lru_cache` does; CPython's own tests compare the text."""
+    method.__signature__ = inspect.Signature(
+        [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    )
+
+
+_without_annotations(CachedFunction.cache_info)
+_without_annotations(CachedFunction.cache_clear)
+
+
 class CachedCoroutineFunction(CachedFunction[P, R]):
     """
     A coroutine function that remembers what its coroutines returned; made by `cached`.

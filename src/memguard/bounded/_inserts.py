@@ -91,7 +91,7 @@ class Inserts(State):
                     table[key] = entry
                     done = True
                 else:
-                    if self._bytes + size > most or self._count >= self._maxsize:
+                    if key not in table and (short > 0 or self._count >= self._maxsize):
                         gone = self._evict_more(size, most)
                     if (
                         self._bytes + size <= most
@@ -175,7 +175,7 @@ class Inserts(State):
                     table[key] = entry
                     done = True
                 else:
-                    if self._bytes + size > most or self._count >= self._maxsize:
+                    if key not in table and (short > 0 or self._count >= self._maxsize):
                         gone = self._evict_more(size, most)
                     if (
                         self._bytes + size <= most
@@ -247,7 +247,7 @@ class Inserts(State):
                 settled = self._replay()
             table = self._map
             root = self._root
-            if self._count >= self._maxsize and self._direct:
+            if self._count >= self._maxsize and self._direct and key not in table:
                 gone = root.next
                 following = gone.next
                 root.next = following
