@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from memguard.bounded import inventory
 from tests.clock import FakeClock
 from tests.residue import Residue, stop_janitor
 
@@ -18,6 +19,24 @@ def no_residue() -> Iterator[None]:
     stop_janitor()
     changes = Residue.take().changes_since(before)
     assert not changes, "left behind by this test:\n  " + "\n  ".join(changes)
+
+
+RELIEVING = ("admission", "caps", "components", "guard", "pressure", "relief_threads", "steps")
+"""Modules of tests that shrink whatever containers the process has."""
+
+
+@pytest.fixture(autouse=True)
+def own_inventory(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Hide what other tests keep alive from those that give memory back: it would stay shrunk."""
+    if not request.module.__name__.endswith(tuple(f"test_{name}" for name in RELIEVING)):
+        yield
+        return
+    hidden = inventory._entries.copy()
+    inventory._entries.clear()
+    yield
+    for ident, entry in hidden.items():
+        if entry() is not None:
+            inventory._entries.setdefault(ident, entry)
 
 
 @pytest.fixture

@@ -50,8 +50,9 @@ def test_a_component_that_fails_is_a_row_that_says_so() -> None:
 
 
 def test_a_count_without_a_weight_is_shown_and_explains_nothing() -> None:
-    with register("sessions", count=lambda: 5):
-        (row,) = (row for row in breakdown(read=read).components if row.name == "sessions")
+    with register("sessions of nobody else", count=lambda: 5):
+        rows = breakdown(read=read).components
+    (row,) = (row for row in rows if row.name == "sessions of nobody else")
     assert (row.count, row.bytes, row.how) == (5, None, "unknown")
 
 

@@ -311,6 +311,11 @@ def _unanchored(search: _Search, key: int) -> Retention:
     return Retention(f"{text}, {seen}", anchored=False, depth=highest.depth)
 
 
+def prepare() -> None:
+    """Import what the search may need, now: see ``allocator.prepare``."""
+    import objgraph  # noqa: F401, PLC0415 - reason: a fork must not meet this import half done
+
+
 class _BudgetSpentError(Exception):
     """Raised inside objgraph's search, through its predicate, when time is up."""
 

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from memguard import ticking
-from memguard.leaks import tracing
-from memguard.ticking import Resettable, Ticker, Ticking
+from memguard.leaks import retention, tracing
+from memguard.observe import allocator
+from memguard.ticking import Resettable, Ticking
 
 __all__ = ["Resettable", "Ticker", "Ticking", "reset_after_fork"]
+
+
+class Ticker(ticking.Ticker):
+    """A ticker whose thread imports nothing later: see ``allocator.prepare``."""
+
+    def start(self) -> Ticker:
+        """Import what evidence needs, here and now, and start the thread."""
+        allocator.prepare()
+        retention.prepare()
+        super().start()
+        return self
 
 
 def reset_after_fork(target: Resettable) -> None:

@@ -107,6 +107,16 @@ _UNREAD = object()
 _loaded: Any = _UNREAD
 
 
+def prepare() -> None:
+    """
+    Look the allocator up now, in the caller's thread: what starts a thread calls this first.
+
+    It imports ctypes. A fork while another thread is importing leaves that module's lock held in
+    the child for ever, and whoever imports it there waits as long.
+    """
+    _load()
+
+
 def _load() -> _Libc | None:
     """Return the C library's allocator, looked up once; None where there is none to look up."""
     global _loaded  # noqa: PLW0603 - reason: the allocator cannot change while the process lives

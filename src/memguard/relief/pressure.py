@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from memguard import log
 from memguard.errors import ConfigError, LifecycleError
+from memguard.observe import allocator
 from memguard.observe.reading import Reading, read_memory
 from memguard.relief.alerts import Alert, PressureState, PressureStatistics
 from memguard.relief.callbacks import PressureLevel
@@ -171,6 +172,7 @@ class PressureMonitor:
         """
         if self._ticker is not None:
             raise LifecycleError(f"monitor {self.name!r} is already started; call stop() first")
+        allocator.prepare()
         self._stop_asked = False
         self._ticker = Ticker(self, f"memguard-pressure-{self.name}")
         self._ticker.start()
@@ -233,8 +235,6 @@ class PressureMonitor:
             errors=self._failures.count,
             errors_by_kind=self._failures.kinds,
         )
-
-    # -- the work ---------------------------------------------------------------------------------
 
     def tick(self) -> float:
         """
