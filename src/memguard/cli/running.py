@@ -29,7 +29,7 @@ memguard run [options] script.py [argument ...]
 _EPILOG = """\
 examples:
   memguard run app.py --port 8000
-  memguard run --interval 5s --report-dir /var/tmp/reports -m uvicorn shop:app
+  memguard run --interval 5s --report-dir reports -m uvicorn shop:app
   memguard run --min-growth-bytes 4MiB --limit 512MiB worker.py
 
 exit codes:
