@@ -19,13 +19,13 @@ import argparse
 import importlib
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.elsewhere import measure_elsewhere
 from benchmarks.readings import RESULTS, machine
 from memguard.bounded.listeners import ListenerRegistry
 
@@ -232,18 +232,6 @@ def ratios(best: dict[str, float]) -> dict[str, float]:
     return {name: round(best[name] / best[peer], 4) for name, peer in BOUNDS if peer in best}
 
 
-def measure_elsewhere(rounds: int) -> dict[str, float]:
-    """Return `measure` of a fresh process: where objects come to lie in memory is luck."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.listeners", "--inner", "--rounds", str(rounds)],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    best: dict[str, float] = json.loads(done.stdout)
-    return best
-
-
 def main() -> int:
     """Measure, print, write; 1 where an event is dearer than promised."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
@@ -259,7 +247,9 @@ def main() -> int:
         return 0
     about = machine()
     print(" · ".join(f"{key} {value}" for key, value in about.items()))
-    runs = [measure_elsewhere(options.rounds) for _ in range(options.processes)]
+    runs = [
+        measure_elsewhere("benchmarks.listeners", options.rounds) for _ in range(options.processes)
+    ]
     median = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
     for name, nanoseconds in median.items():
         print(f"{nanoseconds:>10.0f} ns  {name}")

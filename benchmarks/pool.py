@@ -20,13 +20,13 @@ import importlib
 import json
 import queue
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.elsewhere import measure_elsewhere
 from benchmarks.readings import RESULTS, machine
 from memguard.bounded.buffers import BufferPool
 from memguard.bounded.pool import ObjectPool
@@ -177,18 +177,6 @@ def ratios(best: dict[str, float]) -> dict[str, float]:
     return {peer: round(ours / best[peer], 4) for peer in PEERS if peer in best}
 
 
-def measure_elsewhere(rounds: int) -> dict[str, float]:
-    """Return `measure` of a fresh process: where objects come to lie in memory is luck."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.pool", "--inner", "--rounds", str(rounds)],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    best: dict[str, float] = json.loads(done.stdout)
-    return best
-
-
 def main() -> int:
     """Measure, print, write; 1 where a checkout is dearer than promised."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
@@ -204,7 +192,7 @@ def main() -> int:
         return 0
     about = machine()
     print(" · ".join(f"{key} {value}" for key, value in about.items()))
-    runs = [measure_elsewhere(options.rounds) for _ in range(options.processes)]
+    runs = [measure_elsewhere("benchmarks.pool", options.rounds) for _ in range(options.processes)]
     median = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
     for name, nanoseconds in median.items():
         print(f"{nanoseconds:>10.0f} ns  {name}")
