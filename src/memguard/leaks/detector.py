@@ -238,7 +238,7 @@ class LeakDetector:
         Returns:
             Seconds until the next tick is due.
 
-        Cost: under 0.1 ms while watching; see the class for what a finding costs.
+        Cost: 0.2 ms while watching; see the class for what a finding costs.
         """
         if not self._turn.take(timeout=0):
             return self._options.interval
