@@ -15,6 +15,7 @@ import pytest
 from memguard.errors import LifecycleError
 from memguard.leaks.detector import LeakDetector
 from memguard.leaks.report import LeakReport
+from memguard.observe.reading import Reading, read_memory
 
 HELD: list[Any] = []
 
@@ -133,10 +134,16 @@ class Reentrant:
 
 @pytest.mark.timeout(90)
 def test_finalizers_that_call_the_detector_do_not_block_it() -> None:
-    """What dies while the heap is walked dies in the detector's thread."""
-    watching = detector(name="reentrant")
-    Reentrant.target = watching
+    """What dies while a reading is taken, or the heap is walked, dies in the detector's thread."""
     short: list[Reentrant] = []
+
+    def read_and_drop() -> Reading:
+        Reentrant()  # dies at once, here: within a tick, in the thread that ticks
+        return read_memory()
+
+    watching = detector(name="reentrant", read=read_and_drop)
+    Reentrant.target = watching
+    Reentrant.refused.clear()
 
     def work(number: int) -> None:
         short[:] = [Reentrant() for _ in range(200)]
