@@ -23,6 +23,10 @@ class LifecycleError(MemguardError, RuntimeError):
     """A call came in the wrong order: started twice, or used after close."""
 
 
+class MissingExtraError(MemguardError, ImportError):
+    """An optional package is not installed; the message says what to install."""
+
+
 class PoolExhaustedError(MemguardError, TimeoutError):
     """Nothing came free in time; the message and `holders` say who holds what is lent."""
 

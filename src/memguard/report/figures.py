@@ -1,0 +1,124 @@
+"""
+What a guard knows at one moment, gathered for those who tell it: metrics, health, pages, alerts.
+
+Everything that is told about a running process comes through here, so that a scrape, a page and an
+alert cannot say different things.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from memguard.bounded.inventory import InventoryRow, inventory
+from memguard.leaks.report import LeakReport
+from memguard.leaks.statistics import LeakDetectorStatistics
+from memguard.observe.gcwatch import GcStatistics
+from memguard.observe.history import History
+from memguard.observe.reading import Reading, read_memory
+from memguard.relief.admission import AdmissionStatistics
+from memguard.relief.alerts import Alert, PressureState, PressureStatistics
+from memguard.relief.record import ReliefReport, ReliefStatistics
+
+
+class _Status(Protocol):
+    """What of a ``GuardStatus`` is told."""
+
+    @property
+    def running(self) -> bool: ...
+    @property
+    def pressure(self) -> PressureState: ...
+    @property
+    def alerts(self) -> tuple[Alert, ...]: ...
+    @property
+    def monitor(self) -> PressureStatistics: ...
+    @property
+    def relief(self) -> ReliefStatistics | None: ...
+    @property
+    def admission(self) -> AdmissionStatistics: ...
+    @property
+    def detector(self) -> LeakDetectorStatistics | None: ...
+    @property
+    def gc(self) -> GcStatistics | None: ...
+
+
+class _Relief(Protocol):
+    """What gives memory back on request."""
+
+    def relieve(self, target: int | str | None = None) -> ReliefReport: ...
+
+
+class Guarded(Protocol):
+    """A `MemoryGuard` as this floor sees it: what it knows, and nothing of how it is built."""
+
+    @property
+    def name(self) -> str:
+        """What logs and labels call it."""
+
+    @property
+    def history(self) -> History | None:
+        """Its readings; None where none are kept."""
+
+    @property
+    def relief(self) -> _Relief | None:
+        """What gives memory back; None where it only watches."""
+
+    @property
+    def reports(self) -> tuple[LeakReport, ...]:
+        """The latest leak reports, oldest first."""
+
+    def status(self) -> _Status:
+        """Return what every part knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What a guard knows at one moment: strings and numbers only. Bytes and seconds."""
+
+    time: float
+    """When they were gathered, in seconds since the epoch."""
+    name: str
+    """The guard's."""
+    running: bool
+    reading: Reading
+    """Read for this occasion."""
+    pressure: PressureState
+    """As of the monitor's last look."""
+    alerts: tuple[Alert, ...]
+    """The last ten, oldest first."""
+    monitor: PressureStatistics
+    relief: ReliefStatistics | None
+    """None where nothing is given back; so are the two below where they are left out."""
+    admission: AdmissionStatistics
+    detector: LeakDetectorStatistics | None
+    gc: GcStatistics | None
+    containers: tuple[InventoryRow, ...]
+    """Every live container, oldest first."""
+    reports: tuple[LeakReport, ...]
+    """The latest leak reports, oldest first."""
+
+
+def figures(guard: Guarded) -> Figures:
+    """
+    Return what *guard* knows now. Thread-safe.
+
+    Cost: one reading (20 µs), the guard's status, and O(containers), each of which drops its
+    expired entries first.
+    """
+    status = guard.status()
+    return Figures(
+        time=time.time(),
+        name=guard.name,
+        running=status.running,
+        reading=read_memory(),
+        pressure=status.pressure,
+        alerts=status.alerts,
+        monitor=status.monitor,
+        relief=status.relief,
+        admission=status.admission,
+        detector=status.detector,
+        gc=status.gc,
+        containers=inventory(),
+        reports=guard.reports,
+    )
