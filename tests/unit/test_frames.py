@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 import memguard
-from memguard.leaks.frames import frames_of, functions_at, is_own_code, is_user_code
+from memguard.leaks import frames
+from memguard.leaks.frames import (
+    begin_after,
+    frames_of,
+    functions_at,
+    is_own_code,
+    is_user_code,
+)
 
 
 def outer() -> Any:
@@ -85,3 +92,14 @@ def test_a_stack_becomes_frames_with_the_allocating_line_first() -> None:
         False,
     )
     assert (second.function, second.in_user_code) == ("outer", True)
+
+
+def test_a_stack_ends_where_the_program_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "_runners", set())
+    begin_after("/lib/runner.py")
+    program = (("/srv/shop.py", 7), ("/lib/cache.py", 1), ("/srv/shop.py", 90))
+    callers = (("/lib/runner.py", 5), ("/lib/runner.py", 9), ("/bin/start", 8))
+    shown = frames_of((*program, *callers), {})
+    assert tuple((frame.file, frame.line) for frame in shown) == program
+    assert len(frames_of(program, {})) == 3  # not traced as deep as that
+    assert len(frames_of(callers, {})) == 3  # what the runner itself allocated keeps its place

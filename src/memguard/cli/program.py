@@ -22,6 +22,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from memguard.leaks.frames import begin_after
+
 
 class ProgramNotFoundError(Exception):
     """There is no such script or module; the message says what was looked for."""
@@ -45,6 +47,7 @@ def run(target: Target) -> None:
         BaseException: Whatever the program raises. While the interpreter shows it, the traceback
             begins in the program.
     """
+    begin_after(_code_file())
     try:
         _run_module(target) if target.is_module else _run_script(target)
     except (SystemExit, ProgramNotFoundError):
@@ -138,6 +141,11 @@ def _execute(main: types.ModuleType, load: Callable[[], types.CodeType | None]) 
         raise ProgramNotFoundError(f"{vars(main)['__file__']!r} has no code that could be run")
     sys.modules["__main__"] = main
     exec(code, vars(main))  # noqa: S102 - reason: running the program is the purpose
+
+
+def _code_file() -> str:
+    """Return how the frames of this module name it, which may not be how ``__file__`` does."""
+    return _execute.__code__.co_filename
 
 
 def _prepend_to_path(directory: str, *, always: bool = False) -> None:

@@ -108,8 +108,30 @@ def source_line(file: str, line: int, *, older_than: float = IMPORTED_AT) -> str
     return text[:SOURCE_CHARACTERS] or None
 
 
+_runners: set[str] = set()  # names in the source of whoever calls `begin_after`: bounded by that
+
+
+def begin_after(file: str) -> None:
+    """
+    Leave *file*, and all that called it, out of reported stacks: the program is what it runs.
+
+    Not every frame of memguard goes: one between two of the user's (a loader that a cache calls)
+    says how they met. Of a runner nobody is the caller but a shell.
+
+    Args:
+        file: As its code objects name it: ``__file__`` of a runner, before it runs the program.
+    """
+    _runners.add(file)
+
+
+def _of_the_program(stack: Iterable[Location]) -> tuple[Location, ...]:
+    """Return *stack*, innermost first, up to the runner; whole where that allocated."""
+    whole = tuple(stack)
+    return tuple(itertools.takewhile(lambda place: place[0] not in _runners, whole)) or whole
+
+
 def frames_of(stack: Iterable[Location], functions: dict[Location, str]) -> tuple[Frame, ...]:
-    """Return *stack* as report frames, the allocating line first."""
+    """Return *stack* as report frames, the allocating line first, the program's outermost last."""
     return tuple(
         Frame(
             file=file,
@@ -117,5 +139,5 @@ def frames_of(stack: Iterable[Location], functions: dict[Location, str]) -> tupl
             function=functions.get((file, line)),
             in_user_code=is_user_code(file),
         )
-        for file, line in stack
+        for file, line in _of_the_program(stack)
     )
