@@ -23,9 +23,9 @@ import threading
 import time
 from pathlib import Path
 
+from memguard import install, status, uninstall
 from memguard.bounded.buffers import BufferPool
 from memguard.bounded.cache import BoundedCache
-from memguard.guard import install, status, uninstall
 from memguard.observe.reading import read_memory
 from memguard.units import MiB
 

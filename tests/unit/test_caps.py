@@ -90,6 +90,7 @@ def test_no_cache_is_held_that_would_then_raise_on_what_its_owner_allows(
     cache = make()
     caps = Caps()
     cache[1] = b"x" * 10
+    assert cache.lowerable is None
     assert hold(caps, cache) == 0
     cache[2] = b"y" * 900
 

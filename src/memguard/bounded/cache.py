@@ -247,6 +247,18 @@ class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
         return self._maxbytes
 
     @property
+    def lowerable(self) -> Literal["maxbytes", "maxsize"] | None:
+        """
+        Name the bound that relief may lower for a while without an error for anybody.
+
+        None where a lower bound could turn a value away by an error: where values are weighed, and
+        where ``oversized="raise"``.
+        """
+        if self._maxbytes is not None:
+            return None if self._options["oversized"] == "raise" else "maxbytes"
+        return None if self._weighs or self.maxsize is None else "maxsize"
+
+    @property
     def currsize(self) -> float:
         """Live entries, or their weight where the cache has a getsizeof."""
         if self._timed:

@@ -57,7 +57,7 @@ class Caps:
         factor = 1 + max(0, room) / total if total else 1.0
         held = 0
         for cache, footprint in caches:
-            unit = _unit_of(cache)
+            unit = getattr(cache, "lowerable", None)
             if unit is None:
                 continue
             bound = getattr(cache, unit)
@@ -128,14 +128,3 @@ class Caps:
         for ident, cap in list(self._caps.items()):
             if cap.reference() is None:
                 self._caps.pop(ident, None)
-
-
-def _unit_of(cache: Any) -> Literal["maxbytes", "maxsize"] | None:
-    """Return which bound of *cache* can be lowered without harm; None when none can."""
-    if not hasattr(cache, "resize") or not hasattr(cache, "maxbytes"):
-        return None
-    options = getattr(cache, "_options", {})
-    if cache.maxbytes is not None:
-        return None if options.get("oversized") == "raise" else "maxbytes"
-    weighs = getattr(cache, "_weighs", True)
-    return None if weighs or cache.maxsize is None else "maxsize"

@@ -7,24 +7,21 @@ of it at a gigabyte a second, and up to *interval* where much is left or nothing
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from memguard import log
 from memguard.errors import ConfigError, LifecycleError
 from memguard.observe import allocator
 from memguard.observe.reading import Reading, read_memory
 from memguard.relief.alerts import Alert, PressureState, PressureStatistics
-from memguard.relief.callbacks import PressureLevel
+from memguard.relief.announcing import Announcer
 from memguard.relief.failures import Failures
-from memguard.relief.gauge import Gauge, Look
-from memguard.relief.levels import Judgement, Level, LevelRules, Levels
+from memguard.relief.gauge import Gauge
+from memguard.relief.levels import Level, LevelRules, Levels
 from memguard.relief.pace import Pace
-from memguard.relief.record import ReliefReport
+from memguard.relief.response import Response
 from memguard.relief.steps import Relief
 from memguard.ticking import Ticker, reset_after_fork
 from memguard.units import parse_bytes, parse_seconds
@@ -33,12 +30,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Alert", "Level", "PressureMonitor", "PressureState", "PressureStatistics"]
-MOST_ALERTS = 10
-_REGROW_SECONDS = 1.0
-_LEAST_GOAL = 0.02
-"""Of the limit: less is not worth a run."""
-_STALL_GOAL = 0.05
-"""Of its own memory, that a process gives when tasks wait though there is room below the limit."""
 
 
 class PressureMonitor:
@@ -151,17 +142,17 @@ class PressureMonitor:
         self._gauge = self._given_gauge or Gauge(**self._gauge_options)
         self._pace = Pace(self._interval)
         self._state = PressureState()
-        self._alerts: deque[Alert] = deque(maxlen=MOST_ALERTS)
-        self._alert_count = 0
+        self._announcer = Announcer(
+            self.name, self._failures, on_level=self._on_level, on_alert=self._on_alert
+        )
+        self._response: Response | None = None
+        if self.relief is not None:
+            self._response = Response(
+                self.relief, self._rules, timer=self._timer, look_now=self._gauge.look_now
+            )
         self._ticks = 0
-        self._changes = 0
         self._cpu = 0.0
-        self._regrown_at = float("-inf")
-        self._relieved_at = float("-inf")
-        self._in_vain = 0
-        self._in_vain_report: ReliefReport | None = None
         self._stop_asked = False
-        self._error: Exception | None = None
 
     def start(self) -> Self:
         """
@@ -214,7 +205,7 @@ class PressureMonitor:
     @property
     def alerts(self) -> tuple[Alert, ...]:
         """The last ten alerts, oldest first."""
-        return tuple(self._alerts.copy())
+        return self._announcer.latest
 
     def pressure(self) -> PressureState:
         """Return the level, the reasons for it and the numbers behind it, as of the last look."""
@@ -228,9 +219,9 @@ class PressureMonitor:
             level=self._state.level,
             ticks=self._ticks,
             full_looks=self._gauge.full_looks,
-            level_changes=self._changes,
-            alerts=self._alert_count,
-            alerts_dropped=self._alert_count - len(self._alerts),
+            level_changes=self._announcer.changes,
+            alerts=self._announcer.count,
+            alerts_dropped=self._announcer.dropped,
             cpu_seconds=self._cpu,
             errors=self._failures.count,
             errors_by_kind=self._failures.kinds,
@@ -261,7 +252,7 @@ class PressureMonitor:
             self._turn.release()
             if self._stop_asked and self.relief is not None:
                 self.relief.restore()
-        raised, self._error = self._error, None
+        raised = self._announcer.take_error()
         if raised is not None and self._on_error == "raise":
             raise raised
         return delay
@@ -283,117 +274,15 @@ class PressureMonitor:
         judgement = self._levels.judge(look.sample)
         self._state = PressureState.of(look, judgement)
         # First of all memory; words and callbacks can wait.
-        relieved = self.relief is not None and self._relieve(self.relief, look, judgement)
+        response, announcer = self._response, self._announcer
+        relieved = response is not None and response.act(look, judgement)
         if judgement.changed:
-            self._changes += 1
-            self._raise_alert("level", look, judgement)
-        if self._in_vain_report is not None:
-            self._tell_in_vain(self._in_vain_report, look, judgement)
-        if look.is_full and self._on_reading is not None:
-            self._call(self._on_reading, look.reading)
+            announcer.tell(Alert.of("level", look, judgement, None))
+        for complaint, report in response.complaints(judgement) if response is not None else ():
+            announcer.tell(Alert.of(complaint, look, judgement, report))
+        if look.is_full:
+            announcer.call(self._on_reading, look.reading)
         if relieved:
             look = self._gauge.look_now()
             self._state = PressureState.of(look, judgement)
         return self._pace.next(look, busy=judgement.level in ("elevated", "critical"))
-
-    def _relieve(self, relief: Relief, look: Look, judgement: Judgement) -> bool:
-        now = look.sample.at
-        level = judgement.level
-        if level == "elevated" or level == "critical":  # noqa: PLR1714 - reason: narrows the type
-            if now - self._relieved_at < self._pause(level):
-                return False
-            goal = self._goal(look, judgement)
-            if goal > _LEAST_GOAL * (look.sample.limit or 0):
-                report = relief.relieve(goal, level=level, reason=f"pressure {level}", force=False)
-                self._relieved_at = self._timer()
-                self._weigh(report)
-                relief.hold(self._room(self._gauge.look_now()))
-                return True
-            if judgement.changed:
-                relief.hold(self._room(look))
-        elif level == "ok" and now - self._regrown_at >= _REGROW_SECONDS:
-            self._regrown_at = now
-            relief.regrow(self._room(look, at_least=judgement.highest_used))
-        return False
-
-    def _pause(self, level: PressureLevel) -> float:
-        """Return the least seconds between two runs: longer, the more of them were in vain."""
-        first, most = (0.05, 5.0) if level == "critical" else (0.5, 60.0)
-        return float(min(most, first * (1 << min(self._in_vain, 10))))
-
-    def _goal(self, look: Look, judgement: Judgement) -> int:
-        """Return the bytes this process should give: its share of what is too much."""
-        sample = look.sample
-        if sample.used is None or sample.limit is None:
-            return 0
-        excess = sample.used - self._rules.target * sample.limit
-        if excess <= 0 and any("wait for memory" in reason for reason in judgement.reasons):
-            excess = _STALL_GOAL * (look.reading.private or 0)
-        return max(0, int(excess * look.own_share))
-
-    def _room(self, look: Look, *, at_least: int | None = None) -> int:
-        """
-        Return the bytes that may still be used before relief would be called for again.
-
-        Args:
-            look: What is used now.
-            at_least: What was used a moment ago, and what the allocator may come back to.
-        """
-        sample = look.sample
-        if sample.used is None or sample.limit is None:
-            return 0
-        used = max(sample.used, at_least or 0)
-        return max(0, int((self._rules.target * sample.limit - used) * look.own_share))
-
-    def _weigh(self, report: ReliefReport) -> None:
-        """Was it any use?"""
-        fell = report.rss_freed
-        if report.busy or fell is None:
-            return
-        self._in_vain = 0 if fell >= report.goal / 4 else self._in_vain + 1
-        self._in_vain_report = report if self._in_vain else None
-
-    def _tell_in_vain(self, report: ReliefReport, look: Look, judgement: Judgement) -> None:
-        self._in_vain_report = None
-        if self._in_vain == 3:
-            self._raise_alert("ineffective", look, judgement, relief=report)
-        if self._in_vain == 6 and judgement.level == "critical":
-            self._raise_alert("recycle", look, judgement, relief=report)
-
-    def _raise_alert(
-        self,
-        kind: Literal["level", "ineffective", "recycle"],
-        look: Look,
-        judgement: Judgement,
-        relief: ReliefReport | None = None,
-    ) -> None:
-        alert = Alert.of(kind, look, judgement, relief)
-        self._alerts.append(alert)
-        self._alert_count += 1
-        worse = kind != "level" or judgement.level in ("elevated", "critical")
-        log.event(
-            logging.WARNING if worse else logging.INFO,
-            {
-                "level": "pressure.changed",
-                "ineffective": "relief.ineffective",
-                "recycle": "relief.recycle_requested",
-            }[kind],
-            monitor=self.name,
-            level=alert.level,
-            previous=alert.previous,
-            used=alert.used,
-            limit=alert.limit,
-            source=alert.source,
-            reasons="; ".join(alert.reasons),
-        )
-        if kind == "level" and self._on_level is not None:
-            self._call(self._on_level, alert)
-        if self._on_alert is not None:
-            self._call(self._on_alert, alert)
-
-    def _call(self, callback: Callable[..., object], argument: object) -> None:
-        try:
-            callback(argument)
-        except Exception as error:  # noqa: BLE001 - reason: the host's code; counted, and raised where asked for
-            self._failures.add("callback", error)
-            self._error = self._error or error

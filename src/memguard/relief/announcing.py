@@ -1,0 +1,94 @@
+"""Whom a monitor tells: the log, the last ten alerts, and the host's callbacks."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from memguard import log
+from memguard.relief.alerts import Alert
+from memguard.relief.failures import Failures
+
+MOST_ALERTS = 10
+_EVENTS = {
+    "level": "pressure.changed",
+    "ineffective": "relief.ineffective",
+    "recycle": "relief.recycle_requested",
+}
+
+
+class Announcer:
+    """
+    Tell alerts, and remember the last ten.
+
+    Bounded by: ``MOST_ALERTS`` alerts.
+    Locks: none; a monitor's tick is the only caller that tells.
+    Keeps alive: the callbacks; the first error of a callback until it is taken.
+    """
+
+    def __init__(
+        self,
+        monitor: str,
+        failures: Failures,
+        *,
+        on_level: Callable[[Alert], object] | None,
+        on_alert: Callable[[Alert], object] | None,
+    ) -> None:
+        self._monitor = monitor
+        self._failures = failures
+        self._on_level = on_level
+        self._on_alert = on_alert
+        self._alerts: deque[Alert] = deque(maxlen=MOST_ALERTS)
+        self._error: Exception | None = None
+        self.count = 0
+        """Alerts ever raised."""
+        self.changes = 0
+        """Of these, changes of the level."""
+
+    @property
+    def latest(self) -> tuple[Alert, ...]:
+        """The last ten alerts, oldest first. Thread-safe."""
+        return tuple(self._alerts.copy())
+
+    @property
+    def dropped(self) -> int:
+        """Alerts that are no longer among the latest."""
+        return self.count - len(self._alerts)
+
+    def tell(self, alert: Alert) -> None:
+        """Log *alert*, remember it, and call whoever wants to know."""
+        self._alerts.append(alert)
+        self.count += 1
+        self.changes += alert.kind == "level"
+        worse = alert.kind != "level" or alert.level in ("elevated", "critical")
+        log.event(
+            logging.WARNING if worse else logging.INFO,
+            _EVENTS[alert.kind],
+            monitor=self._monitor,
+            level=alert.level,
+            previous=alert.previous,
+            used=alert.used,
+            limit=alert.limit,
+            source=alert.source,
+            reasons="; ".join(alert.reasons),
+        )
+        if alert.kind == "level":
+            self.call(self._on_level, alert)
+        self.call(self._on_alert, alert)
+
+    def call(self, callback: Callable[[Any], object] | None, argument: object) -> None:
+        """Call *callback*, where there is one; its failure is counted and kept."""
+        if callback is None:
+            return
+        try:
+            callback(argument)
+        except Exception as error:  # noqa: BLE001 - reason: the host's code; counted, and raised where asked for
+            self._failures.add("callback", error)
+            self._error = self._error or error
+
+    def take_error(self) -> Exception | None:
+        """Return the first error of a callback since the last time, and forget it."""
+        error, self._error = self._error, None
+        return error
