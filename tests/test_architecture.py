@@ -23,6 +23,7 @@ FLOORS = (
         "memguard.extras",
         "memguard.units",
         "memguard.log",
+        "memguard.schema",
         "memguard.ticking",
         "memguard._version",
     },

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from memguard.errors import ConfigError, ValueTooLargeError
-from memguard.report import html, sinks
+from memguard.report import html, private
 from memguard.report.json import parse
 from memguard.report.sinks import ReportDirectory
 from memguard.report.text import render
@@ -218,7 +218,7 @@ def test_a_path_swapped_between_the_check_and_the_write_is_not_followed(
     directory = ReportDirectory(home)
     target = tmp_path / "target"
     target.mkdir(0o700)
-    check = sinks._refuse_unsafe
+    check = private.refuse_unsafe
 
     def checked_then_swapped(path: Path, found: os.stat_result) -> None:
         check(path, found)
@@ -226,7 +226,7 @@ def test_a_path_swapped_between_the_check_and_the_write_is_not_followed(
             path.rename(tmp_path / "moved")
             path.symlink_to(target)
 
-    monkeypatch.setattr(sinks, "_refuse_unsafe", checked_then_swapped)
+    monkeypatch.setattr(private, "refuse_unsafe", checked_then_swapped)
     with pytest.raises(OSError, match=r"symbolic link|Not a directory"):
         directory.write(leak_report())
     assert names(target) == []
@@ -420,7 +420,7 @@ def test_it_works_where_names_cannot_be_looked_up_from_a_descriptor(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Windows; the same steps with whole paths."""
-    monkeypatch.setattr(sinks, "_CAN_NAME_FROM_DIRECTORY", False)
+    monkeypatch.setattr(private, "CAN_NAME_FROM_DIRECTORY", False)
     directory = ReportDirectory(home, max_files=3)
     for n in range(3):
         directory.write(leak_report(id=f"r{n}"))

@@ -6,15 +6,12 @@ What was found, as plain data: frozen dataclasses of strings and numbers, never 
 
 from __future__ import annotations
 
-import math
-import reprlib
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from memguard.errors import ReportFormatError
+from memguard.schema import plain, read, shown
 
 SCHEMA_VERSION = 1
 
@@ -192,7 +189,7 @@ class LeakReport:
 
         A number that is not finite becomes None, for JSON knows no NaN.
         """
-        result: dict[str, Any] = _plain(asdict(self))
+        result: dict[str, Any] = plain(asdict(self))
         return result
 
     @classmethod
@@ -206,81 +203,7 @@ class LeakReport:
         version = data.get("schema_version") if isinstance(data, Mapping) else None
         if version != SCHEMA_VERSION:
             raise ReportFormatError(
-                f"schema_version must be {SCHEMA_VERSION} (got {_shown(version)}); "
+                f"schema_version must be {SCHEMA_VERSION} (got {shown(version)}); "
                 "read the report with the memguard that wrote it"
             )
-        report: LeakReport = _read_dataclass(cls, data, "report")
-        return report
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def _read(expected: Any, value: Any, where: str) -> Any:
-    """Build *expected* (a dataclass, tuple, optional, literal or scalar type) from JSON data."""
-    if is_dataclass(expected):
-        return _read_dataclass(expected, value, where)
-    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise _mistyped(where, "a list", value)
-        return tuple(_read(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(value))
-    if origin in (typing.Union, types.UnionType):  # only ever "something or None" in this schema
-        something = next(a for a in arguments if a is not type(None))
-        return None if value is None else _read(something, value, where)
-    return _read_scalar(expected, value, where)
-
-
-def _read_scalar(expected: Any, value: Any, where: str) -> Any:
-    if typing.get_origin(expected) is Literal:
-        allowed = typing.get_args(expected)
-        if value not in allowed:
-            raise _mistyped(where, "one of " + ", ".join(map(repr, allowed)), value)
-        return value
-    if expected is float and value is None:
-        return math.nan
-    kinds = (int, float) if expected is float else (expected,)
-    if type(value) not in kinds:  # exact: a bool is no number here
-        raise _mistyped(where, _type_name(expected), value)
-    try:
-        return expected(value)
-    except OverflowError:  # an int that no float can hold
-        raise _mistyped(where, "a finite number", value) from None
-
-
-def _read_dataclass(expected: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, Mapping):
-        raise _mistyped(where, "an object", value)
-    names = [field.name for field in fields(expected)]
-    missing = reprlib.repr([name for name in names if name not in value])
-    unknown = reprlib.repr(sorted(map(str, value.keys() - set(names))))
-    if value.keys() != set(names):
-        raise ReportFormatError(f"{where} has missing {missing} and unknown {unknown} fields")
-    hints = typing.get_type_hints(expected)
-    return expected(**{name: _read(hints[name], value[name], f"{where}.{name}") for name in names})
-
-
-def _mistyped(where: str, allowed: str, value: Any) -> ReportFormatError:
-    return ReportFormatError(f"{where} must be {allowed} (got {_shown(value)})")
-
-
-def _shown(value: Any) -> str:
-    """Return what was found, for a message: a plain value shortened, of anything else its type."""
-    if type(value) is int and value.bit_length() > 64:  # repr refuses to print the longest
-        return f"an int of {value.bit_length()} bits"
-    if value is None or type(value) in (bool, int, float, str):
-        return reprlib.repr(value)
-    return type(value).__name__
-
-
-def _type_name(expected: Any) -> str:
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}[
-        expected
-    ]
+        return read(cls, data, "report")

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from memguard.errors import ConfigError, ValueTooLargeError
 from memguard.leaks.report import LeakReport
-from memguard.report import html, json, text
+from memguard.report import html, json, private, text
 from memguard.report.words import printable
 from memguard.units import parse_bytes
 
@@ -33,8 +33,6 @@ _TEMPORARY = re.compile(r"\.leak-(\d{1,10})-[0-9a-f]{16}\.tmp")
 # containers share, a process number of one means nothing in another.
 _DEAD_AFTER_SECONDS = 60.0
 _SURELY_DEAD_AFTER_SECONDS = 3600.0  # that process number may by now be somebody else's
-
-_CAN_NAME_FROM_DIRECTORY = {os.open, os.rename, os.unlink, os.stat} <= os.supports_dir_fd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,20 +203,8 @@ class ReportDirectory:
     @contextlib.contextmanager
     def _opened(self) -> Iterator[_Directory]:
         """Open the directory for one call, created where it is missing and checked each time."""
-        _make_private(self._path)
-        _refuse_unsafe(self._path, os.lstat(self._path))
-        if not _CAN_NAME_FROM_DIRECTORY:
-            yield _Directory(self._path, None)
-            return
-        # All further names are looked up from this descriptor: a path that is swapped for a link
-        # after the check leads nowhere else.
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self._path, flags)
-        try:
-            _refuse_unsafe(self._path, os.fstat(descriptor))
+        with private.opened(self._path) as descriptor:
             yield _Directory(self._path, descriptor)
-        finally:
-            os.close(descriptor)
 
 
 class _Directory:
@@ -256,7 +242,7 @@ class _Directory:
             if match and found and not stat.S_ISDIR(found.st_mode):
                 age = time.time() - found.st_mtime
                 limit = _DEAD_AFTER_SECONDS
-                if _is_alive(int(match[1])):
+                if private.is_alive(int(match[1])):
                     limit = _SURELY_DEAD_AFTER_SECONDS
                 if age > limit:
                     yield name
@@ -275,7 +261,7 @@ class _Directory:
         descriptor = os.open(self._named(temporary), flags, 0o600, dir_fd=self._descriptor)
         try:
             try:
-                _write_all(descriptor, content)
+                private.write_all(descriptor, content)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -306,51 +292,3 @@ def _contents(report: LeakReport) -> dict[str, bytes]:
         f"leak-{report.id}.txt": text.render(report).encode("utf-8"),
         f"leak-{report.id}.html": html.render(report).encode("utf-8"),
     }
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-
-
-def _make_private(path: Path) -> None:
-    """Create *path* and its missing parents for their owner alone, whatever the umask allows."""
-    missing = []
-    while not os.path.lexists(path):
-        missing.append(path)
-        path = path.parent
-    for directory in reversed(missing):
-        with contextlib.suppress(FileExistsError):  # another process was faster; checked later
-            os.mkdir(directory, 0o700)  # noqa: PTH102 - reason: beside os.open, the same style
-
-
-def _refuse_unsafe(path: Path, found: os.stat_result) -> None:
-    if stat.S_ISLNK(found.st_mode):
-        raise ConfigError(f"{path} must not be a symbolic link; give the directory it leads to")
-    if not stat.S_ISDIR(found.st_mode):
-        raise ConfigError(f"{path} must be a directory; it is another kind of file")
-    if os.name != "posix":
-        return  # Windows says who may write in access control lists, which mode bits do not show
-    if found.st_uid not in (os.geteuid(), 0):
-        raise ConfigError(
-            f"{path} must belong to the user of this process, {os.geteuid()} "
-            f"(its owner is {found.st_uid}); give another directory"
-        )
-    if found.st_mode & 0o022:
-        raise ConfigError(
-            f"{path} must not be writable by others (its mode is "
-            f"{stat.S_IMODE(found.st_mode):04o}); do 'chmod go-w' or give another directory"
-        )
-
-
-def _is_alive(pid: int) -> bool:
-    if os.name != "posix":
-        return True  # there, os.kill(pid, 0) would end the process
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
