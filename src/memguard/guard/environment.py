@@ -18,6 +18,7 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "MEMGUARD_REPORT_DIR": ("report_dir", "text"),
     "MEMGUARD_HISTORY": ("history", "path"),
     "MEMGUARD_GC_WATCH": ("gc_watch", "flag"),
+    "MEMGUARD_PUBLISH": ("publish", "path"),
 }
 """Variable → option and how it is read. Flags are 1/0, true/false, yes/no, on/off."""
 

@@ -21,7 +21,9 @@ from memguard.relief.gcpolicy import GcPolicy
 from memguard.relief.levels import Level
 from memguard.relief.pressure import PressureMonitor
 from memguard.relief.steps import Relief
+from memguard.report.publishing import Publisher
 from memguard.ticking import reset_after_fork
+from memguard.units import parse_seconds
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -59,6 +61,9 @@ class MemoryGuard:
         history: Keep readings in memory; a path keeps them in a file, too.
         gc_watch: Count the collector's pauses.
         gc_policy: Thresholds or a share of the time for the collector.
+        publish: Tell other processes of the same user, ``memguard top`` above all, what this guard
+            knows: a small file, written again after each reading. True for the usual directory, or
+            a local directory of your own.
         on_level: Called with an `Alert` after each change of the level.
         on_alert: Called with every `Alert`.
         on_recycle: Called with an `Alert` when relief gives nothing and memory is critical: end
@@ -86,6 +91,7 @@ class MemoryGuard:
         history: bool | str | os.PathLike[str] = True,
         gc_watch: bool = True,
         gc_policy: GcPolicy | None = None,
+        publish: bool | str | os.PathLike[str] = False,
         on_level: Callable[[Alert], object] | None = None,
         on_alert: Callable[[Alert], object] | None = None,
         on_recycle: Callable[[Alert], object] | None = None,
@@ -100,6 +106,9 @@ class MemoryGuard:
         for option, call in (("on_recycle", on_recycle), ("on_alert", on_alert)):
             if call is not None and not callable(call):
                 raise TypeError(f"{option} must be callable (got {type(call).__name__})")
+        if not isinstance(publish, bool | str | os.PathLike):
+            kind = type(publish).__name__
+            raise TypeError(f"publish must be True, False or a directory (got {kind})")
         if gc_policy is not None and not isinstance(gc_policy, GcPolicy):
             raise TypeError(f"gc_policy must be a GcPolicy (got {type(gc_policy).__name__})")
         self.name = name
@@ -126,6 +135,10 @@ class MemoryGuard:
         if leaks:
             options: dict[str, Any] = {"limit": limit, "name": name, "report_dir": report_dir}
             self.detector = LeakDetector(**{**options, "on_leak": on_leak, **(leak_options or {})})
+        self.publisher: Publisher | None = None
+        if publish is not False:
+            within = 3 * parse_seconds(interval, name="interval")  # at rest it looks less often
+            self.publisher = Publisher(None if publish is True else publish, within=within)
         path = None if isinstance(history, bool) else history
         # The last to be made: it may open a file, which nobody would close.
         self.history = None if history is False else History(path=path)
@@ -151,6 +164,8 @@ class MemoryGuard:
             if self._running:
                 raise LifecycleError(f"guard {self.name!r} is already started; call stop() first")
             self._running = True
+        if self.publisher is not None:
+            self.publisher.open()
         try:
             for part in (self.gc_watch, self.gc_policy, self.monitor, self.detector):
                 if part is not None:
@@ -178,6 +193,8 @@ class MemoryGuard:
         for part in (self.gc_policy, self.gc_watch):
             if part is not None:
                 part.stop()
+        if self.publisher is not None:
+            self.publisher.remove()
         if self.history is not None:
             self.history.flush()
         return ended
@@ -205,6 +222,8 @@ class MemoryGuard:
             self.gc_watch.tick()
         if self.gc_policy is not None:
             self.gc_policy.tick()
+        if self.publisher is not None:
+            self.publisher.publish(self)
 
     def _alerted(self, alert: Alert) -> None:
         try:
@@ -240,6 +259,7 @@ class MemoryGuard:
             history=None if history is None else history.statistics(),
             gc=None if watch is None else watch.statistics(),
             gc_policy=None if self.gc_policy is None else self.gc_policy.statistics(),
+            publisher=None if self.publisher is None else self.publisher.statistics(),
         )
 
     def admit(self, cost_bytes: int | str = 0, *, wait: float | str = 0.0) -> Admitted:

@@ -12,6 +12,7 @@ from memguard.relief.admission import AdmissionStatistics
 from memguard.relief.alerts import Alert, PressureState, PressureStatistics
 from memguard.relief.gcpolicy import GcPolicyStatistics
 from memguard.relief.record import ReliefStatistics
+from memguard.report.publishing import PublisherStatistics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class GuardStatus:
     history: HistoryStatistics | None
     gc: GcStatistics | None
     gc_policy: GcPolicyStatistics | None
+    publisher: PublisherStatistics | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as strings, numbers, lists and dicts."""
