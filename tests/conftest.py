@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,13 @@ import pytest
 from memguard.bounded import inventory
 from tests.clock import FakeClock
 from tests.residue import Residue, stop_janitor
+
+
+def pytest_configure() -> None:
+    """Let children be interrupted, where this process was started in a shell's background."""
+    # There SIGINT is ignored, and what is ignored is so in every child, which then never ends.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from memguard.bounded.cache import BoundedCache
 from memguard.bounded.inventory import Footprint
 from memguard.bounded.pool import ObjectPool
 from memguard.errors import CapacityError, ConfigError
+from memguard.observe.allocator import AllocatorState
 from memguard.relief import callbacks, trimming
 from memguard.relief.record import ReliefReport
 from memguard.relief.steps import Relief
@@ -261,6 +262,35 @@ def test_trimming_has_an_interval_and_a_share_of_the_time(fake_clock: FakeClock)
     assert means.run(critical=False) == "done a moment ago"
     assert means.run(critical=True) is None
     assert means.run(critical=False, force=True) is None
+
+
+def test_what_a_trim_has_given_back_is_not_counted_as_held_again(fake_clock: FakeClock) -> None:
+    free = [0]
+    means = trimming.Trimming(
+        1.0,
+        timer=fake_clock,
+        trim=lambda: True,
+        read=lambda: AllocatorState(name="glibc", python="pymalloc", free=free[0], can_trim=True),
+    )
+    free[0] = 100
+    assert means.held_back() == 100
+    means.run(critical=True)
+    assert means.held_back() == 0, "glibc still calls it free, but it is gone"
+    free[0] = 130
+    assert means.held_back() == 30, "freed since"
+    free[0] = 40
+    assert means.held_back() == 0, "pages that were gone are in use again"
+    free[0] = 130
+    assert means.held_back() == 90
+
+
+def test_an_allocator_that_does_not_tell_holds_back_nobody_knows_what(
+    fake_clock: FakeClock,
+) -> None:
+    silent = AllocatorState(name="musl", python="pymalloc")
+    means = trimming.Trimming(1.0, timer=fake_clock, trim=lambda: None, read=lambda: silent)
+    assert means.held_back() is None
+    assert means.run(critical=True) == "this process does not run on glibc's malloc"
 
 
 def test_a_report_is_plain_data_and_reads_well() -> None:

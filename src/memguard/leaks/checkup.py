@@ -51,8 +51,8 @@ class Checkup:
         started = time.thread_time()
         pause = threading.Event()
         try:
+            self._investigation.look(self._timer())  # first: what it keeps is no growth
             self._watch.add(self._timer(), self._read())
-            self._investigation.look(self._timer())
             pause.wait(gap)
             self._watch.add(self._timer(), self._read())
             self._investigation.begin(self._timer())

@@ -305,7 +305,10 @@ class LeakDetector:
             )
             self._begin_at = now
             if not self._investigation.looked:
+                # What the look keeps, and what it loads, is ours and no growth of the program.
+                self._watch.pause(now, reading)
                 self._investigation.look(now)
+                self._watch.resume(self._timer(), self._read())
                 self._begin_at = now + 2 * self._options.interval
         elif trend is not None and now >= self._begin_at:
             self._account.investigations += 1

@@ -26,7 +26,7 @@ _EPOCH = 1  # forks seen when the watch was started; a callback of another epoch
 _BEGAN = 2  # when the running collection began, 0 when none does
 _WRITTEN = 3  # collections put in the ring
 _TABLE = 4
-_COUNT, _TOTAL, _MAX, _COLLECTED, _UNCOLLECTABLE, _HISTOGRAM = range(6)
+_TOTAL, _MAX, _COLLECTED, _UNCOLLECTABLE, _HISTOGRAM = range(5)
 _ROW = _HISTOGRAM + _BUCKETS
 _RING = _TABLE + GENERATIONS * _ROW
 _ENTRY = 5  # generation, began, pause, collected, uncollectable
@@ -94,8 +94,9 @@ class Slots:
         self._numbers[:] = [0] * len(self._numbers)
 
     def snapshot(self) -> Snapshot:
-        """Return a copy that no callback was half way through writing."""
-        # Another thread's callback may be interrupted between two numbers; it needs microseconds.
+        """Return a copy that no callback was half way through writing, if that can be had."""
+        # Another thread's callback may be interrupted between two numbers. It needs microseconds,
+        # but many busy threads may be let run before it; then its collection is counted in part.
         for _ in range(100):
             numbers = self._numbers[:]
             if numbers[_TURN] % 2 == 0:
@@ -134,7 +135,7 @@ class Snapshot:
         bounds = (*(bound / 1e9 for bound in PAUSE_BOUNDS_NS), float("inf"))
         return GenerationStatistics(
             generation=number,
-            collections=row[_COUNT],
+            collections=sum(row[_HISTOGRAM:]),  # so the two agree in any copy
             pause_total=row[_TOTAL] / 1e9,
             pause_max=row[_MAX] / 1e9,
             collected=row[_COLLECTED],
@@ -167,7 +168,6 @@ def _make_callback(
         uncollectable = info["uncollectable"]
         slots[_TURN] += 1
         row = _TABLE + generation * _ROW
-        slots[row + _COUNT] += 1
         slots[row + _TOTAL] += pause
         slots[row + _MAX] = max(slots[row + _MAX], pause)
         slots[row + _COLLECTED] += collected

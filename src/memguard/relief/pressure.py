@@ -18,7 +18,7 @@ from memguard.observe.reading import Reading, read_memory
 from memguard.relief.alerts import Alert, PressureState, PressureStatistics
 from memguard.relief.announcing import Announcer
 from memguard.relief.failures import Failures
-from memguard.relief.gauge import Gauge
+from memguard.relief.gauge import Gauge, Look
 from memguard.relief.levels import Level, LevelRules, Levels
 from memguard.relief.pace import Pace
 from memguard.relief.response import Response
@@ -153,10 +153,13 @@ class PressureMonitor:
         self._ticks = 0
         self._cpu = 0.0
         self._stop_asked = False
+        self._first: Look | None = None
 
     def start(self) -> Self:
         """
         Start the thread that looks, and return the monitor.
+
+        Cost: a millisecond, for the first look at every bound, in the thread of the caller.
 
         Raises:
             LifecycleError: It is running already.
@@ -165,9 +168,25 @@ class PressureMonitor:
             raise LifecycleError(f"monitor {self.name!r} is already started; call stop() first")
         allocator.prepare()
         self._stop_asked = False
+        self._find_bounds()
         self._ticker = Ticker(self, f"memguard-pressure-{self.name}")
         self._ticker.start()
         return self
+
+    def _find_bounds(self) -> None:
+        """
+        Read every bound while the host is still waiting for us.
+
+        It takes a dozen small files. Among busy threads each of them waits for its turn, and memory
+        may be full before the last has been read; one glance after this does with one file.
+        """
+        if self._turn.acquire(blocking=False):
+            try:
+                self._first = self._gauge.look()
+            except Exception as error:  # noqa: BLE001 - reason: law 2; the thread will try again
+                self._failures.add("tick", error)
+            finally:
+                self._turn.release()
 
     def stop(self, timeout: float = 5.0) -> bool:
         """
@@ -280,8 +299,10 @@ class PressureMonitor:
             announcer.tell(Alert.of("level", look, judgement, None))
         for complaint, report in response.complaints(judgement) if response is not None else ():
             announcer.tell(Alert.of(complaint, look, judgement, report))
-        if look.is_full:
-            announcer.call(self._on_reading, look.reading)
+        first, self._first = self._first, None
+        for seen in (first, look):
+            if seen is not None and seen.is_full:
+                announcer.call(self._on_reading, seen.reading)
         if relieved:
             look = self._gauge.look_now()
             self._state = PressureState.of(look, judgement)

@@ -16,7 +16,6 @@ from typing import Any
 
 from memguard.bounded import inventory
 from memguard.bounded.inventory import Footprint
-from memguard.observe.allocator import read_allocator
 from memguard.observe.reading import Reading
 from memguard.relief.callbacks import Callbacks
 from memguard.relief.caps import Caps
@@ -56,9 +55,9 @@ class Patience:
 
 
 def _patience() -> dict[str, Patience]:
-    # Not for what expires and for caches: those are what fills, and to ask them is cheap.
-    names = ("pools", "collect", "trim", "callbacks", "held back")
-    return {name: Patience() for name in names}
+    # Not for what expires and for caches: those are what fills, and to ask them is cheap. Nor for
+    # trim: whether that would give anything is known beforehand.
+    return {name: Patience() for name in ("pools", "collect", "callbacks")}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,6 +97,7 @@ class Run:
         self._level = level
         self._reason = reason
         self._force = force
+        self._held = 0
         self._steps: list[StepResult] = []
         self.error: Exception | None = None
 
@@ -233,31 +233,24 @@ class Run:
         """
         Return whether what is wanted is free already, and only the C allocator has it.
 
-        Then entries need not be dropped for it. What it calls free may be gone from memory all the
-        same, so when that has been in vain it is not tried again for a while.
+        Then entries need not be dropped for it.
         """
-        means = self._means
-        if self._all or self._force or not means.trimming.is_due(critical=self._is_critical):
+        trimming = self._means.trimming
+        if self._all or self._force or not trimming.is_due(critical=self._is_critical):
             return False
-        if means.patience["held back"].has_to_wait():
-            return False
-        state = read_allocator()
-        return state.can_trim and state.free is not None and state.free >= self._goal
+        self._held = trimming.held_back() or 0
+        return self._held >= self._goal
 
     def _trim_what_is_free(self) -> StepResult | str:
-        before = self._now
         why_not = self._means.trimming.run(critical=self._is_critical)
-        if why_not is not None:
-            return why_not
-        now = self._means.read().private
-        fell = 0 if before is None or now is None else before - now
-        self._means.patience["held back"].remember(useful=fell >= self._goal / 2)
-        return StepResult(name="trim")
+        return StepResult(name="trim") if why_not is None else why_not
 
     def _trim(self) -> StepResult | str:
         if not self._all and self._fallen >= _NEARLY * self._goal:
             return "not needed"
-        if self._given - self._fallen < _WORTH_TRIMMING and not self._force:
+        # What was held back before, and what was given since and has not left.
+        held = self._held + self._given - self._fallen
+        if held < _WORTH_TRIMMING and not self._force:
             return "there is nothing to give back"
         why_not = self._means.trimming.run(critical=self._is_critical, force=self._force)
         return StepResult(name="trim") if why_not is None else why_not

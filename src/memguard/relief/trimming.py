@@ -1,10 +1,17 @@
-"""``malloc_trim`` as a means of relief: not too often, and not where it does nothing."""
+"""
+``malloc_trim`` as a means of relief: not too often, and not where it does nothing.
+
+What glibc calls free (``mallinfo2``) includes pages that an earlier trim gave back, which stay
+counted. So what was still called free right after a trim is remembered, and only what has become
+free since then is taken for memory that a trim would give.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from memguard.observe import allocator
+from memguard.observe.allocator import AllocatorState, read_allocator
 
 _CRITICAL_INTERVAL = 0.1
 _MOST_SHARE = 0.05
@@ -15,7 +22,7 @@ class Trimming:
     """
     Ask glibc for its free memory, once in a while and for at most a twentieth of the time.
 
-    Bounded by: a number.
+    Bounded by: three numbers.
     Locks: none of ours; glibc holds the lock of each arena in turn while it walks it.
     Keeps alive: nothing.
     """
@@ -26,10 +33,13 @@ class Trimming:
         *,
         timer: Callable[[], float],
         trim: Callable[[], bool | None] = allocator.trim,
+        read: Callable[[], AllocatorState] = read_allocator,
     ) -> None:
         self._interval = interval
         self._timer = timer
         self._trim = trim
+        self._read = read
+        self._gone = 0
         self._not_before = self._soonest = float("-inf")
 
     def is_due(self, *, critical: bool) -> bool:
@@ -37,12 +47,26 @@ class Trimming:
         # At critical, what the last one took counts, not the interval.
         return self._timer() >= (self._soonest if critical else self._not_before)
 
+    def held_back(self) -> int | None:
+        """
+        Return about how many bytes the allocator holds that the program has freed.
+
+        None where that cannot be told. Never more than the truth by what was free and gone already
+        when the process began; the first trim learns that.
+        """
+        state = self._read()
+        if not state.can_trim or state.free is None:
+            return None
+        self._gone = min(self._gone, state.free)
+        return state.free - self._gone
+
     def run(self, *, critical: bool, force: bool = False) -> str | None:
         """Trim; return why it was not done, or None."""
         if not force and not self.is_due(critical=critical):
             return "done a moment ago"
         began = self._timer()
         done = self._trim()
+        self._gone = self._read().free or 0
         now = self._timer()
         pause = (now - began) / _MOST_SHARE
         self._soonest = began + max(_CRITICAL_INTERVAL, pause)
