@@ -701,3 +701,62 @@ def test_options_may_be_written_for_people() -> None:
     assert (cache.maxbytes, cache.ttl, cache.idle) == (1_572_864, 600.0, 90.0)
     assert BoundedCache(1, ttl=timedelta(minutes=1)).ttl == 60.0
     assert BoundedCache(math.inf).maxsize == math.inf
+
+
+# -- the estimate of bytes ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the entries that are measured for an estimate, as it happens."""
+    seen: list[Any] = []
+    measure = BoundedCache._estimated_bytes
+
+    def spy(self: BoundedCache[Any, Any], entry: Any) -> int:
+        seen.append(entry)
+        return measure(self, entry)
+
+    monkeypatch.setattr(BoundedCache, "_estimated_bytes", spy)
+    return seen
+
+
+def test_asking_often_for_an_estimate_measures_once(measured: list[Any]) -> None:
+    """Metrics and health ask every few seconds; values may be large graphs."""
+    cache: BoundedCache[int, bytes] = BoundedCache(1000)
+    cache.update((number, bytes(1000)) for number in range(100))
+    before = cache.statistics().bytes
+    once = len(measured)
+    cache[100] = bytes(1000)
+    assert cache.footprint().bytes == pytest.approx(before * 1.01, rel=0.001)
+    assert len(measured) == once
+
+
+@pytest.mark.parametrize("change", ["inserted", "replaced", "removed"])
+def test_an_estimate_follows_when_an_eighth_of_the_entries_has_changed(change: str) -> None:
+    cache: BoundedCache[int, bytes] = BoundedCache(1000)
+    cache.update((number, bytes(10 if number % 2 else 10_000)) for number in range(100))
+    before = cache.statistics().bytes
+    if change == "inserted":
+        cache.update((number, bytes(100_000)) for number in range(100, 200))
+    elif change == "replaced":
+        cache.update((number, bytes(100_000)) for number in range(100))
+    else:
+        cache.invalidate(lambda number, _: number % 2 == 0)
+    after = cache.statistics().bytes
+    if change == "removed":
+        assert after < before / 10
+    else:
+        assert after > before * 5
+
+
+def test_an_estimate_is_made_anew_after_a_minute() -> None:
+    """A list in a cache may grow without the cache's knowledge."""
+    cache: BoundedCache[int, list[int]] = BoundedCache(10)
+    cache[1] = [0]
+    before = cache.statistics().bytes
+    cache[1].extend(range(10_000))
+    assert cache.statistics().bytes == before
+    assert cache._average is not None
+    average, changes, at = cache._average
+    cache._average = (average, changes, at - 61)
+    assert cache.statistics().bytes > before + 50_000

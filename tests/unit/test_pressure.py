@@ -200,6 +200,7 @@ def test_ten_alerts_are_kept_and_the_others_counted(process: Process) -> None:
     assert len(monitor.alerts) == 10
     assert statistics.alerts == statistics.level_changes > 12
     assert statistics.alerts_dropped == statistics.alerts - 10
+    assert statistics.alerts_by_kind == (("level", statistics.alerts),)
 
 
 def test_a_noisy_signal_bounds_what_is_told_and_done(process: Process) -> None:

@@ -27,6 +27,9 @@ _BATCH = 256
 _SAMPLE = 8
 """Entries measured at each end of a cache that does not count bytes."""
 
+_TRUSTED_SECONDS = 60.0
+"""How long a measured average counts while few entries change: values may grow in place."""
+
 _UNWATCHED = -1
 
 _POLL_SECONDS = 0.5
@@ -36,12 +39,14 @@ _POLL_SECONDS = 0.5
 class Upkeep(Inspection):
     """The slow public half of a cache."""
 
-    __slots__ = ("__dict__", "__weakref__", "_held", "_options", "_watched", "name")
+    __slots__ = ("__dict__", "__weakref__", "_average", "_held", "_options", "_watched", "name")
 
     _options: dict[str, Any]
     _watched: int
     """The janitor's epoch in which this cache asked to be swept."""
     _held: int
+    _average: tuple[float, int, float] | None
+    """Bytes an entry as last measured, the changes until then, and when that was."""
 
     def _set_up(self, given: Any) -> None:
         raise NotImplementedError
@@ -309,6 +314,22 @@ class Upkeep(Inspection):
         return int(self._average_bytes() * self._count), self._count > 0
 
     def _average_bytes(self) -> float:
+        """Return the bytes of an entry; measured anew when an eighth of the entries has changed."""
+        # Whoever asks for items, bytes and statistics, every few seconds and of a hundred caches,
+        # must not pay for walking the same values again. Read without the lock: it is an estimate.
+        removed = sum(self._causes.values()) + self._evictions + self._explicit
+        changes = self._count + 2 * (removed + self._updates.read())
+        now = time.monotonic()
+        known = self._average
+        if known is not None:
+            average, then, at = known
+            if 0 <= changes - then <= self._count // 8 and now - at < _TRUSTED_SECONDS:
+                return average
+        average = self._measured_average()
+        self._average = (average, changes, now)
+        return average
+
+    def _measured_average(self) -> float:
         sample: list[Entry] = []
 
         def take() -> None:

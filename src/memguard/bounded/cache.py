@@ -136,6 +136,7 @@ class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
         self._oversized = given["oversized"]
         self._teller = Teller(given["on_removal"], given["on_error"], self.name)
         self._replayed = self._evictions = self._explicit = 0
+        self._average = None
         self._refused = 0
         self._causes = dict.fromkeys(CAUSES, 0)
         self._misses, self._updates = Tally(), Tally()

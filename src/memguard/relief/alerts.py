@@ -132,6 +132,8 @@ class PressureStatistics:
     level_changes: int
     alerts: int
     """Alerts ever raised."""
+    alerts_by_kind: tuple[tuple[AlertKind, int], ...]
+    """(kind, alerts ever raised), by name."""
     alerts_dropped: int
     """Alerts that left ``alerts`` for its bound."""
     cpu_seconds: float

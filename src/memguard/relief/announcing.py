@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
 from memguard import log
-from memguard.relief.alerts import Alert
+from memguard.relief.alerts import Alert, AlertKind
 from memguard.relief.failures import Failures
 
 MOST_ALERTS = 10
@@ -42,15 +42,27 @@ class Announcer:
         self._on_alert = on_alert
         self._alerts: deque[Alert] = deque(maxlen=MOST_ALERTS)
         self._error: Exception | None = None
-        self.count = 0
-        """Alerts ever raised."""
-        self.changes = 0
-        """Of these, changes of the level."""
+        self._raised: Counter[AlertKind] = Counter()
 
     @property
     def latest(self) -> tuple[Alert, ...]:
         """The last ten alerts, oldest first. Thread-safe."""
         return tuple(self._alerts.copy())
+
+    @property
+    def by_kind(self) -> tuple[tuple[AlertKind, int], ...]:
+        """(kind, alerts ever raised), by name. Thread-safe."""
+        return tuple(sorted(self._raised.copy().items()))
+
+    @property
+    def count(self) -> int:
+        """Alerts ever raised."""
+        return sum(count for _, count in self.by_kind)
+
+    @property
+    def changes(self) -> int:
+        """Of these, changes of the level."""
+        return self._raised["level"]
 
     @property
     def dropped(self) -> int:
@@ -60,8 +72,7 @@ class Announcer:
     def tell(self, alert: Alert) -> None:
         """Log *alert*, remember it, and call whoever wants to know."""
         self._alerts.append(alert)
-        self.count += 1
-        self.changes += alert.kind == "level"
+        self._raised[alert.kind] += 1
         worse = alert.kind != "level" or alert.level in ("elevated", "critical")
         log.event(
             logging.WARNING if worse else logging.INFO,

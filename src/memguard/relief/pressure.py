@@ -240,6 +240,7 @@ class PressureMonitor:
             full_looks=self._gauge.full_looks,
             level_changes=self._announcer.changes,
             alerts=self._announcer.count,
+            alerts_by_kind=self._announcer.by_kind,
             alerts_dropped=self._announcer.dropped,
             cpu_seconds=self._cpu,
             errors=self._failures.count,

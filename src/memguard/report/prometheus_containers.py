@@ -1,0 +1,209 @@
+"""
+Containers as rows with labels from a closed set, and counters that never fall.
+
+Names of containers come from programs, and programs make names from user input. So each pair of
+name and kind gets labels of its own only while there are some left, keeps them for the life of the
+collector, and all others are summed under ``container="other"``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable
+from operator import attrgetter
+from typing import Any
+
+from memguard.bounded.inventory import InventoryRow
+from memguard.report import prometheus_families as families
+from memguard.report.prometheus_families import Family
+from memguard.report.prometheus_rows import LONGEST_LABEL, Row, is_number, label
+
+OTHER = "other"
+
+# What is told of a container, by the first of these fields that its statistics have.
+_FIELDS: tuple[tuple[Family, tuple[str, ...]], ...] = (
+    (families.HITS, ("hits",)),
+    (families.MISSES, ("misses",)),
+    (families.EVICTIONS, ("evictions", "evicted", "dropped")),
+    (families.LEASED, ("leased",)),
+    (families.LOST, ("lost",)),
+)
+_HELD = ("currsize", "size", "items", "listeners", "timers", "tasks")
+"""Fields that are bounded by ``maxsize``."""
+
+_Read = Callable[[Any], Any]
+
+
+class _Slot:
+    """The labels of one pair of name and kind, and where its counters stand."""
+
+    __slots__ = ("counted", "labels", "raw")
+
+    def __init__(self, container: str, kind: str) -> None:
+        self.labels = {"container": container, "kind": kind}
+        self.raw: dict[Family, float] = {}
+        """Each counter as the containers told it the last time."""
+        self.counted: dict[Family, float] = {}
+        """Each counter as it is told to Prometheus."""
+
+    def count(self, family: Family, raw: float) -> float:
+        """
+        Return the counter after the containers' own sum became *raw*.
+
+        When one of several containers dies, their sum falls. Prometheus would take that for a
+        restart and count the whole rest anew, so what falls stands still here.
+        """
+        before = self.raw.get(family, 0)
+        if raw == before:
+            return self.counted.setdefault(family, 0)
+        counted = self.counted.get(family, 0) + max(0, raw - before)
+        self.raw[family] = raw
+        self.counted[family] = counted
+        return counted
+
+
+class Containers:
+    """
+    Make rows of containers.
+
+    Bounded by: *most* pairs of name and kind, and one for all others.
+    Locks: one mutex around the counters; only arithmetic happens under it.
+    Keeps alive: names and numbers.
+
+    Args:
+        most: Pairs of name and kind with labels of their own.
+        reserved: Names that get theirs before all others.
+    """
+
+    def __init__(self, most: int, reserved: Collection[str] = ()) -> None:
+        self._most = most
+        self._reserved = frozenset(label(name) for name in reserved)
+        self._free = most - len(self._reserved)
+        self._slots: dict[tuple[str, str], _Slot] = {}
+        self._seen: dict[tuple[str, str], _Slot] = {}  # by the names as they are
+        self._others = _Slot(OTHER, OTHER)
+        self.reset()
+
+    def reset(self) -> None:
+        """Let nobody be at work: runs after fork."""
+        # Re-entrant: a finalizer or signal handler may ask for metrics in the midst of it.
+        self._lock = threading.RLock()
+
+    def rows(self, inventory: Iterable[InventoryRow], *, count: bool = True) -> list[Row]:
+        """
+        Return the rows of the containers in *inventory*. Thread-safe; cost: 4 µs a container.
+
+        Args:
+            inventory: What there is.
+            count: Let counters go on. Of two threads that looked at once, one may: nobody knows
+                which of them saw the later state.
+        """
+        with self._lock:
+            sums, folded = self._sums(inventory)
+            rows: list[Row] = []
+            total = 0
+            for slot, (members, found) in sums.items():
+                total += members
+                labels = slot.labels
+                for family, value in found.items():
+                    if family.type != "counter":
+                        rows.append((family, labels, value))
+                    elif count:
+                        rows.append((family, labels, slot.count(family, value)))
+                    else:
+                        rows.append((family, labels, slot.counted.get(family, 0)))
+            if count:
+                for slot in (*self._slots.values(), self._others):
+                    if slot not in sums:
+                        slot.raw.clear()  # all died; who comes under this name begins at 0
+        rows.append((families.CONTAINERS, {}, total))
+        rows.append((families.FOLDED, {}, folded))
+        return rows
+
+    def _sums(
+        self, inventory: Iterable[InventoryRow]
+    ) -> tuple[dict[_Slot, tuple[int, dict[Family, float]]], int]:
+        """Return members and figures of each slot, and how many have none of their own."""
+        sums: dict[_Slot, tuple[int, dict[Family, float]]] = {}
+        for row in inventory:
+            slot = self._slot(row)
+            members, found = sums.get(slot, (0, None))
+            if found is None:
+                found = dict(_figures(row))
+            else:
+                for family, value in _figures(row):
+                    before = found.get(family, 0)
+                    is_fill = family is families.FILL
+                    found[family] = max(before, value) if is_fill else before + value
+            sums[slot] = (members + 1, found)
+        return sums, sums.get(self._others, (0, None))[0]
+
+    def _slot(self, row: InventoryRow) -> _Slot:
+        # Only plain strings are looked up: a subclass may hash and compare in its own way.
+        plain = type(row.name) is str and type(row.kind) is str
+        slot = self._seen.get((row.name, row.kind)) if plain else None
+        if slot is not None:
+            return slot
+        key = label(row.name), label(row.kind)
+        slot = self._slots.get(key) or self._new_slot(key)
+        if plain and slot is not self._others and max(len(row.name), len(row.kind)) < LONGEST_LABEL:
+            if len(self._seen) >= 2 * self._most:
+                self._seen.clear()
+            self._seen[row.name, row.kind] = slot
+        return slot
+
+    def _new_slot(self, key: tuple[str, str]) -> _Slot:
+        is_reserved = key[0] in self._reserved
+        is_full = len(self._slots) >= self._most or (not is_reserved and self._free <= 0)
+        if is_full or key[0] == OTHER:
+            return self._others
+        self._free -= not is_reserved
+        slot = self._slots[key] = _Slot(*key)
+        return slot
+
+
+def _figures(row: InventoryRow) -> Iterable[tuple[Family, float]]:
+    """Return what is known of one container, as far as these are numbers."""
+    found: list[tuple[Family, Any]] = [(families.ITEMS, row.items), (families.BYTES, row.bytes)]
+    statistics = row.statistics
+    for family, read in _plan(type(statistics)):
+        found.append((family, read(statistics)))
+    return [each for each in found if is_number(each[1])]
+
+
+_plans: dict[type, tuple[tuple[Family, _Read], ...]] = {}  # by types of ours, which are few
+
+
+def _plan(kind: type) -> tuple[tuple[Family, _Read], ...]:
+    """Return how to read the statistics of this type; nothing is asked of a stranger's."""
+    plan = _plans.get(kind)
+    if plan is None:
+        if not kind.__module__.startswith("memguard."):
+            return ()
+        fields = frozenset(dir(kind))
+        plan = tuple(
+            (family, attrgetter(field))
+            for family, names in _FIELDS
+            for field in [name for name in names if name in fields][:1]
+        )
+        fills = [(held, "maxsize") for held in _HELD if held in fields and "maxsize" in fields][:1]
+        fills += [("bytes", "maxbytes")] if {"bytes", "maxbytes"} <= fields else []
+        if fills:
+            plan += ((families.FILL, _fill(fills)),)
+        _plans[kind] = plan
+    return plan
+
+
+def _fill(fields: list[tuple[str, str]]) -> _Read:
+    readers = [(attrgetter(held), attrgetter(bound)) for held, bound in fields]
+
+    def fill(statistics: Any) -> float | None:
+        """Return how full the fuller of its bounds is; None where it has none."""
+        fullest: float | None = None
+        for held, bound in readers:
+            now, most = held(statistics), bound(statistics)
+            if is_number(now) and is_number(most) and most > 0:
+                fullest = max(fullest or 0.0, now / most)
+        return fullest
+
+    return fill
