@@ -1,0 +1,236 @@
+"""
+When is a worker process worth replacing? Pure: numbers in, a decision out.
+
+A worker that has grown over its limit is ended and started anew, which is the last resort against
+a leak that nobody has mended yet. Two questions keep that from doing harm. `judge` asks of one
+worker: would a fresh one really be smaller? `ask_for_turn` asks of all of them together: is it too
+soon after the last one?
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from memguard.errors import ConfigError
+from memguard.units import format_bytes, format_seconds
+
+VerdictKind = Literal["ok", "young", "relieve", "futile", "due"]
+
+LEAST_GAIN = 0.10
+"""Of the limit: what a fresh worker must save, or replacing this one is not worth it."""
+MOST_DOUBLINGS = 10
+PATIENCE = 10.0
+"""Intervals after which a replacement that was never seen is no longer waited for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecycleOptions:
+    """When a worker is replaced. Bytes and seconds."""
+
+    limit: int
+    """Private memory of one worker above which it is to be replaced."""
+    min_age: float = 300.0
+    """A younger worker is never replaced, and what it needs by then is what a worker needs."""
+    min_requests: int = 20
+    """One that has served fewer is never replaced, where requests are counted."""
+    interval: float = 60.0
+    """Least time between two replacements, all workers of one master together."""
+    most_interval: float = 3600.0
+    """What the interval grows to while fresh workers are over the limit in no time."""
+    relief_pause: float = 300.0
+    """Least time between two attempts of one worker to give memory back instead."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if self.limit <= 0:
+            raise ConfigError(f"limit must be > 0 bytes (got {self.limit})")
+        for name in ("min_age", "interval", "most_interval", "relief_pause"):
+            value = getattr(self, name)
+            if not 0 <= value <= 7 * 86400:
+                raise ConfigError(f"{name} must be from 0 seconds to 7 days (got {value})")
+        if not 0 <= self.min_requests <= 10**9:
+            raise ConfigError(f"min_requests must be from 0 to 10**9 (got {self.min_requests})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What is known of a worker at one moment."""
+
+    at: float
+    """Seconds on a monotonic clock."""
+    age: float
+    """Seconds since the worker was ready to serve."""
+    private: int | None
+    """Bytes that only this worker holds; None where that cannot be read."""
+    requests: int | None = None
+    """How many it has served; None where nobody counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """What `judge` must be given back."""
+
+    base: int | None = None
+    """What the worker needed when it was ready."""
+    settled: int | None = None
+    """What it needed at the last look before it was *min_age* old."""
+    relieved_at: float | None = None
+    """When it last tried to give memory back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What to do with one worker, and why."""
+
+    kind: VerdictKind
+    """``ok``: nothing. ``young``: over, and too young. ``relieve``: give memory back, look again.
+    ``futile``: over, and a fresh one would be so, too. ``due``: replace it, when it has a turn."""
+    reason: str = ""
+    at_once: bool = False
+    """A worker reaches this limit before it is *min_age* old."""
+    gain: int = 0
+    """Bytes that a fresh worker would save."""
+
+
+def judge(seen: Seen, state: WorkerState, options: RecycleOptions) -> tuple[Verdict, WorkerState]:
+    """
+    Return what to do with a worker, and the state for the next call.
+
+    Args:
+        seen: What is known now; not older than in the call before.
+        state: What the call before gave back.
+        options: When a worker is replaced.
+    """
+    private = seen.private
+    if private is None:
+        return Verdict(kind="ok", reason="its memory cannot be read"), state
+    state = replace(state, base=private if state.base is None else state.base)
+    if seen.age < options.min_age or state.settled is None:
+        state = replace(state, settled=private)
+    if private <= options.limit:
+        return Verdict(kind="ok"), state
+    over = f"{format_bytes(private)} of {format_bytes(options.limit)}"
+    short = _why_too_soon(seen, options)
+    if short:
+        return Verdict(kind="young", reason=f"{over}, {short}"), state
+    needed = state.settled or 0
+    at_once = needed > options.limit
+    gain = private - (needed if at_once else state.base or 0)
+    if gain < LEAST_GAIN * options.limit:
+        reason = f"{over}, and a fresh worker needs {format_bytes(private - gain)}"
+        return Verdict(kind="futile", reason=reason, at_once=at_once, gain=gain), state
+    if state.relieved_at is None or seen.at - state.relieved_at >= options.relief_pause:
+        verdict = Verdict(kind="relieve", reason=over, at_once=at_once, gain=gain)
+        return verdict, replace(state, relieved_at=seen.at)
+    reason = f"{over}, {format_bytes(gain)} more than a fresh worker needs"
+    return Verdict(kind="due", reason=reason, at_once=at_once, gain=gain), state
+
+
+def _why_too_soon(seen: Seen, options: RecycleOptions) -> str:
+    if seen.age < options.min_age:
+        return f"{format_seconds(seen.age)} old"
+    if seen.requests is not None and seen.requests < options.min_requests:
+        return f"after {seen.requests} requests"
+    return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """What the workers of one master know together."""
+
+    granted_at: float = -1.0
+    """When the last turn was given, on the system's monotonic clock; negative when never."""
+    granted: int = 0
+    """Turns given so far."""
+    ready: int = 0
+    """Workers that became ready so far."""
+    ready_at_grant: int = 0
+    """How many of them had when the last turn was given."""
+    in_vain: int = 0
+    """Turns in a row that were given to workers over the limit in no time."""
+
+    def pack(self) -> bytes:
+        """Return it as `PACKED_BYTES` bytes, with a checksum."""
+        body = _BODY.pack(
+            self.granted_at, self.granted, self.ready, self.ready_at_grant, self.in_vain
+        )
+        return body + _CHECK.pack(zlib.crc32(body))
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Ledger | None:
+        """Return what was packed, or None when it is not whole: its writer was killed."""
+        if len(packed) != PACKED_BYTES:
+            return None
+        body, check = packed[: _BODY.size], packed[_BODY.size :]
+        if _CHECK.unpack(check)[0] != zlib.crc32(body):
+            return None
+        granted_at, granted, ready, ready_at_grant, in_vain = _BODY.unpack(body)
+        return cls(
+            granted_at=granted_at,
+            granted=granted,
+            ready=ready,
+            ready_at_grant=ready_at_grant,
+            in_vain=in_vain,
+        )
+
+
+_BODY = struct.Struct("=dQQQQ")
+_CHECK = struct.Struct("=I")
+PACKED_BYTES = _BODY.size + _CHECK.size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """Whether a worker may end now."""
+
+    granted: bool
+    reason: str = ""
+    """Why not."""
+    wait: float = 0.0
+    """Seconds after which asking again makes sense."""
+    backing_off: bool = False
+    """The interval is longer than usual, for replacing workers has not helped lately."""
+
+
+def ask_for_turn(
+    ledger: Ledger, *, at: float, at_once: bool, options: RecycleOptions
+) -> tuple[Turn, Ledger]:
+    """
+    Return whether a worker may end now, and what is then written down for the others.
+
+    A turn is given once for each interval, and not before the replacement of the last worker is
+    ready. While workers need a turn as soon as they may have one, the interval doubles.
+
+    Args:
+        ledger: What is written down.
+        at: Seconds on the system's monotonic clock.
+        at_once: The worker was over its limit before it was old enough.
+        options: When a worker is replaced.
+    """
+    pause = options.interval * float(1 << min(ledger.in_vain, MOST_DOUBLINGS))
+    pause = max(options.interval, min(options.most_interval, pause))
+    if ledger.granted_at >= 0:
+        left = ledger.granted_at + pause - at
+        if left > 0:
+            refusal = Turn(
+                granted=False,
+                reason=f"the last one ended {format_seconds(pause - left)} ago",
+                wait=left,
+                backing_off=pause > options.interval,
+            )
+            return refusal, ledger
+        gone = at - ledger.granted_at
+        if ledger.ready == ledger.ready_at_grant and gone < PATIENCE * options.interval:
+            reason = "the replacement of the last one is not ready"
+            return Turn(granted=False, reason=reason, wait=min(options.interval, 5.0)), ledger
+    after = replace(
+        ledger,
+        granted_at=at,
+        granted=ledger.granted + 1,
+        ready_at_grant=ledger.ready,
+        in_vain=ledger.in_vain + 1 if at_once else 0,
+    )
+    return Turn(granted=True), after
