@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from memguard.errors import LifecycleError
 from memguard.guard.status import GuardStatus
+from memguard.guard.subscribers import Subscribers, Subscription
 from memguard.leaks.detector import LeakDetector
 from memguard.leaks.report import LeakReport
 from memguard.observe.gcwatch import GcWatch
@@ -103,16 +104,16 @@ class MemoryGuard:
                 raise TypeError(f"{option} must be True or False (got {type(flag).__name__})")
         if not isinstance(relief, bool | Relief):
             raise TypeError(f"relief must be True, False or a Relief (got {type(relief).__name__})")
-        for option, call in (("on_recycle", on_recycle), ("on_alert", on_alert)):
-            if call is not None and not callable(call):
-                raise TypeError(f"{option} must be callable (got {type(call).__name__})")
         if not isinstance(publish, bool | str | os.PathLike):
             kind = type(publish).__name__
             raise TypeError(f"publish must be True, False or a directory (got {kind})")
         if gc_policy is not None and not isinstance(gc_policy, GcPolicy):
             raise TypeError(f"gc_policy must be a GcPolicy (got {type(gc_policy).__name__})")
         self.name = name
-        self._on_alert, self._on_recycle = on_alert, on_recycle
+        self._on_alert = _callable_or_none("on_alert", on_alert)
+        self._on_recycle = _callable_or_none("on_recycle", on_recycle)
+        self._on_leak = on_leak
+        self._subscribers = Subscribers()
         self.relief: Relief | None = Relief() if relief is True else relief or None
         self.gc_watch: GcWatch | None = GcWatch() if gc_watch else None
         self.gc_policy = gc_policy
@@ -134,7 +135,9 @@ class MemoryGuard:
         self.detector: LeakDetector | None = None
         if leaks:
             options: dict[str, Any] = {"limit": limit, "name": name, "report_dir": report_dir}
-            self.detector = LeakDetector(**{**options, "on_leak": on_leak, **(leak_options or {})})
+            options |= {"on_leak": on_leak, **(leak_options or {})}
+            self._on_leak = _callable_or_none("on_leak", options["on_leak"])
+            self.detector = LeakDetector(**{**options, "on_leak": self._leaked})
         self.publisher: Publisher | None = None
         if publish is not False:
             within = 3 * parse_seconds(interval, name="interval")  # at rest it looks less often
@@ -150,6 +153,7 @@ class MemoryGuard:
         """Be stopped, in a forked child; the parts see to themselves."""
         self._lock = threading.Lock()
         self._running = False
+        self._subscribers.reset()
 
     # -- life cycle -------------------------------------------------------------------------------
 
@@ -230,8 +234,18 @@ class MemoryGuard:
             if self._on_alert is not None:
                 self._on_alert(alert)
         finally:
-            if alert.kind == "recycle" and self._on_recycle is not None:
-                self._on_recycle(alert)
+            try:
+                if alert.kind == "recycle" and self._on_recycle is not None:
+                    self._on_recycle(alert)
+            finally:
+                self._subscribers.tell(alert)
+
+    def _leaked(self, report: LeakReport) -> None:
+        try:
+            if self._on_leak is not None:
+                self._on_leak(report)
+        finally:
+            self._subscribers.tell(report)
 
     # -- what it knows and does -------------------------------------------------------------------
 
@@ -262,6 +276,22 @@ class MemoryGuard:
             publisher=None if self.publisher is None else self.publisher.statistics(),
         )
 
+    def subscribe(self, callback: Callable[[Alert | LeakReport], object]) -> Subscription:
+        """
+        Call *callback* with every `Alert` and each new `LeakReport`, as on_alert and on_leak are.
+
+        It runs in the guard's threads, under no lock of ours; what it raises is counted. In a
+        forked child it stays subscribed.
+
+        Returns:
+            A subscription; close it to take the callback back.
+
+        Raises:
+            TypeError: It is not callable.
+            CapacityError: There are 100 already.
+        """
+        return self._subscribers.add(callback)
+
     def admit(self, cost_bytes: int | str = 0, *, wait: float | str = 0.0) -> Admitted:
         """
         Hold a place for work that needs *cost_bytes*: ``with guard.admit("200MiB", wait=30):``.
@@ -283,3 +313,9 @@ class MemoryGuard:
         if self.relief is None:
             raise LifecycleError("this guard was made with relief=False; nothing is given back")
         return self.relief.on_pressure(callback, level=level, priority=priority)
+
+
+def _callable_or_none(option: str, given: Any) -> Any:
+    if given is not None and not callable(given):
+        raise TypeError(f"{option} must be callable (got {type(given).__name__})")
+    return given

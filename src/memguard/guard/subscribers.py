@@ -1,0 +1,105 @@
+"""Who wants to hear, beside the options of a guard, what it tells."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from memguard.errors import CapacityError
+from memguard.leaks.report import LeakReport
+from memguard.relief.alerts import Alert
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+MOST_SUBSCRIBERS = 100
+
+
+class Subscription:
+    """
+    A callback that is called, until `close`.
+
+    Bounded by: one callback.
+    Locks: that of its guard's list, for an instant.
+    Keeps alive: the callback.
+    """
+
+    __slots__ = ("_subscribers", "callback")
+
+    def __init__(
+        self, subscribers: Subscribers, callback: Callable[[Alert | LeakReport], object]
+    ) -> None:
+        self._subscribers: Subscribers | None = subscribers
+        self.callback = callback
+
+    def close(self) -> None:
+        """Take the callback back; idempotent."""
+        subscribers, self._subscribers = self._subscribers, None
+        if subscribers is not None:
+            subscribers.forget(self)
+
+    def __enter__(self) -> Self:
+        """Return the subscription."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the callback back."""
+        self.close()
+
+
+class Subscribers:
+    """
+    Keep callbacks, and tell all of them.
+
+    Bounded by: 100 callbacks; more are refused.
+    Locks: one around changes of the list; callbacks are called outside it.
+    Keeps alive: callbacks, until their subscription is closed.
+    """
+
+    def __init__(self) -> None:
+        self._entries: tuple[Subscription, ...] = ()
+        self.reset()
+
+    def reset(self) -> None:
+        """In a forked child: nobody is changing the list."""
+        self._lock = threading.RLock()
+
+    def add(self, callback: Callable[[Alert | LeakReport], object]) -> Subscription:
+        """
+        Add *callback*.
+
+        Raises:
+            TypeError: It is not callable.
+            CapacityError: There are 100 already.
+        """
+        if not callable(callback):
+            raise TypeError(f"subscribe needs a callable (got {type(callback).__name__})")
+        entry = Subscription(self, callback)
+        with self._lock:
+            if len(self._entries) >= MOST_SUBSCRIBERS:
+                raise CapacityError(
+                    f"{MOST_SUBSCRIBERS} callbacks are subscribed; close the subscriptions that "
+                    "are not needed any more"
+                )
+            self._entries = (*self._entries, entry)
+        return entry
+
+    def forget(self, entry: Subscription) -> None:
+        """Take *entry* out; no error when it is not there."""
+        with self._lock:
+            self._entries = tuple(each for each in self._entries if each is not entry)
+
+    def tell(self, thing: Alert | LeakReport) -> None:
+        """Call all with *thing*; the first error is raised when all were called."""
+        errors = [error for entry in self._entries if (error := _called(entry, thing))]
+        if errors:
+            raise errors[0]
+
+
+def _called(entry: Subscription, thing: Alert | LeakReport) -> Exception | None:
+    try:
+        entry.callback(thing)
+    except Exception as error:  # noqa: BLE001 - reason: the host's code; raised when all were called, and counted there
+        return error
+    return None
