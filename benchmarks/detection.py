@@ -24,10 +24,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from benchmarks import detection_peers
 from benchmarks.readings import machine
 
 RESULTS = Path(__file__).parent / "results"
-ADAPTERS = ("memguard", "tracemalloc_diff", "objgraph_growth")
+ADAPTERS = ("memguard", "tracemalloc_diff", "objgraph_growth", *detection_peers.ADAPTERS)
 LEAKS = ("leak", "native_leak")
 QUIET = ("healthy", "spike", "bloat")
 
@@ -109,8 +110,11 @@ def table(columns: dict[str, dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def run(corpus: Path, adapter: str, seconds: float) -> None:
+def run(corpus: Path, adapter: str, seconds: float, home: Path) -> None:
     """Run the whole corpus under *adapter*; the runner stores the results."""
+    if adapter in detection_peers.ADAPTERS:
+        detection_peers.run_all(corpus, adapter, seconds, home)
+        return
     subprocess.run(
         [
             sys.executable,
@@ -148,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     columns: dict[str, dict[str, str]] = {}
     for adapter in options.adapters.split(","):
         if not options.stored:
-            run(options.corpus, adapter, options.seconds)
+            run(options.corpus, adapter, options.seconds, home)
         rows = list(stored(home, adapter, options.seconds).values())
         if not rows:
             print(f"{adapter}: nothing stored for {options.seconds:g} s", file=sys.stderr)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import detection
+from benchmarks import detection, detection_peers
 
 
 def row(case: str, kind: str, *, alarm: bool, **more: object) -> detection.Row:
@@ -63,3 +65,33 @@ def test_the_table_has_a_column_for_each_adapter(
 
 def test_without_any_result_it_fails(tmp_path: Path) -> None:
     assert detection.main(["--corpus", str(tmp_path), "--stored", "--home", str(tmp_path)]) == 1
+
+
+def test_what_the_peers_say_becomes_rows_of_the_corpus() -> None:
+    """With stand-ins for the peers: the real ones need the corpus, and minutes."""
+    hunter = detection_peers.LeakHunter.__new__(detection_peers.LeakHunter)
+    peer = SimpleNamespace(
+        diagnose=lambda _: "RSS grows. malloc heap in use grows: memory is being retained",
+        count_objects=lambda: Counter({"app.Order": 90, "list": 50}),
+        why_alive=lambda name: SimpleNamespace(format=lambda: f"{name} held by app.ORDERS"),
+    )
+    vars(hunter).update(
+        _hunter=peer,
+        _duration=20.0,
+        _counts=[Counter({"app.Order": 10, "list": 50}), Counter({"app.Order": 50, "list": 50})],
+        _sampler=SimpleNamespace(stop=lambda: None, samples=[]),
+    )
+    found = hunter.finish()
+    assert (found["alarm"], found["verdict"]) == (True, "retained")
+    assert [suspect["function"] for suspect in found["suspects"]] == ["app.Order"]
+    assert found["retainers"] == ["app.Order held by app.ORDERS"]
+
+    watch = detection_peers.LeakWatch.__new__(detection_peers.LeakWatch)
+    report = {
+        "growth_summary": [{"leak_score": 90, "growth_percent": 900.0}],
+        "leaks": [{"created_at": ["shop/orders.py:12"]}],
+    }
+    vars(watch).update(_monitor=SimpleNamespace(stop=lambda: report), _duration=20.0)
+    seen = watch.finish()
+    assert seen["alarm"]
+    assert [(row["file"], row["line"]) for row in seen["suspects"]] == [("shop/orders.py", 12)]
