@@ -1,0 +1,198 @@
+"""Every event that memguard logs is in docs/logging.md with its keys, and nothing else is."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EVENT = re.compile(r"[a-z]+\.[a-z_]+")
+ROW = re.compile(
+    r"^\| `(?P<event>[a-z.<>_]+)` \| (?P<level>[^|]+) \| (?P<keys>[^|]*) \|", re.MULTILINE
+)
+NOT_KEYS = {"exc_info"}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Call:
+    module: str
+    node: ast.Call
+    function: Function | None
+    owner: ast.ClassDef | None
+
+    @property
+    def called(self) -> str:
+        func = self.node.func
+        return func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "")
+
+    @property
+    def is_event(self) -> bool:
+        return ast.unparse(self.node.func) == "log.event"
+
+    def keys(self) -> set[str]:
+        return {keyword.arg for keyword in self.node.keywords if keyword.arg} - NOT_KEYS
+
+
+def calls(module: str, tree: ast.Module) -> Iterator[Call]:
+    """Yield every call with the function and the class around it."""
+
+    def walk(
+        node: ast.AST, function: Function | None, owner: ast.ClassDef | None
+    ) -> Iterator[Call]:
+        if isinstance(node, ast.Call):
+            yield Call(module, node, function, owner)
+        if isinstance(node, Function):
+            function = node
+        elif isinstance(node, ast.ClassDef):
+            owner = node
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, function, owner)
+
+    return walk(tree, None, None)
+
+
+def texts(node: ast.AST) -> set[str]:
+    """Return the strings written below *node*."""
+    return {
+        each.value
+        for each in ast.walk(node)
+        if isinstance(each, ast.Constant) and isinstance(each.value, str)
+    }
+
+
+def constants(tree: ast.Module | Function) -> dict[str, ast.AST]:
+    """Return the names that a module, or a function, gives to values."""
+    return {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    }
+
+
+def events(sources: dict[str, str]) -> dict[str, set[str]]:
+    """
+    Return event → keys of every ``log.event`` in *sources*.
+
+    A name that is a parameter of the function around it, or a field of its class, is looked for
+    where that function or class is called.
+    """
+    trees = {module: ast.parse(source) for module, source in sources.items()}
+    every = [call for module, tree in trees.items() for call in calls(module, tree)]
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for call in (each for each in every if each.is_event):
+        name = call.node.args[1]
+        named = constants(trees[call.module])
+        if call.function is not None:
+            named |= constants(call.function)
+        written = texts(name)
+        for each in ast.walk(name):
+            if isinstance(each, ast.Name) and each.id in named:
+                written |= texts(named[each.id])
+        written = {text for text in written if EVENT.fullmatch(text)}
+        for text in written:
+            found[text] |= call.keys()
+        if not written:
+            passed = passed_on(call, every)
+            assert passed, f"nobody gives a name to {ast.unparse(call.node)} in {call.module}"
+            for text, keys in passed:
+                found[text] |= call.keys() | keys
+    return dict(found)
+
+
+def passed_on(call: Call, every: list[Call]) -> list[tuple[str, set[str]]]:
+    """Return (event, more keys) for each way to a ``log.event`` that was given the name."""
+    name = call.node.args[1]
+    prefix = ""
+    if isinstance(name, ast.JoinedStr):
+        prefix = "".join(sorted(texts(name)))
+    is_field = isinstance(name, ast.Attribute)
+    through = call.owner if is_field else call.function
+    if through is None:
+        return []
+    own: set[str] = set()
+    if isinstance(through, Function):
+        own = {each.arg for each in (*through.args.args, *through.args.kwonlyargs)}
+    ways = [
+        (other.module, prefix + text, set() if is_field else other.keys() - own)
+        for other in every
+        if other.called == through.name and other.node.args
+        for text in texts(other.node.args[0])
+        if EVENT.fullmatch(prefix + text)
+    ]
+    near = [way for way in ways if way[0] == call.module]  # others may have a function of that name
+    return [(event, keys) for _, event, keys in near or ways]
+
+
+def source() -> dict[str, str]:
+    return {
+        file.relative_to(ROOT).as_posix(): file.read_text("utf-8")
+        for file in sorted((ROOT / "src").rglob("*.py"))
+    }
+
+
+def documented() -> dict[str, set[str]]:
+    text = (ROOT / "docs" / "logging.md").read_text("utf-8")
+    return {
+        row["event"]: set(re.findall(r"`([a-z_]+)`", row["keys"])) for row in ROW.finditer(text)
+    }
+
+
+def test_every_event_is_documented_and_every_documented_event_is_logged() -> None:
+    logged, told = events(source()), documented()
+    assert sorted(logged.keys() - told.keys()) == [], "not in docs/logging.md"
+    assert sorted(told.keys() - logged.keys()) == [], "in docs/logging.md, and logged nowhere"
+
+
+def test_the_keys_of_every_event_are_documented_and_nothing_else() -> None:
+    logged, told = events(source()), documented()
+    differing = {
+        name: (sorted(keys), sorted(told[name]))
+        for name, keys in logged.items()
+        if name in told and keys != told[name]
+    }
+    assert not differing, f"(logged, documented): {differing}"
+
+
+# The check above, checked: what it does not see, it must not pass over in silence.
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("log.event(WARNING, 'a.b', x=1, exc_info=error)", {"a.b": {"x"}}),
+        ("log.event(INFO, 'a.b' if alarm else 'a.c', x=1)", {"a.b": {"x"}, "a.c": {"x"}}),
+        ("log.event(INFO, {'one': 'a.b', 'two': 'a.c'}[kind])", {"a.b": set(), "a.c": set()}),
+        (
+            "def say(name, what):\n log.event(1, f'a.{name}', x=1)\nsay('b', 2)\nsay('c', what=2)",
+            {"a.b": {"x"}, "a.c": {"x"}},
+        ),
+        (
+            "def say(name, **keys):\n log.event(1, name, x=1, **keys)\nself.say('a.b', y=2)",
+            {"a.b": {"x", "y"}},
+        ),
+        ("def say():\n names = {1: 'a.b'}\n log.event(1, names[k])", {"a.b": set()}),
+        ("EVENTS = {1: 'a.b', 2: 'a.c'}\nlog.event(1, EVENTS[kind])", {"a.b": set(), "a.c": set()}),
+        (
+            "class Failures:\n def add(self):\n  log.event(1, self._event, x=1)\nFailures('a.b')",
+            {"a.b": {"x"}},
+        ),
+    ],
+)
+def test_an_event_is_found_however_it_is_written(code: str, found: dict[str, set[str]]) -> None:
+    assert events({"module.py": code}) == found
+
+
+@pytest.mark.parametrize("code", ["log.event(1, name)", "def say(name):\n log.event(1, name)"])
+def test_an_event_whose_name_cannot_be_found_is_told(code: str) -> None:
+    with pytest.raises(AssertionError):
+        events({"module.py": code})
