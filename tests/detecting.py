@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from memguard.leaks.detector import LeakDetector
 from memguard.leaks.evidence import Evidence, HolderEvidence
+from memguard.leaks.options import DetectorOptions, detector_options
 from memguard.leaks.sampling import Sample
 from memguard.leaks.tracing import Site, Trace
 from memguard.observe.reading import Reading
@@ -53,6 +54,26 @@ def evidence(*holders: HolderEvidence, **changes: Any) -> Evidence:
         "functions": {LINE: "remember"},
     }
     return Evidence(**{**fields, **changes})
+
+
+def options(**chosen: Any) -> DetectorOptions:
+    """Return the options of a detector with time to trace; *chosen* ones win."""
+    given: dict[str, Any] = {
+        "interval": 1.0,
+        "growth_threshold": 1.3,
+        "min_growth_bytes": "1MiB",
+        "min_samples": 10,
+        "max_samples": 60,
+        "warmup": None,
+        "cooldown": None,
+        "trace_frames": 8,
+        "trace_seconds": 20.0,
+        "trace_bytes": "4MiB",
+        "retention_seconds": 1.0,
+        "max_objects": 10**7,
+        "max_reports": 5,
+    }
+    return detector_options(**{**given, **chosen})
 
 
 class FakeProcess:

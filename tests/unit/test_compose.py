@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -233,3 +234,15 @@ def test_a_look_at_a_process_that_does_not_grow_has_no_verdict() -> None:
     report = compose(ORIGIN, still, found, on_demand=True)
     assert report.verdict.kind == "none"
     assert report.explained_ratio is None
+
+
+@pytest.mark.parametrize(
+    ("modules", "growth_mib", "kind"),
+    [(40, 60, "growth"), (3, 4, "growth"), (2, 1, "leak"), (5, 600, "leak")],
+    ids=["many modules", "a few", "too few to matter", "far more than modules bring"],
+)
+def test_code_that_is_loaded_is_growth_as_far_as_it_can_explain_it(
+    modules: int, growth_mib: int, kind: str
+) -> None:
+    trend = replace(TREND, current_bytes=TREND.baseline_bytes + growth_mib * MiB)
+    assert compose(ORIGIN, trend, Evidence(modules_imported=modules)).kind == kind

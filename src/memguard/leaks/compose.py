@@ -33,6 +33,8 @@ NOISE_BYTES = 512 * 1024
 """Growth between two looks on demand that may be anything."""
 IMPORTS = 3
 """Modules imported between two looks that make a growth of code."""
+MODULE_BYTES = 1024 * 1024
+"""More than most modules bring, libraries of theirs included: what is far beyond it is no code."""
 MIN_SHARE = 0.01
 """Holders below this share of the growth are left out of a report."""
 
@@ -142,7 +144,12 @@ def _kind(
     if total > 0 and filling > total / 2:
         return "growth"
     # So is an import, which is seen in full: what grows is code, and nothing holds entries.
-    loading = evidence.modules_imported >= IMPORTS and total < growth / 2
+    imported = evidence.modules_imported
+    loading = (
+        imported >= IMPORTS
+        and imported * MODULE_BYTES > trend.growth_bytes / 2
+        and total < growth / 2
+    )
     return "growth" if loading else "leak"
 
 

@@ -70,7 +70,7 @@ class LeakDetector:
         max_objects: Heaps with more blocks get no census.
         max_reports: Reports kept in ``reports``.
         limit: Memory this process may use, bytes; ``"auto"`` asks cgroups, rlimits and the host.
-        report_dir: Directory for reports (JSON and text, 0600 in 0700); None writes no files.
+        report_dir: Directory for reports (JSON, text and HTML, 0600 in 0700); None writes none.
         on_leak: Called with each new finding, in the detector's thread, outside its lock.
         on_error: What a failing *on_leak* does: ``"log"``, or ``"raise"`` from ``tick``.
         on_signal: A signal, such as ``signal.SIGUSR2``, that asks for a look at once: its report

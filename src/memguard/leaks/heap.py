@@ -15,9 +15,9 @@ What the collector's own list must not, or does not, show is found through its h
 - Objects that ``gc.freeze`` has put away, as servers do before they fork.
 
 Modules are never opened by ``gc.get_referents``: it takes references to whatever the C code behind
-a module shows the collector, and ``_asyncio`` of CPython 3.12.0 to 3.12.2 shows its list of dead
-objects, which is a ring afterwards: the next collection runs round it for ever
-(python/cpython#115874). Their namespaces are dicts that hang in the collector's list themselves.
+a module shows the collector, and ``_asyncio`` of CPython 3.12, until August 2024, shows its list of
+dead objects, which is a ring afterwards: the next collection runs round it for ever
+(python/cpython#122695). Their namespaces are dicts that hang in the collector's list themselves.
 """
 
 from __future__ import annotations
