@@ -158,3 +158,11 @@ def test_bad_options_are_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         make()
+
+
+def test_without_lines_the_numbers_are_the_same() -> None:
+    with profile_memory(top=0) as block:
+        kept = bytearray(MiB)
+    assert len(kept) == MiB
+    assert block.result.lines == ()
+    assert MiB <= block.result.growth_bytes <= block.result.peak_bytes < 1.2 * MiB

@@ -157,3 +157,24 @@ def test_a_session_of_ours_ends_with_its_last_user(tracer: Tracer) -> None:
     assert tracemalloc.is_tracing()
     other.abandon()
     assert not tracemalloc.is_tracing()
+
+
+def test_stacks_tell_what_was_gained_and_what_was_given_back() -> None:
+    """Unlike a burst, the difference of two snapshots has both signs and leaves nobody out."""
+    tracer = tracing.Tracer()
+    assert tracing.snapshot() is None
+    tracer.start(4)
+    try:
+        freed = bytearray(100_000)
+        before = tracing.snapshot()
+        del freed
+        kept = bytearray(50_000)
+        after = tracing.snapshot()
+    finally:
+        tracer.abandon()
+    assert len(kept) == 50_000
+    assert before is not None
+    assert after is not None
+    mine = {site.bytes // 1000 for site in tracing.stacks(after, before) if abs(site.bytes) > 9999}
+    assert mine == {50, -101}
+    assert [site.location[0] for site in tracing.stacks(after) if site.bytes > 49_000] == [__file__]
