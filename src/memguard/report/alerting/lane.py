@@ -1,0 +1,336 @@
+"""
+The way to one sink: a bounded queue, and a thread for as long as there is something in it.
+
+Each sink has a lane of its own, so that one that hangs delays nobody. A lane costs a thread only
+while it delivers.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from memguard import log
+from memguard.relief.failures import Failures
+from memguard.report.alerting.notice import Notice
+from memguard.report.alerting.sink import DeliveryError, Sink
+from memguard.report.alerting.wire import Wire
+
+LINGER_SECONDS = 2.0
+"""A thread that has nothing to deliver waits so long before it ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkStatistics:
+    """What became of the messages to one sink."""
+
+    name: str
+    sent: int
+    """Delivered, as far as the receiver said so."""
+    retried: int
+    """Attempts after the first one of a message."""
+    failed: int
+    """Messages given up: refused for good, or undeliverable for too long."""
+    dropped: int
+    """Messages that found no room in the queue, or were left in it when it was stopped."""
+    queued: int
+    """Messages that wait, the one under way included."""
+    last_error: str | None
+    """Why the last attempt failed; None after a success."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long and how often a message is tried. Seconds."""
+
+    queue: int = 100
+    """Messages that may wait."""
+    give_up: float = 3600.0
+    """After so long a message is lost."""
+    first_pause: float = 1.0
+    """After the first failure; doubled after each further one."""
+    longest_pause: float = 300.0
+
+
+@dataclass(slots=True)
+class _Item:
+    notice: Notice
+    queued_at: float
+    due: float = 0.0
+    attempts: int = 0
+    asked: bool = False
+    """The pause is the receiver's wish."""
+
+
+class Lane:
+    """
+    Deliver messages to one sink, in their order, each until it is delivered or given up.
+
+    Between two attempts it waits twice as long each time, by a random half less (so that many
+    processes do not come back at the same moment), or as long as the receiver says.
+
+    Bounded by: a queue, whose oldest message is dropped for a newer one; one thread.
+    Locks: one condition around the queue; the sink is called outside it.
+    Keeps alive: messages that wait, which are strings and numbers; the sink.
+    """
+
+    def __init__(self, sink: Sink, name: str, patience: Patience, failures: Failures) -> None:
+        self.sink = sink
+        self._name = name
+        self._patience = patience
+        self._failures = failures
+        self.reset()
+
+    def reset(self) -> None:
+        """Be empty and stopped, as in a forked child. Only sets fields."""
+        self._changed = threading.Condition()
+        self._queue: deque[_Item] = deque()
+        self._hand: _Item | None = None
+        self._wire: Wire | None = None
+        self._thread: threading.Thread | None = None
+        self._ends_at: float | None = None
+        self._failing = 0
+        self._sent = self._retried = self._failed = self._dropped = 0
+        self._drops_told = False
+        self._last_error: str | None = None
+
+    def open(self) -> None:
+        """Take messages, also after `finish`."""
+        with self._changed:
+            self._ends_at = None
+
+    def put(self, notice: Notice) -> None:
+        """Have *notice* delivered. Returns at once."""
+        now = time.monotonic()
+        with self._changed:
+            if self._ends_at is not None:
+                self._dropped += 1
+                return
+            lost = None
+            if len(self._queue) >= self._patience.queue:
+                lost = self._queue.popleft()
+                self._dropped += 1
+            tell = lost is not None and not self._drops_told
+            self._drops_told = self._drops_told or tell
+            self._queue.append(_Item(notice, now))
+            self._changed.notify_all()
+        if tell:
+            log.event(
+                logging.WARNING,
+                "alerts.queue_full",
+                sink=self.sink.name,
+                queue=self._patience.queue,
+                why=self._last_error,
+            )
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Start the thread where there is work for it; what fails is counted and tried later."""
+        with self._changed:
+            if self._thread is not None or not (self._queue or self._hand):
+                return
+            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread = thread
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread to be had: the next tick tries again
+            with self._changed:
+                if self._thread is thread:
+                    self._thread = None
+            self._failures.add("thread", error)
+
+    def wait_empty(self, timeout: float) -> bool:
+        """Wait until nothing waits, *timeout* seconds at most; True when so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._queue and self._hand is None, timeout)
+
+    def finish(self, ends_at: float) -> None:
+        """Take no more messages, and have those that wait tried until *ends_at*, monotonic."""
+        with self._changed:
+            self._ends_at = ends_at
+            self._changed.notify_all()
+
+    def cut(self) -> None:
+        """End the attempt under way and drop what waits."""
+        with self._changed:
+            self._ends_at = float("-inf")
+            self._drop_waiting()
+            wire = self._wire
+            self._changed.notify_all()
+        if wire is not None:
+            wire.cut()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the thread; True when there is none any more."""
+        thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return True
+        thread.join(max(0.0, timeout))
+        return not thread.is_alive()
+
+    def statistics(self) -> SinkStatistics:
+        """Return the counts. Thread-safe."""
+        with self._changed:
+            return SinkStatistics(
+                name=self.sink.name,
+                sent=self._sent,
+                retried=self._retried,
+                failed=self._failed,
+                dropped=self._dropped,
+                queued=len(self._queue) + (self._hand is not None),
+                last_error=self._last_error,
+            )
+
+    # -- in its thread ----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while (item := self._next()) is not None:
+                self._attempt(item)
+        finally:
+            with self._changed:
+                if self._thread is threading.current_thread():  # it dies of something fatal
+                    self._thread = None
+                self._changed.notify_all()
+
+    def _next(self) -> _Item | None:
+        """Wait for the next message that is due; None when the thread shall end."""
+        until = time.monotonic() + LINGER_SECONDS
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                if self._hand is None and self._queue:
+                    self._hand = self._queue.popleft()
+                    self._changed.notify_all()
+                if self._hand is None:
+                    if self._ends_at is not None or now >= until:
+                        self._thread = None
+                        self._changed.notify_all()
+                        return None
+                    self._changed.wait(until - now)
+                elif self._may_try(self._hand, now):
+                    return self._hand
+                else:
+                    wake_at = self._hand.due
+                    if self._ends_at is not None:
+                        if now > self._ends_at:
+                            self._drop_waiting()
+                            continue
+                        if self._hand.due > self._ends_at:
+                            self._hand = None
+                            self._dropped += 1
+                            continue
+                    self._changed.wait(max(0.001, wake_at - now))
+
+    def _may_try(self, item: _Item, now: float) -> bool:
+        if self._ends_at is None:
+            return item.due <= now
+        if now > self._ends_at:
+            return False
+        # The last chance: a pause of our own is cut short once; what a receiver asked for is not.
+        if item.due <= now:
+            return True
+        if item.asked:
+            return False
+        item.asked = True
+        return True
+
+    def _drop_waiting(self) -> None:
+        """Drop what waits, the one in hand too where no attempt is under way."""
+        self._dropped += len(self._queue)
+        self._queue.clear()
+        if self._hand is not None and self._wire is None:
+            self._hand = None
+            self._dropped += 1
+        self._changed.notify_all()
+
+    def _attempt(self, item: _Item) -> None:
+        wire = Wire(self.sink.timeout)
+        with self._changed:
+            if self._hand is not item:
+                return  # dropped meanwhile
+            self._wire = wire
+            item.attempts += 1
+            self._retried += item.attempts > 1
+        error: BaseException | None = None
+        try:
+            self.sink.deliver(item.notice, wire)
+        except (Exception, SystemExit) as failed:  # noqa: BLE001 - reason: a sink may be the host's; counted, and the thread lives on
+            error = failed
+        except BaseException:
+            self._settle(item, lost="the thread was ended")
+            raise
+        finally:
+            wire.release()
+        if error is None:
+            self._settle(item, lost=None)
+        else:
+            self._fail(item, error)
+
+    def _settle(self, item: _Item, *, lost: str | None) -> None:
+        with self._changed:
+            self._wire = self._hand = None
+            self._last_error = lost
+            if lost is None:
+                self._sent += 1
+                self._failing = 0
+                self._drops_told = False
+            else:
+                self._failed += 1
+            self._changed.notify_all()
+        if lost is not None:
+            self._tell_lost(item, lost)
+
+    def _fail(self, item: _Item, error: BaseException) -> None:
+        # Of a stranger's error only the type is told: its text may be a secret, or run code.
+        known = error if isinstance(error, DeliveryError) else None
+        why = type(error).__name__ if known is None else known.why
+        lost = None
+        with self._changed:
+            self._wire = None
+            self._last_error = why
+            now = time.monotonic()
+            ends = self._ends_at is not None and now > self._ends_at
+            if known is None or not known.retry:
+                lost = why
+            else:
+                self._failing += 1
+                pause = self._pause() if known.after is None else known.after
+                item.asked = known.after is not None or self._ends_at is not None
+                item.due = now + pause
+                if item.due - item.queued_at > self._patience.give_up:
+                    lost = f"{why}, for too long"
+            if lost is not None:
+                self._hand = None
+                self._failed += 1
+            elif ends:
+                self._hand = None
+                self._dropped += 1
+            self._changed.notify_all()
+        self._failures.add(f"{self.sink.name} ({why})", error)
+        if lost is not None:
+            self._tell_lost(item, lost)
+
+    def _pause(self) -> float:
+        patience = self._patience
+        full = min(patience.longest_pause, patience.first_pause * 2 ** min(self._failing - 1, 30))
+        # From the system: the host's random numbers stay as its seed has them.
+        chance = int.from_bytes(os.urandom(4), "big") / 2**32
+        return float(full * (0.5 + chance / 2))
+
+    def _tell_lost(self, item: _Item, why: str) -> None:
+        log.event(
+            logging.WARNING,
+            "alert.undelivered",
+            sink=self.sink.name,
+            rule=item.notice.rule,
+            status=item.notice.status,
+            severity=item.notice.severity,
+            fingerprint=item.notice.fingerprint,
+            attempts=item.attempts,
+            why=why,
+        )

@@ -1,0 +1,146 @@
+"""What an operator is told: frozen, strings and numbers only, and bounded in size."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from memguard.errors import ConfigError
+from memguard.report.words import printable
+
+Severity = Literal["info", "warning", "critical"]
+Status = Literal["firing", "resolved", "test"]
+
+SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
+"""Least grave first."""
+RANK: dict[Severity, int] = {severity: rank for rank, severity in enumerate(SEVERITIES)}
+MOST_FACTS = 20
+LONGEST_SUMMARY = 300
+LONGEST_VALUE = 200
+VERSION = 1
+"""Of `Notice.to_dict`; counts its changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """One message about one alert: it fires, fires still, or is over."""
+
+    id: str
+    """Of this message; the same in every attempt to deliver it, so that a receiver that gets it
+    twice can tell."""
+    fingerprint: str
+    """Of the alert: the same in all messages about it. 16 hexadecimal digits."""
+    status: Status
+    rule: str
+    severity: Severity
+    summary: str
+    """One line."""
+    facts: tuple[tuple[str, str], ...] = ()
+    """Further names and values, for people."""
+    value: float | None = None
+    """What the rule measured, in the unit that `unit` names."""
+    unit: str = ""
+    """``"ratio"``, ``"bytes/hour"``, or empty."""
+    number: int = 1
+    """1 for the first message about this alert, then 2, 3, …"""
+    started_at: float = 0.0
+    """When the condition began, seconds since the epoch."""
+    ended_at: float | None = None
+    """When it was over; None while it is not."""
+    time: float = 0.0
+    """When this message was made."""
+    guard: str = ""
+    host: str = ""
+    pid: int = 0
+    labels: tuple[tuple[str, str], ...] = ()
+    """What was given to `Alerts`: service, environment, …"""
+
+    @property
+    def title(self) -> str:
+        """One line for a subject: status, severity, rule, and where."""
+        state = {"firing": self.severity, "resolved": "resolved", "test": "test"}[self.status]
+        return printable(f"[{state}] {self.rule}: {self.guard} on {self.host}", longest=150)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as strings, numbers and dicts, ready for JSON; times in ISO 8601, UTC."""
+        return {
+            "version": VERSION,
+            "id": self.id,
+            "fingerprint": self.fingerprint,
+            "status": self.status,
+            "rule": self.rule,
+            "severity": self.severity,
+            "summary": self.summary,
+            "facts": dict(self.facts),
+            "value": self.value,
+            "unit": self.unit,
+            "number": self.number,
+            "started_at": iso(self.started_at),
+            "ended_at": None if self.ended_at is None else iso(self.ended_at),
+            "time": iso(self.time),
+            "guard": self.guard,
+            "host": self.host,
+            "pid": self.pid,
+            "labels": dict(self.labels),
+        }
+
+
+def iso(seconds: float) -> str:
+    """Return seconds since the epoch as ISO 8601 in UTC, to the millisecond."""
+    moment = datetime.fromtimestamp(seconds, tz=timezone.utc)
+    return moment.isoformat(timespec="milliseconds")
+
+
+def fingerprint(parts: Iterable[str]) -> str:
+    """Return the name of what *parts* describe, the same in every process: 16 hex digits."""
+    # Each part with its length, so that ("ab", "c") and ("a", "bc") differ.
+    text = "".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+
+def facts(found: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Return *found* as a notice may carry it: few, short and printable."""
+    shown = [
+        (printable(name, longest=60), printable(value, longest=LONGEST_VALUE))
+        for name, value in found
+    ]
+    return tuple(shown[:MOST_FACTS])
+
+
+def finite(value: float | None) -> float | None:
+    """Return *value*; None where JSON could not say it."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def checked_severity(value: Any, *, name: str) -> Severity:
+    """Return *value* if it is a severity, else raise ConfigError."""
+    for severity in SEVERITIES:
+        if value == severity:
+            return severity
+    raise ConfigError(f"{name} must be 'info', 'warning' or 'critical' (got {value!r})")
+
+
+def checked_labels(labels: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    """
+    Return *labels* sorted by name.
+
+    Raises:
+        TypeError: They are no mapping of strings to strings.
+        ConfigError: There are more than 20, or one is longer than 200 characters.
+    """
+    if labels is None:
+        return ()
+    if not isinstance(labels, Mapping):
+        raise TypeError(f"labels must be a mapping (got {type(labels).__name__})")
+    for name, value in labels.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError("labels must be strings, names and values; convert them with str()")
+        if not 0 < len(name) <= LONGEST_VALUE or len(value) > LONGEST_VALUE:
+            raise ConfigError("a label must have 1 to 200 characters, its value up to 200")
+    if len(labels) > MOST_FACTS:
+        raise ConfigError(f"labels must be {MOST_FACTS} at most (got {len(labels)})")
+    return tuple(sorted((printable(name), printable(value)) for name, value in labels.items()))
