@@ -128,7 +128,7 @@ class TestFile:
             "alerts.jsonl.2",
         ]
         assert all(file.stat().st_size <= 64 * 1024 for file in files)
-        assert sum(len(self.lines(file)) for file in files) > 140
+        assert sum(len(self.lines(file)) for file in files) > 120
         newest = json.loads(path.read_text().splitlines()[-1])
         assert newest["id"] == f"{299:016x}"
 
