@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-EMPTY = {"br", "meta", "wbr"}
+EMPTY = {"br", "input", "meta", "wbr"}
 
 # What a report is made of; an element outside of this was injected.
 ELEMENTS = """

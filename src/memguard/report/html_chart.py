@@ -119,13 +119,13 @@ def memory_chart(trend: TrendSummary) -> Chart | None:
         label = _text(
             "100%",
             frame.y(limit) - 6,
-            f"limit {_size(limit)}",
+            f"limit {level_label(limit)}",
             class_="limit-text",
             text_anchor="end",
         )
     described = (
         f"Memory of the process from {format_bytes(points[0].bytes)} to "
-        f"{format_bytes(points[-1].bytes)} in {_time(points[-1].seconds - points[0].seconds)}"
+        f"{format_bytes(points[-1].bytes)} in {time_label(points[-1].seconds - points[0].seconds)}"
     )
     return Chart(_chart(described, frame, area, label, limit), line, limit)
 
@@ -218,27 +218,28 @@ def _grid(frame: _Frame, limit: int | None) -> Markup:
     parts = [
         join(
             element("line", class_="grid", x1="0", x2="100%", y1=y, y2=y),
-            _text("0", y - 5, _size(level)),
+            _text("0", y - 5, level_label(level)),
         )
-        for level in _byte_ticks(frame.low, frame.high)
+        for level in byte_ticks(frame.low, frame.high)
         if abs((y := frame.y(level)) - taken) > 18  # no label across the line of the limit
     ]
-    for seconds in _time_ticks(frame.left, frame.right):
+    for seconds in time_ticks(frame.left, frame.right):
         share = frame.x(seconds)
         anchor = "start" if share < 0.03 else "end" if share > 0.97 else "middle"
         where = f"{share * 100:.2f}%"
-        parts.append(_text(where, _BOTTOM + 20, _time(seconds), text_anchor=anchor))
+        parts.append(_text(where, _BOTTOM + 20, time_label(seconds), text_anchor=anchor))
     return join(*parts)
 
 
-def _byte_ticks(low: float, high: float) -> list[float]:
+def byte_ticks(low: float, high: float) -> list[float]:
     """Return up to five round levels: powers of two of a unit are round to a reader of memory."""
     step = 2.0 ** math.ceil(math.log2(max((high - low) / 5, 1.0)))
     first = math.ceil(low / step)
     return [n * step for n in range(first, first + 6) if n * step <= high - (high - low) * 0.03]
 
 
-def _time_ticks(left: float, right: float) -> list[float]:
+def time_ticks(left: float, right: float) -> list[float]:
+    """Return up to seven round times, seconds; the two ends where nothing rounder fits."""
     step = next((step for step in _TIMES if (right - left) / step <= 5), None)
     if step is None:
         return [left, right]
@@ -275,11 +276,13 @@ def _text(x: str, y: float, text: str, **attributes: str) -> Markup:
     return element("text", text, x=x, y=round(y, 1), **attributes)
 
 
-def _size(level: float) -> str:
+def level_label(level: float) -> str:
+    """Return bytes as they stand at an axis: ``"64 MiB"``."""
     return format_bytes(level).replace(".0 ", " ")
 
 
-def _time(seconds: float) -> str:
+def time_label(seconds: float) -> str:
+    """Return seconds as they stand at an axis: ``"10 min"``."""
     for size, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
         if abs(seconds) >= size:
             return f"{seconds / size:.3g} {unit}"

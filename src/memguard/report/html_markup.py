@@ -17,7 +17,7 @@ LONGEST = 4000
 
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"})
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
-_EMPTY = frozenset({"br", "meta", "wbr"})
+_EMPTY = frozenset({"br", "input", "meta", "wbr"})
 
 
 class Markup(str):
