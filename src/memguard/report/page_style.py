@@ -70,8 +70,9 @@ td.share { width: 45%; vertical-align: middle; }
 .report dt { color: var(--soft); }
 form { display: flex; flex-wrap: wrap; gap: 0.6rem 0.75rem; align-items: end; }
 label { font-size: 0.82rem; color: var(--soft); flex: 1 1 14rem; }
-input { display: block; width: 100%; margin-top: 0.2rem; padding: 0.5rem 0.7rem; font: inherit; font-size: 1rem;
-  color: var(--ink); background: var(--page); border: 1px solid var(--line); border-radius: 8px; }
+input { display: block; width: 100%; margin-top: 0.2rem; padding: 0.5rem 0.7rem; font: inherit;
+  font-size: 1rem; color: var(--ink); background: var(--page); border: 1px solid var(--line);
+  border-radius: 8px; }
 button { padding: 0.55rem 1.2rem; font: inherit; font-weight: 650; color: #fff; border: 0;
   background: #2463c4; border-radius: 8px; cursor: pointer; }
 button:hover { background: #1c50a0; }
