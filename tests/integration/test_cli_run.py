@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -19,7 +20,11 @@ WATCHED = ("-m", "memguard", "run")
 
 
 def python(
-    cwd: Path, *arguments: str, flags: tuple[str, ...] = (), stdin: str = ""
+    cwd: Path,
+    *arguments: str,
+    flags: tuple[str, ...] = (),
+    stdin: str = "",
+    environment: dict[str, str] | None = None,
 ) -> tuple[int, str, str]:
     """Return exit code, output and errors of the interpreter."""
     done = subprocess.run(
@@ -30,7 +35,7 @@ def python(
         text=True,
         timeout=50,
         check=False,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})},
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -271,6 +276,7 @@ def test_an_interrupt_ends_it_as_it_ends_python(tmp_path: Path) -> None:
         (("empty",), "there is no __main__ in 'empty'"),
         ((), "give a script, or -m and a module"),
         (("-m",), "give a script, or -m and a module"),
+        (("--interval", "0", "app.py"), "interval must be > 0 seconds"),
         (("--interval", "x", "app.py"), "interval must be a duration >= 0 like"),
         (("--limit=-3", "app.py"), "limit must be"),
         (("--min-growth-bytes", "1 potato", "app.py"), "min_growth_bytes must be"),
@@ -335,3 +341,70 @@ def test_a_script_that_leaks_gets_a_report_that_names_its_line(tmp_path: Path) -
     assert (tmp_path / page).read_text("utf-8").startswith("<!DOCTYPE html>")
     shown = python(tmp_path, "-m", "memguard", "report", "found", "--format", "json")
     assert json.loads(shown[1]) == report.to_dict()
+
+
+def test_a_script_gets_the_summary_as_json_even_if_nothing_was_found(tmp_path: Path) -> None:
+    write(tmp_path, "app.py", "import os; os.chdir('/'); print('ran')")
+    nothing = {"leaks": 0, "reports": []}
+    code, output, errors = python(tmp_path, *WATCHED, "--json", "app.py")
+    assert (code, output) == (0, "ran\n")
+    assert json.loads(errors) == nothing
+    code, output, errors = python(tmp_path, *WATCHED, "--json", "--summary", "found.json", "app.py")
+    assert (code, output, errors) == (0, "ran\n", "")
+    file = tmp_path / "found.json"
+    assert json.loads(file.read_text()) == nothing
+    if os.name == "posix":
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    python(tmp_path, *WATCHED, "--summary", "found.txt", "app.py")
+    assert (tmp_path / "found.txt").read_text() == "memguard: found no leak\n"
+
+
+def test_a_summary_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "app.py", "raise SystemExit(5)")
+    found = python(tmp_path, *WATCHED, "--summary", "missing/found.txt", "app.py")
+    assert found == (5, "", "")
+
+
+PUBLISHING = """
+    import os, sys, time
+    end = time.monotonic() + 20
+    place = sys.argv[1]
+    while time.monotonic() < end and not (os.path.isdir(place) and os.listdir(place)):
+        time.sleep(0.01)
+    print(len([name for name in os.listdir(place) if name.startswith(f"{os.getpid()}-")]))
+"""
+
+
+def test_it_publishes_while_the_program_runs_and_not_after(tmp_path: Path) -> None:
+    write(tmp_path, "app.py", PUBLISHING)
+    place = tmp_path / "published"
+    environment = {"MEMGUARD_PUBLISH": str(place)}
+    found = python(tmp_path, *WATCHED, "app.py", str(place), environment=environment)
+    assert found == (0, "1\n", "")
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", ["0", "1"])
+def test_the_usual_place_is_used_unless_forbidden(value: str, tmp_path: Path) -> None:
+    session = tmp_path / "session"
+    session.mkdir(0o700)
+    write(tmp_path, "app.py", "import time; time.sleep(1)")
+    environment = {"MEMGUARD_PUBLISH": value, "XDG_RUNTIME_DIR": str(session)}
+    assert python(tmp_path, *WATCHED, "app.py", environment=environment) == (0, "", "")
+    if os.name == "posix":
+        assert (session / "memguard").exists() == (value == "1")
+
+
+def test_a_place_that_cannot_be_used_does_not_keep_the_program_from_running(
+    tmp_path: Path,
+) -> None:
+    session = tmp_path / "session"
+    session.mkdir(0o700)
+    (session / "memguard").write_text("no directory")
+    write(tmp_path, "app.py", "import time; time.sleep(0.5); print('ran')")
+    environment = {"XDG_RUNTIME_DIR": str(session), "MEMGUARD_PUBLISH": ""}
+    assert python(tmp_path, *WATCHED, "app.py", environment=environment) == (0, "ran\n", "")
+    wrong = {"MEMGUARD_PUBLISH": str(session / "memguard")}  # asked for, so it is said
+    code, output, errors = python(tmp_path, *WATCHED, "app.py", environment=wrong)
+    assert (code, output) == (2, "")
+    assert "must be a directory" in errors

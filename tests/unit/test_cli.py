@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import platform
 import re
 import shlex
 import stat
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+import memguard
 from memguard import cli
-from memguard.cli import main, reporting, running
+from memguard.cli import demo, main, reporting, running, top, version
 from memguard.cli.program import Target
 from memguard.cli.running import MOST_REPORTS, split, summary
 from memguard.leaks.report import LeakReport
@@ -77,7 +79,17 @@ def test_without_a_command_it_shows_its_help(capsys: pytest.CaptureFixture[str])
     assert "memguard run app.py" in errors
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help"), ("report", "-h")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("run", "--help"),
+        ("report", "-h"),
+        ("top", "-h"),
+        ("demo", "-h"),
+        ("version", "-h"),
+    ],
+)
 def test_help_has_examples(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     code, output, _ = run(capsys, *arguments)
     assert code == 0
@@ -95,6 +107,14 @@ def test_the_version_names_python_as_well(
     assert "Python 3." in output
 
 
+def test_a_script_gets_the_version_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    code, output, _ = run(capsys, "version", "--json")
+    found = json.loads(output)
+    assert code == 0
+    assert found["memguard"] == memguard.__version__
+    assert found["python"] == platform.python_version()
+
+
 # Reports
 
 
@@ -107,8 +127,9 @@ def test_a_report_comes_back_as_the_json_it_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = store(tmp_path, leak_report())
-    _, output, _ = run(capsys, "report", file, "--format", "json")
-    assert output == Path(file).read_text()
+    for wish in (["--format", "json"], ["--json"], ["--json", "--format", "json"]):
+        _, output, _ = run(capsys, "report", file, *wish)
+        assert output == Path(file).read_text()
 
 
 def test_several_reports_are_shown_one_after_the_other(
@@ -215,6 +236,12 @@ def test_an_absurd_number_is_no_report(tmp_path: Path, capsys: pytest.CaptureFix
         (("report", "--compare", "one.json"), "--compare needs two files, OLD and NEW (got 1)"),
         (("report", "--form", "html", "x"), "unrecognized arguments: --form"),
         (("report", "x", "--format", "pdf"), "invalid choice: 'pdf'"),
+        (("report", "x", "--format", "html", "--json"), "contradict each other; give one"),
+        (("top", "shop"), "invalid int value: 'shop'"),
+        (("top", "--interval", "0"), "--interval must be at least 0.1 seconds (got '0')"),
+        (("top", "--interval", "soon"), "--interval must be a duration"),
+        (("demo", "--timeout", "soon"), "--timeout must be a duration"),
+        (("demo", "--output", "."), "File exists"),
         (("nonsense",), "invalid choice: 'nonsense'"),
     ],
 )
@@ -314,7 +341,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
 def shown_commands() -> list[list[str]]:
     document = Path(__file__).parents[2] / "docs" / "command-line.md"
     lines = re.findall(r"^\$ .*?\bmemguard (.*)$", document.read_text("utf-8"), re.MULTILINE)
-    for module in (cli, running, reporting):
+    for module in (cli, running, reporting, top, demo, version):
         lines += re.findall(r"^  memguard (.*?)(?:   .*)?$", module._EPILOG, re.MULTILINE)
     return [shlex.split(line) for line in lines]
 
@@ -353,6 +380,19 @@ def test_the_summary_sends_nobody_to_a_file_that_is_not_there() -> None:
     assert "leak-a.html" not in text
     assert text.count("its files are not there: not written, or deleted since") == 1
     assert text.splitlines()[-1].endswith("leak-b.html")
+
+
+def test_a_script_gets_all_of_the_summary_as_data() -> None:
+    reports = [leak_report(id=f"r{n}", kind="leak" if n else "growth") for n in range(20)]
+    found = running.summary_data(reports, Path("/out"), missing={"r3"})
+    assert json.loads(json.dumps(found)) == found
+    assert (found["leaks"], len(found["reports"])) == (19, 20)
+    last = found["reports"][-1]
+    assert last["file"] == str(Path("/out") / "leak-r19.json")
+    assert found["reports"][3]["file"] is None
+    assert (last["holder"], last["holder_type"]) == ("leaky_shop.app.SESSIONS", "dict")
+    assert (last["growth_bytes"], last["bytes_per_minute"]) == (61 * MiB, 122.0 * MiB / 60)
+    assert last["place"] == "/srv/shop/leaky_shop/app.py:57  remember_session"
 
 
 def test_growth_alone_is_not_called_a_leak() -> None:

@@ -1,19 +1,19 @@
-"""The command ``memguard``: run a program under watch, read and compare reports."""
+"""The command ``memguard``: run a program under watch, look at it, read and compare reports."""
 
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 from collections.abc import Sequence
 
-from memguard._version import __version__
-from memguard.cli import reporting, running
+from memguard.cli import demo, reporting, running, top, version
 
 _EPILOG = """\
 examples:
+  memguard demo                          a leak, found in front of your eyes
   memguard run app.py --port 8000        watch a program that cannot be edited
   memguard run -m uvicorn shop:app       the same for a module
+  memguard top                           look at a process that runs memguard
   memguard report memguard-reports       the reports of a directory, as text
   memguard report leak-1f.json -o leak.html
   memguard report --compare old.json new.json
@@ -37,18 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         own, target = running.split(given[1:])
         return running.command(commands["run"], parser.parse_args(["run", *own]), target)
     options = parser.parse_args(given)
-    if options.command == "report":
-        return reporting.command(commands["report"], options)
-    if options.command == "version":
-        sys.stdout.write(_version() + "\n")
-        return 0
-    parser.print_help(sys.stderr)
-    return 2
-
-
-def _version() -> str:
-    python = f"{platform.python_implementation()} {platform.python_version()}"
-    return f"memguard {__version__} ({python}, {platform.system()} {platform.machine()})"
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    return _COMMANDS[options.command](commands[options.command], options)
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
@@ -60,11 +52,15 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action="version", version=version.line())
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    made = {name: module.add_parser(commands) for name, module in _COMMANDS.items()}
-    commands.add_parser("version", help="the versions of memguard and Python", allow_abbrev=False)
-    return parser, made
+    modules = {"run": running, "report": reporting, "top": top, "demo": demo, "version": version}
+    return parser, {name: module.add_parser(commands) for name, module in modules.items()}
 
 
-_COMMANDS = {"run": running, "report": reporting}
+_COMMANDS = {
+    "report": reporting.command,
+    "top": top.command,
+    "demo": demo.command,
+    "version": version.command,
+}

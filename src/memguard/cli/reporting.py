@@ -24,6 +24,7 @@ _EPILOG = """\
 examples:
   memguard report memguard-reports                 every report of a directory, oldest first
   memguard report leak-1f.json -o leak.html        one file for a browser, which needs nothing else
+  memguard report --json memguard-reports          the same for a script, as a list
   memguard report --compare before.json after.json
   memguard report --compare --exit-code before.json after.json   a gate for continuous integration
 
@@ -60,6 +61,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         choices=("text", "html", "json"),
         help="default: as the name of OUT ends, else text",
     )
+    parser.add_argument("--json", action="store_true", help="the same as --format json")
     parser.add_argument(
         "-o", "--output", metavar="OUT", help="file to write, instead of the terminal"
     )
@@ -75,7 +77,9 @@ def command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
     """Show or compare, and return the exit code."""
     if options.compare and len(options.files) != 2:
         parser.error(f"--compare needs two files, OLD and NEW (got {len(options.files)})")
-    form = options.format or _form_of(options.output)
+    if options.json and options.format not in (None, "json"):
+        parser.error(f"--json and --format {options.format} contradict each other; give one")
+    form = "json" if options.json else options.format or _form_of(options.output)
     try:
         reports = [report for file in options.files for report in _reports(file)]
         if options.compare and len(reports) != 2:

@@ -5,24 +5,32 @@ from __future__ import annotations
 import argparse
 import atexit
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from memguard.cli import program
 from memguard.cli.program import ProgramNotFoundError, Target
-from memguard.leaks.detector import LeakDetector
+from memguard.guard.environment import options_from
+from memguard.guard.owner import MemoryGuard
 from memguard.leaks.report import LeakReport
+from memguard.report.bulletin import report_row
 from memguard.report.words import VERDICTS, Places, printable, rate
-from memguard.units import format_bytes
+from memguard.schema import plain
+from memguard.units import format_bytes, parse_seconds
 
 REPORT_DIR = "memguard-reports"
 MOST_REPORTS = 5
 """Findings that the summary shows, the latest; the directory has them all."""
 
-_WITH_VALUE = ("--report-dir", "--interval", "--min-growth-bytes", "--limit")
+_MOST_SECONDS = 1.0
+"""Between two readings for those who look on; the detector may want them less often."""
+_WITH_VALUE = ("--report-dir", "--interval", "--min-growth-bytes", "--limit", "--summary")
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
 _USAGE = """\
 memguard run [options] script.py [argument ...]
        memguard run [options] -m module [argument ...]"""
@@ -31,13 +39,15 @@ examples:
   memguard run app.py --port 8000
   memguard run --interval 5s --report-dir reports -m uvicorn shop:app
   memguard run --min-growth-bytes 4MiB --limit 512MiB worker.py
+  memguard run --json --summary found.json worker.py
 
 exit codes:
   the program's own, whatever it is
   2   memguard could not start it: a wrong option, no such script or module
 
 Reports are written while the program runs. What was found is summed up on standard error when it
-ends by itself; a program that is killed leaves its reports, but no summary.
+ends by itself; a program that is killed leaves its reports, but no summary. Meanwhile 'memguard
+top' shows how it is doing; MEMGUARD_PUBLISH=0 in the environment keeps that to itself.
 """
 
 
@@ -77,6 +87,16 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         default="auto",
         help="memory that the program may use (default: what its cgroup or host allows)",
     )
+    parser.add_argument(
+        "--summary",
+        metavar="FILE",
+        help="where the summary goes, even if nothing was found (default: standard error)",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="the summary as one line of JSON, even if nothing was found",
+    )
     return parser
 
 
@@ -115,21 +135,18 @@ def command(
         parser.error("give a script, or -m and a module")
     directory_was_there = Path(options.report_dir).exists()
     try:
-        detector = LeakDetector(
-            interval=options.interval,
-            min_growth_bytes=options.min_growth_bytes,
-            limit=options.limit,
-            report_dir=options.report_dir,
-        )
+        guard = _guard(options)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     if not directory_was_there:  # the first report makes it again; without one, nothing is left
         with contextlib.suppress(OSError):
             (Path.cwd() / options.report_dir).rmdir()
     # At exit, not after the last line: threads of the program may go on after it. Registered before
-    # the detector registers its own end, so that it runs after it.
-    atexit.register(_Summary(detector, Path(options.report_dir)).write)
-    detector.start()
+    # the guard registers its own end, so that it runs after it.
+    atexit.register(
+        _Summary(guard, Path(options.report_dir), file=options.summary, as_json=options.json).write
+    )
+    guard.start()
     try:
         program.run(target)
     except ProgramNotFoundError as error:
@@ -137,33 +154,82 @@ def command(
     return 0
 
 
-class _Summary:
-    """What was found, told on standard error when the program ends."""
+def _guard(options: argparse.Namespace) -> MemoryGuard:
+    """Return a guard that watches and tells, and takes nothing from the program."""
+    seconds = parse_seconds(options.interval, name="interval")
+    publish = options_from({"MEMGUARD_PUBLISH": os.environ.get("MEMGUARD_PUBLISH", "")})
+    return MemoryGuard(
+        limit=options.limit,
+        interval=min(max(seconds, 0.01), _MOST_SECONDS),
+        relief=False,
+        report_dir=options.report_dir,
+        leak_options={
+            "interval": options.interval,
+            "min_growth_bytes": options.min_growth_bytes,
+        },
+        publish=publish.get("publish", True),
+    )
 
-    def __init__(self, detector: LeakDetector, directory: Path) -> None:
-        self._detector = detector
+
+class _Summary:
+    """What was found, told when the program ends."""
+
+    def __init__(
+        self, guard: MemoryGuard, directory: Path, *, file: str | None, as_json: bool
+    ) -> None:
+        self._guard = guard
         self._directory = directory
         self._absolute = Path.cwd() / directory  # the program may go elsewhere
+        self._file = None if file is None else Path.cwd() / file
+        self._as_json = as_json
         self._pid = os.getpid()
 
     def write(self) -> None:
         """Write it, unless nothing was found or this is a forked child of the program."""
         if os.getpid() != self._pid:
             return
-        self._detector.stop(timeout=2.0)
-        reports = self._detector.reports
-        if reports and sys.stderr is not None:
-            # The terminal may be gone, and no word of ours may change how the program ends.
-            with contextlib.suppress(OSError, ValueError):
-                text = summary(reports, self._directory, missing=self._missing(reports))
-                encoding = sys.stderr.encoding or "ascii"
-                sys.stderr.write(text.encode(encoding, "backslashreplace").decode(encoding))
-                sys.stderr.flush()
+        self._guard.stop(timeout=2.0)
+        reports = self._guard.reports
+        if not reports and not self._as_json and self._file is None:
+            return
+        missing = self._missing(reports)
+        if self._as_json:
+            text = json.dumps(summary_data(reports, self._absolute, missing=missing)) + "\n"
+        else:
+            text = summary(reports, self._directory, missing=missing)
+        # The terminal or the disk may be gone; no word of ours may change how the program ends.
+        with contextlib.suppress(OSError, ValueError):
+            self._deliver(text)
+
+    def _deliver(self, text: str) -> None:
+        if self._file is not None:
+            with open(os.open(self._file, _NEW_FILE, 0o600), "wb") as file:  # noqa: PTH123 - reason: a Path cannot open a descriptor
+                file.write(text.encode("utf-8", "backslashreplace"))
+        elif sys.stderr is not None:
+            encoding = sys.stderr.encoding or "ascii"
+            sys.stderr.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            sys.stderr.flush()
 
     def _missing(self, reports: Sequence[LeakReport]) -> set[str]:
         """Return the ids of reports that are not there: the disk was full, or they were rotated."""
         ids = [report.id for report in reports]
         return {name for name in ids if not (self._absolute / f"leak-{name}.html").exists()}
+
+
+def summary_data(
+    reports: Sequence[LeakReport], directory: Path, *, missing: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return for scripts what `summary` returns for people: all reports, oldest first."""
+    return {
+        "leaks": sum(report.kind == "leak" for report in reports),
+        "reports": [
+            {
+                **plain(asdict(report_row(report))),
+                "file": None if report.id in missing else str(directory / f"leak-{report.id}.json"),
+            }
+            for report in reports
+        ],
+    }
 
 
 def summary(

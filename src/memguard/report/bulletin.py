@@ -198,7 +198,7 @@ def compose(
         containers_count=len(rows),
         containers_bytes=sum(row.bytes or 0 for row in rows),
         alerts=tuple(map(_alert, figures.alerts[-10:])),
-        reports=tuple(map(_report, figures.reports[-MOST_REPORTS:])),
+        reports=tuple(map(report_row, figures.reports[-MOST_REPORTS:])),
         errors=sum(part.errors for part in parts if part is not None),
     )
 
@@ -277,7 +277,8 @@ def _alert(alert: Alert) -> AlertRow:
     )
 
 
-def _report(report: LeakReport) -> ReportRow:
+def report_row(report: LeakReport) -> ReportRow:
+    """Return *report* as short as it can be told."""
     holder = next(iter(report.holders), None)
     suspect = next(iter(report.suspects), None)
     return ReportRow(
