@@ -1,0 +1,1 @@
+"""A small service with memguard, its Prometheus, alert rules and dashboard."""
