@@ -81,7 +81,7 @@ class _Quiet(WSGIRequestHandler):
 
 
 def main() -> int:
-    """Serve until interrupted, or until standard input ends where it is a pipe."""
+    """Serve until interrupted."""
     memguard.install(interval=0.5)
     port = int(os.environ.get("PORT", "8000"))
     with make_server("127.0.0.1", port, app, _Server, _Quiet) as server:
