@@ -74,7 +74,7 @@ def test_the_scope_of_a_request_is_open_during_it_and_closed_after_it() -> None:
         "http.response.start",
         "http.response.body",
     ]
-    assert (known.sampled, known.in_flight) == (1, 0)
+    assert (known.routes[0].count, known.in_flight) == (1, 0)
 
 
 def test_an_error_passes_unchanged_and_the_scope_is_closed() -> None:

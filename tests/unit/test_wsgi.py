@@ -194,7 +194,9 @@ def test_a_body_is_let_go_before_memory_is_measured() -> None:
         alive.extend(ref() is not None for ref in held)
         return 0
 
-    Server(app, RequestWatch(sample=1.0, warmup=0, read=read)).serve()
+    server = Server(app, RequestWatch(sample=1.0, warmup=0, read=read))
+    server.call().close()
+    server.watch._settle()
     assert alive == [False]
 
 

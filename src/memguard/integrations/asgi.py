@@ -25,8 +25,6 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_CERTAINLY_SENT = 16 * 1024
-"""Bytes that the kernel takes at once from any server; more may wait in its buffers."""
 _TRY_AGAIN_LATER = 1013  # a registered close code of WebSockets (RFC 6455, 11.7)
 
 
@@ -93,8 +91,6 @@ class MemguardMiddleware:
         try:
             if is_socket:
                 receive, send = _restful(request, receive, send)
-            elif request.before is not None:
-                send = _weighing(request, send)
             await self.app(scope, receive, send)
             failed = False
         except GeneratorExit:
@@ -167,17 +163,3 @@ def _restful(request: WatchedRequest, receive: Receive, send: Send) -> tuple[Rec
         await send(message)
 
     return receiving, sending
-
-
-def _weighing(request: WatchedRequest, send: Send) -> Send:
-    """Return the way to the client of a request that is measured: what waits there is no growth."""
-    sent = 0
-
-    async def sending(message: Message) -> None:
-        nonlocal sent
-        sent += len(message.get("body", b""))
-        if sent > _CERTAINLY_SENT:
-            request.is_late = True
-        await send(message)
-
-    return sending

@@ -153,7 +153,6 @@ class MemguardMiddleware:
             finally:
                 self._end(watched, request.method, self._route(request), failed=True)
             raise
-        watched.is_late = True  # the server may still have all of it in its buffers
         self._end_later(response, watched, request)
         return response
 

@@ -18,7 +18,7 @@ from memguard.errors import AdmissionError, ConfigError, LifecycleError
 from memguard.guard.owner import MemoryGuard
 from memguard.integrations.metering import Meter
 from memguard.integrations.refusal import EXEMPT, checked_paths
-from memguard.integrations.routes import UNMATCHED, RequestStatistics, RouteTable, Row
+from memguard.integrations.routes import UNMATCHED, RequestStatistics, RouteTable
 from memguard.integrations.watched import Pending, WatchedRequest
 from memguard.relief.admission import Admitted
 from memguard.relief.failures import Failures
@@ -31,19 +31,22 @@ ROUTE = "memguard.route"
 """Where an application may leave the template of its route."""
 
 
-_LATEST_SECONDS = 10.0
+_LATEST_SECONDS = 60.0
+"""Between a request and the next: whatever else the process does meanwhile is not its growth."""
 
 
 class RequestWatch:
     """
     Watch what the requests of one application do to memory.
 
-    A *sample* of requests is measured: what is allocated before and after, the scope closed. Only a
-    request that had the process to itself counts, for of two at the same time nobody can say whose
-    growth it was; the others are counted as *crowded*. An idle WebSocket does not crowd; an open
-    HTTP stream does. Threads that are no requests are not seen: what they allocate is counted to
-    the request, as is garbage that the collector has not found yet. So a row is a lead, not a
-    proof; the proof is a leak report.
+    A *sample* of requests is measured: what is allocated when one begins, and when the next one
+    does, so that what every request has while it is served, and what its client has not yet taken,
+    is on neither side. Only a request that had the process to itself counts, for of two at the same
+    time nobody can say whose growth it was; the others are counted as *crowded*. An idle WebSocket
+    does not crowd; an open HTTP stream does. Threads that are no requests are not seen: what they
+    allocate is counted to the request, as is garbage that the collector has not found yet. Below
+    some KB a request, the state of the requests themselves is all there is to see. So a row is a
+    lead, not a proof; the proof is a leak report.
 
     On glibc, growth is exact for blocks above 512 bytes, and 80 bytes for each smaller one. Where
     the allocator tells nothing (musl, jemalloc, macOS, Windows, free-threaded builds) it is that of
@@ -218,9 +221,6 @@ class RequestWatch:
             raise
 
     def _end(self, request: WatchedRequest, method: str, route: str, *, failed: bool) -> None:
-        before, after = request.before, None
-        if before is not None and not failed and not request.is_late:
-            after = self._meter.look()
         with self._lock:
             if request.life is not self._life:
                 return
@@ -238,33 +238,27 @@ class RequestWatch:
                 self._crowded += 1
             elif row is None:
                 self._warming += 1
-            elif before is not None and request.is_late:
-                self._pending = Pending(row, before, self._events, time.monotonic())
+            elif request.before is None:
+                self._disturbed += 1
             else:
-                self._grow(row, before, after)
-
-    def _grow(self, row: Row, before: int | None, after: int | None) -> None:
-        """Count a measurement; the mutex is held."""
-        if before is None or after is None:
-            self._disturbed += 1
-            return
-        self._sampled += 1
-        self._table.measure(row, after - before)
+                self._pending = Pending(row, request.before, self._events, time.monotonic())
 
     def _settle(self) -> None:
-        """Measure what had to wait for its client, if nothing has happened since."""
+        """Measure the request that has ended before this one begins."""
         with self._lock:
             pending, self._pending = self._pending, None
         if pending is None:
             return
         after = self._meter.look()
+        is_late = time.monotonic() - pending.at > _LATEST_SECONDS
         with self._lock:
             if self._events != pending.events:
                 self._crowded += 1
-            elif time.monotonic() - pending.at > _LATEST_SECONDS:
-                self._disturbed += 1  # by whatever else the process does in such a time
+            elif after is None or is_late:
+                self._disturbed += 1
             else:
-                self._grow(pending.row, pending.before, after)
+                self._sampled += 1
+                self._table.measure(pending.row, after - pending.before)
 
     def _rest(self, request: WatchedRequest, change: int) -> None:
         with self._lock:
@@ -300,7 +294,6 @@ class RequestWatch:
     def statistics(self) -> RequestStatistics:
         """Return the counts and the routes. Thread-safe; cost: some µs for each route."""
         self._bury()
-        self._settle()
         with self._lock:
             return RequestStatistics(
                 source=self._meter.source,

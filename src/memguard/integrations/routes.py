@@ -59,7 +59,11 @@ class RouteStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestStatistics:
-    """What a `RequestWatch` saw. Of the requests chosen for measuring, each has one outcome."""
+    """
+    What a `RequestWatch` saw.
+
+    Each request that was chosen for measuring has one outcome, the last one when the next begins.
+    """
 
     source: AllocatedSource | None
     """What is measured: ``"allocated"`` bytes, or ``"private"`` memory; None before the first."""
@@ -76,7 +80,7 @@ class RequestStatistics:
     warming: int
     """Chosen, but among the first of its route."""
     disturbed: int
-    """Chosen, but tracemalloc was on, memory was being given back, or nothing could be read."""
+    """Chosen, but tracemalloc was on, memory was being given back, or no request followed soon."""
     failed: int
     """Chosen, but it raised: the traceback still held what it had made."""
     abandoned: int

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A request that has ended, and is measured when its client has certainly got everything."""
+    """A request that has ended, and is measured when the next one begins."""
 
     row: Row
     before: int
@@ -38,7 +38,6 @@ class WatchedRequest:
         "chosen",
         "ended",
         "events",
-        "is_late",
         "life",
         "place",
         "resting",
@@ -51,8 +50,6 @@ class WatchedRequest:
         self.events = 0
         self.chosen = False
         self.before: int | None = None
-        self.is_late = False
-        """The client may still be taking the response: to be measured when the next one begins."""
         self.place: Admitted | None = None
         self.resting = 0
         self.ended = False
