@@ -123,13 +123,18 @@ def test_somebody_elses_session_is_used_and_left_running() -> None:
         tracemalloc.stop()
 
 
-def test_a_container_that_shrinks_is_not_steady() -> None:
-    rows, candidate = growing()
+def test_a_container_that_is_emptied_is_not_steady_and_a_queue_with_a_slow_reader_is() -> None:
+    rows, candidate = growing(gained=8)
+    candidate.measure()
+    del rows[:3]
     candidate.measure()
     assert candidate.steady
-    del rows[0]
+    del rows[:2]
     candidate.measure()
     assert not candidate.steady
+    rows.extend(range(100))
+    candidate.measure()
+    assert not candidate.steady, "once is enough"
 
 
 def test_an_abandoned_burst_leaves_nothing_traced() -> None:

@@ -175,6 +175,13 @@ def test_a_holder_that_grew_and_shrank_is_left_out_and_said() -> None:
     assert "1 container that grew and shrank left out" in report.limits
 
 
+def test_growth_that_is_emptied_while_it_is_looked_at_is_no_leak() -> None:
+    batch = holder("shop.app.BATCH", steady=False, bytes_added=20.0 * MiB)
+    assert composed(evidence(batch)).kind == "growth"
+    aside = holder("shop.app.BUFFER", steady=False, bytes_added=1.0 * MiB)
+    assert composed(evidence(holder(), aside)).kind == "leak", "most of the growth is elsewhere"
+
+
 def test_growth_of_our_own_containers_is_growth_and_no_leak() -> None:
     ours = holder("BoundedCache 'x'", inventory_name="x")
     assert composed(evidence(ours)).kind == "growth"

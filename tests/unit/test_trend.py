@@ -80,6 +80,20 @@ def test_one_step_is_not_a_leak(run: Run, when: float, noise: float) -> None:
     assert classify(points, DEFAULTS).kind is not TrendKind.LEAK
 
 
+@given(runs, st.integers(2, 8), st.floats(0.3, 0.7))
+def test_stairs_that_have_ended_are_not_a_leak(run: Run, stairs: int, end: float) -> None:
+    """Models that are loaded one after the other: flat for the last third of the run."""
+    points = run.shaped(lambda x: math.floor(min(x / end, 1.0) * stairs) / stairs, 0.01)
+    assert classify(points, DEFAULTS).kind is not TrendKind.LEAK
+
+
+@given(runs.filter(lambda run: run.points >= 48), st.integers(2, 4))
+def test_batches_over_a_ground_that_was_reached_once_are_not_a_leak(run: Run, teeth: int) -> None:
+    """What the first batch has taken from the system stays; the later ones use it again."""
+    points = run.shaped(lambda x: max((x * teeth) % 1.0, 0.6 if x * teeth >= 1 else 0.0), 0.002)
+    assert classify(points, DEFAULTS).kind is not TrendKind.LEAK
+
+
 @given(runs, st.floats(0.0, 0.9), st.floats(0.02, 0.5))
 def test_a_spike_that_came_back_is_not_a_leak(run: Run, when: float, length: float) -> None:
     end = min(when + length, 0.95)

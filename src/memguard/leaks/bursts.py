@@ -41,7 +41,7 @@ class Candidate:
     """True when the first look did not have it: a holder only if it goes on growing."""
     at_start: int = 0
     steady: bool = True
-    """False once it was seen to shrink."""
+    """False once it has lost half of what it had gained: it is emptied now and then."""
     sample: sampling.Sample = field(default_factory=sampling.Sample)
 
     first: int = field(init=False)
@@ -54,7 +54,8 @@ class Candidate:
         """Count the entries anew."""
         length = heap.length_of(type(self.obj))
         entries = length(self.obj) if length else self.now
-        self.steady = self.steady and entries >= self.now
+        # A queue with a slow reader loses entries all the time, and grows for all that.
+        self.steady = self.steady and entries >= self.first - self.gained / 2
         self.now = entries
 
     @property

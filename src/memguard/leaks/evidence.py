@@ -22,7 +22,9 @@ class HolderEvidence:
     entries_per_minute: float
     sample: Sample
     steady: bool
-    """True when it never shrank between the polls of the bursts."""
+    """False when it was seen to lose half of what it had gained."""
+    bytes_added: float = 0.0
+    """Of the entries gained between the looks, estimated at the second one."""
 
 
 @dataclass(slots=True)

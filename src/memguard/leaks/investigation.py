@@ -247,7 +247,10 @@ class Investigation:
                 candidate.sample = sampling.sample_container(
                     candidate.obj, candidate.gained, origin=None, seen=set()
                 )
-        self._candidates.sort(key=lambda c: -(c.gained * (c.sample.bytes_per_entry or 0)))
+        # One that was emptied weighs what it did: that it was, is evidence, too.
+        self._candidates.sort(
+            key=lambda c: -max(c.gained * (c.sample.bytes_per_entry or 0), c.weight)
+        )
         del self._candidates[HOLDERS:]
         if self._explained(evidence.gap_seconds) >= ENOUGH:
             self._instances.clear()
@@ -316,6 +319,7 @@ def _container_evidence(
         sample=candidate.sample,
     )
     holder.steady = candidate.steady
+    holder.bytes_added = candidate.weight
     return holder
 
 

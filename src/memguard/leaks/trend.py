@@ -24,6 +24,11 @@ from memguard.leaks.series import Point
 SEGMENTS = 6
 """Stretches of equal length whose troughs must go on rising before growth is called a leak."""
 
+LEAST_STEP = 0.1
+"""Of the mean step between troughs: what a step must be to count as one upwards."""
+STILL = 0.25
+"""Of the whole slope: what the end of a series must show for its growth to be going on."""
+
 
 class TrendKind(enum.Enum):
     """What a series of memory levels is doing."""
@@ -100,7 +105,7 @@ def classify(points: Sequence[Point], options: TrendOptions) -> Trend:
 
     ``LEAK`` needs all of: growth of ``min_growth_bytes`` or more; a rising trend at least as
     certain as ``confidence``; growth in most of six stretches and in the latest ones, not in one
-    step; no slowing down to less than a third of the early pace.
+    step; no slowing down to less than a third of the early pace; growth at the very end.
 
     Raises:
         ConfigError: Fewer than two points.
@@ -143,8 +148,31 @@ def _kind(
         return TrendKind.BLOAT if steps.index(max(steps)) < len(steps) - 1 else TrendKind.HEALTHY
     if late < total * third / len(steps) / 3 or (early > 0 and late < early / 3):
         return TrendKind.WARMING_UP
-    rising = sum(step > 0 for step in steps)
+    if not _goes_on(points, slope):
+        return TrendKind.WARMING_UP
+    rising = sum(step > LEAST_STEP * total / len(steps) for step in steps)
     return TrendKind.LEAK if rising >= len(steps) - 1 else TrendKind.SAWTOOTH
+
+
+def _goes_on(points: Sequence[Point], slope: float) -> bool:
+    """
+    Return whether the latest eighth of *points* lies above the one before it as *slope* has it.
+
+    Stretches are too long to tell stairs that have ended from a slope: their troughs lag behind.
+    """
+    length = max(3, len(points) // 8)
+    latest, before = points[-length:], points[-2 * length : -length]
+    rise = _middle(latest).value - _middle(before).value
+    seconds = _middle(latest).at - _middle(before).at
+    return rise > STILL * slope * seconds
+
+
+def _middle(points: Sequence[Point]) -> Point:
+    """Return the median level of *points* at the median of their times."""
+    return Point(
+        statistics.median(point.at for point in points),
+        round(statistics.median(point.value for point in points)),
+    )
 
 
 def _kind_without_growth(
