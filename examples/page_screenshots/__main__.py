@@ -95,7 +95,7 @@ def press(tab: Tab) -> None:
     tab.value(f"document.querySelector('input[name=token]').value = {TOKEN!r}")
     tab.value("document.querySelector('input[name=target]').value = '256KiB'")
     tab.value("document.querySelector('button').click()")
-    tab.until("document.getElementById('answer').textContent.startsWith('Memory fell')")
+    tab.until("document.getElementById('answer').textContent.startsWith('Memory ')")
     tab.until("document.querySelector('[data-part=relief] table')")
 
 

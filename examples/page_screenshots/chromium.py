@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 import os
 import select
@@ -34,6 +35,9 @@ _FLAGS = (
 )
 
 
+_numbers = itertools.count(1)
+
+
 class BrowserError(RuntimeError):
     """The browser refused an order, or gave no answer in time."""
 
@@ -48,12 +52,12 @@ class Tab:
 
     def __init__(self, orders: int, answers: int) -> None:
         self._orders, self._answers = orders, answers
-        self._number = 0
+        self._number = next(_numbers) * 1_000_000  # answers to another tab must not fit
         self._rest = b""
         self._session: str | None = None
         self.events: list[dict[str, Any]] = []
-        target = self.order("Target.createTarget", url="about:blank")["targetId"]
-        session = self.order("Target.attachToTarget", targetId=target, flatten=True)
+        self._target = self.order("Target.createTarget", url="about:blank")["targetId"]
+        session = self.order("Target.attachToTarget", targetId=self._target, flatten=True)
         self._session = session["sessionId"]
         for room in ("Page", "Runtime", "Network", "Log"):
             self.order(f"{room}.enable")
@@ -69,7 +73,8 @@ class Tab:
         while True:
             answer = self._next(deadline)
             if answer.get("id") != self._number:
-                self.events = [*self.events[-4999:], answer]
+                if answer.get("sessionId") == self._session:
+                    self.events = [*self.events[-4999:], answer]
             elif "error" in answer:
                 raise BrowserError(f"{method}: {answer['error']['message']}")
             else:
@@ -88,6 +93,11 @@ class Tab:
         message, _, self._rest = self._rest.partition(b"\0")
         answer: dict[str, Any] = json.loads(message)
         return answer
+
+    def close(self) -> None:
+        """Close the tab."""
+        self._session = None
+        self.order("Target.closeTarget", targetId=self._target)
 
     def open(self, url: str) -> None:
         """Load *url* and wait until it is there."""

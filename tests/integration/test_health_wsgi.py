@@ -131,12 +131,12 @@ def test_each_worker_of_gunicorn_answers_for_itself(tmp_path: Path) -> None:
         found = re.search(r"127\.0\.0\.1:(\d+)", line)
         assert found
         site = Served(int(found[1]))
-        processes: set[int] = set()
+        processes: dict[int, str] = {}
 
         def both_have_answered() -> bool:
-            answer = site.ask("/health/memory")
-            assert answer.json["watching"] is True
-            processes.add(answer.json["process_id"])
+            assert site.ask("/health/memory").json["watching"] is True
+            answer = site.ask("/memguard/data")
+            processes[answer.json["process_id"]] = answer.json["instance"]
             return len(processes) == 2
 
         wait_for(both_have_answered)
@@ -144,7 +144,10 @@ def test_each_worker_of_gunicorn_answers_for_itself(tmp_path: Path) -> None:
         wanted = min(processes)
         # The page's own way: ask until the process answers that is meant.
         deadline = time.monotonic() + 25
-        while (answer := site.post(body=f"token={TOKEN}&process={wanted}")).status == 421:
+        while (
+            answer := site.post(body=f"token={TOKEN}&instance={processes[wanted]}")
+        ).status != 200:
+            assert answer.json["error"] == "another process"
             assert time.monotonic() < deadline
         assert answer.json["process_id"] == wanted
     finally:
@@ -152,3 +155,29 @@ def test_each_worker_of_gunicorn_answers_for_itself(tmp_path: Path) -> None:
         _, rest = process.communicate(timeout=40)
     assert process.returncode == 0, rest
     assert "Traceback" not in rest
+
+
+HANGING = """
+import threading, urllib.request
+from memguard import MemoryGuard
+from memguard.report.health_wsgi import HealthWsgi
+from tests.serving import TOKEN, wsgi_server
+
+guard = MemoryGuard(leaks=False)
+guard.on_pressure(threading.Event().wait)
+with wsgi_server(HealthWsgi(guard, relieve_token=TOKEN, relieve_seconds=0.2)) as site:
+    print(site.post(X_Memguard_Token=TOKEN).status)
+"""
+
+
+def test_a_run_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", HANGING],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "202\n", "")

@@ -37,7 +37,7 @@ ELEMENTS = {"a", "button", "form", "input", "label", "nav", "script", "tfoot", "
 ATTRIBUTES = {
     *("action", "method", "type", "name", "value", "required", "autocomplete", "placeholder"),
     *("href", "aria-current", "colspan", "title", "data-part", "data-source", "data-every"),
-    *("data-process",),
+    *("data-instance",),
 }
 STORY = Story(
     span="latest",
@@ -200,7 +200,7 @@ def test_the_last_run_shows_each_step() -> None:
             StepResult(name="callbacks", skipped="there are none"),
         ),
     )
-    shown = text_of(page(known_figures(), last=LastRun(at=NOW - 5, report=run)))
+    shown = text_of(page(known_figures(), last=LastRun(at=NOW - 5, process_id=1, report=run)))
     assert "memory fell by 6.0 MiB in 4 ms" in shown
     assert "there are none" in shown
 

@@ -43,10 +43,11 @@ class _Status(Protocol):
     def gc(self) -> GcStatistics | None: ...
 
 
-class _Relief(Protocol):
+class Relieving(Protocol):
     """What gives memory back on request."""
 
-    def relieve(self, target: int | str | None = None) -> ReliefReport: ...
+    def relieve(self, target: int | str | None = None) -> ReliefReport:
+        """Give *target* bytes back now; None takes whatever can be given."""
 
 
 class Guarded(Protocol):
@@ -61,7 +62,7 @@ class Guarded(Protocol):
         """Its readings; None where none are kept."""
 
     @property
-    def relief(self) -> _Relief | None:
+    def relief(self) -> Relieving | None:
         """What gives memory back; None where it only watches."""
 
     @property

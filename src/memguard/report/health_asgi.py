@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from memguard.report.health_errand import Outcome
-from memguard.report.health_response import MOST_BODY, Request, Response, refusal
-from memguard.report.health_site import GuardSource, HealthSite, Wait
+from memguard.report.health_response import MOST_BODY, Request, Response, Wait, refusal
+from memguard.report.health_site import GuardSource, HealthSite, HealthStatistics
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -89,6 +89,10 @@ class HealthAsgi:
             await send({"type": "websocket.close", "code": 1000})
         else:
             await self._http(scope, receive, send, route, root)
+
+    def statistics(self) -> HealthStatistics:
+        """Return what was answered so far. Thread-safe."""
+        return self._site.statistics()
 
     async def _http(
         self, scope: Scope, receive: Receive, send: Send, route: str, root: str

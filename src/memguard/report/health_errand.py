@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import functools
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -129,6 +130,7 @@ def _register_exit() -> None:
 
 def _join_all() -> None:
     """Give work that is under way a moment to end, before the interpreter takes its modules."""
+    deadline = time.monotonic() + _EXIT_SECONDS
     for thread in list(_threads):
         if thread.ident is not None:
-            thread.join(_EXIT_SECONDS)
+            thread.join(max(0.0, deadline - time.monotonic()))

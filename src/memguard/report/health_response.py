@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from memguard.report.health_errand import Outcome
 from memguard.report.page import notice
 from memguard.report.page_style import page_policy
 
@@ -52,6 +53,17 @@ class Response:
     def having(self, name: str, value: str) -> Response:
         """Return it with one more header."""
         return replace(self, headers=(*self.headers, (name, value)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Something that takes a moment: to be waited for, up to *seconds*."""
+
+    ask: Callable[[Callable[[Outcome[Any]], object]], Response | None]
+    """Begin, and have the outcome told from another thread; or answer at once."""
+    finish: Callable[[Outcome[Any]], Response]
+    late: Callable[[], Response]
+    seconds: float
 
 
 def data(status: int, content: Mapping[str, Any]) -> Response:

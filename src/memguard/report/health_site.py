@@ -7,38 +7,28 @@ and sends the `Response`; where it is given a `Wait`, it waits in its own way.
 
 from __future__ import annotations
 
-import logging
 import os
-import time
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TypeVar
 from urllib.parse import parse_qs, quote
 
-from memguard import log
-from memguard.errors import ConfigError, LifecycleError
-from memguard.relief.record import ReliefReport
+from memguard.errors import ConfigError
+from memguard.relief.failures import Failures
 from memguard.report.figures import Guarded, figures
 from memguard.report.health import HealthReport
-from memguard.report.health_access import bearer, check_token, is_cross_site, is_one_of, password
+from memguard.report.health_access import bearer, check_token, is_one_of, password
 from memguard.report.health_errand import Errand, Outcome
-from memguard.report.health_response import (
-    MOST_BODY,
-    Request,
-    Response,
-    Teller,
-    data,
-    html,
-    moved,
-    refusal,
-)
-from memguard.report.page import LastRun, Parts, document, render_parts
+from memguard.report.health_relief import ReliefDesk
+from memguard.report.health_response import Request, Response, Wait, data, html, moved, refusal
+from memguard.report.page import Parts, document, render_parts
 from memguard.report.page_history import SPANS, SpanName, story
-from memguard.units import format_bytes, format_seconds, parse_bytes, parse_seconds
+from memguard.units import parse_seconds
 
+T = TypeVar("T")
 _READ_SECONDS = 5.0
-_LOG_SECONDS = 60.0
 _READS = ("GET", "HEAD")
 _RELIEVE = "/memguard/relieve"
 _METHODS: Mapping[str, tuple[str, ...]] = {
@@ -61,14 +51,16 @@ GuardSource = Guarded | Callable[[], Guarded]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """Something that takes a moment: to be waited for, up to *seconds*."""
+class HealthStatistics:
+    """What a health application answered. Counts."""
 
-    ask: Callable[[Callable[[Outcome[Any]], object]], Response | None]
-    """Begin, and have the outcome told from another thread; or answer at once."""
-    finish: Callable[[Outcome[Any]], Response]
-    late: Callable[[], Response]
-    seconds: float
+    unavailable: int
+    """Requests for numbers that were told to come back: too many at once, or too slow."""
+    wrong_tokens: int
+    """Requests to give memory back that came without the right token."""
+    errors: int
+    """Failures caught, of every kind; each kind was logged once."""
+    errors_by_kind: tuple[tuple[str, int], ...]
 
 
 class HealthSite:
@@ -78,7 +70,7 @@ class HealthSite:
     Bounded by: a thread for each kind of answer that is being made, five at most; 64 requests that
         wait for each; the last relief report.
     Locks: those of its errands; none is held while anything is gathered or given back.
-    Keeps alive: the guard.
+    Keeps alive: the guard, or the function that returns it.
     """
 
     def __init__(
@@ -101,19 +93,31 @@ class HealthSite:
             raise TypeError(f"critical_is_unready must be True or False (got {kind})")
         self._guard = guard
         self._relieve_token = check_token("relieve_token", relieve_token)
+        relieve_wait = _between("relieve_seconds", relieve_seconds, 0.1, 300.0)
         self._read_token = check_token("read_token", read_token)
         self._critical_is_unready = critical_is_unready
         self._every = _between("refresh", refresh, 0.5, 3600.0)
-        self._relieve_seconds = _between("relieve_seconds", relieve_seconds, 0.1, 300.0)
-        self._last: LastRun | None = None
-        self._refusals = 0
-        self._refusal_logged = float("-inf")
-        self._data: Errand[HealthReport] = Errand("memguard-health-data", self._gather_data)
+        self._made = secrets.token_hex(8)
+        self._failures = Failures("health.failed")
+        self._unavailable = 0
+        self._data: Errand[HealthReport] = Errand(
+            "memguard-health-data", partial(self._counted, self._gather_data)
+        )
         self._parts: dict[SpanName, Errand[Parts]] = {
-            span: Errand(f"memguard-health-{span}", partial(self._gather_parts, span))
+            span: Errand(
+                f"memguard-health-{span}", partial(self._counted, partial(self._gather_parts, span))
+            )
             for span in SPANS
         }
-        self._relief: Errand[ReliefReport] = Errand("memguard-health-relief")
+        self._desk: ReliefDesk | None = None
+        if self._relieve_token is not None:
+            self._desk = ReliefDesk(
+                self._find,
+                self._instance,
+                token=self._relieve_token,
+                seconds=relieve_wait,
+                failed=self._failures.add,
+            )
 
     # -- routing ----------------------------------------------------------------------------------
 
@@ -134,25 +138,32 @@ class HealthSite:
         except Exception as error:  # noqa: BLE001 - reason: law 2, no exception of ours reaches the host
             return self.failed(error)
 
-    @staticmethod
-    def failed(error: BaseException) -> Response:
-        """Return what is sent where we failed ourselves, and log it."""
-        kind = type(error).__name__
-        log.event(logging.WARNING, "health.failed", error=kind)
-        return refusal(500, "failed", f"memguard failed: {kind}")
+    def failed(self, error: BaseException) -> Response:
+        """Return what is sent where we failed ourselves; each kind is logged once."""
+        self._failures.add("answer", error)
+        return refusal(500, "failed", f"memguard failed: {type(error).__name__}")
+
+    def statistics(self) -> HealthStatistics:
+        """Return what was answered so far. Thread-safe."""
+        return HealthStatistics(
+            unavailable=self._unavailable,
+            wrong_tokens=0 if self._desk is None else self._desk.wrong_tokens,
+            errors=self._failures.count,
+            errors_by_kind=self._failures.kinds,
+        )
 
     def _answer(self, request: Request) -> Response | Wait:
         route = request.route
         allowed = _METHODS.get(route)
         if allowed is None:
             return refusal(404, "not found", "there is nothing of this name")
-        if route == _RELIEVE and self._relieve_token is None:
+        if route == _RELIEVE and self._desk is None:
             return refusal(404, "not found", "memory cannot be given back from here: no token set")
         if request.method not in allowed:
             refused = refusal(405, "method not allowed", f"use {' or '.join(allowed)}")
             return refused.having("Allow", ", ".join(allowed))
-        if route == _RELIEVE:
-            return self._relieve(request)
+        if route == _RELIEVE and self._desk is not None:
+            return self._desk.answer(request)
         if route in _OPEN:
             return data(200, {"alive": True}) if route == "/health/live" else self._ready()
         return self._read(request)
@@ -167,7 +178,7 @@ class HealthSite:
         if request.route in ("", "/memguard/"):
             return _to_the_page(request)
         if request.route == "/health/memory":
-            return _reading(self._data, lambda report: data(200, report.to_dict()))
+            return self._reading(self._data, lambda report: data(200, report.to_dict()))
         return self._page(request)
 
     def _ready(self) -> Response:
@@ -178,16 +189,27 @@ class HealthSite:
             if status.running:
                 level = status.pressure.level
         except Exception as error:  # noqa: BLE001 - reason: a host without a guard is ready
-            log.event(logging.DEBUG, "health.no_guard", error=type(error).__name__)
+            self._failures.add("ready", error)
         unready = level == "critical" and self._critical_is_unready
         answer = data(503 if unready else 200, {"ready": not unready, "level": level})
         return answer.having("Retry-After", "5") if unready else answer
+
+    def _instance(self) -> str:
+        """Return what tells this process from its siblings and from those in other containers."""
+        return f"{self._made}-{os.getpid()}"
 
     def _find(self) -> Guarded:
         guard = self._guard
         return guard() if callable(guard) else guard
 
     # -- what takes a moment ----------------------------------------------------------------------
+
+    def _counted(self, gather: Callable[[], T]) -> T:
+        try:
+            return gather()
+        except Exception as error:
+            self._failures.add("gather", error)
+            raise
 
     def _gather_data(self) -> HealthReport:
         return HealthReport.of(figures(self._find()))
@@ -196,129 +218,36 @@ class HealthSite:
         guard = self._find()
         known = figures(guard)
         told = story(guard.history, span, known.reading, known.time)
-        return render_parts(known, told, self._last)
+        last = None if self._desk is None else self._desk.last
+        return render_parts(known, told, last, instance=self._instance())
 
     def _page(self, request: Request) -> Wait:
         span = _span(request.query)
         if request.route == "/memguard/data":
-            return _reading(self._parts[span], lambda parts: data(200, parts.to_dict()))
-        with_form = self._relieve_token is not None
+            return self._reading(self._parts[span], lambda parts: data(200, parts.to_dict()))
+        with_form = self._desk is not None
 
         def finish(parts: Parts) -> Response:
             return html(200, document(parts, span, every=self._every, with_form=with_form))
 
-        return _reading(self._parts[span], finish)
+        return self._reading(self._parts[span], finish)
 
-    # -- the mutating request ---------------------------------------------------------------------
+    def _reading(self, errand: Errand[T], make: Callable[[T], Response]) -> Wait:
+        """Return how to wait for what is gathered, together with whoever waits for it already."""
 
-    def _relieve(self, request: Request) -> Response | Wait:
-        """Check who asks, what is asked, and of which process; then have it done."""
-        say = Teller.of(request.headers)
-        try:
-            goal = self._wish(request)
-        except _RefusedError as refused:
-            return say.refuse(*refused.args)
-        return self._relieving(goal, say)
+        def ask(tell: Callable[[Outcome[T]], object]) -> Response | None:
+            return None if errand.ask(tell, join=True) == "accepted" else late()
 
-    def _wish(self, request: Request) -> int | None:
-        """Return the bytes that are wanted, None for all that can be had."""
-        if is_cross_site(request.headers):
-            raise _RefusedError(403, "cross-site", "This came from another site.")
-        form = _form(request)
-        # Not the password of Basic: a browser sends that by itself, whoever made it ask.
-        given = (bearer(request.headers), form.get("token"))
-        if not is_one_of(given, (self._relieve_token,)):
-            self._count_refusal()
-            raise _RefusedError(403, "no access", "The token is not the right one.")
-        if form.get("process", "") not in ("", str(os.getpid())):
-            raise _RefusedError(421, "another process", "Another process answered; try again.")
-        if self._find().relief is None:
-            text = "This guard gives nothing back (relief=False)."
-            raise _RefusedError(409, "no relief", text)
-        try:
-            return parse_bytes(form["target"], name="target") if form.get("target") else None
-        except ConfigError as error:
-            raise _RefusedError(400, "malformed", f"{error}.") from None
-
-    def _count_refusal(self) -> None:
-        """Log wrong tokens, once a minute at most: who tries them must not fill the host's log."""
-        self._refusals += 1
-        now = time.monotonic()
-        if now - self._refusal_logged >= _LOG_SECONDS:
-            self._refusal_logged = now
-            log.event(logging.WARNING, "health.relief_refused", wrong_tokens=self._refusals)
-
-    def _relieving(self, goal: int | None, say: Teller) -> Wait:
-        busy = say.refuse(409, "busy", "A run is under way; nothing was done.")
-        busy = busy.having("Retry-After", "1")
-
-        def ask(tell: Callable[[Outcome[ReliefReport]], object]) -> Response | None:
-            asked = self._relief.ask(tell, join=False, work=lambda: self._run(goal))
-            if asked == "busy":
-                return busy
-            if asked == "no thread":
-                return say.refuse(503, "no thread", "The system gives no thread for it.")
-            return None
-
-        def finish(outcome: Outcome[ReliefReport]) -> Response:
-            report = outcome.value
-            if report is None:
-                return say.refuse(500, "failed", f"The run failed: {outcome.error}.")
-            if report.busy:
-                return busy
-            fell = report.rss_freed
-            amount = "an unknown amount" if fell is None else format_bytes(fell)
-            message = f"Memory fell by {amount} in {format_seconds(report.seconds)}."
-            return say.accept(200, message, process_id=os.getpid(), report=report.to_dict())
+        def finish(outcome: Outcome[T]) -> Response:
+            if outcome.value is None:
+                return refusal(503, "unavailable", f"nothing could be gathered: {outcome.error}")
+            return make(outcome.value)
 
         def late() -> Response:
-            return say.accept(202, "It is under way; the page will show what it gave.")
+            self._unavailable += 1
+            return refusal(503, "busy", "this cannot be gathered now").having("Retry-After", "2")
 
-        return Wait(ask=ask, finish=finish, late=late, seconds=self._relieve_seconds)
-
-    def _run(self, goal: int | None) -> ReliefReport:
-        relief = self._find().relief
-        if relief is None:
-            raise LifecycleError("this guard gives nothing back (relief=False)")
-        report = relief.relieve(goal)
-        if not report.busy:
-            self._last = LastRun(at=time.time(), report=report)
-        return report
-
-
-def _reading(errand: Errand[Any], make: Callable[[Any], Response]) -> Wait:
-    """Return how to wait for what *errand* gathers, together with whoever waits for it already."""
-
-    def ask(tell: Callable[[Outcome[Any]], object]) -> Response | None:
-        return None if errand.ask(tell, join=True) == "accepted" else late()
-
-    def finish(outcome: Outcome[Any]) -> Response:
-        if outcome.error is not None:
-            return refusal(503, "unavailable", f"nothing could be gathered: {outcome.error}")
-        return make(outcome.value)
-
-    def late() -> Response:
-        return refusal(503, "busy", "this cannot be gathered now").having("Retry-After", "2")
-
-    return Wait(ask=ask, finish=finish, late=late, seconds=_READ_SECONDS)
-
-
-class _RefusedError(Exception):
-    """A request that is refused: status, stable name, sentence."""
-
-
-def _form(request: Request) -> dict[str, str]:
-    if request.body is None:
-        raise _RefusedError(413, "too large", f"More than {MOST_BODY} bytes were sent.")
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if request.body and kind != "application/x-www-form-urlencoded":
-        raise _RefusedError(415, "unsupported", "Send application/x-www-form-urlencoded.")
-    try:
-        text = request.body.decode("utf-8")
-        fields = parse_qs(text, keep_blank_values=True, max_num_fields=8, errors="strict")
-    except ValueError:
-        raise _RefusedError(400, "malformed", "The form cannot be read.") from None
-    return {name: values[-1] for name, values in fields.items()}
+        return Wait(ask=ask, finish=finish, late=late, seconds=_READ_SECONDS)
 
 
 def _to_the_page(request: Request) -> Response:

@@ -8,8 +8,8 @@ from http import HTTPStatus
 from typing import Any
 
 from memguard.report.health_errand import Outcome
-from memguard.report.health_response import MOST_BODY, Request, Response
-from memguard.report.health_site import GuardSource, HealthSite, Wait
+from memguard.report.health_response import MOST_BODY, Request, Response, Wait
+from memguard.report.health_site import GuardSource, HealthSite, HealthStatistics
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -97,6 +97,10 @@ class HealthWsgi:
         start_response(f"{status.value} {status.phrase}", list(answer.headers))
         return [] if method == "HEAD" else [answer.body]
 
+    def statistics(self) -> HealthStatistics:
+        """Return what was answered so far. Thread-safe."""
+        return self._site.statistics()
+
     def _wait(self, wait: Wait) -> Response:
         """Wait for the outcome, and no longer than allowed."""
         told = threading.Event()
@@ -135,4 +139,8 @@ def _body(environ: Environ) -> bytes | None:
         return b""
     if length > MOST_BODY:
         return None
-    return environ["wsgi.input"].read(length) if length > 0 else b""
+    try:
+        body: bytes = environ["wsgi.input"].read(length) if length > 0 else b""
+    except OSError:  # the client went away
+        return b""
+    return body

@@ -44,6 +44,7 @@ class LastRun:
 
     at: float
     """When it ended, seconds since the epoch."""
+    process_id: int
     report: ReliefReport
 
 
@@ -54,6 +55,8 @@ class Parts:
     title: str
     """For the browser's tab."""
     process_id: int
+    instance: str
+    """The process among all that may answer at one address: a number alone is not its own."""
     time: float
     """Seconds since the epoch."""
     parts: Mapping[str, Markup]
@@ -63,13 +66,24 @@ class Parts:
         return {
             "title": self.title,
             "process_id": self.process_id,
+            "instance": self.instance,
             "time_seconds": self.time,
             "parts": {name: str(part) for name, part in self.parts.items()},
         }
 
 
-def render_parts(known: Figures, story: Story, last: LastRun | None) -> Parts:
-    """Return what the page shows of *known*, with the *story* of its memory as the curve."""
+def render_parts(
+    known: Figures, story: Story, last: LastRun | None, *, instance: str = ""
+) -> Parts:
+    """
+    Return what the page shows.
+
+    Args:
+        known: What the guard knows.
+        story: What its memory did, for the curve.
+        last: The last run that was asked for over HTTP.
+        instance: What tells this process from others that may answer at the same address.
+    """
     places = Places()
     ratio = known.pressure.used_ratio
     level, _ = current_level(known)
@@ -77,6 +91,7 @@ def render_parts(known: Figures, story: Story, last: LastRun | None) -> Parts:
     return Parts(
         title=f"{share}{printable(known.name, longest=60)} \u2013 memguard",
         process_id=os.getpid(),
+        instance=instance,
         time=known.time,
         parts={
             "head": head_part(known),
@@ -128,7 +143,7 @@ def document(parts: Parts, span: SpanName, *, every: float, with_form: bool) -> 
         _footer(),
         data_source="memguard/data",
         data_every=f"{every:g}",
-        data_process=str(parts.process_id),
+        data_instance=parts.instance,
     )
     return _html(parts.title, join(main, element("script", Markup(SCRIPT))))
 
@@ -177,7 +192,7 @@ def _form(parts: Parts, with_form: bool) -> Markup | None:  # noqa: FBT001 - rea
         "div",
         element(
             "form",
-            element("input", type="hidden", name="process", value=str(parts.process_id)),
+            element("input", type="hidden", name="instance", value=parts.instance),
             element(
                 "label",
                 "Token",

@@ -65,8 +65,8 @@ def memory_curve(points: Iterable[Point], ceiling: float | None) -> Curve | None
     known = _drawable(points)
     if len(known) < 2 or known[-1].seconds - known[0].seconds < 0.1:
         return None
-    stretches = [columns(stretch) for stretch in _stretches(known)]
-    drawn = [point for stretch in stretches for point in stretch]
+    drawn = columns(known)
+    stretches = _stretches(drawn, longest=_longest_step(known))
     highest = max(point.highest for point in drawn)
     if ceiling is not None and not 0 < ceiling <= max(_NEAR * highest, 1.0):
         ceiling = None
@@ -121,19 +121,21 @@ def _drawable(points: Iterable[Point]) -> list[Point]:
     return known
 
 
-def _stretches(points: Sequence[Point]) -> list[list[Point]]:
-    """Return *points* cut where nothing was read for long, and between runs of the program."""
+def _longest_step(points: Sequence[Point]) -> float:
+    """Return the seconds without a reading from which on there is a gap."""
     steps = [after.seconds - before.seconds for before, after in itertools.pairwise(points)]
-    longest = max(_GAP_STEPS * statistics.median(steps), 1e-3)
+    column = (points[-1].seconds - points[0].seconds) / MOST_COLUMNS
+    return max(_GAP_STEPS * statistics.median(steps), 2.5 * column, 1e-3)
+
+
+def _stretches(points: Sequence[Point], *, longest: float) -> list[list[Point]]:
+    """Return *points* cut where nothing was read for long, and between runs of the program."""
     found = [[points[0]]]
     for before, after in itertools.pairwise(points):
         if after.seconds - before.seconds > longest or after.run != before.run:
             found.append([])
         found[-1].append(after)
-    if len(found) <= MOST_COLUMNS // 4:
-        return found
-    # In tatters: lines of a point each would be no curve. One line, and no claim about the gaps.
-    return [list(points)]
+    return found
 
 
 @dataclass(frozen=True, slots=True)

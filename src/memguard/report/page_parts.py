@@ -16,6 +16,7 @@ from memguard.report.page_history import Story
 from memguard.report.page_words import (
     amount,
     capital,
+    change,
     fact,
     head_row,
     moment,
@@ -263,11 +264,10 @@ def relief_part(known: Figures, last: tuple[float, ReliefReport] | None) -> Mark
 
 def _last_run(at: float, run: ReliefReport, *, now: float) -> Markup:
     rows = [_step(step) for step in run.steps]
-    fell = "an unknown amount" if run.rss_freed is None else format_bytes(run.rss_freed)
     head = element(
         "div",
         element(
-            "span", f"The last run asked for here: memory fell by {fell} in {short(run.seconds)}"
+            "span", f"The last run asked for here: {change(run.rss_freed)} in {short(run.seconds)}"
         ),
         when(at, now),
         class_="head",

@@ -33,8 +33,8 @@ SCRIPT = """
   };
 
   const take = (news) => {
-    if (String(news.process_id) !== main.dataset.process) {
-      others.add(news.process_id);
+    if (news.instance !== main.dataset.instance) {
+      others.add(news.instance);
       if (others.size > 100) others.clear();
       strangers += 1;
       const age = Math.round((Date.now() - last) / 1000);
@@ -85,7 +85,7 @@ SCRIPT = """
 
   const relieve = async (tries) => {
     const fields = new URLSearchParams({
-      process: main.dataset.process, target: form.elements.target.value,
+      instance: main.dataset.instance, target: form.elements.target.value,
     });
     const reply = await fetch(new URL(form.getAttribute("action"), here), {
       method: "POST", body: fields, cache: "no-store",
@@ -93,7 +93,7 @@ SCRIPT = """
       signal: AbortSignal.timeout(30000),
     });
     const found = await reply.json();
-    if (reply.status === 421 && tries > 0) {
+    if (found.error === "another process" && tries > 0) {
       await new Promise((next) => setTimeout(next, 100));
       return relieve(tries - 1);
     }
