@@ -74,6 +74,11 @@ class Ticker:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    @property
+    def alive(self) -> bool:
+        """True while the thread runs."""
+        return self._thread.is_alive()
+
     def request(self) -> None:
         """Ask for ``look_on_request`` in the thread. Safe in a signal handler."""
         self._wake.put(True)

@@ -38,9 +38,12 @@ class Target:
 def test_a_ticker_ticks_until_it_is_stopped() -> None:
     target = Target()
     ticker = Ticker(target, "memguard-test")
+    assert not ticker.alive
     ticker.start()
+    assert ticker.alive
     assert target.seen.wait(10)
     assert ticker.stop(10)
+    assert not ticker.alive
     ticks = target.ticks
     time.sleep(0.02)
     assert target.ticks == ticks
