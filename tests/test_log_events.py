@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +98,7 @@ def events(sources: dict[str, str]) -> dict[str, set[str]]:
         for each in ast.walk(name):
             if isinstance(each, ast.Name) and each.id in named:
                 written |= texts(named[each.id])
+        written |= choices(name, trees.values())
         written = {text for text in written if EVENT.fullmatch(text)}
         for text in written:
             found[text] |= call.keys()
@@ -107,6 +108,29 @@ def events(sources: dict[str, str]) -> dict[str, set[str]]:
             for text, keys in passed:
                 found[text] |= call.keys() | keys
     return dict(found)
+
+
+def choices(name: ast.AST, trees: Iterable[ast.Module]) -> set[str]:
+    """Return what an f-string with one field of an object can say: ``f"alert.{notice.status}"``."""
+    if not isinstance(name, ast.JoinedStr):
+        return set()
+    fields = [each.value for each in name.values if isinstance(each, ast.FormattedValue)]
+    if len(fields) != 1 or not isinstance(fields[0], ast.Attribute):
+        return set()
+    prefix = "".join(sorted(texts(name)))
+    found: set[str] = set()
+    for tree in trees:
+        named = constants(tree)
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.AnnAssign)
+                and isinstance(node.target, ast.Name)
+                and node.target.id == fields[0].attr
+            ):
+                kind = node.annotation
+                literal = named.get(kind.id, kind) if isinstance(kind, ast.Name) else kind
+                found |= {prefix + text for text in texts(literal)}
+    return found
 
 
 def passed_on(call: Call, every: list[Call]) -> list[tuple[str, set[str]]]:
@@ -129,8 +153,11 @@ def passed_on(call: Call, every: list[Call]) -> list[tuple[str, set[str]]]:
         for text in texts(other.node.args[0])
         if EVENT.fullmatch(prefix + text)
     ]
-    near = [way for way in ways if way[0] == call.module]  # others may have a function of that name
-    return [(event, keys) for _, event, keys in near or ways]
+    # Others may have a function of that name: the nearest are meant.
+    here = [way for way in ways if way[0] == call.module]
+    package = call.module.rpartition("/")[0]
+    beside = [way for way in ways if way[0].rpartition("/")[0] == package]
+    return [(event, keys) for _, event, keys in here or beside or ways]
 
 
 def source() -> dict[str, str]:
@@ -181,6 +208,10 @@ def test_the_keys_of_every_event_are_documented_and_nothing_else() -> None:
             {"a.b": {"x", "y"}},
         ),
         ("def say():\n names = {1: 'a.b'}\n log.event(1, names[k])", {"a.b": set()}),
+        (
+            "S = Literal['b', 'c']\nclass N:\n status: S\nlog.event(1, f'a.{n.status}', x=1)",
+            {"a.b": {"x"}, "a.c": {"x"}},
+        ),
         ("EVENTS = {1: 'a.b', 2: 'a.c'}\nlog.event(1, EVENTS[kind])", {"a.b": set(), "a.c": set()}),
         (
             "class Failures:\n def add(self):\n  log.event(1, self._event, x=1)\nFailures('a.b')",
