@@ -153,6 +153,8 @@ def passed_on(call: Call, every: list[Call]) -> list[tuple[str, set[str]]]:
         for text in texts(other.node.args[0])
         if EVENT.fullmatch(prefix + text)
     ]
+    if is_field:
+        return [(event, keys) for _, event, keys in ways]
     # Others may have a function of that name: the nearest are meant.
     here = [way for way in ways if way[0] == call.module]
     package = call.module.rpartition("/")[0]
