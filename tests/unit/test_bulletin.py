@@ -104,7 +104,7 @@ def changed(**changes: object) -> bytes:
         (b"[]", "version must be 1"),
         (b"\xff", "must be JSON"),
         (b"[" * 100_000, "must be JSON"),
-        (b" " * (MOST_BYTES + 1), "at most"),
+        (b" " * (MOST_BYTES + 1), "more than 262144 bytes"),
         (changed(version=2), "version must be 1 .got 2."),
         (changed(version="x" * 1000), "version must be 1"),
         (changed(rss="much"), "bulletin.rss must be"),

@@ -27,14 +27,16 @@ examples:
   memguard top --list              which ones there are
   memguard top --once              one picture, as text
   memguard top --once --json       the same for a script
+  memguard top --url http://127.0.0.1:8000/ops   a process that serves the health routes
   memguard top --interval 5s 4242   one every five seconds; into a file or pipe as text
 
 A process publishes under 'memguard run', with MEMGUARD_PUBLISH=1 and memguard.install(), or with
-MemoryGuard(publish=True). The live view needs rich: pip install 'memguard-py[top]'; q ends it.
+MemoryGuard(publish=True). Where the health routes need a token, it is taken from MEMGUARD_TOKEN.
+The live view needs rich: pip install 'memguard-py[top]'; q ends it.
 
 exit codes:
   0   shown; ended by q or ctrl-C, or because the process has ended
-  1   nobody to show: none publishes, not that one, or several and none was chosen
+  1   nobody to show: none publishes or answers, or several do and none was chosen
   2   a wrong option, or rich is missing
 """
 
@@ -50,6 +52,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("pid", nargs="?", type=int, metavar="PID", help="which process")
+    parser.add_argument(
+        "--url", help="where the process serves memguard's health routes (http or https)"
+    )
     parser.add_argument("--name", help="which guard, where the process has several")
     parser.add_argument(
         "--directory", metavar="DIR", help="where it publishes, if not in the usual place"
@@ -77,10 +82,13 @@ def command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
     places = published.directories(os.environ)
     if options.directory is not None:
         places = (Path(options.directory),)
+    local = (options.pid, options.name, options.directory, options.list or None)
+    if options.url is not None and local != (None,) * 4:
+        parser.error("--url stands for itself: give no PID, --name, --directory or --list with it")
     try:
         if options.list:
             return _list(places, as_json=options.json)
-        source = choose(places, options.pid, options.name)
+        source = _source(parser, places, options)
         return _show(source, interval, once=options.once, as_json=options.json)
     except NobodyError as error:
         _say(parser, str(error))
@@ -93,6 +101,19 @@ def command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _source(
+    parser: argparse.ArgumentParser, places: tuple[Path, ...], options: argparse.Namespace
+) -> Source:
+    if options.url is None:
+        return choose(places, options.pid, options.name)
+    from memguard.cli import top_url  # noqa: PLC0415 - reason: http and ssl weigh megabytes
+
+    try:
+        return top_url.UrlSource(options.url, token=os.environ.get("MEMGUARD_TOKEN") or None)
+    except ConfigError as error:
+        parser.error(str(error))
 
 
 def _say(parser: argparse.ArgumentParser, text: str) -> None:

@@ -128,9 +128,10 @@ def sections(
 def headline(bulletin: Bulletin, *, age: float) -> Line:
     """Return who this is, and how old the news are where they are late; *age* in seconds."""
     who = f"{printable(bulletin.program)}, process {bulletin.pid}"
-    guard = f"guard {printable(bulletin.guard)}"
-    versions = f"Python {printable(bulletin.python)}, memguard {printable(bulletin.memguard)}"
-    line = [Span(who, "bold"), Span(f"   {guard}, {versions}", "dim")]
+    told = [f"guard {printable(bulletin.guard)}"]
+    if bulletin.python:
+        told += [f"Python {printable(bulletin.python)}", f"memguard {printable(bulletin.memguard)}"]
+    line = [Span(who, "bold"), Span(f"   {', '.join(told)}", "dim")]
     if is_late(bulletin, age):
         line.append(Span(f"   no news for {format_seconds(age)}", "critical"))
     return tuple(line)
@@ -324,7 +325,8 @@ def _report(row: ReportRow) -> tuple[Line, ...]:
     what = f"  {size}, {rate(row.bytes_per_minute)}, {printable(row.verdict)}"
     lines: list[Line] = [(Span(printable(row.kind), style), Span(what))]
     if row.holder is not None:
-        held = f"{printable(row.holder)} : {printable(row.holder_type or '?')}"
+        kind = "" if row.holder_type is None else f" : {printable(row.holder_type)}"
+        held = f"{printable(row.holder)}{kind}"
         lines.append((Span("  held by       ", "dim"), Span(held, "bold")))
     if row.place is not None:
         lines.append((Span("  allocated at  ", "dim"), Span(printable(row.place), "bold")))

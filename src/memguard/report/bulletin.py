@@ -215,15 +215,24 @@ def parse(content: bytes) -> Bulletin:
     Raises:
         ReportFormatError: It is too long, no JSON, of another version, or a field is wrong.
     """
+    return from_dict(load(content))
+
+
+def load(content: bytes) -> Any:
+    """
+    Return the JSON in *content*, of a sane length and with numbers of a sane size.
+
+    Raises:
+        ReportFormatError: It is too long, or no JSON.
+    """
     if len(content) > MOST_BYTES:
-        raise ReportFormatError(f"a bulletin has at most {MOST_BYTES} bytes (got more)")
+        raise ReportFormatError(f"there are more than {MOST_BYTES} bytes")
     try:
-        data = json.loads(
+        return json.loads(
             content, parse_int=_whole, parse_float=_number, parse_constant=_refuse_constant
         )
     except (ValueError, RecursionError) as error:
-        raise ReportFormatError(f"a bulletin must be JSON ({error})") from error
-    return from_dict(data)
+        raise ReportFormatError(f"it must be JSON ({error})") from error
 
 
 def from_dict(data: object) -> Bulletin:

@@ -1,0 +1,216 @@
+"""``memguard top --url`` against the real health routes on real servers, and against strangers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from memguard import BoundedCache, MemoryGuard
+from memguard.cli import main
+from memguard.cli.top_sources import NobodyError
+from memguard.cli.top_url import UrlSource, address, told_by
+from memguard.errors import ConfigError
+from memguard.report.bulletin import MOST_BYTES, render
+from memguard.report.health import health
+from memguard.report.health_asgi import HealthAsgi
+from memguard.report.health_wsgi import HealthWsgi
+from tests.clock import FakeClock
+from tests.serving import TOKEN, asgi_server, wait_for, wsgi_server
+
+
+@pytest.fixture
+def guard() -> Iterator[MemoryGuard]:
+    with MemoryGuard(limit="100GiB", interval=0.02, leaks=False, name="served") as guard:
+        wait_for(lambda: guard.level == "ok")
+        yield guard
+
+
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+def test_a_process_is_shown_by_its_health_routes(
+    kind: str, guard: MemoryGuard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache: BoundedCache[int, int] = BoundedCache(10, name="asked over http")
+    cache[1] = 1
+    served = asgi_server(HealthAsgi(guard)) if kind == "asgi" else wsgi_server(HealthWsgi(guard))
+    with served as site:
+        assert main(["top", "--url", site.url, "--once"]) == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith(f"127.0.0.1:{site.port}, process ")
+        assert "   guard served\n" in shown
+        assert "asked over http  BoundedCache" in shown
+        assert main(["top", "--url", f"{site.url}/memguard", "--once", "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+    assert found["level"] == "ok"
+    assert found["private"] > 0
+
+
+def test_a_token_is_taken_from_the_environment(
+    guard: MemoryGuard, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with wsgi_server(HealthWsgi(guard, read_token=TOKEN)) as site:
+        monkeypatch.delenv("MEMGUARD_TOKEN", raising=False)
+        assert main(["top", "--url", site.url, "--once"]) == 1
+        assert "it answers 401; the token belongs into MEMGUARD_TOKEN" in capsys.readouterr().err
+        monkeypatch.setenv("MEMGUARD_TOKEN", TOKEN)
+        assert main(["top", "--url", site.url, "--once"]) == 0
+        assert TOKEN not in capsys.readouterr().out
+
+
+def test_whoever_stops_answering_is_shown_as_he_was(
+    guard: MemoryGuard, fake_clock: FakeClock
+) -> None:
+    with wsgi_server(HealthWsgi(guard)) as site:
+        source = UrlSource(site.url, timer=fake_clock)
+        first = source.read()
+    fake_clock.advance(30.0)
+    later = source.read()
+    assert later.bulletin == first.bulletin
+    assert (first.age, later.age) == (0.0, 30.0)
+
+
+def test_a_report_becomes_a_bulletin_like_any_other(guard: MemoryGuard) -> None:
+    made = told_by(health(guard), "somewhere")
+    render(made)
+    assert (made.guard, made.program, made.running) == ("served", "somewhere", True)
+
+
+@contextlib.contextmanager
+def stranger(answer: bytes | Callable[[socket.socket], None]) -> Iterator[str]:
+    """Serve *answer* to everybody, as a server that is no friend."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                if callable(answer):
+                    answer(connection)
+                else:
+                    connection.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(25)
+
+
+def ok(body: bytes) -> bytes:
+    return b"HTTP/1.0 200 OK\r\n\r\n" + body
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (ok(b"<html>"), "it must be JSON"),
+        (ok(b"[]"), "is no health report of this memguard"),
+        (ok(b'{"level": "ok"}'), "missing"),
+        (ok(b" " * (MOST_BYTES + 9)), "more than"),
+        (b"HTTP/1.0 404 no\r\n\r\n", "nobody serves memguard's health routes there"),
+        (b"HTTP/1.0 500 \x1b[2J\r\n\r\n", "it answers 500"),
+        (b"\x00\x01\x02\r\n\r\n", "http://127.0.0.1"),
+        (b"", "closed connection"),
+    ],
+)
+def test_strangers_get_one_harmless_sentence(
+    answer: bytes, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with stranger(answer) as url:
+        assert main(["top", "--url", url, "--once"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert message in shown.err
+    assert shown.err.rstrip("\n").isprintable()
+    assert len(shown.err) < 600
+
+
+def test_no_redirection_is_followed_with_a_token() -> None:
+    asked: list[bytes] = []
+
+    def note(connection: socket.socket) -> None:
+        asked.append(b"asked")
+        connection.sendall(ok(b"{}"))
+
+    with stranger(note) as other:
+        moved = f"HTTP/1.0 302 Found\r\nLocation: {other}/health/memory\r\n\r\n".encode()
+        with stranger(moved) as url, pytest.raises(NobodyError, match="it answers 302"):
+            UrlSource(url, token=TOKEN).read()
+    assert asked == []
+
+
+def test_a_stranger_who_drips_is_given_up(fake_clock: FakeClock) -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(ok(b""))
+        while True:  # until it is hung up on
+            connection.sendall(b" ")
+            fake_clock.advance(1.0)
+
+    with stranger(drip) as url, pytest.raises(NobodyError, match="takes too long"):
+        UrlSource(url, timer=fake_clock).read()
+
+
+def test_nobody_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert main(["top", "--url", f"http://127.0.0.1:{port}"]) == 1
+    assert "refused" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://h", "http://h/health/memory"),
+        ("http://h:1/", "http://h:1/health/memory"),
+        ("https://[::1]:8/ops/health/memory", "https://[::1]:8/ops/health/memory"),
+        ("http://h/ops/memguard/", "http://h/ops/health/memory"),
+        ("http://h/ops?x=1#top", "http://h/ops/health/memory?x=1"),
+    ],
+)
+def test_the_route_is_found_from_where_it_is_mounted(url: str, expected: str) -> None:
+    assert address(url) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "h:80",
+        "file:///etc/passwd",
+        "ftp://h",
+        "http://",
+        "http://h:99999",
+        "http://h/\r\nX: y",
+        "http://[::1",
+        "http://user:secret@h/",
+    ],
+)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="--url must") as caught:
+        address(url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--url", "http://h", "42"), ("--url", "http://h", "--list"), ("--url", "file:///x")],
+)
+def test_what_contradicts_itself_is_a_wrong_option(
+    arguments: tuple[Any, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["top", *arguments])
+    assert caught.value.code == 2
+    assert "--url" in capsys.readouterr().err
