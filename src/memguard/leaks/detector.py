@@ -203,8 +203,6 @@ class LeakDetector:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    # -- what was found
-
     @property
     def reports(self) -> tuple[LeakReport, ...]:
         """The latest findings, oldest first, each as of its last update; at most *max_reports*."""
@@ -380,8 +378,6 @@ class LeakDetector:
                 traced_seconds=checkup.traced_seconds,
                 cpu_seconds=checkup.cpu_seconds,
             )
-
-    # -- endings
 
     def _end(self) -> None:
         """Become idle, as if never started; what was reported stays."""
