@@ -129,7 +129,17 @@ def test_one_that_was_not_forked_from_the_maker_of_the_turns_never_ends(
     worker.grow(0, seconds=1)
     assert worker.ended == []
     assert len(worker.said) == 1
-    assert "cannot agree" in worker.said[0]
+    assert "was not forked" in worker.said[0]
+
+
+def test_one_that_nobody_can_end_is_told_about_and_takes_no_turn(fake_clock: FakeClock) -> None:
+    worker = Worker(fake_clock, end=None)
+    worker.grow(90)
+    worker.grow(0, seconds=1)
+    worker.grow(0, seconds=1)
+    [sentence] = worker.said
+    assert "should be replaced (110.0 MiB of 100.0 MiB" in sentence
+    assert worker.turns.ledger().granted == 0
 
 
 def test_a_worker_that_does_not_end_is_told_again_once(fake_clock: FakeClock) -> None:

@@ -19,21 +19,15 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from memguard import guard as guards
 from memguard import log
-from memguard.errors import ConfigError, LifecycleError
-from memguard.guard import MemoryGuard
+from memguard.errors import LifecycleError
 from memguard.integrations.recycler import LOOK_SECONDS, Recycler
-from memguard.integrations.recycling import RecycleOptions
 from memguard.integrations.turns import Turns
-from memguard.observe.limits import read_limit
+from memguard.integrations.worker_options import WorkerGuard, WorkerOptions, fair_share
 from memguard.relief.gcpolicy import prefork
-from memguard.units import format_bytes, parse_bytes, parse_seconds
+from memguard.units import format_bytes
 
 __all__ = ["GunicornHooks", "hooks"]
-
-_SHARE = 0.9
-"""Of the control group's bound, that all workers together may take with ``limit="auto"``."""
 
 
 class GunicornHooks:
@@ -77,33 +71,18 @@ class GunicornHooks:
         freeze: bool = True,
         guard: Mapping[str, Any] | None = {},
     ) -> None:
-        if isinstance(min_requests, bool) or not isinstance(min_requests, int):
-            raise TypeError(f"min_requests must be an int (got {type(min_requests).__name__})")
-        if isinstance(spread, bool) or not isinstance(spread, int | float):
-            raise TypeError(f"spread must be a number (got {type(spread).__name__})")
-        if not 0 <= spread <= 0.5:
-            raise ConfigError(f"spread must be from 0 to 0.5 of the limit (got {spread})")
-        if guard is not None and not isinstance(guard, Mapping):
-            raise TypeError(f"guard must be options or None (got {type(guard).__name__})")
-        self._limit: int | None = None
-        if limit is not None and limit != "auto":
-            self._limit = parse_bytes(limit, name="limit")
-        self._replaces = limit is not None
-        self._spread, self._freeze = spread, freeze
-        self._look = parse_seconds(look, name="look")
-        if not 0.05 <= self._look <= 3600:
-            raise ConfigError(f"look must be from 0.05 to 3600 seconds (got {look!r})")
-        self._rules: dict[str, Any] = {
-            "min_age": parse_seconds(min_age, name="min_age"),
-            "min_requests": min_requests,
-            "interval": parse_seconds(interval, name="interval"),
-        }
-        RecycleOptions(limit=1 if self._limit is None else self._limit, **self._rules)
-        self._guard_options = None if guard is None else dict(guard)
-        if guard is not None:  # refused here, and not in each worker
-            MemoryGuard(**{**guard, "history": False}).close()
+        self._options = WorkerOptions(
+            limit=limit,
+            min_age=min_age,
+            min_requests=min_requests,
+            interval=interval,
+            spread=spread,
+            look=look,
+            freeze=freeze,
+            guard=guard,
+        )
         self._turns: Turns | None = None
-        self._guard: MemoryGuard | None = None
+        self._guard: WorkerGuard | None = None
         self._recycler: Recycler | None = None
         self._pid = os.getpid()
 
@@ -116,9 +95,9 @@ class GunicornHooks:
         try:
             self._turns = Turns()
         except (OSError, LifecycleError) as error:
-            self._replaces = False
+            self._options.replaces = False
             log.event(logging.WARNING, "worker.recycling_off", reason=str(error))
-        if self._freeze and server.cfg.preload_app:
+        if self._options.freeze and server.cfg.preload_app:
             prefork()
 
     # -- in a worker ------------------------------------------------------------------------------
@@ -131,8 +110,8 @@ class GunicornHooks:
         """
         try:
             self._pid = os.getpid()
-            if self._guard_options is not None:
-                self._guard = _installed(self._guard_options)
+            if self._options.guard is not None:
+                self._guard = WorkerGuard(self._options.guard)
             self._watch(worker)
         except Exception as error:  # noqa: BLE001 - reason: a worker that cannot boot ends gunicorn
             worker.log.warning("memguard: this worker is not guarded: %s", error)
@@ -147,7 +126,7 @@ class GunicornHooks:
             recycler.stop()
         guard, self._guard = self._guard, None
         if guard is not None:
-            guard.stop(timeout=2.0)
+            guard.close()
 
     @property
     def recycler(self) -> Recycler | None:
@@ -155,28 +134,28 @@ class GunicornHooks:
         return self._recycler
 
     def _watch(self, worker: Any) -> None:
-        if not self._replaces:
+        if not self._options.replaces:
             return
         if self._turns is None:
             worker.log.warning("memguard: no worker is replaced: pre_fork was not called")
             return
-        limit = self._limit or _fair_share(worker)
+        limit = self._options.limit or fair_share(worker.cfg.workers)
         if limit is None:
             worker.log.info("memguard: no worker is replaced: no limit was given or found")
             return
         worker.log.debug("memguard: replaced above %s of its own", format_bytes(limit))
         cfg = worker.cfg
         self._recycler = Recycler(
-            RecycleOptions(limit=limit, **self._rules),
+            self._options.rules(limit),
             self._turns,
             end=lambda _reason: _end(worker),
-            relief=None if self._guard is None else self._guard.relief,
+            relief=None if self._guard is None else self._guard.guard.relief,
             requests=_counter(worker),
             insist=_terminate,
             grace=cfg.graceful_timeout + cfg.timeout + 5.0,
             say=lambda level, sentence: worker.log.log(level, "%s", sentence),
-            spread=self._spread,
-            look_seconds=self._look,
+            spread=self._options.spread,
+            look_seconds=self._options.look,
         ).start()
 
 
@@ -192,20 +171,6 @@ def hooks(**options: Any) -> dict[str, Callable[..., None]]:
         "post_worker_init": ours.post_worker_init,
         "worker_exit": ours.worker_exit,
     }
-
-
-def _installed(options: Mapping[str, Any]) -> MemoryGuard:
-    """Return the guard of this process: that of the application, or one of our own."""
-    try:
-        return guards.install(**options)
-    except LifecycleError:
-        return guards.install()
-
-
-def _fair_share(worker: Any) -> int | None:
-    """Return one worker's share of the container; None outside of one."""
-    groups = [bound.bytes for bound in read_limit().bounds if bound.kind.startswith("cgroup")]
-    return int(_SHARE * min(groups) / max(1, worker.cfg.workers)) if groups else None
 
 
 def _is_of_uvicorn(worker: Any) -> bool:

@@ -73,7 +73,8 @@ class Recycler:
             that grow alike do not all reach it at once.
         turns: Who may end now; made by the parent before it forked.
         end: Ends the worker after its current requests, with the reason; called once, in the
-            thread of the recycler or in the one that calls `take_turn`.
+            thread of the recycler or in the one that calls `take_turn`. None where nobody can:
+            it is only said that it should.
         relief: Gives memory back, before it comes to that; None where nothing does.
         requests: How many the worker has served; None where nobody counts.
         waits_for_boundary: Leave it to the host to call `take_turn` between two tasks.
@@ -91,7 +92,7 @@ class Recycler:
         options: RecycleOptions,
         turns: Turns,
         *,
-        end: Callable[[str], object],
+        end: Callable[[str], object] | None,
         relief: Relieving | None = None,
         requests: Callable[[], int | None] = lambda: None,
         waits_for_boundary: bool = False,
@@ -225,12 +226,16 @@ class Recycler:
         verdict = self._verdict
         if not self.is_due or self._ending_since is not None:
             return False
-        if not self._turns.is_shared:
+        if self._end is None or not self._turns.is_shared:
+            why = (
+                "a worker of this kind cannot be ended from inside"
+                if self._end is None
+                else "it was not forked from the process that made the turns"
+            )
             self._tell(
-                "alone",
+                "advice",
                 logging.WARNING,
-                f"it should be replaced ({verdict.reason}) and is not: this worker was not forked "
-                "from the process that made the turns, so that the workers cannot agree",
+                f"it should be replaced ({verdict.reason}) and is not: {why}",
             )
             return False
         turn = self._turns.take(self.options, at_once=verdict.at_once)
