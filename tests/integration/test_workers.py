@@ -28,6 +28,6 @@ def test_the_example_shows_workers_replaced_and_every_request_answered() -> None
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     *replaced, answers = done.stdout.splitlines()
-    assert len(replaced) == 3
+    assert len(replaced) >= 3
     assert all("more than a fresh worker needs" in line for line in replaced)
     assert answers.startswith("answers by status: {200: ")

@@ -154,6 +154,13 @@ def test_a_worker_that_does_not_end_is_told_again_once(fake_clock: FakeClock) ->
     assert insisted == [True]
 
 
+def test_a_worker_that_somebody_else_has_ended_takes_no_turn(fake_clock: FakeClock) -> None:
+    worker = Worker(fake_clock, is_leaving=lambda: fake_clock() > 1500)
+    worker.grow(90)
+    worker.grow(0, seconds=1)
+    assert (worker.ended, worker.said, worker.turns.ledger().granted) == ([], [], 0)
+
+
 def test_between_two_tasks_the_host_asks_for_the_turn(fake_clock: FakeClock) -> None:
     worker = Worker(fake_clock, waits_for_boundary=True)
     assert not worker.recycler.take_turn()

@@ -151,6 +151,7 @@ class GunicornHooks:
             end=lambda _reason: _end(worker),
             relief=None if self._guard is None else self._guard.guard.relief,
             requests=_counter(worker),
+            is_leaving=lambda: not worker.alive,
             insist=_terminate,
             grace=cfg.graceful_timeout + cfg.timeout + 5.0,
             say=lambda level, sentence: worker.log.log(level, "%s", sentence),

@@ -78,6 +78,7 @@ class Recycler:
         relief: Gives memory back, before it comes to that; None where nothing does.
         requests: How many the worker has served; None where nobody counts.
         waits_for_boundary: Leave it to the host to call `take_turn` between two tasks.
+        is_leaving: Whether the worker has been ended by somebody else.
         insist: Called when the worker is still there *grace* seconds after *end*.
         grace: Seconds.
         say: Called with a level of ``logging`` and a sentence for the server's own log.
@@ -96,6 +97,7 @@ class Recycler:
         relief: Relieving | None = None,
         requests: Callable[[], int | None] = lambda: None,
         waits_for_boundary: bool = False,
+        is_leaving: Callable[[], bool] = lambda: False,
         insist: Callable[[], object] | None = None,
         grace: float = 60.0,
         say: Callable[[int, str], object] = lambda _level, _sentence: None,
@@ -118,7 +120,7 @@ class Recycler:
         self._turns = turns
         self._end, self._insist, self._say = end, insist, say
         self._relief, self._requests = relief, requests
-        self._waits = waits_for_boundary
+        self._waits, self._is_leaving = waits_for_boundary, is_leaving
         self._grace, self._look_seconds = grace, look_seconds
         self._timer, self._read = timer, read
         self._reset()
@@ -196,6 +198,8 @@ class Recycler:
                 if self._insist is not None:
                     self._insist()
             return min(pause, 1.0)
+        if self._is_leaving():
+            return pause
         self._looks += 1
         self._private = self._measure()
         seen = Seen(at=now, age=now - self._began, private=self._private, requests=self._requests())
