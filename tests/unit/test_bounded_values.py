@@ -277,6 +277,15 @@ def test_the_names_that_matter_are_kept_among_too_many() -> None:
     assert len(found) == 7
 
 
+def test_many_small_values_are_bounded_together() -> None:
+    limits = bounds(max_items=10_000, max_bytes=2048)
+    event = {f"key {n}": 2**1000 + n for n in range(10_000)} | {"event": "e" * 10_000}
+    found = shared(event.items(), limits, Walk(limits), first=("event",))
+    assert len(repr(found)) < 10_000
+    assert found["event"].startswith("eee")
+    assert int(found["…"][2:].split()[0]) + len(found) - 1 == len(event)
+
+
 @pytest.mark.parametrize(
     ("template", "arguments", "text"),
     [

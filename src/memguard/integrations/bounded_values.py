@@ -28,6 +28,8 @@ from memguard.units import parse_bytes
 MOST_BITS = 1024
 """Integers with more bits are described; these have 309 digits, and cost less than a line."""
 _LONGEST_NAME = 200
+_LEAST = 64
+"""Bytes for a value that is wanted in any case."""
 _NODE = 8
 """Bytes of the budget that a value costs beside its text: also empty lists must come to an end."""
 _PLAIN = {
@@ -307,21 +309,26 @@ def shared(
         first: Names that are wanted even where there are more than *max_items*.
     """
     every = list(items)
-    wanted = [at for at, pair in enumerate(every) if pair[0] in first]
     others = [at for at, pair in enumerate(every) if pair[0] not in first]
+    wanted = [at for at, pair in enumerate(every) if pair[0] in first]
     kept = sorted([*wanted, *others[: bounds.max_items]], key=lambda at: _is_large(every[at][1]))
     copies: dict[int, Any] = {}
-    for at in kept:
-        left = walk.left
-        walk.left = share = max(64, left // (len(kept) - len(copies)))
-        copies[at] = walk.copy(every[at][1])
+    for done, at in enumerate(kept):
+        name, value = every[at]
+        is_wanted = name in first
+        walk.left -= min(len(name), _LONGEST_NAME)
+        if walk.left <= 0 and not is_wanted:
+            continue
+        left = max(0, walk.left)
+        walk.left = share = max(_LEAST if is_wanted else 0, left // (len(kept) - done))
+        copies[at] = walk.copy(value)
         walk.left += left - share
     result: dict[str, Any] = {}
     for at in sorted(copies):
         name = every[at][0]
         result[name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…#{at}"] = copies[at]
-    if len(kept) < len(every):
-        result["…"] = walk.left_out(len(every) - len(kept), "items")[1:]
+    if len(copies) < len(every):
+        result["…"] = walk.left_out(len(every) - len(copies), "items")[1:]
     return result
 
 

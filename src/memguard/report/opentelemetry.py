@@ -22,6 +22,7 @@ from memguard.extras import missing
 from memguard.leaks.report import LeakReport
 from memguard.relief.alerts import Alert
 from memguard.report.figures import Figures, Guarded, figures
+from memguard.report.words import printable
 from memguard.ticking import Ticker, reset_after_fork
 
 try:
@@ -152,7 +153,7 @@ class Telemetry:
             raise ConfigError("metrics and events are both False: there is nothing to tell")
         self.process_metrics: ProcessMetrics = process_metrics
         self._guard = weakref.ref(guard)
-        self._name = guard.name
+        self._name = printable(guard.name, longest=100)
         self._meter_provider, self._logger_provider = meter_provider, logger_provider
         self._metrics, self._events = metrics, events
         self._board: Board | None = None
