@@ -1,4 +1,4 @@
-"""Looks at what is allocated; dear ones at most 1 % of the time."""
+"""Looks at what is allocated, for at most 1 % of the time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from memguard.guard.owner import MemoryGuard
 from memguard.integrations.allocated import AllocatedSource, allocated_source, read_allocated
 from memguard.relief.failures import Failures
 
-_CHEAP_SECONDS = 1e-3
-"""Of processor time, for one look: a cold cache is no reason to rest, fifty million objects are."""
 _REST = 200
-"""Times what one look costs, of which a request needs two: 1 % of the time."""
+"""Times what one look cost, of which a request needs two: 1 % of the time."""
 
 
 class Meter:
@@ -32,8 +30,10 @@ class Meter:
         *,
         guard: MemoryGuard | None,
         failures: Failures,
+        rests: bool,
     ) -> None:
         self._given = read
+        self._rest = _REST if rests else 0
         self._guard = guard
         self._failures = failures
         self._read: Callable[[], int | None] | None = None
@@ -66,7 +66,6 @@ class Meter:
         except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
             self._failures.add("read", error)
             return None
-        cost = time.thread_time() - began
-        if cost > _CHEAP_SECONDS:
-            self._rests_until = time.monotonic() + _REST * cost
+        # Processor time: a thread that waits for its turn has cost nobody anything.
+        self._rests_until = time.monotonic() + self._rest * (time.thread_time() - began)
         return found
