@@ -113,7 +113,7 @@ def ask(app: Any, method: str, path: str, **options: Any) -> None:
 
     asyncio.run(go())
     for thread in threading.enumerate():
-        if thread.name.startswith("AnyIO"):  # of StaticFiles: they end with the loop, a little later
+        if thread.name.startswith("AnyIO"):  # of StaticFiles: ended, and not yet gone
             thread.join(20)
 
 
