@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import memguard
+from tests.log_events import documented, events, source
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
@@ -105,6 +106,22 @@ def test_no_document_installs_the_stranger_of_the_same_name(document: Path) -> N
     """On the package index, the plain name belongs to an unrelated project; ours ends in -py."""
     stranger = r"\b(?:pip|uv)\b[^\n]*\b(?:install|add) +[^\n]*\bmemguard(?!-py)"
     assert not re.search(stranger, document.read_text("utf-8"))
+
+
+def test_every_event_is_documented_and_every_documented_event_is_logged() -> None:
+    logged, told = events(source()), documented()
+    assert sorted(logged.keys() - told.keys()) == [], "not in docs/logging.md"
+    assert sorted(told.keys() - logged.keys()) == [], "in docs/logging.md, and logged nowhere"
+
+
+def test_the_keys_of_every_event_are_documented_and_nothing_else() -> None:
+    logged, told = events(source()), documented()
+    differing = {
+        name: (sorted(keys), sorted(told[name]))
+        for name, keys in logged.items()
+        if name in told and keys != told[name]
+    }
+    assert not differing, f"(logged, documented): {differing}"
 
 
 MODULES = [
