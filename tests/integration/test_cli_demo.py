@@ -66,10 +66,12 @@ def test_in_too_short_a_time_nothing_is_found_and_nothing_stays(tmp_path: Path) 
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_an_interrupt_ends_both_programs(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_both_programs(number: signal.Signals, code: int, tmp_path: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", WITHOUT_EXTRAS, "demo", "--output", "kept"],
+        [sys.executable, "-c", WITHOUT_EXTRAS, "demo"],
         cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -80,7 +82,8 @@ def test_an_interrupt_ends_both_programs(tmp_path: Path) -> None:
             assert process.poll() is None
         children = psutil.Process(process.pid).children()
         assert len(children) == 2
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=50)
-    assert (process.returncode, errors) == (130, "")
+    assert (process.returncode, errors) == (code, "")
     assert not any(child.is_running() for child in children)
+    assert list(tmp_path.iterdir()) == []

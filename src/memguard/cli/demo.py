@@ -14,7 +14,6 @@ import os
 import pkgutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import memguard
+from memguard.cli.terminated import Terminated
 from memguard.cli.top_view import ASCII, BLOCKS, Glyphs, gauge
 from memguard.errors import ReportFormatError
 from memguard.leaks.report import LeakReport, Suspect
@@ -181,7 +181,8 @@ def command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
         with _place(options.output) as place:
             runs = (_Run(place / "leaky", ()), _Run(place / "repaired", ("--repaired",)))
             show = _Screen(quiet=options.json)
-            outcome = _play(runs, timeout, show)
+            with Terminated():
+                outcome = _play(runs, timeout, show)
             if options.json:
                 show.write(json.dumps(_data(outcome, runs)) + "\n")
             else:
@@ -200,6 +201,8 @@ def _place(output: str | None) -> Iterator[Path]:
         place.mkdir(mode=0o700)
         yield place
         return
+    import tempfile  # noqa: PLC0415 - reason: 'memguard run' loads this module into the program
+
     with tempfile.TemporaryDirectory(prefix="memguard-demo-") as temporary:
         yield Path(temporary)
 

@@ -162,8 +162,10 @@ def _guard(options: argparse.Namespace) -> MemoryGuard:
         limit=options.limit,
         interval=min(max(seconds, 0.01), _MOST_SECONDS),
         relief=False,
+        name="run",  # the program may have a guard of its own
         report_dir=options.report_dir,
         leak_options={
+            "name": "memguard",
             "interval": options.interval,
             "min_growth_bytes": options.min_growth_bytes,
         },

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import sys
 import time
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from memguard.cli import top_view
+from memguard.cli.terminated import Terminated
 from memguard.cli.top_sources import News, NobodyError, Source
 from memguard.cli.top_view import ASCII, BLOCKS, Line, Trail
 from memguard.extras import missing
@@ -55,7 +54,7 @@ def show(source: Source, interval: float) -> str | None:
     trail, news = Trail(), source.read()
     trail.add(news.bulletin)
     with (
-        _Terminated(),
+        Terminated(),
         Keys() as keys,
         Live(
             _picture(console, news, trail),
@@ -111,29 +110,6 @@ def _text(line: Line) -> Text:
     for span in line:
         text.append(span.text, _STYLES[span.style])
     return text
-
-
-class _Terminated:
-    """
-    Leave by an exception on SIGTERM and SIGHUP, so that the terminal becomes what it was.
-
-    Bounded by: two handlers.
-    Locks: none.
-    Keeps alive: the handlers that were there before, which come back at the end.
-    """
-
-    def __enter__(self) -> None:
-        names = ("SIGTERM", "SIGHUP")  # the latter is not known everywhere
-        numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-        self._before = {number: signal.signal(number, self._leave) for number in numbers}
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    @staticmethod
-    def _leave(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
 
 
 class Keys:

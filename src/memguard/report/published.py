@@ -8,7 +8,6 @@ import itertools
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +41,8 @@ def directories(environment: Mapping[str, str]) -> tuple[Path, ...]:
 
     The superuser may look at those of all users.
     """
+    import tempfile  # noqa: PLC0415 - reason: 'memguard run' loads this module into the program
+
     found = [directory_of(environment)]
     given = environment.get("MEMGUARD_PUBLISH", "")
     if os.sep in given:

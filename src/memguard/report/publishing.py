@@ -16,7 +16,6 @@ import itertools
 import os
 import re
 import sys
-import tempfile
 import threading
 import time
 import weakref
@@ -117,6 +116,7 @@ class Publisher:
 
     def open(self) -> None:
         """Begin to publish."""
+        directory_of(os.environ)  # so that what it loads is not first loaded beside a fork
         self._closed = False
         self._due = float("-inf")
         _publishers.add(self)
@@ -235,6 +235,8 @@ def directory_of(environment: Mapping[str, str], user: int | None = None) -> Pat
         environment: ``os.environ``.
         user: Whose; None is the one as whom this process acts.
     """
+    import tempfile  # noqa: PLC0415 - reason: 8 ms and two compressors that a host may do without
+
     if os.name != "posix":
         return Path(tempfile.gettempdir()) / "memguard"  # which is each user's own
     user = os.geteuid() if user is None else user
