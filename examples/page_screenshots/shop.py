@@ -22,7 +22,7 @@ def open_shop() -> list[Any]:
         cache: BoundedCache[int, bytes] = BoundedCache(maxbytes="48MiB", name=name)
         for number in range(count):
             cache[number] = bytes(12_000)
-            time.sleep(0.0004)
+            time.sleep(0.0003)
         holders.append(cache)
     return holders
 
@@ -31,6 +31,6 @@ def forget_nothing(guard: MemoryGuard, most: int) -> None:
     """Leak sessions until the guard has reported it, or *most* bytes have leaked."""
     for number in range(most // 6_000):
         SESSIONS[number] = bytes(6_000)
-        time.sleep(0.0012)
+        time.sleep(0.0006)
         if guard.reports and number > most // 8_000:
             break

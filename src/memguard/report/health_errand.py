@@ -17,14 +17,14 @@ from memguard.ticking import reset_after_fork
 T = TypeVar("T")
 MOST_WAITING = 64
 """Requests that wait for one piece of work; further ones are told to come back."""
-_EXIT_SECONDS = 2.0
+_EXIT_SECONDS = 1.0
 _NO_THREAD = "RuntimeError"
 
 Asked = Literal["accepted", "busy", "no thread"]
 """What came of asking: it is done; others are served; the system gives no thread."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # with slots, CPython 3.10 cannot make an Outcome[int]
 class Outcome(Generic[T]):
     """What a piece of work gave: a value, or the name of what it raised."""
 

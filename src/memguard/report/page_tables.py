@@ -12,7 +12,7 @@ from memguard.report.html_parts import bar, path
 from memguard.report.page_words import head_row, nothing, short
 from memguard.units import format_bytes
 
-MOST_ROWS = 25
+MOST_ROWS = 15
 """Containers that are shown; the others are added up in one row."""
 _PAUSES = (0.001, 0.01, 0.1, 1.0)
 """Bounds in which pauses are counted, seconds: each must be one of the histogram's own."""
@@ -24,7 +24,8 @@ def containers_part(rows: Sequence[InventoryRow]) -> Markup:
         return nothing("No container of memguard is alive in this process.")
     ordered = by_size(rows)
     total = sum(row.bytes or 0 for row in ordered)
-    body = [_container(row, total) for row in ordered[:MOST_ROWS]]
+    largest = max(row.bytes or 0 for row in ordered)
+    body = [_container(row, largest) for row in ordered[:MOST_ROWS]]
     rest = ordered[MOST_ROWS:]
     if rest:
         body.append(
@@ -40,8 +41,8 @@ def containers_part(rows: Sequence[InventoryRow]) -> Markup:
     return element("div", table, class_="card wide")
 
 
-def _container(row: InventoryRow, total: int) -> Markup:
-    share = (row.bytes or 0) / total if total > 0 else 0.0
+def _container(row: InventoryRow, largest: int) -> Markup:
+    share = (row.bytes or 0) / largest if largest > 0 else 0.0
     name = join(
         path(row.name),
         element("span", row.kind, class_="type"),
