@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -121,3 +123,25 @@ def test_it_leaves_no_descriptor_and_no_file() -> None:
     assert before == after, (before, after)
     """
     subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(program)], check=True)
+
+
+def test_a_host_that_closes_all_descriptors_does_not_have_its_next_file_written_to(
+    tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    turns = Turns(timer=fake_clock)
+    number = turns._descriptor
+    os.close(number)
+    file = tmp_path / "of the host"
+    file.write_bytes(b"precious")
+    theirs = os.open(file, os.O_RDWR)
+    if theirs != number:
+        os.dup2(theirs, number)
+        os.close(theirs)
+    assert not turns.take(OPTIONS, at_once=False).granted
+    turns._timer = iter(range(1000)).__next__
+    assert not turns.ready()
+    assert turns.ledger() == Ledger()
+    del turns
+    gc.collect()
+    assert os.pread(number, 100, 0) == file.read_bytes() == b"precious"
+    os.close(number)

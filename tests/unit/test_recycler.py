@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from memguard.integrations.recycler import Recycler
-from memguard.integrations.recycling import RecycleOptions
+from memguard.integrations.recycling import Ledger, RecycleOptions
 from memguard.integrations.turns import Turns
 from memguard.observe.reading import Reading
 from tests.clock import FakeClock
@@ -103,6 +103,15 @@ def test_one_that_may_not_end_yet_goes_on_asking(fake_clock: FakeClock) -> None:
     worker.turns.ready()
     worker.grow(0, seconds=1)
     assert len(worker.ended) == 1
+
+
+def test_one_that_waits_is_not_asked_more_often_than_it_makes_sense(fake_clock: FakeClock) -> None:
+    """Each look at a worker over its limit reads the exact figure, which is dear for a giant."""
+    worker = Worker(fake_clock, look_seconds=100.0)
+    worker.grow(90)
+    assert len(worker.relieved) == 1
+    worker.turns._write(Ledger(granted_at=fake_clock() - 5, granted=2, ready=2))
+    assert worker.recycler.tick() == pytest.approx(55.0)
 
 
 def test_where_a_fresh_worker_would_be_as_large_it_stays_and_says_so_once(

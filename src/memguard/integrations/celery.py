@@ -40,6 +40,8 @@ except ImportError:
 
 __all__ = ["CeleryWorkers", "setup"]
 
+_MOST_RUNS = 1000
+"""Tasks under way at the same time that are known; with more of them none is measured anyway."""
 _MOST_TOLD = 5
 """Kinds of task in one line of the log."""
 
@@ -49,7 +51,7 @@ class CeleryWorkers:
     What memguard does in the worker of one Celery application; made by `setup`.
 
     Bounded by: in each process of the pool a guard, one more thread and two hundred names of tasks.
-    Locks: one mutex around the sums of `growth`.
+    Locks: one mutex around the tasks under way, one around the sums of `growth`.
     Keeps alive: itself, by Celery's signals, until `close`; the application not.
     """
 
@@ -65,7 +67,8 @@ class CeleryWorkers:
         self._guard: WorkerGuard | None = None
         self._recycler: Recycler | None = None
         self._tasks = 0
-        self._running: _Run | None = None
+        self._lock = threading.Lock()
+        self._runs: dict[int, _Run] = {}
         self._receivers = (
             (signals.worker_init, self._on_worker_init),
             (signals.worker_before_create_process, self._on_before_fork),
@@ -135,7 +138,7 @@ class CeleryWorkers:
         if not self._is_active or self._begun_in == os.getpid():
             return
         self._begun_in = os.getpid()
-        self._tasks, self._running = 0, None
+        self._tasks, self._lock, self._runs = 0, threading.Lock(), {}
         try:
             if self._options.guard is not None:
                 theirs = self._options.guard.get("on_leak")
@@ -192,23 +195,29 @@ class CeleryWorkers:
     def _on_prerun(self, task: Any = None, task_id: str = "", **_: Any) -> None:
         if self._begun_in != os.getpid() or task.request.is_eager:
             return  # one that another task calls is part of that one
-        running = self._running
-        thread = threading.get_ident()
-        if running is not None and running.thread != thread:
-            running.is_alone = False  # two at a time: whose growth would it be?
-            return
-        self._tasks += 1
-        if self._tasks % self._every == 0:
-            self._running = _Run(task_id, thread, read_memory().private)
+        thread, run = threading.get_ident(), _Run(task_id)
+        with self._lock:
+            others = [known for ident, known in self._runs.items() if ident != thread]
+            for other in (*others, *([run] if others else [])):
+                other.is_alone = False  # two at a time: whose growth would it be?
+            if len(others) < _MOST_RUNS:
+                self._runs[thread] = run
+            self._tasks += 1
+            run.is_measured = run.is_alone and self._tasks % self._every == 0
+        if run.is_measured:
+            run.before = read_memory().private
 
     def _on_postrun(self, task: Any = None, task_id: str = "", **_: Any) -> None:
-        running = self._running
-        if running is None or running.task_id != task_id:
-            return
-        self._running = None
-        after = read_memory().private
-        if running.is_alone and after is not None and running.before is not None:
-            self._table.add(task.name, after - running.before)
+        thread = threading.get_ident()
+        with self._lock:
+            run = self._runs.get(thread)
+            if run is None or run.task_id != task_id:
+                return
+            del self._runs[thread]
+        if run.is_measured and run.is_alone:
+            after = read_memory().private
+            if after is not None and run.before is not None:
+                self._table.add(task.name, after - run.before)
 
     def _tell_growth(self, event: str, level: int, **keys: Any) -> None:
         rows = [row for row in self._table.rows() if row.grown > 0][:_MOST_TOLD]
@@ -221,13 +230,14 @@ class CeleryWorkers:
 
 
 class _Run:
-    """A task under way, whose growth is being measured."""
+    """A task under way."""
 
-    __slots__ = ("before", "is_alone", "task_id", "thread")
+    __slots__ = ("before", "is_alone", "is_measured", "task_id")
 
-    def __init__(self, task_id: str, thread: int, before: int | None) -> None:
-        self.task_id, self.thread, self.before = task_id, thread, before
-        self.is_alone = True
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+        self.before: int | None = None
+        self.is_alone, self.is_measured = True, False
 
 
 def setup(

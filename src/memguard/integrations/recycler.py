@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 LOOK_SECONDS = 5.0
+_SHARE_OF_CORE = 0.01
+"""That looking may take, at most."""
+_LONGEST_REST = 60.0
 _AIM = 0.9
 """Of the limit: relief is asked for what is above it."""
 
@@ -134,7 +137,7 @@ class Recycler:
         self._verdict = Verdict(kind="ok", reason="not looked yet")
         self._private: int | None = None
         self._looks = self._reliefs = self._refused = self._errors = 0
-        self._waiting_for = ""
+        self._waiting_for, self._wait = "", 1.0
         self._ending_since: float | None = None
         self._insisted = False
         self._said: set[str] = set()  # kinds of sentences and errors: as many as the source has
@@ -182,11 +185,14 @@ class Recycler:
 
         Cost: 20 µs; above the limit also 10 ms for each GiB, to tell what is shared.
         """
+        began = time.thread_time()
         try:
-            return self._tick()
+            pause = self._tick()
         except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
             self._failed(error)
-            return self._look_seconds
+            pause = self._look_seconds
+        # The exact figure of a giant takes long: whoever stays over its limit is asked less often.
+        return max(pause, min(_LONGEST_REST, (time.thread_time() - began) / _SHARE_OF_CORE))
 
     def _tick(self) -> float:
         pause = self._look_seconds * (0.8 + 0.4 * self._chance.random())
@@ -218,7 +224,7 @@ class Recycler:
             )
         elif verdict.kind == "due" and not self._waits:
             self.take_turn()
-            return min(pause, 1.0)
+            return min(pause, max(self._wait, 0.05))
         return pause
 
     def take_turn(self) -> bool:
@@ -245,7 +251,7 @@ class Recycler:
         turn = self._turns.take(self.options, at_once=verdict.at_once)
         if not turn.granted:
             self._refused += 1
-            self._waiting_for = turn.reason
+            self._waiting_for, self._wait = turn.reason, turn.wait
             if turn.backing_off:
                 self._tell(
                     "backing off",
@@ -254,7 +260,7 @@ class Recycler:
                     "limit in no time, so they are replaced less often; raise the limit",
                 )
             return False
-        self._ending_since = self._timer()
+        self._ending_since, self._wait = self._timer(), 1.0
         self._tell("ending", logging.WARNING, f"it ends and is replaced: {verdict.reason}")
         self._end(verdict.reason)
         return True

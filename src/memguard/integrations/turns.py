@@ -57,7 +57,8 @@ class Turns:
         """The parent's."""
         self._timer = timer
         self._descriptor = _nameless_file()
-        closing = weakref.finalize(self, os.close, self._descriptor)
+        self._identity = _identity(self._descriptor)
+        closing = weakref.finalize(self, _close, self._descriptor, self._identity)
         closing.atexit = False  # a turn is held to the very end of the process
         self._write(Ledger())
 
@@ -104,7 +105,8 @@ class Turns:
 
     def ledger(self) -> Ledger:
         """Return what is written down, without a lock: for the eye."""
-        return self._read() or Ledger()
+        known = _identity(self._descriptor) == self._identity
+        return (self._read() if known else None) or Ledger()
 
     def _read(self) -> Ledger | None:
         return Ledger.unpack(os.pread(self._descriptor, PACKED_BYTES, 0))
@@ -122,6 +124,8 @@ class Turns:
     def _lock(self, place: int) -> bool:
         if sys.platform == "win32":
             return False
+        if _identity(self._descriptor) != self._identity:
+            return False  # the host has closed every descriptor, and this number is a stranger's
         try:
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
         except OSError:  # held by another process, or the kernel is out of locks
@@ -131,6 +135,19 @@ class Turns:
     def _unlock(self, place: int) -> None:
         if sys.platform != "win32":
             fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, place)
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _close(descriptor: int, identity: tuple[int, int] | None) -> None:
+    if identity is not None and _identity(descriptor) == identity:
+        os.close(descriptor)
 
 
 def _nameless_file() -> int:
