@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gc
 import logging
+import re
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import prometheus_client
@@ -28,7 +31,10 @@ from memguard.report.prometheus_rows import GUARD_PARTS
 @pytest.fixture
 def guard() -> Iterator[MemoryGuard]:
     with MemoryGuard(limit="100GiB") as running:
-        running.monitor.tick()
+        deadline = time.monotonic() + 20
+        while running.monitor.pressure().at is None:  # its thread looks at once
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         yield running
 
 
@@ -298,3 +304,16 @@ def test_without_the_package_one_sentence_says_what_to_install() -> None:
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True
     )
     assert "pip install 'memguard-py[prometheus]'" in done.stdout
+
+
+def test_the_document_lists_every_metric_and_no_other() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "prometheus.md").read_text("utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `memguard_")]
+    listed = re.findall(r"`(memguard_[a-z_]+)`", " ".join(row.split("|")[1] for row in rows))
+    assert len(listed) == len(set(listed))
+    assert set(listed) == {family.name for family in FAMILIES}
+    for row in rows:
+        names = re.findall(r"`(memguard_[a-z_]+)`", row.split("|")[1])
+        labels = set(re.findall(r"`([a-z]+)`", row.split("|")[2]))
+        told = {label for family in FAMILIES if family.name in names for label in family.labels}
+        assert labels - {"errors"} == told, row

@@ -29,7 +29,10 @@ CACHE = {"container": "bridged", "kind": "BoundedCache"}
 @pytest.fixture
 def guard() -> Iterator[MemoryGuard]:
     with MemoryGuard(limit="100GiB", leaks=False) as running:
-        running.monitor.tick()
+        deadline = time.monotonic() + 20
+        while running.monitor.pressure().at is None:  # its thread looks at once
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         yield running
 
 

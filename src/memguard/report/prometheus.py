@@ -114,14 +114,14 @@ class MemguardCollector:
 
         Cost: see ``docs/prometheus.md``.
         """
-        found = {family: _metric(family) for family in FAMILIES}
+        metrics = {family: _metric(family) for family in FAMILIES}
+        samples = {family: metric.samples for family, metric in metrics.items()}
         for family, labels, value in self._gatherer.gather():
-            samples = found[family].samples
             if isinstance(value, Pauses):
-                samples += _histogram(family.name, labels, value)
+                samples[family] += _histogram(family.name, labels, value)
             else:
-                samples.append(Sample(family.name, labels, value))
-        return list(found.values())
+                samples[family].append(Sample(family.name, labels, value))
+        return list(metrics.values())
 
     def close(self) -> None:
         """Take it out of its registry; idempotent."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
@@ -31,7 +32,8 @@ _FIELDS: tuple[tuple[Family, tuple[str, ...]], ...] = (
 _HELD = ("currsize", "size", "items", "listeners", "timers", "tasks")
 """Fields that are bounded by ``maxsize``."""
 
-_Read = Callable[[Any], Any]
+_MOST_SEEN = 2000
+"""Names remembered as they are, so that they need not be made harmless each time."""
 
 
 class _Slot:
@@ -146,8 +148,8 @@ class Containers:
             return slot
         key = label(row.name), label(row.kind)
         slot = self._slots.get(key) or self._new_slot(key)
-        if plain and slot is not self._others and max(len(row.name), len(row.kind)) < LONGEST_LABEL:
-            if len(self._seen) >= 2 * self._most:
+        if plain and max(len(row.name), len(row.kind)) < LONGEST_LABEL:
+            if len(self._seen) >= _MOST_SEEN:
                 self._seen.clear()
             self._seen[row.name, row.kind] = slot
         return slot
@@ -162,48 +164,65 @@ class Containers:
         return slot
 
 
-def _figures(row: InventoryRow) -> Iterable[tuple[Family, float]]:
+def _figures(row: InventoryRow) -> list[tuple[Family, float]]:
     """Return what is known of one container, as far as these are numbers."""
-    found: list[tuple[Family, Any]] = [(families.ITEMS, row.items), (families.BYTES, row.bytes)]
     statistics = row.statistics
-    for family, read in _plan(type(statistics)):
-        found.append((family, read(statistics)))
+    plan = _plans.get(type(statistics)) or _plan(type(statistics))
+    found = [(families.ITEMS, row.items), *zip(plan.families, plan.read(statistics), strict=True)]
+    if row.bytes is not None:
+        found.append((families.BYTES, row.bytes))
+    fill = _fill(plan, statistics)
+    if fill is not None:
+        found.append((families.FILL, fill))
     return [each for each in found if is_number(each[1])]
 
 
-_plans: dict[type, tuple[tuple[Family, _Read], ...]] = {}  # by types of ours, which are few
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How to read the statistics of one type, all fields at once: there may be many of them."""
+
+    families: tuple[Family, ...]
+    read: Callable[[Any], tuple[Any, ...]]
+    bounds: tuple[Callable[[Any], tuple[Any, Any]], ...]
+    """Each gives what is held and how much may be."""
 
 
-def _plan(kind: type) -> tuple[tuple[Family, _Read], ...]:
-    """Return how to read the statistics of this type; nothing is asked of a stranger's."""
-    plan = _plans.get(kind)
-    if plan is None:
-        if not kind.__module__.startswith("memguard."):
-            return ()
-        fields = frozenset(dir(kind))
-        plan = tuple(
-            (family, attrgetter(field))
-            for family, names in _FIELDS
-            for field in [name for name in names if name in fields][:1]
-        )
-        fills = [(held, "maxsize") for held in _HELD if held in fields and "maxsize" in fields][:1]
-        fills += [("bytes", "maxbytes")] if {"bytes", "maxbytes"} <= fields else []
-        if fills:
-            plan += ((families.FILL, _fill(fills)),)
-        _plans[kind] = plan
+_plans: dict[type, _Plan] = {}  # by types of ours, which are few
+
+
+def _plan(kind: type) -> _Plan:
+    """Return how to read statistics of this type; nothing is asked of a stranger's."""
+    if not kind.__module__.startswith("memguard."):
+        return _Plan((), lambda _: (), ())
+    there = frozenset(dir(kind))
+    chosen = [
+        (family, next(name for name in names if name in there))
+        for family, names in _FIELDS
+        if there.intersection(names)
+    ]
+    bounds = [(held, "maxsize") for held in _HELD if held in there and "maxsize" in there][:1]
+    bounds += [("bytes", "maxbytes")] if {"bytes", "maxbytes"} <= there else []
+    plan = _plans[kind] = _Plan(
+        tuple(family for family, _ in chosen),
+        _reader([name for _, name in chosen]),
+        tuple(attrgetter(held, bound) for held, bound in bounds),
+    )
     return plan
 
 
-def _fill(fields: list[tuple[str, str]]) -> _Read:
-    readers = [(attrgetter(held), attrgetter(bound)) for held, bound in fields]
+def _reader(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda statistics: tuple(getattr(statistics, name) for name in names)
 
-    def fill(statistics: Any) -> float | None:
-        """Return how full the fuller of its bounds is; None where it has none."""
-        fullest: float | None = None
-        for held, bound in readers:
-            now, most = held(statistics), bound(statistics)
-            if is_number(now) and is_number(most) and most > 0:
-                fullest = max(fullest or 0.0, now / most)
-        return fullest
 
-    return fill
+def _fill(plan: _Plan, statistics: Any) -> float | None:
+    """Return how full the fuller of its bounds is; None where it has none."""
+    fullest: float | None = None
+    for read in plan.bounds:
+        held, most = read(statistics)
+        if most is not None and is_number(held) and is_number(most) and most > 0:
+            ratio = held / most
+            if fullest is None or ratio > fullest:
+                fullest = ratio
+    return fullest

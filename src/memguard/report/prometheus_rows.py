@@ -21,7 +21,8 @@ from memguard.report.words import printable
 LONGEST_LABEL = 120
 """Characters of a label value; what is longer is cut in the middle."""
 
-_MOST = 10**300  # a larger int would make the client fail where it writes a double
+_NUMBERS = (int, float)
+_MOST = 1e300  # a larger int would make the client fail where it writes a double; NaN is not below
 
 _LEVELS = ("ok", "elevated", "critical", "insufficient_data")
 _STATES = ("idle", "watching", "tracing", "cooling")
@@ -65,9 +66,7 @@ def label(text: Any) -> str:
 
 def is_number(value: object) -> bool:
     """Return whether *value* can be told: an int or float itself, finite, that fits a double."""
-    if type(value) is int:
-        return -_MOST < value < _MOST
-    return type(value) is float and math.isfinite(value)
+    return type(value) in _NUMBERS and -_MOST < value < _MOST  # type: ignore[operator]  # reason: the types are known by then
 
 
 def bound_label(seconds: float) -> str:

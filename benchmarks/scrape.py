@@ -1,0 +1,167 @@
+"""
+What a scrape costs: gathering, and writing the text, with few and with many containers.
+
+``python -m benchmarks.scrape`` prints a table and writes it, with machine, Python and date, to
+``benchmarks/results/``. Times are of the processor, since other work on the machine is no cost of a
+scrape. The bound that the house promises: gathering with 100 containers takes at most a millisecond
+(median); the exit code says whether it held. The text is written by ``prometheus_client``, and
+costs what it costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import generate_latest
+
+from benchmarks.readings import RESULTS, machine
+from memguard import BoundedCache, MemoryGuard
+from memguard.report.prometheus import MemguardCollector
+from memguard.report.prometheus_multiprocess import MultiprocessBridge
+
+BUDGET_MICROSECONDS = 1000.0
+PROMISED = ("100 caches bounded by count", "100 caches bounded by bytes", "100 caches of graphs")
+ENTRIES = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Processor time of one scrape, microseconds."""
+
+    what: str
+    samples: int
+    gather: float
+    """Median of ``MemguardCollector.collect``."""
+    gather_p99: float
+    text: float
+    """Median of ``generate_latest``, which gathers, too."""
+
+
+def graph() -> list[dict[str, int]]:
+    """Return a value of some eighty objects, as a parsed document has."""
+    return [{f"field {n}": n * 1000, f"more {n}": n * 1001} for n in range(16)]
+
+
+def caches(number: int, value: Callable[[], Any], **options: Any) -> list[BoundedCache[int, Any]]:
+    """Return caches that are half full."""
+    made = [
+        BoundedCache[int, Any](maxsize=2 * ENTRIES, name=f"cache {n}", **options)
+        for n in range(number)
+    ]
+    for cache in made:
+        for key in range(ENTRIES):
+            cache[key] = value()
+    return made
+
+
+def times(call: Callable[[], object], count: int, between: Callable[[], object]) -> list[float]:
+    """Return what *count* calls take of the processor, sorted, microseconds."""
+    spent = []
+    for _ in range(count):
+        between()
+        began = time.thread_time_ns()
+        call()
+        spent.append((time.thread_time_ns() - began) / 1000)
+    return sorted(spent)
+
+
+def measure(
+    what: str, guard: MemoryGuard, count: int, between: Callable[[], object] = lambda: None
+) -> Cost:
+    """Return the cost of scrapes now."""
+    with MemguardCollector(guard) as collector:
+        samples = sum(len(metric.samples) for metric in collector.collect())
+        gather = times(collector.collect, count, between)
+        text = times(lambda: generate_latest(collector.registry), count // 4, between)
+    return Cost(
+        what=what,
+        samples=samples,
+        gather=round(gather[count // 2], 1),
+        gather_p99=round(gather[count * 99 // 100], 1),
+        text=round(text[len(text) // 2], 1),
+    )
+
+
+def every_case(count: int) -> list[Cost]:
+    """Return the costs of all cases; each has only its own containers."""
+    found = []
+    with MemoryGuard(limit="1TiB", interval=60) as guard:
+        guard.monitor.tick()
+        found.append(measure("no containers", guard, count))
+        kept = caches(100, lambda: b"x" * 100)
+        found.append(measure(PROMISED[0], guard, count))
+        del kept[:]
+        kept = caches(100, lambda: b"x" * 100, maxbytes="10MiB")
+        found.append(measure(PROMISED[1], guard, count))
+        del kept[:]
+        kept = caches(100, graph)
+        found.append(measure(PROMISED[2], guard, count))
+
+        def replace_a_fifth() -> None:
+            value = graph()
+            for cache in kept:
+                for key in range(ENTRIES // 5):
+                    cache[key] = value
+
+        what = "the same, a fifth replaced between two scrapes"
+        found.append(measure(what, guard, max(40, count // 10), replace_a_fifth))
+        del kept[:]
+        kept = caches(1000, lambda: b"x" * 100, maxbytes="10MiB")
+        found.append(measure("1000 caches, 900 of them summed as other", guard, count // 4))
+        del kept[:]
+        kept = caches(100, lambda: b"x" * 100, maxbytes="10MiB")
+        with tempfile.TemporaryDirectory() as directory:
+            bridge = MultiprocessBridge(guard, interval=3600, directory=directory).start()
+            spent = times(bridge.tick, count // 4, lambda: None)
+            bridge.stop()
+        found.append(
+            Cost(
+                what="one write of a MultiprocessBridge, 100 caches, 25 of them named",
+                samples=0,
+                gather=round(spent[len(spent) // 2], 1),
+                gather_p99=round(spent[len(spent) * 99 // 100], 1),
+                text=0.0,
+            )
+        )
+    return found
+
+
+def main() -> int:
+    """Measure, print, write; 1 where gathering is dearer than promised."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--calls", type=int, default=1000, help="scrapes a line (default 1000)")
+    parser.add_argument("--output", type=Path, help="where to write the JSON")
+    options = parser.parse_args()
+    if options.calls < 100:
+        parser.error(f"--calls must be >= 100 (got {options.calls})")
+    about = {**machine(), "load": round(os.getloadavg()[0], 1)}
+    costs = every_case(options.calls)
+    print(" · ".join(f"{key} {value}" for key, value in about.items()))
+    print(f"{'samples':>8} {'µs median':>10} {'µs p99':>10} {'with text':>10}  scrape")
+    for cost in costs:
+        line = f"{cost.samples:>8} {cost.gather:>10,.0f} {cost.gather_p99:>10,.0f}"
+        print(f"{line} {cost.text:>10,.0f}  {cost.what}")
+    held = all(cost.gather <= BUDGET_MICROSECONDS for cost in costs if cost.what in PROMISED)
+    output = options.output or RESULTS / f"scrape-{about['date']}.json"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    result = {
+        "machine": about,
+        "budget_microseconds": BUDGET_MICROSECONDS,
+        "held": held,
+        "costs": [asdict(cost) for cost in costs],
+    }
+    output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"gathering with 100 containers within {BUDGET_MICROSECONDS:.0f} µs: {held}")
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
