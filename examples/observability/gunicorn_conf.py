@@ -19,7 +19,7 @@ def on_starting(server: Any) -> None:  # noqa: ARG001 - reason: gunicorn gives i
     """Begin with an empty directory: what an earlier server counted is not ours."""
     directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
     directory.mkdir(parents=True, exist_ok=True)
-    for file in (*directory.glob("*.db"), *directory.glob("*.slot")):
+    for file in directory.glob("*.db"):
         file.unlink(missing_ok=True)
 
 

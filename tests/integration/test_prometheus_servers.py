@@ -202,6 +202,35 @@ def test_a_forked_child_can_be_scraped_and_tells_its_own_numbers() -> None:
 
 
 @needs_fork
+def test_a_fork_in_the_midst_of_a_scrape_harms_neither_side() -> None:
+    """What is called when entries expire is the host's, and may do anything."""
+    printed = run(
+        """
+        import os, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import memguard
+        from memguard.report.prometheus import MemguardCollector
+
+        guard = memguard.MemoryGuard(leaks=False)
+        collector = MemguardCollector(guard)
+        ask, children = guard.monitor.pressure, []
+        def forking():
+            children.append(os.fork())
+            guard.monitor.pressure = ask
+            return ask()
+        guard.monitor.pressure = forking
+        found = len(collector.collect())
+        again = len(collector.collect())
+        if children == [0]:
+            os._exit(0 if found == again > 50 else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+        print(found == again > 50)
+        """
+    )
+    assert printed == "True"
+
+
+@needs_fork
 def test_a_child_of_a_worker_leaves_the_workers_files_alone(tmp_path: Path) -> None:
     printed = run(
         """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import os
 import shutil
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -196,6 +198,78 @@ def test_a_scrape_never_meets_half_a_file(guard: MemoryGuard, tmp_path: Path) ->
     done.set()
     thread.join()
     assert not failures
+
+
+def test_a_full_disk_is_an_error_and_not_the_end_of_the_process(
+    guard: MemoryGuard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room is made by a write, which may fail, before the file is mapped, which may not."""
+
+    def full(self: Path, data: bytes) -> int:
+        assert len(data) >= 4096
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    with MultiprocessBridge(guard, interval=3600, directory=tmp_path) as bridge:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_bytes", full)
+            bridge.tick()
+        assert bridge.errors == 1
+        bridge.tick()
+        assert value(tmp_path, "memguard_private_bytes", pid=PID) is not None
+
+
+def test_what_is_mapped_is_there_before(guard: MemoryGuard, tmp_path: Path) -> None:
+    """The client would make a file longer by truncate, which leaves a hole."""
+    with MultiprocessBridge(guard, interval=3600, directory=tmp_path):
+        files = list(tmp_path.glob("*.db"))
+        assert len(files) == 5
+        for file in files:
+            (used,) = struct.unpack_from("i", file.read_bytes(), 0)
+            assert 8 < used <= file.stat().st_size < used + 8192
+
+
+def test_counters_of_many_earlier_workers_are_bounded(
+    guard: MemoryGuard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memguard.report.prometheus_files.MOST_COUNTERS", 48)
+    dropped = []
+    for number in range(10):
+        cache: BoundedCache[int, int] = BoundedCache(maxsize=1, name=f"of worker {number}")
+        with MultiprocessBridge(guard, interval=3600, directory=tmp_path) as bridge:
+            cache.get(1)
+            bridge.tick()
+            dropped.append(bridge.dropped)
+        del cache
+    assert dropped[0] == 0
+    assert dropped[-1] > 0
+    assert value(tmp_path, "memguard_looks_total", guard="memguard") is not None
+
+
+def test_a_file_that_is_none_is_begun_anew(guard: MemoryGuard, tmp_path: Path) -> None:
+    (tmp_path / "counter_memguard-0.db").write_bytes(b"\xff" * 100)
+    (tmp_path / "histogram_memguard-0.db").write_bytes(b"")
+    with MultiprocessBridge(guard, interval=3600, directory=tmp_path) as bridge:
+        assert bridge.errors == 0
+        assert value(tmp_path, "memguard_looks_total", guard="memguard") is not None
+
+
+def test_a_bridge_that_is_stopped_from_inside_a_write_ends_with_it(
+    guard: MemoryGuard, tmp_path: Path
+) -> None:
+    bridge = MultiprocessBridge(guard, interval=3600, directory=tmp_path).start()
+    ask = guard.monitor.pressure
+    took: list[float] = []
+
+    def stopping() -> Any:
+        began = time.monotonic()
+        bridge.stop(timeout=30)
+        took.append(time.monotonic() - began)
+        return ask()
+
+    guard.monitor.pressure = stopping  # type: ignore[method-assign]  # reason: called during a write
+    bridge.tick()
+    assert took[0] < 20, "it did not wait for itself"
+    assert not [name for name in names(tmp_path) if name.startswith("gauge")]
 
 
 def test_a_directory_that_goes_away_is_counted_logged_once_and_survived(

@@ -72,12 +72,13 @@ class Gatherer:
         """
         began = self._timer()
         # Never waited for: of two that come at once, one lets the containers' counters go on.
-        is_first = self._turn.acquire(blocking=False)
+        turn = self._turn  # kept: a fork in the midst of it makes a new one
+        is_first = turn.acquire(blocking=False)
         try:
             rows = self._rows(count=is_first)
         finally:
             if is_first:
-                self._turn.release()
+                turn.release()
         seconds = self._timer() - began
         with self._lock:
             self._runs += 1

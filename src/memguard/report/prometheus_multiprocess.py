@@ -11,6 +11,7 @@ Needs the package ``prometheus-client`` (extra ``prometheus``).
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 import weakref
@@ -100,6 +101,8 @@ class MultiprocessBridge:
         self._gatherer.reset()
         self._turn = threading.Lock()
         self._ticker: Ticker | None = None
+        self._writer: int | None = None
+        self._dropped = 0
         if self._files is not None:
             self._files.abandon()
             self._files = None
@@ -140,16 +143,15 @@ class MultiprocessBridge:
             return True
         _running.discard(self)
         ended = ticker.stop(timeout)
-        if self._turn.acquire(timeout=timeout):
+        if self._writer == threading.get_ident():
+            return ended  # stopped by what a write of this thread calls: it ends with that
+        turn, error = self._turn, None
+        if turn.acquire(timeout=timeout):
             try:
-                self._write()
-                files, self._files = self._files, None
-                if files is not None:
-                    files.close()
-            except Exception as error:  # noqa: BLE001 - reason: a full disk must not hinder the end
-                self._failures.add("close", error)
+                error = self._write()
             finally:
-                self._turn.release()
+                turn.release()
+        self._note(error)
         return ended
 
     def close(self) -> None:
@@ -167,6 +169,11 @@ class MultiprocessBridge:
         """Writes that failed; each kind was logged once."""
         return self._failures.count
 
+    @property
+    def dropped(self) -> int:
+        """Counters that the last write left out, for there were too many of earlier workers."""
+        return self._dropped
+
     def tick(self) -> float:
         """
         Write what is known now, where it is started, and return the seconds until the next time.
@@ -174,15 +181,19 @@ class MultiprocessBridge:
         Raises nothing; a tick during another one does nothing. Cost: what a scrape costs, and 3 µs
         for each of its samples.
         """
-        if self._turn.acquire(blocking=False):
+        turn, error = self._turn, None  # kept: a fork in the midst of it makes a new one
+        if turn.acquire(blocking=False):
             try:
                 if self._ticker is not None:
-                    self._write()
+                    error = self._write()
             finally:
-                self._turn.release()
+                turn.release()
+        self._note(error)
         return self.interval
 
-    def _write(self) -> None:
+    def _write(self) -> Exception | None:
+        """Write, or write a last time where it was stopped; return what went wrong."""
+        self._writer = threading.get_ident()
         try:
             rows = self._gatherer.gather()
             if self._files is None:
@@ -190,10 +201,21 @@ class MultiprocessBridge:
                 self._files.begin(rows)
             self._files.write(rows)
             self._files.remove_dead()
+            self._dropped = self._files.dropped
         except Exception as error:  # noqa: BLE001 - reason: the disk may be full or the directory gone
+            return error
+        else:
+            return None
+        finally:
+            self._writer = None
+            if self._ticker is None and self._files is not None:
+                files, self._files = self._files, None
+                with contextlib.suppress(OSError):
+                    files.close()
+
+    def _note(self, error: Exception | None) -> None:
+        if error is not None:
             self._failures.add("write", error)
-            if self._files is not None:
-                self._files.reopen()
 
 
 class _Beat:
