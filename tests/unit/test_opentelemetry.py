@@ -322,6 +322,25 @@ def test_a_provider_that_is_gone_leaves_no_board_behind() -> None:
     assert gone() is None
 
 
+def test_a_provider_that_fails_at_first_is_asked_again(metrics: Metrics) -> None:
+    class Late:
+        is_ready = False
+
+        def get_meter(self, *arguments: Any) -> Any:
+            if not self.is_ready:
+                raise ZeroDivisionError
+            return metrics.provider.get_meter(*arguments)
+
+    late, guard = Late(), MemoryGuard(leaks=False)
+    told = Telemetry(guard, meter_provider=late, events=False)
+    with pytest.raises(ZeroDivisionError):
+        told.start()
+    assert not told.statistics().running
+    late.is_ready = True
+    with told:
+        assert metrics.collect()
+
+
 def test_names_of_guards_are_bounded(metrics: Metrics) -> None:
     for number in range(MOST_GUARDS):
         guard = MemoryGuard(leaks=False, name=f"g{number}")

@@ -181,16 +181,18 @@ class Telemetry:
         Raises:
             LifecycleError: It was started already, or its guard is gone.
             CapacityError: The meter provider was told of 16 guards already.
+            Exception: What the meter provider raises where it makes no instruments.
         """
         guard = self._guard()
         if guard is None:
             raise LifecycleError("the guard is gone; make a Telemetry for one that is kept")
         if self._ticker is not None:
             raise LifecycleError("this Telemetry is started already; call close() first")
-        self._label = self._name
+        label = self._name
         if self._metrics:
             self._board = boards.of(self._meter_provider)
-            self._label = self._board.add(self, self._name)
+            label = self._board.add(self, self._name)
+        self._label = label
         self._ticker = Ticker(self, f"memguard-telemetry-{self._name}")
         try:
             if self._events:

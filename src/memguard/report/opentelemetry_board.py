@@ -269,7 +269,12 @@ class _Boards:
                 board, fresh = Board(), True
             self._boards[provider] = board
         if fresh:
-            board.install(provider)
+            try:
+                board.install(provider)
+            except BaseException:
+                with self._lock:  # the next one tries anew
+                    self._boards.pop(provider, None)
+                raise
         return board
 
 
