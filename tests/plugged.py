@@ -13,7 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 SOURCE = Path(__file__).parents[1] / "src"
-TIMEOUT = 100
+TIMEOUT = 150
 PLUGIN = "memguard.integrations.pytest_plugin"
 
 

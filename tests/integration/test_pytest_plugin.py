@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.plugged import run_pytest
+
+pytestmark = pytest.mark.timeout(180)  # a whole pytest, on a machine that may be busy
 
 LEAKS = """
     import logging, pytest, unittest

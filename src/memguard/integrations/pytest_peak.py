@@ -19,8 +19,8 @@ from memguard.leaks.profile import MemoryProfile, ProfiledBlock
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_NEAR = 0.5
-"""Of the known peak: from there on it is worth a snapshot."""
+NEAR = 0.5
+"""Of a peak that is known: from there on it is worth a snapshot."""
 _HIGHER = 1.15
 """Times the level of the last snapshot: then another one is."""
 _MOST_SNAPSHOTS = 8
@@ -64,11 +64,14 @@ class PeakLines:
     Keeps alive: the last snapshot, until `lines`.
 
     Where the program profiles itself, or the peak passes between two calls, there are no lines.
+
+    Args:
+        at_least: Bytes above the beginning from which on it is worth a snapshot.
     """
 
-    def __init__(self, expected: int) -> None:
+    def __init__(self, *, at_least: float) -> None:
         self._began = 0
-        self._next = expected * _NEAR
+        self._next = at_least
         self._left = _MOST_SNAPSHOTS
         self._snapshot: tracing.Snapshot | None = None
         self._before: tracing.Snapshot | None = None
@@ -102,4 +105,4 @@ class PeakLines:
         lines = pytest_sites.by_line(tracing.stacks(taken, before), runner)
         del taken, before
         sites = pytest_sites.heaviest_first(lines.values())
-        return ["near the peak of one more run:", *pytest_text.lines_of(sites, {})]
+        return ["held near the peak:", *pytest_text.lines_of(sites, {})]

@@ -18,6 +18,9 @@ _MARKER = (
 )
 _OPTIONS = ("leaks", "leaks_limit", "limit", "fail_on", "grace", "ignore_threads")
 _SESSION = "memguard-session"
+_SUMMARY = "memguard-summary"
+PREFIX = "memguard."
+"""Of the properties that the reports of tests carry."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,6 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker, and begin to measure where all tests are asked for."""
     config.addinivalue_line("markers", _MARKER)
+    config.pluginmanager.register(_Told(), _SUMMARY)
     given = _given(config)
     if any(given.values()):
         _load(config, given)
@@ -79,6 +83,48 @@ def _given(config: pytest.Config) -> dict[str, Any]:
         option = config.getoption(f"memguard_{name}", None)
         given[name] = config.getini(f"memguard_{name}") if option is None else option
     return given
+
+
+@pytest.fixture
+def memguard_check(request: pytest.FixtureRequest) -> Any:
+    """
+    Checks a part of a test: what it keeps, what it needs at once, what it leaves behind.
+
+    See ``memguard.integrations.pytest_check.Check``.
+    """
+    plugins = request.config.pluginmanager
+    if not plugins.has_plugin(_SESSION):
+        _load(request.config, _given(request.config))
+    session: Any = plugins.get_plugin(_SESSION)
+    return session.check()
+
+
+class _Told:
+    """Gathers what the reports say, those of other processes too, for the end."""
+
+    def __init__(self) -> None:
+        self._summary: Any = None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take what is ours from the last report of each test."""
+        if report.when != "teardown" or not report.user_properties:
+            return
+        found = {
+            name: value for name, value in report.user_properties if str(name).startswith(PREFIX)
+        }
+        if found:
+            if self._summary is None:
+                from memguard.integrations.pytest_summary import Summary  # noqa: PLC0415 - reason: see _load
+
+                self._summary = Summary()
+            self._summary.add(report.nodeid, found)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print what was gathered."""
+        if self._summary is not None:
+            terminalreporter.section("memguard")
+            for line in self._summary.lines():
+                terminalreporter.line(line)
 
 
 def _load(config: pytest.Config, given: dict[str, Any]) -> None:

@@ -12,14 +12,14 @@ import pytest
 from memguard.errors import ConfigError
 from memguard.integrations import pytest_text
 from memguard.integrations.pytest_again import Again, RunFailedError, rehearsals
+from memguard.integrations.pytest_check import Check
 from memguard.integrations.pytest_leaks import STACKS, TOTALS, Finding, count_leaks
+from memguard.integrations.pytest_leftovers import Leftovers
 from memguard.integrations.pytest_options import Plan, Settings, plan_of
-from memguard.integrations.pytest_peak import Peak, PeakLines
+from memguard.integrations.pytest_peak import NEAR, Peak, PeakLines
+from memguard.integrations.pytest_plugin import PREFIX
 from memguard.integrations.pytest_sites import Runner
 from memguard.leaks import tracing
-
-PREFIX = "memguard."
-"""Of the properties that a report carries."""
 
 
 class _Run:
@@ -32,8 +32,11 @@ class _Run:
         self.peak = Peak()
         self.unsupported: str | None = None
         self.in_call = False
+        self.has_passed = False
         self.torn_down: BaseException | None = None
         """What the teardown raised that took place early."""
+        self.left: list[str] = []
+        """What was left behind when it had taken place."""
 
     def begin(self) -> None:
         if self.plan.leaks is not None or self.plan.limit is not None:
@@ -71,6 +74,7 @@ class Measuring:
         self._settings = settings
         self._runner: Runner | None = None
         self._run: _Run | None = None
+        self._leftovers = Leftovers(settings.ignores_thread, settings.grace)
         self._again = False
         """True while a test runs again, and nothing of it is looked at."""
 
@@ -103,6 +107,8 @@ class Measuring:
         if not plan.is_empty:
             self._run = _Run(item, plan)
             self._run.begin()
+        if plan.fail_on:
+            self._leftovers.begin(plan.fail_on)
         return None
 
     def _end(self) -> None:
@@ -118,12 +124,13 @@ class Measuring:
             return (yield)
         run.in_call = True  # reports made meanwhile are those of subtests
         try:
-            if not run.wants_peak:
-                return (yield)
-            with run.peak:
-                return (yield)
+            with run.peak if run.wants_peak else contextlib.nullcontext():
+                result = yield
         finally:
             run.in_call = False
+        if run.plan.fail_on:
+            self._leftovers.call_is_over()
+        return result
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -136,6 +143,7 @@ class Measuring:
         # A unittest.TestCase tells the item of its failure, and raises nothing.
         has_passed = call.excinfo is None and not getattr(item, "_excinfo", None)
         if run is not None and run.item is item and is_call and has_passed and not run.in_call:
+            run.has_passed = True
             began = time.perf_counter()
             try:
                 self._judge(run, sections)
@@ -150,12 +158,45 @@ class Measuring:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Raise what the teardown has raised that took place early."""
+        """Look at what is left, and raise what the teardown has raised that took place early."""
         result = yield
         run = self._run
-        if run is not None and not self._again and run.item is item and run.torn_down is not None:
+        if run is None or self._again or run.item is not item:
+            return result
+        if run.torn_down is not None:
             raise run.torn_down
+        left = [*run.left, *self._left(run)]
+        if left:
+            run.note("left_behind", "; ".join(row.splitlines()[0] for row in left[:10]))
+            pytest.fail(pytest_text.left_behind(left, what="this test"), pytrace=False)
         return result
+
+    def _left(self, run: _Run) -> list[str]:
+        """Return what *run* has left behind; a test that fails may well not have come to it."""
+        return self._leftovers.found() if run.plan.fail_on and run.has_passed else []
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any]
+    ) -> Generator[None, object, object]:
+        """Let a fixture of wider scope have what it starts."""
+        if not self._is_watching or fixturedef.scope == "function":
+            return (yield)
+        before = self._leftovers.fixture_begins()
+        result = yield
+        self._leftovers.fixture_is_up(_name_of(fixturedef), before)
+        return result
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
+        """Take note that a fixture is gone, and of the tasks that are still there."""
+        if self._is_watching:
+            self._leftovers.fixture_is_down(_name_of(fixturedef))
+            self._leftovers.look_at_tasks()
+
+    @property
+    def _is_watching(self) -> bool:
+        return self._run is not None and bool(self._run.plan.fail_on) and not self._again
 
     def _judge(self, run: _Run, sections: list[Any]) -> None:
         if run.unsupported is not None:
@@ -185,9 +226,12 @@ class Measuring:
         try:
             with rehearsals(run.item) as again:
                 sections += again.left
+                run.left = self._left(run)
                 yield again
         finally:
             self._again = False
+        if run.plan.fail_on:
+            self._leftovers.begin(run.plan.fail_on)
 
     def _is_over(self, run: _Run) -> bool:
         limit = run.plan.limit
@@ -203,7 +247,7 @@ class Measuring:
 
     def _peak_failure(self, run: _Run, again: Again) -> str:
         limit = run.plan.limit or 0
-        noted = PeakLines(run.peak.bytes)
+        noted = PeakLines(at_least=run.peak.bytes * NEAR)
         run.tracer.abandon()
         run.tracer.start(STACKS)
         try:
@@ -213,7 +257,7 @@ class Measuring:
             lines = [f"  which lines hold it is not known: run again, it failed: {_told(error)}"]
         else:
             lines = noted.lines(self._runner_now())
-        return pytest_text.exceeds(run.peak.bytes, limit, lines)
+        return pytest_text.exceeds(run.peak.bytes, limit, lines, what="this test")
 
     def _count(self, run: _Run, again: Again) -> Finding | None:
         plan = run.plan
@@ -240,6 +284,10 @@ class Measuring:
             pytest.fail(f"memguard: this test cannot be measured for leaks: {refused}", False)
         return None
 
+    def check(self) -> Check:
+        """Return what the fixture ``memguard_check`` is."""
+        return Check(self._runner_now(), self._settings)
+
     def _runner_now(self) -> Runner:
         if self._runner is None:
             plugins = self._config.pluginmanager.list_plugin_distinfo()
@@ -252,6 +300,10 @@ def _refusal(item: pytest.Item) -> str | None:
     if "subtests" in getattr(item, "fixturenames", ()):
         return "it reports subtests, which would be reported for each run"
     return None
+
+
+def _name_of(fixturedef: pytest.FixtureDef[Any]) -> str:
+    return f"{fixturedef.baseid}::{fixturedef.argname}" if fixturedef.baseid else fixturedef.argname
 
 
 def _told(error: RunFailedError) -> str:

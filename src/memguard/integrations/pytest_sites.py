@@ -17,7 +17,7 @@ from typing import Any
 from memguard.leaks.tracing import Location, Site
 
 _MEMGUARD = str(Path(__file__).parent.parent)
-_RUNNERS = ("pytest", "_pytest", "pluggy", "xdist", "execnet", "coverage")
+_RUNNERS = ("pytest", "_pytest", "pluggy", "xdist", "execnet", "coverage", "hypothesis")
 
 
 class Runner:

@@ -12,6 +12,7 @@ from memguard.units import format_bytes
 
 MOST_LINES = 5
 """Lines shown of each failure."""
+MOST_LEFT = 20
 _CALLERS = 2
 _TRIFLE = 200
 """A line with less than one part in this many of the heaviest is not shown."""
@@ -62,9 +63,21 @@ def survives(
     return "\n".join((head, *details))
 
 
-def exceeds(peak: int, limit: int, details: Sequence[str]) -> str:
-    """Return the failure of a test that takes too much at once."""
-    head = (
-        f"memguard: this test needs {format_bytes(peak)} at its peak (limit: {format_bytes(limit)})"
-    )
+def keeps(growth: int, allowed: int, details: Sequence[str]) -> str:
+    """Return the failure of a block that leaves too much alive."""
+    head = f"memguard: {format_bytes(growth)} survive this block (allowed: {format_bytes(allowed)})"
+    return "\n".join((head, *details))
+
+
+def left_behind(found: Sequence[str], *, what: str) -> str:
+    """Return the failure of what leaves behind what is *found*."""
+    rows = [f"  {row}" for row in found[:MOST_LEFT]]
+    if len(found) > MOST_LEFT:
+        rows.append(f"  and {len(found) - MOST_LEFT} more")
+    return "\n".join((f"memguard: left behind by {what}:", *rows))
+
+
+def exceeds(peak: int, limit: int, details: Sequence[str], *, what: str) -> str:
+    """Return the failure of what takes too much at once."""
+    head = f"memguard: {what} needs {format_bytes(peak)} at its peak (limit: {format_bytes(limit)})"
     return "\n".join((head, *details))
