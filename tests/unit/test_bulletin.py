@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -17,6 +17,8 @@ from memguard.relief.alerts import Alert
 from memguard.report import bulletin
 from memguard.report.bulletin import MOST_BYTES, MOST_CONTAINERS, MOST_POINTS, Bulletin
 from memguard.report.figures import Figures, figures
+from memguard.schema import plain
+from tests.bulletins import a_bulletin
 from tests.specimens import MiB, leak_report
 
 
@@ -56,6 +58,13 @@ def test_it_comes_back_as_it_was() -> None:
     assert (row.growth_bytes, row.verdict) == (61 * MiB, "live Python objects")
     assert made.alerts[0].reasons == ("78 % of the limit",)
     assert (made.guard, made.pid, made.level) == ("shop", 42, "insufficient_data")
+
+
+def test_its_dict_is_that_of_any_dataclass() -> None:
+    full = a_bulletin(bytes_per_minute=float("inf"))
+    assert full.to_dict() == plain(asdict(full))
+    assert json.loads(bulletin.render(full))["bytes_per_minute"] is None
+    assert bulletin.parse(bulletin.render(a_bulletin())) == a_bulletin()
 
 
 def test_what_a_guard_leaves_out_is_none() -> None:

@@ -142,12 +142,7 @@ class Bulletin:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-ready dicts, lists, strings and numbers."""
-        rows = ("containers", "alerts", "reports")
-        found = {
-            **_fields_of(self),
-            **{name: [*map(_fields_of, getattr(self, name))] for name in rows},
-        }
-        result: dict[str, Any] = plain(found)
+        result: dict[str, Any] = plain(_fields_of(self))
         return result
 
 
@@ -205,7 +200,11 @@ def compose(
 
 def render(bulletin: Bulletin) -> bytes:
     """Return *bulletin* as one line of JSON."""
-    return json.dumps(bulletin.to_dict(), allow_nan=False).encode("ascii") + b"\n"
+    try:
+        text = json.dumps(_fields_of(bulletin), allow_nan=False)
+    except ValueError:  # a number that is not finite, which is seldom
+        text = json.dumps(bulletin.to_dict(), allow_nan=False)
+    return text.encode("ascii") + b"\n"
 
 
 def parse(content: bytes) -> Bulletin:
@@ -254,9 +253,20 @@ def from_dict(data: object) -> Bulletin:
     return bulletin
 
 
-def _fields_of(row: Any) -> dict[str, Any]:
-    """Return what ``asdict`` would, but for rows inside: that copies each number of the curve."""
-    return {field.name: getattr(row, field.name) for field in fields(row)}
+def _fields_of(bulletin: Bulletin) -> dict[str, Any]:
+    """Return what ``asdict`` would, which is dear: it copies each number of the curve."""
+    found = {name: getattr(bulletin, name) for name in _NAMES[Bulletin]}
+    for name in ("containers", "alerts", "reports"):
+        found[name] = [
+            {inner: getattr(row, inner) for inner in _NAMES[type(row)]} for row in found[name]
+        ]
+    return found
+
+
+_NAMES = {
+    kind: tuple(field.name for field in fields(kind))
+    for kind in (Bulletin, ContainerRow, AlertRow, ReportRow)
+}
 
 
 def _curve(readings: Sequence[Reading], now: float) -> tuple[tuple[float, ...], tuple[int, ...]]:

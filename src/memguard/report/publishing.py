@@ -126,7 +126,7 @@ class Publisher:
         """
         Write what *guard* knows, if it is time for that. Raises nothing. Thread-safe.
 
-        Cost: a comparison of two numbers, or else typically 0.5 ms; see docs/command-line.md.
+        Cost: two numbers compared, or else 0.6 ms with ten containers, 1.5 ms with a hundred.
         """
         now = self._timer()
         if self._closed or now < self._due:
