@@ -156,6 +156,36 @@ def test_a_middleware_within_another_leaves_the_request_to_it() -> None:
     assert (known.requests, inner.statistics().requests) == (1, 0)
 
 
+def test_a_scope_that_is_used_twice_serves_two_requests() -> None:
+    """As by a server or a framework that tries again."""
+    owned: list[Scope] = []
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        assert not scope["memguard.scope"].closed
+        owned.append(scope["memguard.scope"])
+
+    middleware = MemguardMiddleware(app)
+    scope = http()
+    for _ in range(2):
+        asyncio.run(_serve(middleware, scope, Client()))
+    assert owned[0] is not owned[1]
+    assert middleware.statistics().requests == 2
+
+
+def test_a_health_check_behind_a_proxy_is_exempt() -> None:
+    served: list[str] = []
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        served.append(scope["path"])
+
+    with MemoryGuard(leaks=False, relief=False, interval=3600) as guard:
+        wait_for_a_look(guard)
+        guard.monitor._state = PressureState(level="critical", used=99, limit=100)
+        run(app, http("/api/health/live", root_path="/api"), guard=guard, admit=True)
+        run(app, http("/api/work", root_path="/api"), guard=guard, admit=True)
+    assert served == ["/api/health/live"]
+
+
 def test_no_path_becomes_a_label() -> None:
     async def app(scope: Any, _receive: Any, _send: Any) -> None:
         scope["path_params"] = {"id": "42"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import threading
 import time
 import tracemalloc
 from typing import Any
@@ -366,15 +367,53 @@ def test_a_level_that_nobody_looks_after_refuses_nobody() -> None:
     assert watch.statistics().refused == 0
 
 
-def test_a_place_is_held_until_the_end() -> None:
+def test_no_place_is_kept_from_which_others_would_be_reckoned() -> None:
     with MemoryGuard(leaks=False, relief=False, interval=3600) as guard:
         watch = RequestWatch(guard=guard, admit=True)
         request = watch.begin("/a")
-        assert guard.status().admission.running == 1
+        admission = guard.status().admission
+        assert (admission.admitted, admission.running) == (1, 0)
         request.end("GET", "/a")
-        watch.begin("/forgotten")
-        assert watch.statistics().abandoned == 1
-        assert guard.status().admission.running == 0
+
+
+def test_a_method_of_a_strange_type_is_no_key(memory: Memory) -> None:
+    class Strange(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            raise AssertionError("not under a lock")
+
+    watch = watching(memory)
+    watch.begin("/a").end(Strange("GET"), "/a")
+    assert [row.method for row in watch.statistics().routes] == ["_OTHER"]
+
+
+def test_many_threads_leave_nothing_in_flight() -> None:
+    watch = RequestWatch(sample=1.0)
+    started = threading.Barrier(8)
+
+    def work(seed: int) -> None:
+        chance = random.Random(seed)  # noqa: S311 - reason: a seed makes the test repeatable
+        started.wait(30)
+        for _ in range(500):
+            request = watch.begin("/a", measure=chance.random() < 0.5)
+            if chance.random() < 0.3:
+                request.rest()
+                if chance.random() < 0.5:
+                    request.wake()
+            request.end("GET", f"/{chance.randrange(3)}", failed=chance.random() < 0.1)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(50)
+    settle(watch)
+    seen = watch.statistics()
+    assert (seen.requests, seen.in_flight, watch._active) == (4000, 0, 0)
+    assert sum(row.count for row in seen.routes) == 4000
+    assert seen.sampled == sum(row.sampled for row in seen.routes)
+    assert (seen.errors, seen.abandoned) == (0, 0)
 
 
 def test_the_guard_is_started_before_the_first_request_and_stopped_by_who_started_it() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 from memguard.integrations.asgi import MemguardMiddleware
 from memguard.integrations.starlette import install
 from memguard.integrations.templates import template_of
+from tests.web.waiting import wait_for_anyio
 
 HERE = Path(__file__).parent
 
@@ -112,9 +112,7 @@ def ask(app: Any, method: str, path: str, **options: Any) -> None:
             await client.request(method, path)
 
     asyncio.run(go())
-    for thread in threading.enumerate():
-        if thread.name.startswith("AnyIO"):  # of StaticFiles: ended, and not yet gone
-            thread.join(20)
+    wait_for_anyio()
 
 
 @pytest.mark.parametrize("copying", [False, True], ids=["", "copied"])

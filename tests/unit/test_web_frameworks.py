@@ -20,6 +20,7 @@ from memguard.integrations.flask import Memguard
 from memguard.integrations.flask import request_scope as flask_scope
 from memguard.integrations.requests import RequestWatch
 from memguard.integrations.starlette import install, request_scope
+from tests.web.waiting import wait_for_anyio
 
 
 def converse(app: Any, scope: dict[str, Any], *messages: dict[str, Any]) -> list[dict[str, Any]]:
@@ -38,6 +39,7 @@ def converse(app: Any, scope: dict[str, Any], *messages: dict[str, Any]) -> list
         await app(scope, receive, send)
 
     asyncio.run(go())
+    wait_for_anyio()
     return sent
 
 

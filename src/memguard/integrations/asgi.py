@@ -11,6 +11,7 @@ from memguard.integrations.requests import (
     KEY,
     ROUTE,
     RequestWatch,
+    is_open,
     watch_of,
 )
 from memguard.integrations.routes import RequestStatistics
@@ -72,7 +73,7 @@ class MemguardMiddleware:
         kind = scope["type"]
         if kind == "lifespan" and self.watch.guard is not None:
             await self._lifespan(scope, receive, send)
-        elif kind not in ("http", "websocket") or KEY in scope:  # inside another one of us
+        elif kind not in ("http", "websocket") or is_open(scope.get(KEY)):
             await self.app(scope, receive, send)
         else:
             await self._request(scope, receive, send, is_socket=kind == "websocket")
@@ -81,8 +82,9 @@ class MemguardMiddleware:
         self, scope: Scope, receive: Receive, send: Send, *, is_socket: bool
     ) -> None:
         root_path = scope.get("root_path", "")
+        path = scope.get("path", "").removeprefix(root_path)
         try:
-            request = self.watch.begin(scope["path"], measure=not is_socket)
+            request = self.watch.begin(path, measure=not is_socket)
         except AdmissionError:
             await self._refuse(scope, receive, send)
             return
@@ -100,7 +102,7 @@ class MemguardMiddleware:
             try:
                 await owned.aclose()
             finally:
-                method = "WEBSOCKET" if is_socket else scope["method"]
+                method = "WEBSOCKET" if is_socket else scope.get("method", "")
                 route = self.watch.template(self._template, scope, root_path)
                 request.end(method, route, failed=failed)
 

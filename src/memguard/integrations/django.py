@@ -22,6 +22,7 @@ from memguard.integrations.requests import (
     KEY,
     ROUTE,
     RequestWatch,
+    is_open,
 )
 from memguard.integrations.routes import RequestStatistics
 from memguard.integrations.watched import WatchedRequest
@@ -115,7 +116,7 @@ class MemguardMiddleware:
             outer[ROUTE] = _template(request)
             return response
         try:
-            watched = self.watch.begin(request.path)
+            watched = self.watch.begin(request.path_info)
         except AdmissionError:
             return self._refuse()
         request.memguard_scope = watched.scope
@@ -134,16 +135,16 @@ class MemguardMiddleware:
             outer[ROUTE] = _template(request)
             return response
         try:
-            watched = self.watch.begin(request.path)
+            watched = self.watch.begin(request.path_info)
         except AdmissionError:
             return self._refuse()
         scope = request.memguard_scope = watched.scope
         try:
             response = await self.get_response(request)
-            if getattr(response, "is_async", False) and response.streaming:
-                response.streaming_content = _scoped(response.streaming_content, scope)
-            elif not response.streaming:
+            if not getattr(response, "streaming", False):
                 await scope.aclose()
+            elif getattr(response, "is_async", False):
+                response.streaming_content = _scoped(response.streaming_content, scope)
         except GeneratorExit:  # the loop is gone, and nothing can be awaited any more
             self._end(watched, request.method, self._route(request), failed=True)
             raise
@@ -158,13 +159,17 @@ class MemguardMiddleware:
 
     def _end_later(self, response: Any, watched: WatchedRequest, request: Any) -> None:
         """End the request when the server closes its response; it must not hold the request."""
-        failed = response.status_code >= 500
+        failed = getattr(response, "status_code", 500) >= 500
         end = functools.partial(
             self._end, watched, request.method, self._route(request), failed=failed
         )
+        closers = getattr(response, "_resource_closers", None)
+        if closers is None:  # no response of Django's, which it will say itself
+            end()
+            return
         # What HttpResponse.close() calls, as Django does for its uploaded files; a replaced close
         # would make each response a cycle for the collector.
-        response._resource_closers.append(end)  # noqa: SLF001 - reason: there is no public place
+        closers.append(end)
 
     def _end(self, watched: WatchedRequest, method: str, route: str, *, failed: bool) -> None:
         try:
@@ -204,7 +209,7 @@ def request_scope(request: Any) -> Scope:
 def _outer(request: Any) -> Any:
     """Return the environ or ASGI scope where a middleware of ours is around Django, else None."""
     around = getattr(request, "scope", None) or getattr(request, "META", None)
-    if around is None or KEY not in around:
+    if around is None or not is_open(around.get(KEY)):
         return None
     request.memguard_scope = around[KEY]
     return around

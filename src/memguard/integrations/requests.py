@@ -14,13 +14,13 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from memguard.bounded.scope import Scope
 from memguard.errors import AdmissionError, ConfigError, LifecycleError
 from memguard.guard.owner import MemoryGuard
 from memguard.integrations.metering import Meter
 from memguard.integrations.refusal import EXEMPT, checked_paths
 from memguard.integrations.routes import UNMATCHED, RequestStatistics, RouteTable
 from memguard.integrations.watched import Pending, WatchedRequest
-from memguard.relief.admission import Admitted
 from memguard.relief.failures import Failures
 from memguard.ticking import reset_after_fork
 from memguard.units import parse_seconds
@@ -132,7 +132,7 @@ class RequestWatch:
         self._refused = self._abandoned = 0
         self._sampled = self._crowded = self._warming = self._disturbed = self._failed = 0
         self._pending: Pending | None = None
-        self._lost: deque[tuple[bool, Admitted | None]] = deque()
+        self._lost: deque[bool] = deque()
 
     # -- the guard --------------------------------------------------------------------------------
 
@@ -176,7 +176,7 @@ class RequestWatch:
         Return a request that has begun; end it with `WatchedRequest.end`.
 
         Args:
-            path: Of its address; only to see whether it is exempt from admission.
+            path: Within the application; only to see whether it is exempt from admission.
             measure: Whether it may be chosen for measuring.
 
         Raises:
@@ -190,7 +190,7 @@ class RequestWatch:
             self._settle()
         request = WatchedRequest(self)
         if self._admits and not self._is_exempt(path):
-            request.place = self._admit()
+            self._admit()
         chosen = measure and self._chance.random() < self._sample
         with self._lock:
             self._begun += 1
@@ -210,12 +210,14 @@ class RequestWatch:
     def _is_exempt(self, path: str) -> bool:
         return path in self._exempt or path.startswith(self._exempt_below)
 
-    def _admit(self) -> Admitted | None:
+    def _admit(self) -> None:
         guard = self.guard
         if guard is None or (guard.level == "critical" and not guard.monitor.statistics().running):
-            return None  # nobody looks any more, and what was critical then may be over for long
+            return  # nobody looks any more, and what was critical then may be over for long
         try:
-            return guard.admit()
+            # The place is not kept. It promises nothing; and what others ask for is reckoned from
+            # the moment when nobody held one, which in a busy service would never come again.
+            guard.admit().close()
         except AdmissionError:
             with self._lock:
                 self._refused += 1
@@ -280,7 +282,7 @@ class RequestWatch:
         """Count what was collected without having been ended."""
         while self._lost:
             try:
-                was_resting, place = self._lost.popleft()
+                was_resting = self._lost.popleft()
             except IndexError:  # another thread was faster
                 return
             with self._lock:
@@ -289,8 +291,6 @@ class RequestWatch:
                 self._events += 1
                 if not was_resting:
                     self._active -= 1
-            if place is not None:
-                place.close()
 
     def statistics(self) -> RequestStatistics:
         """Return the counts and the routes. Thread-safe; cost: some µs for each route."""
@@ -353,3 +353,8 @@ def watch_of(watch: RequestWatch | None, options: dict[str, Any]) -> RequestWatc
     if options:
         raise TypeError(f"{', '.join(sorted(options))}: give these to the RequestWatch itself")
     return watch
+
+
+def is_open(owned: object) -> bool:
+    """Return whether *owned* is the scope of a request that another middleware of ours serves."""
+    return isinstance(owned, Scope) and not owned.closed

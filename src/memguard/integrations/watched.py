@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from memguard.bounded.scope import Scope
 from memguard.integrations.routes import Row
-from memguard.relief.admission import Admitted
 
 if TYPE_CHECKING:
     from memguard.integrations.requests import RequestWatch
@@ -39,7 +38,6 @@ class WatchedRequest:
         "ended",
         "events",
         "life",
-        "place",
         "resting",
         "scope",
     )
@@ -50,7 +48,6 @@ class WatchedRequest:
         self.events = 0
         self.chosen = False
         self.before: int | None = None
-        self.place: Admitted | None = None
         self.resting = 0
         self.ended = False
         self.scope = Scope(name="request")
@@ -69,12 +66,11 @@ class WatchedRequest:
             return
         self.ended = True
         try:
-            self._watch._end(self, method, route, failed=failed)  # noqa: SLF001 - reason: the two are one mechanism
+            self._watch._end(  # noqa: SLF001 - reason: the two are one mechanism
+                self, method if type(method) is str else "", route, failed=failed
+            )
         except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
             self._watch._failures.add("end", error)  # noqa: SLF001 - reason: as above
-        finally:
-            if self.place is not None:
-                self.place.close()
 
     def rest(self) -> None:
         """Wait for the client from now on: nothing is done meanwhile."""
@@ -92,4 +88,4 @@ class WatchedRequest:
         # A finalizer only appends: the work is done at the next ordinary call.
         watch = self._watch
         if not self.ended and self.life is watch._life:  # noqa: SLF001 - reason: the two are one mechanism
-            watch._lost.append((self.resting > 0, self.place))  # noqa: SLF001 - reason: as above
+            watch._lost.append(self.resting > 0)  # noqa: SLF001 - reason: as above

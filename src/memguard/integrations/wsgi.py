@@ -12,6 +12,7 @@ from memguard.integrations.requests import (
     KEY,
     ROUTE,
     RequestWatch,
+    is_open,
     watch_of,
 )
 from memguard.integrations.routes import RequestStatistics
@@ -68,11 +69,11 @@ class MemguardMiddleware:
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Serve a request."""
-        if KEY in environ:  # inside another one of us
+        if is_open(environ.get(KEY)):
             nested: Iterable[bytes] = self.app(environ, start_response)
             return nested
         try:
-            request = self.watch.begin(_path(environ))
+            request = self.watch.begin(environ.get("PATH_INFO", ""))
         except AdmissionError:
             headers, body = refusal(self.watch.retry_after)
             start_response("503 Service Unavailable", headers)
@@ -91,7 +92,7 @@ class MemguardMiddleware:
         if _is_file(wrapper, body_given):
             _hook(body_given, ending, environ, request)
             return body_given
-        kind = _SizedBody if hasattr(body_given, "__len__") else _Body
+        kind = _SizedBody if hasattr(type(body_given), "__len__") else _Body
         return kind(body_given, ending)
 
     def template(self, environ: Environ) -> str | None:
@@ -176,7 +177,7 @@ def _is_file(wrapper: Any, body: Any) -> bool:
     if isinstance(wrapper, _SeenWrapper):
         made, wrapper.made = wrapper.made, None
         return made is not None and made is body
-    return wrapper is not None and isinstance(body, wrapper)
+    return wrapper is not None and issubclass(type(body), wrapper)
 
 
 class _Closing:
@@ -205,7 +206,3 @@ def _hook(body: Any, ending: _Ending, environ: Environ, request: WatchedRequest)
         # It takes no attribute: the request is over when the server drops the environ, and its
         # scope is then collected, which winds up what it owns.
         environ["memguard.request"] = request
-
-
-def _path(environ: Environ) -> str:
-    return f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
