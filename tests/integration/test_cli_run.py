@@ -40,6 +40,12 @@ def python(
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.fixture(autouse=True)
+def own_session(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have programs that end without cleaning up leave what they publish here."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("session")))
+
+
 def write(directory: Path, name: str, source: str) -> Path:
     file = directory / name
     file.parent.mkdir(parents=True, exist_ok=True)
