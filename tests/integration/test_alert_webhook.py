@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import logging
+import select
 import socket
 import ssl
 import subprocess
@@ -372,6 +373,47 @@ class TestTls:
         wire.release()
         sink = WebhookSink(f"https://127.0.0.1:{server}/", context=context)
         assert refusal(sink).why == "the certificate is not trusted"
+
+    def test_it_goes_through_the_proxy_of_the_environment(
+        self, server: int, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The proxy sees a name and a port, and bytes that it cannot read."""
+        asked: list[bytes] = []
+        passed: list[bytes] = []
+
+        def proxy(peer: socket.socket, over: threading.Event) -> None:
+            while not asked or b"\r\n\r\n" not in asked[0]:
+                asked[:] = [b"".join(asked) + peer.recv(4096)]
+            peer.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            with socket.create_connection(("127.0.0.1", server)) as onward:
+                while not over.is_set():
+                    ready, _, _ = select.select([peer, onward], [], [], 0.05)
+                    for end in ready:
+                        data = end.recv(65536)
+                        if not data:
+                            return
+                        passed.append(data)
+                        (onward if end is peer else peer).sendall(data)
+
+        context = ssl.create_default_context(cafile=certificate)
+        with rogue(proxy) as port:
+            monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+            wire = Wire(20.0)
+            sink = WebhookSink(
+                f"https://localhost:{server}/", context=context, headers={"Authorization": "SECRET"}
+            )
+            sink.deliver(notice(), wire)
+            wire.release()
+        assert asked[0].startswith(f"CONNECT localhost:{server} ".encode())
+        assert b"SECRET" not in asked[0] + b"".join(passed)
+
+    def test_a_proxy_that_hangs_or_drips_is_an_error_in_time(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for converse in (hang, drip, flood):
+            with rogue(converse) as port:
+                monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+                assert refusal(WebhookSink("https://localhost:1/"), timeout=0.3).retry
 
     def test_one_that_nobody_trusts_is_refused(self, server: int) -> None:
         error = refusal(WebhookSink(f"https://localhost:{server}/"))

@@ -266,6 +266,10 @@ class TestWhen:
         sign = one(When("my_rule", lambda _: answer))
         assert (sign.active, sign.summary) == (active, summary)
 
+    def test_what_is_neither_is_no_alarm_for_ever(self) -> None:
+        with pytest.raises(TypeError, match="check must return True, False, None or a text"):
+            one(When("mine", lambda _: ANY(object())))
+
     def test_it_is_given_the_figures(self) -> None:
         def many(figures: Any) -> bool:
             return bool(figures.pressure.used_ratio > 0.4)

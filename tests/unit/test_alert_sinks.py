@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import stat
@@ -21,7 +22,7 @@ from memguard.report.alerting import (
     SlackSink,
     WebhookSink,
 )
-from memguard.report.alerting._http import retry_after
+from memguard.report.alerting._http import may_succeed_later, retry_after
 from memguard.report.alerting.notice import checked_labels, fingerprint
 from memguard.report.alerting.webhook import slack_payload
 from memguard.report.alerting.wire import Wire
@@ -258,6 +259,12 @@ class TestMail:
         assert found.as_bytes().isascii() or b"8bit" in found.as_bytes()
 
 
+def test_what_a_server_cannot_do_now_it_may_do_later() -> None:
+    later = [status for status in range(200, 600) if may_succeed_later(status)]
+    assert later[:5] == [408, 421, 425, 429, 500]
+    assert set(range(500, 600)) - set(later) == {501, 505}
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
@@ -309,6 +316,7 @@ URL = "https://user-secret.example/T0/secret"
         (lambda: WebhookSink(URL, timeout=0), ConfigError, "timeout must be"),
         (lambda: SlackSink(URL, channel=bad(1)), TypeError, "channel must be"),
         (lambda: CallSink(bad(1)), TypeError, "call must be callable"),
+        (lambda: CallSink(bad(asyncio.sleep)), TypeError, "must be a plain function"),
         (lambda: LogSink(name="no spaces"), ConfigError, "name must be"),
         (lambda: LogSink(name=bad(1)), TypeError, "name must be a string"),
         (lambda: LogSink(least=bad("x")), ConfigError, "least must be"),

@@ -25,8 +25,6 @@ from memguard._version import __version__
 from memguard.report.alerting.sink import DeliveryError
 from memguard.report.alerting.wire import Wire
 
-RETRIED = frozenset({408, 421, 425, 429, 500, 502, 503, 504})
-"""Statuses after which the same request may succeed later (RFC 9110, RFC 6585, RFC 8470)."""
 _REASON = re.compile(rb"[a-z_]{3,40}")
 _LONGEST_AFTER = 86400.0
 
@@ -54,7 +52,7 @@ class Poster:
             "User-Agent": f"memguard/{__version__}",
             **headers,
         }
-        self._proxies: dict[str, str] | None = None if trust_env else {}
+        self._trust_env = trust_env
         self._context = context
         if context is None and url.lower().startswith("https:"):
             self._context = ssl.create_default_context()
@@ -67,7 +65,10 @@ class Poster:
             DeliveryError: Anything else.
         """
         opener = urllib.request.OpenerDirector()
-        opener.add_handler(urllib.request.ProxyHandler(self._proxies))
+        # The environment alone: macOS keeps proxies elsewhere, too, and asking there after a fork
+        # crashes the process.
+        proxies = urllib.request.getproxies_environment() if self._trust_env else {}
+        opener.add_handler(urllib.request.ProxyHandler(proxies))
         opener.add_handler(_Http(wire))
         opener.add_handler(_Https(wire, self._context))
         request = urllib.request.Request(  # noqa: S310 - reason: http and https are all that has a handler
@@ -98,9 +99,14 @@ class Poster:
         word = f" {reason.decode()}" if _REASON.fullmatch(reason) else ""
         if 300 <= status < 400:
             raise DeliveryError(f"HTTP {status}, redirects are not followed", retry=False)
-        retry = status in RETRIED
+        retry = may_succeed_later(status)
         after = retry_after(answer.headers.get("Retry-After"), time.time()) if retry else None
         raise DeliveryError(f"HTTP {status}{word}", retry=retry, after=after)
+
+
+def may_succeed_later(status: int) -> bool:
+    """Return whether the same request may be answered better later (RFC 9110, 6585, 8470)."""
+    return status in (408, 421, 425, 429) or (status >= 500 and status not in (501, 505))
 
 
 def retry_after(value: str | None, now: float) -> float | None:

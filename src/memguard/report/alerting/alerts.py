@@ -234,6 +234,7 @@ class Alerts:
 
     def look_on_request(self) -> None:
         """Look now: what the guard's own alerts ask for."""
+        self._prompted = False
         self.tick()
 
     def tick(self) -> float:

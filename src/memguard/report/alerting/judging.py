@@ -98,20 +98,24 @@ class Judge:
                 signs[key] = Sign(key=key, active=False, summary=mine[key].summary)
             for key, sign in signs.items():
                 alert = mine.get(key)
-                if sign.active:
-                    alert = alert or self._begin(rule, key, figures.time, now)
-                    if alert is not None:
-                        alert.see(sign)
-                        alert.calm_since = None
-                        alert.fires = alert.fires or now - alert.since >= rule.lasting
-                elif alert is not None and self._ends(alert, sign, now):
-                    del self._tracked[rule.name, key]
-                    if alert.fires:
-                        judged.over.append(alert)
-                    continue
-                if alert is not None and alert.fires:
-                    judged.firing.append(alert)
+                if sign.active and alert is None:
+                    alert = self._begin(rule, key, figures.time, now)
+                if alert is not None:
+                    self._follow(alert, sign, now, judged)
         return judged
+
+    def _follow(self, alert: Tracked, sign: Sign, now: float, judged: Judged) -> None:
+        if sign.active:
+            alert.see(sign)
+            alert.calm_since = None
+            alert.fires = alert.fires or now - alert.since >= alert.rule.lasting
+        elif self._ends(alert, sign, now):
+            del self._tracked[alert.rule.name, alert.key]
+            if alert.fires:
+                judged.over.append(alert)
+            return
+        if alert.fires:
+            judged.firing.append(alert)
 
     def _begin(self, rule: Rule, key: str, wall: float, now: float) -> Tracked | None:
         if len(self._tracked) >= MOST_ALERTS:

@@ -92,6 +92,7 @@ class Lane:
         self._hand: _Item | None = None
         self._wire: Wire | None = None
         self._thread: threading.Thread | None = None
+        self._latest: threading.Thread | None = None
         self._ends_at: float | None = None
         self._failing = 0
         self._sent = self._retried = self._failed = self._dropped = 0
@@ -134,7 +135,7 @@ class Lane:
             if self._thread is not None or not (self._queue or self._hand):
                 return
             thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread = thread
+            self._thread = self._latest = thread
         try:
             thread.start()
         except RuntimeError as error:  # no thread to be had: the next tick tries again
@@ -146,7 +147,13 @@ class Lane:
     def wait_empty(self, timeout: float) -> bool:
         """Wait until nothing waits, *timeout* seconds at most; True when so."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._queue and self._hand is None, timeout)
+            self._changed.wait_for(self._is_done, timeout)
+            return not self._queue and self._hand is None
+
+    def _is_done(self) -> bool:
+        # At the end of the program there may be no thread to be had, and nothing to wait for.
+        forsaken = self._ends_at is not None and self._thread is None
+        return forsaken or (not self._queue and self._hand is None)
 
     def finish(self, ends_at: float) -> None:
         """Take no more messages, and have those that wait tried until *ends_at*, monotonic."""
@@ -166,8 +173,8 @@ class Lane:
 
     def join(self, timeout: float) -> bool:
         """Wait for the thread; True when there is none any more."""
-        thread = self._thread
-        if thread is None or thread is threading.current_thread():
+        thread = self._latest  # it has let go of its work a moment before it ends
+        if thread is None or thread.ident is None or thread is threading.current_thread():
             return True
         thread.join(max(0.0, timeout))
         return not thread.is_alive()

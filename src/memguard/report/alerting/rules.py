@@ -241,7 +241,10 @@ class When(Rule):
         found = self._check(figures)
         if isinstance(found, str):
             return [Sign(active=bool(found), summary=found or self._summary)]
-        return [Sign(active=None if found is None else bool(found), summary=self._summary)]
+        if not isinstance(found, bool | None):  # a coroutine would be true for ever
+            kind = type(found).__name__
+            raise TypeError(f"check must return True, False, None or a text (got {kind})")
+        return [Sign(active=found, summary=self._summary)]
 
 
 def default_rules() -> tuple[Rule, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 from collections.abc import Callable
@@ -152,6 +153,11 @@ class CallSink(Sink):
         super().__init__(name=name, least=least)
         if not callable(call):
             raise TypeError(f"call must be callable (got {type(call).__name__})")
+        if inspect.iscoroutinefunction(call):
+            raise TypeError(
+                "call must be a plain function, for it is called in a thread; in it, hand the "
+                "message to your loop with asyncio.run_coroutine_threadsafe"
+            )
         self._call = call
 
     def deliver(self, notice: Notice, wire: Wire) -> None:

@@ -34,9 +34,9 @@ class WebhookSink(Sink):
     Post each message as JSON: `Notice.to_dict`.
 
     Any status from 200 to 299 is a delivery. Connections that fail, timeouts, 408, 421, 425, 429
-    and 500 to 504 are tried again, a ``Retry-After`` is honoured; anything else is a refusal for
-    good. Redirects are not followed. A message whose answer was lost is sent again: its ``id`` is
-    the same.
+    and 5xx but 501 and 505 are tried again, a ``Retry-After`` is honoured; anything else is a
+    refusal for good. Redirects are not followed. A message whose answer was lost is sent again:
+    its ``id`` is the same.
 
     The URL and the headers may be secrets: neither is in a log, an error or a ``repr``.
 
