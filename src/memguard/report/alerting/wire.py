@@ -25,7 +25,7 @@ class Wire:
     Bounded by: *timeout* and 64 KiB of answers. The system's resolver has timeouts of its own,
         which no program can shorten.
     Locks: one mutex around the handle of the socket; nothing else runs under it.
-    Keeps alive: a duplicate of the socket, until `release`.
+    Keeps alive: a duplicate of the socket and what reads it, until `release`.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -34,6 +34,7 @@ class Wire:
         self._handle: socket.socket | None = None
         self._is_cut = False
         self._read = 0
+        self._readers: list[io.BufferedReader] = []
 
     def left(self) -> float:
         """
@@ -83,7 +84,9 @@ class Wire:
 
     def reader(self, sock: socket.socket) -> io.BufferedReader:
         """Return a file that reads *sock* within what is left of time and bytes."""
-        return io.BufferedReader(_Bounded(self, sock))
+        reader: io.BufferedReader = io.BufferedReader(_Bounded(self, sock))
+        self._readers.append(reader)
+        return reader
 
     def count(self, size: int) -> None:
         """
@@ -107,6 +110,11 @@ class Wire:
 
     def release(self) -> None:
         """Let go of the connection, and end it for the copies that a fork may have made."""
+        # A failed conversation may leave its reader behind, which keeps the socket open.
+        for reader in self._readers:
+            with contextlib.suppress(OSError):
+                reader.close()
+        self._readers.clear()
         with self._mutex:
             handle, self._handle = self._handle, None
             if handle is not None:
