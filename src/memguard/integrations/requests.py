@@ -59,9 +59,10 @@ class RequestWatch:
     Locks: one re-entrant mutex around counts; no code of the host's runs under it.
     Keeps alive: the guard; strings and numbers.
 
-    Cost: 5 µs for each request. One that is measured takes two looks of some 10 µs each: 20 µs more
-    for every million objects in the process, and longer in a shredded heap, whose free blocks glibc
-    counts one by one. Looking takes at most 1 % of the time, unless *sample* is 1.
+    Cost: 5 to 12 µs for each request (``benchmarks/middleware.py``). One that is measured takes two
+    looks of 10 to 30 µs each: 20 µs more for every million objects in the process, and longer in a
+    shredded heap, whose free blocks glibc counts one by one. Looking takes at most 1 % of the time,
+    unless *sample* is 1.
 
     Args:
         sample: Share of the requests to measure, chosen at random; 0 measures none, 1 every one,
