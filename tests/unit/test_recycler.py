@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -216,3 +217,16 @@ def test_it_starts_and_stops_its_thread(fake_clock: FakeClock) -> None:
     assert worker.recycler.stop()
     assert worker.recycler.stop()
     assert not worker.recycler.statistics().running
+
+
+def test_a_giant_whose_exact_figure_takes_long_is_looked_at_less_often(
+    fake_clock: FakeClock,
+) -> None:
+    def slow(include: tuple[str, ...] = ()) -> Reading:
+        began = time.thread_time()
+        while include and time.thread_time() - began < 0.05:
+            pass
+        return Reading(at=fake_clock(), anon=200 * MIB, swap=0, uss=200 * MIB)
+
+    worker = Worker(fake_clock, read=slow, look_seconds=1.0)
+    assert 5.0 <= worker.recycler.tick() <= 60.0

@@ -136,6 +136,7 @@ class Recycler:
         self._state = WorkerState()
         self._verdict = Verdict(kind="ok", reason="not looked yet")
         self._private: int | None = None
+        self._cost = 0.0
         self._looks = self._reliefs = self._refused = self._errors = 0
         self._waiting_for, self._wait = "", 1.0
         self._ending_since: float | None = None
@@ -185,14 +186,14 @@ class Recycler:
 
         Cost: 20 µs; above the limit also 10 ms for each GiB, to tell what is shared.
         """
-        began = time.thread_time()
+        self._cost = 0.0
         try:
             pause = self._tick()
         except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
             self._failed(error)
             pause = self._look_seconds
         # The exact figure of a giant takes long: whoever stays over its limit is asked less often.
-        return max(pause, min(_LONGEST_REST, (time.thread_time() - began) / _SHARE_OF_CORE))
+        return max(pause, min(_LONGEST_REST, self._cost / _SHARE_OF_CORE))
 
     def _tick(self) -> float:
         pause = self._look_seconds * (0.8 + 0.4 * self._chance.random())
@@ -207,7 +208,9 @@ class Recycler:
         if self._is_leaving():
             return pause
         self._looks += 1
+        began = time.thread_time()
         self._private = self._measure()
+        self._cost = time.thread_time() - began
         seen = Seen(at=now, age=now - self._began, private=self._private, requests=self._requests())
         self._verdict, self._state = judge(seen, self._state, self.options)
         verdict = self._verdict
