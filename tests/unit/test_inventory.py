@@ -136,3 +136,19 @@ def test_listing_while_containers_come_and_go_raises_nothing() -> None:
             thread.join(10)
     assert errors == []
     assert rows("churn") == []
+
+
+def test_a_cache_is_asked_once_and_says_the_same_as_its_footprint() -> None:
+    """Its bytes may be an estimate, which takes a walk over its values."""
+
+    class Asked(BoundedCache[int, bytes]):
+        def footprint(self) -> inventory.Footprint:
+            raise AssertionError
+
+    cache: BoundedCache[int, bytes] = BoundedCache(maxsize=9, name="asked")
+    asked = Asked(maxsize=9, name="asked once")
+    for each in (cache, asked):
+        each[1] = b"x" * 1000
+    (row,), (other,) = rows("asked"), rows("asked once")
+    assert inventory.Footprint(row.items, row.bytes) == cache.footprint()
+    assert (other.items, other.bytes) == (row.items, row.bytes)

@@ -190,7 +190,7 @@ def test_a_part_that_fails_is_left_out_counted_and_logged_once(
             prometheus_gather, {"figures": "figures", "process": "process_rows"}[part], fail
         )
     elif part == "containers":
-        monkeypatch.setattr(collector._gatherer._containers, "rows", fail)
+        monkeypatch.setattr(collector._gatherer._containers, "table", fail)
     else:
         parts = tuple((name, fail if name == part else of) for name, of in GUARD_PARTS)
         monkeypatch.setattr(prometheus_gather, "GUARD_PARTS", parts)

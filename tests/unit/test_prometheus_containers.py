@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from memguard import BoundedCache, BufferPool, ListenerRegistry, ObjectPool, WeakValueCache
 from memguard.bounded.inventory import InventoryRow, inventory
 from memguard.report.prometheus_containers import Containers
+from memguard.report.prometheus_rows import rows_of
 
 
 def row(name: Any, items: Any = 1, size: Any = 10, kind: str = "K", **found: Any) -> InventoryRow:
@@ -23,16 +24,16 @@ def statistics_of(found: dict[str, Any]) -> Any:
     return kind()
 
 
-def told(rows: Any) -> dict[tuple[str, str], float]:
+def told(rows: Any) -> dict[tuple[str, str], Any]:
     return {
         (family.name.removeprefix("memguard_"), labels.get("container", "")): value
-        for family, labels, value in rows
+        for family, labels, value in rows_of(rows)
     }
 
 
 def test_a_container_is_told_by_name_and_kind() -> None:
-    found = Containers(10).rows([row("a", items=3, size=50)])
-    labels = {tuple(labels.items()) for _, labels, _ in found if labels}
+    found = Containers(10).table([row("a", items=3, size=50)])
+    labels = {tuple(labels.items()) for _, labels, _ in rows_of(found) if labels}
     assert labels == {(("container", "a"), ("kind", "K"))}
     assert told(found) == {
         ("container_items", "a"): 3,
@@ -44,7 +45,7 @@ def test_a_container_is_told_by_name_and_kind() -> None:
 
 def test_what_has_no_labels_left_is_summed_as_other() -> None:
     containers = Containers(2)
-    found = told(containers.rows([row(name) for name in "abcd"]))
+    found = told(containers.table([row(name) for name in "abcd"]))
     assert found["container_items", "a"] == found["container_items", "b"] == 1
     assert found["container_items", "other"] == 2
     assert found["container_bytes", "other"] == 20
@@ -54,30 +55,30 @@ def test_what_has_no_labels_left_is_summed_as_other() -> None:
 def test_labels_stay_with_who_had_them_first_though_it_is_gone() -> None:
     """Else a program with ever new names would make ever new series."""
     containers = Containers(1)
-    containers.rows([row("a")])
-    assert ("container_items", "b") not in told(containers.rows([row("b")]))
-    assert told(containers.rows([row("b"), row("a")]))["container_items", "a"] == 1
+    containers.table([row("a")])
+    assert ("container_items", "b") not in told(containers.table([row("b")]))
+    assert told(containers.table([row("b"), row("a")]))["container_items", "a"] == 1
 
 
 def test_reserved_names_have_labels_whoever_came_before() -> None:
     containers = Containers(2, reserved=["sessions"])
-    found = told(containers.rows([row("a"), row("b"), row("sessions")]))
+    found = told(containers.table([row("a"), row("b"), row("sessions")]))
     assert ("container_items", "sessions") in found
     assert ("container_items", "b") not in found
 
 
 def test_without_labels_everything_is_other() -> None:
-    assert told(Containers(0).rows([row("a")]))["container_items", "other"] == 1
+    assert told(Containers(0).table([row("a")]))["container_items", "other"] == 1
 
 
 def test_a_container_that_is_called_other_counts_with_the_others() -> None:
-    found = told(Containers(1).rows([row("other"), row("a"), row("b")]))
+    found = told(Containers(1).table([row("other"), row("a"), row("b")]))
     assert found["container_items", "other"] == 2
 
 
 def test_containers_of_one_name_are_summed_and_the_fullest_tells_the_bound() -> None:
     found = told(
-        Containers(5).rows(
+        Containers(5).table(
             [row("a", items=9, maxsize=10, currsize=9), row("a", items=1, maxsize=10, currsize=1)]
         )
     )
@@ -86,15 +87,15 @@ def test_containers_of_one_name_are_summed_and_the_fullest_tells_the_bound() -> 
 
 
 def test_of_two_bounds_the_nearer_one_is_told() -> None:
-    found = told(Containers(5).rows([row("a", maxsize=10, currsize=1, maxbytes=100, bytes=70)]))
+    found = told(Containers(5).table([row("a", maxsize=10, currsize=1, maxbytes=100, bytes=70)]))
     assert found["container_fill_ratio", "a"] == 0.7
 
 
 def test_names_that_look_alike_as_labels_share_one_series() -> None:
     """Two series with the same labels would make Prometheus refuse the whole scrape."""
     names = ["a\nb", "a\\nb", "x" * 500, "x" * 501]
-    found = Containers(10).rows([row(name) for name in names])
-    keys = [(family.name, tuple(labels.items())) for family, labels, _ in found]
+    found = Containers(10).table([row(name) for name in names])
+    keys = [(family.name, tuple(labels.items())) for family, labels, _ in rows_of(found)]
     assert len(keys) == len(set(keys))
     assert told(found)["container_items", "a\\nb"] == 2
 
@@ -103,25 +104,25 @@ def test_a_counter_does_not_fall_when_one_of_several_dies() -> None:
     """Prometheus would take the fall for a restart and count the rest anew."""
     containers = Containers(5)
     key = ("cache_hits_total", "a")
-    assert told(containers.rows([row("a", hits=1000), row("a", hits=10)]))[key] == 1010
-    assert told(containers.rows([row("a", hits=1005)]))[key] == 1010
-    assert told(containers.rows([row("a", hits=1007)]))[key] == 1012
+    assert told(containers.table([row("a", hits=1000), row("a", hits=10)]))[key] == 1010
+    assert told(containers.table([row("a", hits=1005)]))[key] == 1010
+    assert told(containers.table([row("a", hits=1007)]))[key] == 1012
 
 
 def test_a_successor_of_the_same_name_goes_on_from_there() -> None:
     containers = Containers(5)
     key = ("cache_hits_total", "a")
-    containers.rows([row("a", hits=100)])
-    containers.rows([])
-    assert told(containers.rows([row("a", hits=3)]))[key] == 103
+    containers.table([row("a", hits=100)])
+    containers.table([])
+    assert told(containers.table([row("a", hits=3)]))[key] == 103
 
 
 def test_who_looks_at_the_same_time_as_another_tells_where_counters_stand() -> None:
     containers = Containers(5)
     key = ("cache_hits_total", "a")
-    containers.rows([row("a", hits=100)])
-    assert told(containers.rows([row("a", hits=90)], count=False))[key] == 100
-    assert told(containers.rows([row("a", hits=110)]))[key] == 110
+    containers.table([row("a", hits=100)])
+    assert told(containers.table([row("a", hits=90)], count=False))[key] == 100
+    assert told(containers.table([row("a", hits=110)]))[key] == 110
 
 
 @given(
@@ -134,7 +135,7 @@ def test_whatever_lives_and_dies_no_counter_falls_and_no_label_is_new(scrapes: A
     before: dict[str, float] = {}
     seen: set[str] = set()
     for scrape in scrapes:
-        rows = containers.rows([row(name, hits=hits) for name, hits in scrape])
+        rows = containers.table([row(name, hits=hits) for name, hits in scrape])
         now = {
             container: value
             for (name, container), value in told(rows).items()
@@ -151,7 +152,7 @@ def test_whatever_lives_and_dies_no_counter_falls_and_no_label_is_new(scrapes: A
 @pytest.mark.parametrize("nonsense", ["many", None, float("nan"), 10**400, True])
 def test_a_figure_that_is_no_number_is_left_out(nonsense: Any) -> None:
     found = told(
-        Containers(5).rows([row("a", items=nonsense, size=5, maxsize=3, currsize=nonsense)])
+        Containers(5).table([row("a", items=nonsense, size=5, maxsize=3, currsize=nonsense)])
     )
     assert ("container_items", "a") not in found
     assert ("container_fill_ratio", "a") not in found
@@ -171,7 +172,7 @@ class Strange:
 
 def test_nothing_is_asked_of_a_strangers_statistics() -> None:
     stranger = InventoryRow("a", "K", 1, None, Strange())
-    assert ("cache_hits_total", "a") not in told(Containers(5).rows([stranger]))
+    assert ("cache_hits_total", "a") not in told(Containers(5).table([stranger]))
 
 
 def test_real_containers_tell_what_they_know() -> None:
@@ -187,7 +188,7 @@ def test_real_containers_tell_what_they_know() -> None:
     weak: WeakValueCache[int, object] = WeakValueCache(maxsize=5, name="prom-weak")
     with pool.lease():
         mine = [each for each in inventory() if each.name.startswith("prom-")]
-        found = told(Containers(10).rows(mine))
+        found = told(Containers(10).table(mine))
     assert found["container_items", "prom-cache"] == 4
     assert found["container_fill_ratio", "prom-cache"] == 1.0
     assert found["cache_hits_total", "prom-cache"] == 1
@@ -207,7 +208,7 @@ def test_real_containers_tell_what_they_know() -> None:
 def test_many_names_cost_no_more_memory_than_there_are_labels() -> None:
     containers = Containers(4)
     for number in range(2500):
-        containers.rows([row(f"name {number}")])
+        containers.table([row(f"name {number}")])
         assert len(containers._seen) <= 2000
     assert len(containers._slots) == 4
-    assert told(containers.rows([row("name 3"), row("name 4")]))["containers_folded", ""] == 1
+    assert told(containers.table([row("name 3"), row("name 4")]))["containers_folded", ""] == 1

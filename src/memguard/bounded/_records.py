@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheStatistics:
     """What a cache has done since it was made, and what it holds now."""
+
+    tells_footprint: ClassVar[bool] = True
+    """Items and bytes here are those of its footprint; the inventory need not ask for both."""
 
     name: str
     policy: str

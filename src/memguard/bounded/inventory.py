@@ -148,13 +148,14 @@ def inventory() -> tuple[InventoryRow, ...]:
         if container is None or ident != entry.idents[0]:
             continue
         try:
-            footprint = container.footprint()
             statistics = container.statistics()
+            # What may be an estimate is made once, not twice.
+            tells = getattr(type(statistics), "tells_footprint", False)
+            held = statistics if tells else container.footprint()
+            items, size = held.items, held.bytes
         except Exception:  # noqa: BLE001 - reason: one broken container must not hide the others
-            footprint, statistics = Footprint(items=0, bytes=None), None
-        rows.append(
-            InventoryRow(entry.name, entry.kind, footprint.items, footprint.bytes, statistics)
-        )
+            items, size, statistics = 0, None, None
+        rows.append(InventoryRow(entry.name, entry.kind, items, size, statistics))
     return tuple(rows)
 
 

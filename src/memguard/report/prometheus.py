@@ -114,14 +114,18 @@ class MemguardCollector:
 
         Cost: see ``docs/prometheus.md``.
         """
-        metrics = {family: _metric(family) for family in FAMILIES}
-        samples = {family: metric.samples for family, metric in metrics.items()}
-        for family, labels, value in self._gatherer.gather():
-            if isinstance(value, Pauses):
-                samples[family] += _histogram(family.name, labels, value)
+        table = self._gatherer.gather()
+        metrics = []
+        for family in FAMILIES:
+            metric, name = _metric(family), family.name
+            pairs = table.get(family, ())
+            if family.type == "histogram":
+                for labels, value in pairs:
+                    metric.samples += _histogram(name, labels, value)  # type: ignore[arg-type]  # reason: histograms are of pauses
             else:
-                samples[family].append(Sample(family.name, labels, value))
-        return list(metrics.values())
+                metric.samples = [Sample(name, labels, value) for labels, value in pairs]  # type: ignore[arg-type]  # reason: all others are numbers
+            metrics.append(metric)
+        return metrics
 
     def close(self) -> None:
         """Take it out of its registry; idempotent."""

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from memguard.errors import ConfigError
@@ -13,7 +14,7 @@ from memguard.relief.failures import Failures
 from memguard.report import prometheus_families as families
 from memguard.report.figures import Figures, Guarded, figures
 from memguard.report.prometheus_containers import Containers
-from memguard.report.prometheus_rows import GUARD_PARTS, Row, label, process_rows
+from memguard.report.prometheus_rows import GUARD_PARTS, Row, Table, label, process_rows
 
 PARTS = ("figures", "process", "containers", *(name for name, _ in GUARD_PARTS))
 """What may fail, each for itself; ``figures`` is the status of one guard."""
@@ -64,18 +65,18 @@ class Gatherer:
         self._seconds = 0.0
         self._containers.reset()
 
-    def gather(self) -> list[Row]:
+    def gather(self) -> Table:
         """
-        Return all rows. Thread-safe; raises nothing but what ends a thread.
+        Return all rows by what they are of. Thread-safe; raises nothing but what ends a thread.
 
-        Cost: what `figures` costs for each guard, and 4 µs a container.
+        Cost: what `figures` costs for each guard, and 2 µs a container.
         """
         began = self._timer()
         # Never waited for: of two that come at once, one lets the containers' counters go on.
         turn = self._turn  # kept: a fork in the midst of it makes a new one
         is_first = turn.acquire(blocking=False)
         try:
-            rows = self._rows(count=is_first)
+            table = self._table(count=is_first)
         finally:
             if is_first:
                 turn.release()
@@ -83,31 +84,31 @@ class Gatherer:
         with self._lock:
             self._runs += 1
             self._seconds += max(0.0, seconds)
-            rows.append((families.COLLECTOR_RUNS, {}, self._runs))
-            rows.append((families.COLLECTOR_SECONDS, {}, self._seconds))
-            rows += [
-                (families.COLLECTOR_ERRORS, {"part": part}, self._errors[part]) for part in PARTS
+            table[families.COLLECTOR_RUNS] = [({}, self._runs)]
+            table[families.COLLECTOR_SECONDS] = [({}, self._seconds)]
+            table[families.COLLECTOR_ERRORS] = [
+                ({"part": part}, self._errors[part]) for part in PARTS
             ]
-        return rows
+        return table
 
-    def _rows(self, *, count: bool) -> list[Row]:
+    def _table(self, *, count: bool) -> Table:
         rows: list[Row] = []
-        of_process: Figures | None = None
+        seen: Figures | None = None
         for name, guard in self._guards.items():
             found = self._try("figures", figures, guard)
             if found is None:
                 continue
-            of_process = of_process or found
-            for part, rows_of in GUARD_PARTS:
-                rows += self._try(part, lambda: list(rows_of(found, name))) or ()  # noqa: B023 - reason: called at once
-        if of_process is not None:
-            seen = of_process
-            rows += self._try("process", lambda: list(process_rows(seen))) or ()
-            rows += (
-                self._try("containers", lambda: self._containers.rows(seen.containers, count=count))
-                or ()
-            )
-        return rows
+            seen = seen or found
+            for part, part_rows in GUARD_PARTS:
+                rows += self._try(part, _listed, part_rows, found, name) or ()
+        table: Table = {}
+        if seen is not None:
+            rows += self._try("process", _listed, process_rows, seen) or ()
+            tell = partial(self._containers.table, seen.containers, count=count)
+            table = self._try("containers", tell) or {}
+        for family, labels, value in rows:
+            table.setdefault(family, []).append((labels, value))
+        return table
 
     def _try(self, part: str, work: Callable[..., Any], *arguments: Any) -> Any:
         """Return what *work* gives; None where it fails, which is counted and logged once."""
@@ -118,6 +119,11 @@ class Gatherer:
                 self._errors[part] += 1
             self._failures.add(part, error)
             return None
+
+
+def _listed(rows: Callable[..., Iterable[Row]], *arguments: Any) -> list[Row]:
+    """Return all rows or none: a part that fails half way is left out whole."""
+    return list(rows(*arguments))
 
 
 def _named(guards: Sequence[Guarded]) -> Iterable[tuple[str, Guarded]]:

@@ -24,6 +24,7 @@ from memguard.extras import missing
 from memguard.relief.failures import Failures
 from memguard.report.figures import Guarded
 from memguard.report.prometheus_gather import Gatherer
+from memguard.report.prometheus_rows import rows_of
 from memguard.ticking import Ticker, reset_after_fork
 from memguard.units import parse_seconds
 
@@ -195,7 +196,7 @@ class MultiprocessBridge:
         """Write, or write a last time where it was stopped; return what went wrong."""
         self._writer = threading.get_ident()
         try:
-            rows = self._gatherer.gather()
+            rows = list(rows_of(self._gatherer.gather()))
             if self._files is None:
                 self._files = WorkerFiles(self._directory)
                 self._files.begin(rows)

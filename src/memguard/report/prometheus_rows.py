@@ -21,8 +21,9 @@ from memguard.report.words import printable
 LONGEST_LABEL = 120
 """Characters of a label value; what is longer is cut in the middle."""
 
-_NUMBERS = (int, float)
-_MOST = 1e300  # a larger int would make the client fail where it writes a double; NaN is not below
+NUMBERS = (int, float)
+MOST = 1e300
+"""A larger int would make the client fail where it writes a double; NaN is not below it."""
 
 _LEVELS = ("ok", "elevated", "critical", "insufficient_data")
 _STATES = ("idle", "watching", "tracing", "cooling")
@@ -42,6 +43,16 @@ class Pauses:
 
 Row: TypeAlias = tuple[Family, dict[str, str], "float | Pauses"]
 """One sample, or one histogram: what it is of, its labels, its value; plain, for there are many."""
+
+Table: TypeAlias = dict[Family, list[tuple[dict[str, str], "float | Pauses"]]]
+"""Rows by what they are of."""
+
+
+def rows_of(table: Table) -> Iterator[Row]:
+    """Yield the rows of *table*."""
+    for family, pairs in table.items():
+        for labels, value in pairs:
+            yield family, labels, value
 
 
 def label(text: Any) -> str:
@@ -66,7 +77,7 @@ def label(text: Any) -> str:
 
 def is_number(value: object) -> bool:
     """Return whether *value* can be told: an int or float itself, finite, that fits a double."""
-    return type(value) in _NUMBERS and -_MOST < value < _MOST  # type: ignore[operator]  # reason: the types are known by then
+    return type(value) in NUMBERS and -MOST < value < MOST  # type: ignore[operator]  # reason: the types are known by then
 
 
 def bound_label(seconds: float) -> str:
