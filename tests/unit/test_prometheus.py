@@ -20,10 +20,11 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
+from prometheus_client.samples import Sample
 
 from memguard import BoundedCache, ConfigError, MemoryGuard
 from memguard.report import prometheus_gather
-from memguard.report.prometheus import MemguardCollector
+from memguard.report.prometheus import MemguardCollector, _samples
 from memguard.report.prometheus_families import FAMILIES
 from memguard.report.prometheus_rows import GUARD_PARTS
 
@@ -121,6 +122,17 @@ def test_the_histogram_of_pauses_is_cumulative_and_ends_with_all(guard: MemoryGu
     assert total is not None
     assert longest is not None
     assert total >= longest > 0
+
+
+@pytest.mark.parametrize("fields", [Sample._fields, Sample._fields[:5]])
+def test_samples_are_what_the_client_itself_would_make(
+    fields: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those of a version whose samples have other fields."""
+    theirs = Sample("x", {"a": "b"}, 1.5)
+    monkeypatch.setattr(Sample, "_fields", fields)
+    (mine,) = _samples("x", [({"a": "b"}, 1.5)])
+    assert (mine, type(mine)) == (theirs, Sample)
 
 
 def test_a_second_collector_in_one_registry_is_refused_with_what_to_do(guard: MemoryGuard) -> None:

@@ -9,8 +9,8 @@ scrapes, and no thread is started. For servers of several processes see
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
 
 from memguard.errors import ConfigError
 from memguard.extras import missing
@@ -123,7 +123,7 @@ class MemguardCollector:
                 for labels, value in pairs:
                     metric.samples += _histogram(name, labels, value)  # type: ignore[arg-type]  # reason: histograms are of pauses
             else:
-                metric.samples = [Sample(name, labels, value) for labels, value in pairs]  # type: ignore[arg-type]  # reason: all others are numbers
+                metric.samples = _samples(name, pairs)
             metrics.append(metric)
         return metrics
 
@@ -144,6 +144,18 @@ class MemguardCollector:
 def _metric(family: Family) -> Metric:
     # The client names a counter without its suffix, and adds it where it writes.
     return Metric(family.name.removesuffix("_total"), family.help, family.type)
+
+
+_SIX_FIELDS = ("name", "labels", "value", "timestamp", "exemplar", "native_histogram")
+
+
+def _samples(name: str, pairs: Iterable[tuple[dict[str, str], Any]]) -> list[Sample]:
+    if Sample._fields != _SIX_FIELDS:  # prometheus_client before 0.22, or one that is yet to come
+        return [Sample(name, labels, value) for labels, value in pairs]
+    # The same in half the time, for there may be a thousand: a namedtuple's constructor is a
+    # function of Python's, with defaults to fill in.
+    new = tuple.__new__
+    return [new(Sample, (name, labels, value, None, None, None)) for labels, value in pairs]
 
 
 def _histogram(name: str, labels: dict[str, str], pauses: Pauses) -> list[Sample]:

@@ -178,7 +178,7 @@ def _figures(row: InventoryRow) -> dict[Family, float]:
         found[families.BYTES] = row.bytes
     # Nearly always all are ints of a sane size, and is_number need not be asked a thousand times.
     told = found.values()
-    if set(map(type, told)) != _INTS or max(told) >= MOST or min(told) <= -MOST:
+    if set(map(type, told)) != _INTS or max(map(abs, told)) >= MOST:
         found = {family: value for family, value in found.items() if is_number(value)}
     fill = _fill(plan, statistics)
     if fill is not None and is_number(fill):
