@@ -11,7 +11,7 @@ from tests.plugged import run_pytest
 pytestmark = pytest.mark.timeout(180)  # a whole pytest, on a machine that may be busy
 
 LEAKS = """
-    import logging, pytest, unittest
+    import logging, pytest, tracemalloc, unittest
 
     SEEN = []
     CACHE = {}
@@ -121,6 +121,10 @@ LEAKS = """
         assert not ONCE, "done before"
         ONCE.append(1)
 
+    @pytest.mark.memguard(leaks="1KiB", limit="1MiB")
+    def test_that_stops_tracemalloc():
+        tracemalloc.stop()
+
     @pytest.mark.memguard(leek="1KiB")
     def test_a_misspelt_marker():
         pass
@@ -139,11 +143,12 @@ def test_what_survives_each_run_is_a_leak_and_nothing_else(tmp_path: Path) -> No
         "test_skipped": "skipped",
         "test_a_failure_is_its_own": "failed",
         "test_only_once": "failed",
+        "test_that_stops_tracemalloc": "failed",
         "test_a_misspelt_marker": "error",
     }
     expected = {name: wrong.get(name, "passed") for name in result.cases}
     assert result.outcomes() == expected, result.output
-    assert len(expected) == 19
+    assert len(expected) == 20
 
     leak = result.cases["test_a_leak"]
     line = LEAKS.splitlines().index("        SEEN.append(bytearray(size))") + 1
@@ -159,4 +164,57 @@ def test_what_survives_each_run_is_a_leak_and_nothing_else(tmp_path: Path) -> No
     assert "allocated at  test_it.py:" in shared
     once = result.cases["test_only_once"].text
     assert "passes once, and fails when it is run again: in its call: AssertionError" in once
+    stopped = result.cases["test_that_stops_tracemalloc"].text
+    assert "cannot be measured for leaks: it stops tracemalloc" in stopped
     assert "takes limit, leaks, warmup, repeat, fail_on (got 'leek')" in result.output
+
+
+AGAIN = """
+    from _pytest.runner import runtestprotocol
+
+    def pytest_runtest_protocol(item, nextitem):
+        where = {"nodeid": item.nodeid, "location": item.location}
+        item.ihook.pytest_runtest_logstart(**where)
+        for attempt in (1, 2):
+            reports = runtestprotocol(item, nextitem=nextitem, log=False)
+            if attempt == 2 or all(report.passed for report in reports):
+                break
+        for report in reports:
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(**where)
+        return True
+"""
+RETRIED = """
+    import pytest
+
+    SEEN = []
+    RUNS = []
+
+    @pytest.fixture
+    def fails():
+        yield
+        raise OSError("torn")
+
+    @pytest.mark.memguard(leaks="1KiB", warmup=1, repeat=2)
+    def test_that_leaks_at_first():
+        RUNS.append(1)
+        if len(RUNS) <= 6:
+            SEEN.append(bytearray(5000))
+
+    @pytest.mark.memguard(leaks="1KiB", warmup=1, repeat=2)
+    def test_whose_teardown_fails(fails):
+        pass
+
+    def teardown_module():
+        print("torn down")
+"""
+
+
+def test_a_plugin_that_runs_failed_tests_anew_gets_a_new_verdict(tmp_path: Path) -> None:
+    result = run_pytest(tmp_path, RETRIED, conftest=AGAIN)
+    assert result.outcomes() == {
+        "test_that_leaks_at_first": "passed",
+        "test_whose_teardown_fails": "error",
+    }, result.output
+    assert "OSError: torn" in result.cases["test_whose_teardown_fails"].text
+    assert "memguard" not in result.cases["test_whose_teardown_fails"].text

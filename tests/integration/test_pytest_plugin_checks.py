@@ -63,14 +63,22 @@ LIMITS = """
         assert block.growth_bytes <= 1024
         assert 1_000_000 < block.peak_bytes < 3_000_000
         assert sys.getprofile() is None
+
+    def test_tracing_ends_with_the_test():
         assert not tracemalloc.is_tracing()
+
+    TABLE = {}
+
+    def test_what_a_block_replaces_is_deducted(memguard_check):
+        TABLE[1] = bytearray(5000)
+        with memguard_check(leaks="1KiB"):
+            TABLE[1] = bytearray(5000)
 
     def test_an_error_in_a_block_is_the_one_told(memguard_check):
         with pytest.raises(ZeroDivisionError):
             with memguard_check(leaks=0, limit=0, fail_on="all"):
                 KEPT.append(bytearray(5000))
                 1 / 0
-        assert not tracemalloc.is_tracing()
 
     def keep():
         KEPT.append(bytearray(3000))
@@ -109,7 +117,7 @@ def test_limits_and_blocks_fail_with_the_line_and_the_holder(tmp_path: Path) -> 
     }
     expected = {name: "failed" if name in told else "passed" for name in result.cases}
     assert result.outcomes() == expected, result.output
-    assert len(expected) == 13
+    assert len(expected) == 15
     for name, texts in told.items():
         for text in texts:
             assert text in result.cases[name].text

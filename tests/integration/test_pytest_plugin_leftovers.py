@@ -12,7 +12,7 @@ pytestmark = pytest.mark.timeout(180)  # a whole pytest, on a machine that may b
 
 LEFT = """
     import asyncio, threading
-    import pytest
+    import pytest, pytest_asyncio
     from memguard import AsyncTimerRegistry, ListenerRegistry, ObjectPool, TimerRegistry
 
     END = threading.Event()
@@ -106,7 +106,7 @@ LEFT = """
     async def test_a_task_that_is_done():
         await asyncio.create_task(asyncio.sleep(0))
 
-    @pytest.fixture
+    @pytest_asyncio.fixture
     async def polled():
         task = asyncio.create_task(forever())
         yield
@@ -118,6 +118,10 @@ LEFT = """
 
     @pytest.mark.asyncio
     async def test_a_task_that_its_fixture_ends(polled):
+        await asyncio.sleep(0)
+
+    @pytest.mark.anyio
+    async def test_that_anyio_runs(anyio_backend):
         await asyncio.sleep(0)
 
     @pytest.mark.memguard(fail_on="none")
@@ -148,13 +152,12 @@ SETTINGS = """
     memguard_fail_on = all
     memguard_grace = 0s
     memguard_ignore_threads = allowed-*
-    asyncio_mode = auto
     asyncio_default_fixture_loop_scope = function
 """
 
 
 def test_what_a_test_leaves_behind_fails_it_at_its_teardown(tmp_path: Path) -> None:
-    result = run_pytest(tmp_path, LEFT, plugins=[PLUGIN, "asyncio"], ini=SETTINGS)
+    result = run_pytest(tmp_path, LEFT, plugins=[PLUGIN, "asyncio", "anyio"], ini=SETTINGS)
     left = {
         "test_a_thread_is_left": "thread 'server' (daemon), which is at test_it.py:",
         "test_a_timer_thread_is_left": "thread 'Thread-",
@@ -176,7 +179,7 @@ def test_what_a_test_leaves_behind_fails_it_at_its_teardown(tmp_path: Path) -> N
             assert case.properties["memguard.left_behind"]
         else:
             assert (name, case.outcome) == (name, "passed"), result.output
-    assert len(result.cases) == 18
+    assert len(result.cases) == 19
     line = 1 + LEFT.splitlines().index('        BUS.on("x", listen)')
     assert f"test_it.py:{line}" in result.cases["test_listeners_are_left"].text
     assert result.output.count("thread 'again'") < 4, "once, and not for each run"

@@ -38,6 +38,13 @@ class Finding:
     """Why the test fails; None where it does not leak."""
 
 
+class TracingStoppedError(Exception):
+    """What was to be measured has stopped tracemalloc, which measures it."""
+
+    def __str__(self) -> str:
+        return "it stops tracemalloc, by which it is measured"
+
+
 def level() -> int:
     """Return traced memory in use, bytes, when there is no more garbage."""
     for _ in range(_COLLECTIONS):
@@ -58,7 +65,7 @@ def count_leaks(
     done: int = 0,
 ) -> Finding:
     """
-    Return what survives each call of *run*. *tracer* is running; all that *run* raises is raised.
+    Return what survives each call of *run*. *tracer* is running; what *run* raises is raised.
 
     Args:
         run: The test, whole.
@@ -70,6 +77,9 @@ def count_leaks(
         repeat: Runs that count; three times as many where these leave it open, and as many again
             to find the lines of a leak.
         done: Runs that have been made, of those to warm up.
+
+    Raises:
+        TracingStoppedError: *run* has ended the session: nothing is known.
     """
     for _ in range(warmup - done):
         run()
@@ -97,6 +107,8 @@ class _Levels:
         while self.runs < runs:
             self._run()
             self.runs += 1
+            if not tracing.is_on():
+                raise TracingStoppedError
             self._levels[self.runs] = level()
         return judge(self._levels[: runs + 1], allowed, final=runs == len(self._levels) - 1)
 
@@ -112,7 +124,7 @@ def _confirm(
 ) -> Finding:
     """Run the test as many times again, between two snapshots."""
     tracer.abandon()
-    tracer.start(STACKS)
+    tracer.start(STACKS, to_photograph=False)
     run()  # so that what each run replaces is known again
     levels = _Levels(run, counted)
     parts = []
@@ -120,8 +132,8 @@ def _confirm(
     for runs in thirds(counted):
         growth = levels.judge(runs, allowed)
         after = tracing.snapshot()
-        if before is None or after is None:  # somebody has stopped the session: nothing is known
-            return Finding(bytes_per_run=0, runs=warmup + counted + 1 + runs, failure=None)
+        if before is None or after is None:
+            raise TracingStoppedError
         parts.append(pytest_sites.by_line(tracing.stacks(after, before), runner))
         before = after
     del before, after

@@ -85,7 +85,7 @@ class PeakLines:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if sys.getprofile() == self._function:
+        if sys.getprofile() is self._function:
             sys.setprofile(None)
 
     def _look(self, _frame: FrameType, _event: str, _arg: Any) -> None:
@@ -94,7 +94,10 @@ class PeakLines:
             self._left -= 1
             self._next = now * _HIGHER
             self._snapshot = None
-            self._snapshot = tracing.snapshot()
+            try:
+                self._snapshot = tracing.snapshot()
+            except MemoryError:  # which must not reach the program from here
+                self._left = 0
 
     def lines(self, runner: Runner) -> list[str]:
         """Return the lines as text; the snapshots are let go of."""

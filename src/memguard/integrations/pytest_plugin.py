@@ -7,6 +7,7 @@ what there is; whoever uses none of it gets none of it. See ``docs/pytest.md``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -65,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
     config.pluginmanager.register(_Told(), _SUMMARY)
     given = _given(config)
-    if any(given.values()):
+    if any(given[name] for name in ("leaks", "limit", "fail_on")):
         _load(config, given)
 
 
@@ -86,7 +87,7 @@ def _given(config: pytest.Config) -> dict[str, Any]:
 
 
 @pytest.fixture
-def memguard_check(request: pytest.FixtureRequest) -> Any:
+def memguard_check(request: pytest.FixtureRequest) -> Iterator[Any]:
     """
     Checks a part of a test: what it keeps, what it needs at once, what it leaves behind.
 
@@ -96,7 +97,9 @@ def memguard_check(request: pytest.FixtureRequest) -> Any:
     if not plugins.has_plugin(_SESSION):
         _load(request.config, _given(request.config))
     session: Any = plugins.get_plugin(_SESSION)
-    return session.check()
+    check = session.check()
+    yield check
+    check.close()
 
 
 class _Told:

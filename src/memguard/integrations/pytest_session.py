@@ -13,7 +13,13 @@ from memguard.errors import ConfigError
 from memguard.integrations import pytest_text
 from memguard.integrations.pytest_again import Again, RunFailedError, rehearsals
 from memguard.integrations.pytest_check import Check
-from memguard.integrations.pytest_leaks import STACKS, TOTALS, Finding, count_leaks
+from memguard.integrations.pytest_leaks import (
+    STACKS,
+    TOTALS,
+    Finding,
+    TracingStoppedError,
+    count_leaks,
+)
 from memguard.integrations.pytest_leftovers import Leftovers
 from memguard.integrations.pytest_options import Plan, Settings, plan_of
 from memguard.integrations.pytest_peak import NEAR, Peak, PeakLines
@@ -42,7 +48,7 @@ class _Run:
         if self.plan.leaks is not None or self.plan.limit is not None:
             self.unsupported = tracing.unsupported()
             if self.unsupported is None:
-                self.tracer.start(TOTALS)
+                self.tracer.start(TOTALS, to_photograph=False)
 
     @property
     def wants_peak(self) -> bool:
@@ -149,6 +155,10 @@ class Measuring:
                 self._judge(run, sections)
             except pytest.fail.Exception:
                 call.excinfo = pytest.ExceptionInfo.from_current()
+            except pytest.exit.Exception:
+                raise
+            except Exception as error:  # noqa: BLE001 - reason: else a fault of ours ends the session
+                run.note("not_measured", f"memguard failed: {type(error).__name__}: {error}"[:300])
             took = time.perf_counter() - began
             call.duration += took
             call.stop += took
@@ -214,8 +224,6 @@ class Measuring:
                     if is_over:
                         failures.append(self._peak_failure(run, again))
             except RunFailedError as error:
-                if error.phase != "teardown":
-                    raise
                 run.torn_down = error.__cause__
         if failures:
             pytest.fail("\n\n".join(failures), pytrace=False)
@@ -235,6 +243,9 @@ class Measuring:
 
     def _is_over(self, run: _Run) -> bool:
         limit = run.plan.limit
+        if not tracing.is_on():
+            run.note("not_measured", f"the peak: {TracingStoppedError()}")
+            return False
         run.note("peak_bytes", run.peak.bytes)
         if limit is None or run.peak.bytes > limit:
             return limit is not None
@@ -249,7 +260,7 @@ class Measuring:
         limit = run.plan.limit or 0
         noted = PeakLines(at_least=run.peak.bytes * NEAR)
         run.tracer.abandon()
-        run.tracer.start(STACKS)
+        run.tracer.start(STACKS, to_photograph=False)
         try:
             with noted:
                 again.run()
@@ -275,6 +286,8 @@ class Measuring:
                 )
             except RunFailedError as error:
                 refused = f"it passes once, and fails when it is run again: {_told(error)}"
+            except TracingStoppedError as stopped:
+                refused = str(stopped)
             else:
                 run.note("bytes_per_run", finding.bytes_per_run)
                 run.note("runs", finding.runs)

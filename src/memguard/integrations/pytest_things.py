@@ -6,6 +6,7 @@ Seen from outside, with their names and places. Nothing is kept but weak referen
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import types
@@ -95,9 +96,10 @@ def present(kinds: Iterable[str], ignored: Callable[[str], bool]) -> Things:
             if kind in wanted:
                 found["thread", id(thread)] = Thing(kind, 1, weakref.ref(thread), _thread_told)
     for container in inventory.containers():
-        for what, thing in _things_of(container, wanted):
-            if thing.count:
-                found[what, id(container)] = thing
+        with contextlib.suppress(Exception):  # a stranger's event that does not hash, for one
+            for what, thing in _things_of(container, wanted):
+                if thing.count:
+                    found[what, id(container)] = thing
     return found
 
 

@@ -163,7 +163,7 @@ class ProfiledBlock:
         refused = tracing.unsupported()
         if refused is not None:
             raise LifecycleError(refused)
-        self._block = _Block()
+        self._block = _Block(to_photograph=self._top > 0)
         return self
 
     def __exit__(
@@ -213,9 +213,9 @@ class ProfiledBlock:
 class _Block:
     """One block under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, to_photograph: bool) -> None:
         self._tracer = tracing.Tracer()
-        self._tracer.start(1)
+        self._tracer.start(1, to_photograph=to_photograph)
         self._begin = _peaks.enter(self)
         self._started = time.perf_counter()
 

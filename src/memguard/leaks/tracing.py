@@ -83,12 +83,20 @@ class Tracer:
         """True where the session was there before, whoever runs it: it knows older blocks too."""
         self.running = False
 
-    def start(self, frames: int) -> None:
-        """Begin to trace *frames* frames a block, or join the session that is already running."""
+    def start(self, frames: int, *, to_photograph: bool = True) -> None:
+        """
+        Begin to trace *frames* frames a block, or join the session that is already running.
+
+        Args:
+            frames: Of each block; a session that is running keeps its own number.
+            to_photograph: False where `photograph` will not be called: then the session of
+                somebody else is not copied now.
+        """
         joined = session.join(frames)
         self.joined = joined != "foreign"
         self.foreign = joined != "ours"
-        if self.foreign and tracemalloc.get_traced_memory()[0] <= FOREIGN_LIMIT_BYTES:
+        small = tracemalloc.get_traced_memory()[0] <= FOREIGN_LIMIT_BYTES
+        if to_photograph and self.foreign and small:
             self._before = tracemalloc.take_snapshot()
         self.running = True
         self._started_at = time.perf_counter()
@@ -237,6 +245,11 @@ def stacks(after: Snapshot, before: Snapshot | None = None) -> list[Site]:
 def traced_memory() -> tuple[int, int]:
     """Return (now, peak) of what is traced, bytes; zeros while nothing is."""
     return tracemalloc.get_traced_memory()
+
+
+def is_on() -> bool:
+    """Return whether a session is running, whoever runs it."""
+    return tracemalloc.is_tracing()
 
 
 def reset_peak() -> None:
