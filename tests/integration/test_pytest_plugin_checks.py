@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,25 @@ def test_all_tests_can_be_asked_for_leaks_with_other_plugins_on(tmp_path: Path) 
     assert "memguard.bytes_per_run" not in result.cases["test_left_out"].properties
     assert "not measured:" in result.output, "the summary has what the workers reported"
     assert "test_it.py::test_with_subtests: it reports subtests" in result.output
+
+
+BRANCHES = "".join(f"    if number == {n}:\n        number += 1\n" for n in range(15))
+COVERED = """
+    {}
+    def test_a_block_that_runs_for_the_first_time(memguard_check):
+        with memguard_check(leaks="1KiB") as block:
+            work(7)
+        print("grown by", block.growth_bytes)
+"""
+
+
+def test_what_coverage_notes_is_no_leak(tmp_path: Path) -> None:
+    pytest.importorskip("pytest_cov", reason="pytest-cov of the group 'tests' is not installed")
+    source = textwrap.dedent(COVERED).format(f"def work(number):\n{BRANCHES}")
+    options = ["--cov=test_it", "--cov-branch", "--cov-report=term", "-s"]
+    result = run_pytest(tmp_path, source, *options, plugins=[PLUGIN, "pytest_cov"])
+    assert [case.outcome for case in result.cases.values()] == ["passed"], result.output
+    assert "test_it.py" in result.output, "coverage was measured"
 
 
 UNUSED = """
