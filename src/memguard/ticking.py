@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import logging
 import os
@@ -86,12 +87,13 @@ class Ticker:
     def _run(self) -> None:
         delay = 0.0
         while not self._ended:
-            try:
+            requested: bool | None = None
+            # Suppressed and not handled: else each tick would run with that exception on its back.
+            with contextlib.suppress(queue.Empty):
                 requested = self._wake.get(timeout=delay)
-            except queue.Empty:
+            if requested is None:
                 delay = self._call(self._target.tick) or RETRY_SECONDS
-                continue
-            if requested and not self._ended:
+            elif requested and not self._ended:
                 self._call(self._target.look_on_request)
 
     def _call(self, work: Callable[[], T]) -> T | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import array
 import collections
 import gc
+import io
 import sys
 import types
 import weakref
@@ -188,3 +190,31 @@ def test_a_module_is_never_opened() -> None:
     opener = heap.Opener()
     assert list(opener.parts([module, sys, [1]])) == [[[1]]]
     assert opener.huge([module, sys]) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "grow"),
+    [
+        (lambda: bytearray(100_000), lambda kept: kept.extend(bytes(900_000))),
+        (lambda: array.array("d", bytes(80_000)), lambda kept: kept.frombytes(bytes(800_000))),
+        (io.BytesIO, lambda kept: kept.write(bytes(900_000))),
+    ],
+    ids=["bytearray", "array", "BytesIO"],
+)
+def test_a_growing_buffer_is_found_with_the_bytes_it_gained(
+    make: Callable[[], Any], grow: Callable[[Any], Any]
+) -> None:
+    holder = [make(), []]  # tracked by the collector, as an instance with such a buffer would be
+    if type(holder[0]) is io.BytesIO:
+        grow(holder[0])
+    first = census.take_look(1.0)
+    grow(holder[0])
+    second = census.take_look(2.0)
+    gained = census.grown_buffers(first, second, limit=10)[id(holder[0])]
+    assert 700_000 < gained < 2_000_000
+    assert census.find_containers([id(holder[0])])[id(holder[0])] is holder[0]
+
+
+def test_small_buffers_are_not_recorded() -> None:
+    small = [bytearray(1000), []]
+    assert id(small[0]) not in census.take_look(1.0).buffers

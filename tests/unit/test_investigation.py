@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from memguard.leaks import retention
 from memguard.leaks.evidence import Evidence, HolderEvidence
 from memguard.leaks.investigation import Investigation
 from memguard.leaks.options import DetectorOptions, detector_options
+from memguard.leaks.sampling import Sample
 from tests import strangers
 
 SECRET = "yek terces"[::-1]
@@ -270,3 +272,65 @@ def test_dicts_that_other_threads_change_meanwhile_do_no_harm(shop: types.Module
 
     found = investigated(churn)
     assert held_at(found, "shop.app.GROWING").entries_added > 20
+
+
+class Link:
+    """One of a chain: what came before it."""
+
+    def __init__(self, before: Link | None) -> None:
+        self.before = before
+
+
+def test_what_a_growing_chain_has_carried_away_is_found_from_above(
+    shop: types.ModuleType,
+) -> None:
+    """No climb comes up as fast as the head moves; the youngest link hangs on the name."""
+    investigation = Investigation(options(), containers=dict)
+    kept = chain(shop, length=200, keep=20)
+    name, key = f"{__name__}.Link", id(kept[0])
+    investigation._instances[name] = (kept.pop(), Sample(entries=1))
+    paths = retention.find_paths(
+        {key: investigation._instances[name][0]},
+        seconds=20,
+        ignore=[id(investigation._instances[name])],
+    )
+    assert not paths[key].anchored
+    assert paths[key].path.endswith("above it nothing was found in time"), "it has holders"
+    chain(shop, length=8, keep=-1)  # it goes on growing
+    investigation._chase(paths)
+    assert paths[key].path.startswith("shop.app.LAST")
+    investigation.abandon()
+
+
+def chain(module: types.ModuleType, *, length: int, keep: int) -> list[Link]:
+    """Let *module* hold a longer chain of links, and return the one with number *keep*."""
+    head, kept = module.__dict__.get("LAST"), []
+    for number in range(length):
+        head = Link(head)
+        if number == keep:
+            kept.append(head)
+    module.__dict__["LAST"] = head
+    return kept
+
+
+class Connection:
+    """What has arrived, and is never handed on."""
+
+    def __init__(self) -> None:
+        self.received = bytearray(100_000)
+
+
+def test_a_buffer_that_grows_is_found_with_the_line_that_makes_it_grow(
+    shop: types.ModuleType,
+) -> None:
+    connection = shop.__dict__["UPSTREAM"] = Connection()
+
+    def receive(_: int) -> None:
+        connection.received += bytes(5_000)
+
+    found = investigated(receive)
+    held = held_at(found, "shop.app.UPSTREAM.received")
+    assert held.type == "bytearray"
+    assert held.sample.bytes_per_entry == 1, "the entries of a buffer are its bytes"
+    assert held.entries_added > 50_000
+    assert (__file__, receive.__code__.co_firstlineno + 1) in held.sample.lines

@@ -54,7 +54,7 @@ def _find(missing: set[Location], tracer: Tracer, found: dict[Location, Any]) ->
         below = [obj for part in opener.parts(chunk) for obj in gc.get_referents(*part)]
         # What the collector does not track is found below what it does.
         deeper = [obj for part in opener.tuples(below) for obj in gc.get_referents(*part)]
-        for found_dict in opener.untracked_dicts(chunk):
+        for found_dict in opener.untracked(chunk):
             deeper += gc.get_referents(found_dict)
         for objects in (chunk, below, deeper):
             left -= len(objects)

@@ -29,7 +29,7 @@ MAX_LEVELS = 4_000
 
 @dataclass(slots=True)
 class Candidate:
-    """A growing container, held for the seconds of a burst."""
+    """A growing container or buffer, held for the seconds of a burst. A buffer's entries: bytes."""
 
     obj: Any
     gained: int
@@ -52,8 +52,8 @@ class Candidate:
 
     def measure(self) -> None:
         """Count the entries anew."""
-        length = heap.length_of(type(self.obj))
-        entries = length(self.obj) if length else self.now
+        count = heap.counter_of(type(self.obj))
+        entries = count(self.obj) if count else self.now
         # A queue with a slow reader loses entries all the time, and grows for all that.
         self.steady = self.steady and entries >= self.first - self.gained / 2
         self.now = entries
@@ -175,6 +175,8 @@ class Bursts:
                     more = sampling.sample_container(
                         candidate.obj, candidate.added, origin=tracer.origin, seen=seen
                     )
+                    if heap.size_of_buffer(type(candidate.obj)) is not None:
+                        _trace_buffer(candidate, tracer, more)
                     _merge(candidate.sample, more)
             self._sample_more(tracer)
             self._traces.append(tracer.finish())
@@ -209,6 +211,14 @@ def _growth(levels: list[tuple[float, int]]) -> tuple[float, float]:
     first = min(levels[:third], key=lambda level: level[1])
     last = min(levels[-third:], key=lambda level: level[1])
     return float(last[1] - first[1]), last[0] - first[0]
+
+
+def _trace_buffer(candidate: Candidate, tracer: tracing.Tracer, sample: sampling.Sample) -> None:
+    """Enter the line that made the buffer grow, which is where its block was allocated last."""
+    stack = tracer.origin_of_block(candidate.now)
+    if stack:
+        sample.lines[stack[0]] += sample.bytes
+        sample.stacks[stack[0]] = stack
 
 
 def _merge(into: sampling.Sample, more: sampling.Sample) -> None:

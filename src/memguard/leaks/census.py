@@ -17,6 +17,8 @@ from memguard.leaks.naming import type_name
 
 MIN_ENTRIES = 16
 """Shorter containers are not recorded; one that grows past it counts from zero."""
+MIN_BUFFER_BYTES = 64 * 1024
+"""Smaller buffers are not recorded."""
 MAX_CONTAINERS = 200_000
 """Containers recorded in one look."""
 OWN_TYPES = ("memguard.leaks.", "memguard.observe.")
@@ -32,6 +34,8 @@ class Look:
     types: dict[str, int] = field(default_factory=dict)
     lengths: dict[int, int] = field(default_factory=dict)
     """Entries by ``id`` of the container."""
+    buffers: dict[int, int] = field(default_factory=dict)
+    """Bytes by ``id`` of the buffer: a bytearray, an array, a BytesIO."""
     seconds: float = 0.0
     dropped: int = 0
     """Containers not recorded, for the bound."""
@@ -44,6 +48,14 @@ class Look:
                 self.lengths[key] = entries
         else:
             self.dropped += 1
+
+    def measure(self, buffer: Any, size: Callable[[Any], int], skip: set[int]) -> None:
+        """Enter the size of *buffer*, likewise, where it is worth it."""
+        if (taken := size(buffer)) >= MIN_BUFFER_BYTES and id(buffer) not in skip:
+            if len(self.buffers) < MAX_CONTAINERS:
+                self.buffers[id(buffer)] = taken
+            else:
+                self.dropped += 1
 
 
 def take_look(at: float, ignore: Iterable[int] = ()) -> Look:
@@ -61,21 +73,22 @@ def take_look(at: float, ignore: Iterable[int] = ()) -> Look:
     skip = set(ignore)
     opener = heap.Opener()
     lengths: dict[int, Callable[[Any], int]] = {}
+    sizes: dict[int, Callable[[Any], int]] = {}
     kinds: dict[int, type] = {}  # held, so that no other type gets the id of one that died
     counts: Counter[int] = Counter()
     for chunk in heap.live_slices():
         present = Counter(map(id, map(type, chunk)))
         if not present.keys() <= kinds.keys():
-            _learn(chunk, kinds, lengths)
+            _learn(chunk, kinds, lengths, sizes)
         counts.update(present)
         look.objects += len(chunk)
         for obj in chunk:
             length = lengths.get(id(type(obj)))
             if length is not None and (entries := length(obj)) >= MIN_ENTRIES:
                 look.record(obj, entries, skip)
-        for found in opener.untracked_dicts(chunk):
-            if len(found) >= MIN_ENTRIES:
-                look.record(found, len(found), skip)
+        if not present.keys().isdisjoint(sizes):
+            _measure(look, [obj for obj in chunk if id(type(obj)) in sizes], skip)
+        _measure(look, opener.untracked(chunk), skip)
         del chunk
     for key, count in counts.items():
         name = type_name(kinds[key])
@@ -84,8 +97,21 @@ def take_look(at: float, ignore: Iterable[int] = ()) -> Look:
     return look
 
 
+def _measure(look: Look, found: list[Any], skip: set[int]) -> None:
+    """Enter dicts that are not tracked, and buffers."""
+    for obj in found:
+        size = heap.size_of_buffer(type(obj))
+        if size is not None:
+            look.measure(obj, size, skip)
+        elif len(obj) >= MIN_ENTRIES:
+            look.record(obj, len(obj), skip)
+
+
 def _learn(
-    chunk: list[Any], kinds: dict[int, type], lengths: dict[int, Callable[[Any], int]]
+    chunk: list[Any],
+    kinds: dict[int, type],
+    lengths: dict[int, Callable[[Any], int]],
+    sizes: dict[int, Callable[[Any], int]],
 ) -> None:
     for obj in chunk:
         kind = type(obj)
@@ -94,16 +120,24 @@ def _learn(
             length = heap.length_of(kind)
             if length is not None:
                 lengths[id(kind)] = length
+            size = heap.size_of_buffer(kind)
+            if size is not None:
+                sizes[id(kind)] = size
 
 
 def grown_containers(first: Look, second: Look, *, limit: int) -> dict[int, int]:
     """Return {id: entries gained} of the containers in both looks that gained most."""
+    return _grown(first.lengths, second.lengths, limit)
+
+
+def grown_buffers(first: Look, second: Look, *, limit: int) -> dict[int, int]:
+    """Return {id: bytes gained} of the buffers in both looks that gained most."""
+    return _grown(first.buffers, second.buffers, limit)
+
+
+def _grown(before: dict[int, int], after: dict[int, int], limit: int) -> dict[int, int]:
     grown = Counter(
-        {
-            key: gained
-            for key, entries in second.lengths.items()
-            if (gained := entries - first.lengths.get(key, entries)) > 0
-        }
+        {key: gained for key, size in after.items() if (gained := size - before.get(key, size)) > 0}
     )
     return dict(grown.most_common(limit))
 
@@ -143,15 +177,15 @@ def grown_types(first: Look, second: Look, *, limit: int) -> list[tuple[str, int
 
 
 def find_containers(wanted: Iterable[int]) -> dict[int, Any]:
-    """Return the live containers whose ids are in *wanted*; to be held for seconds only."""
+    """Return the live containers and buffers whose ids are in *wanted*; to be held for seconds."""
     missing = set(wanted)
     found: dict[int, Any] = {}
     opener = heap.Opener()
     for chunk in heap.live_slices():
-        for objects in (chunk, opener.untracked_dicts(chunk)):
+        for objects in (chunk, opener.untracked(chunk)):
             if not missing.isdisjoint(map(id, objects)):
                 for obj in objects:
-                    if id(obj) in missing and heap.length_of(type(obj)) is not None:
+                    if id(obj) in missing and heap.counter_of(type(obj)) is not None:
                         missing.discard(id(obj))
                         found[id(obj)] = obj
         del chunk, objects
@@ -182,6 +216,6 @@ def newest_instances(names: Iterable[str], *, per_type: int, scan: int) -> dict[
             if name in wanted and len(found[name]) < per_type:
                 found[name].append(obj)
         seen += len(chunk)
-        if seen >= scan:
+        if seen >= scan or all(len(instances) >= per_type for instances in found.values()):
             break
     return found

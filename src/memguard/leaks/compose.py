@@ -341,5 +341,5 @@ def _limits(
     unsteady = sum(not holder.steady for holder in evidence.holders)
     if unsteady:
         left_out = "1 container" if unsteady == 1 else f"{unsteady} containers"
-        notes.append(f"{left_out} that grew and shrank left out")
+        notes.append(f"{left_out} that grew and was emptied left out")
     return tuple(notes)

@@ -20,7 +20,7 @@ from memguard.leaks.frames import is_user_code
 
 T = TypeVar("T")
 MAX_NODES = 200_000
-"""Objects visited; nearest to the modules first."""
+"""Objects visited below the user's modules, and again below the others; nearest ones first."""
 MAX_DEPTH = 8
 _SLICE = 2_000
 
@@ -31,8 +31,8 @@ def find_from_above(
     """
     Return what *name* says of the path from a module down to each of the *wanted* objects met.
 
-    The user's modules are walked first. Functions, code and classes of libraries are not opened:
-    what leaks hangs on data.
+    The user's modules are walked first, to their full depth. Functions, code and classes of
+    libraries are not opened: what leaks hangs on data.
 
     Args:
         wanted: ids of live objects, held by the caller.
@@ -44,9 +44,22 @@ def find_from_above(
     """
     missing = set(wanted)
     found: dict[int, T] = {}
-    nodes: list[tuple[Any, int, int]] = [(root, -1, 0) for root in _roots()]
-    seen = {id(root) for root, _, _ in nodes}
-    own = {id(nodes), id(seen), id(missing), id(found)}
+    # The user's modules to their full depth before any other: what is wanted may be moving away.
+    for roots in _roots():
+        _walk(roots, missing, found, name, deadline)
+    return found
+
+
+def _walk(
+    roots: list[dict[str, Any]],
+    missing: set[int],
+    found: dict[int, T],
+    name: Callable[[list[Any]], T],
+    deadline: float,
+) -> None:
+    nodes: list[tuple[Any, int, int]] = [(root, -1, 0) for root in roots]
+    seen = set(map(id, roots))
+    own = {id(nodes), id(seen), id(missing), id(found), id(roots)}
     todo = deque(range(len(nodes)))
     opener = heap.Opener()
     visited = 0
@@ -69,7 +82,6 @@ def find_from_above(
                 break
             time.sleep(heap.PAUSE_SECONDS)
     nodes.clear()
-    return found
 
 
 def mended(path: list[Any]) -> list[Any]:
@@ -92,14 +104,15 @@ def mended(path: list[Any]) -> list[Any]:
     return path
 
 
-def _roots() -> list[dict[str, Any]]:
-    """Return the namespaces of all modules, the user's own first."""
+def _roots() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the namespaces of the user's modules, and those of all others."""
     spaces = [
         naming.module_dict(module)
         for module in list(sys.modules.values())
         if naming.is_module(module)
     ]
-    return sorted(spaces, key=lambda space: not _is_users(space))
+    users = [space for space in spaces if _is_users(space)]
+    return users, [space for space in spaces if not _is_users(space)]
 
 
 def _is_users(space: dict[str, Any]) -> bool:

@@ -23,10 +23,12 @@ dead objects, which is a ring afterwards: the next collection runs round it for 
 from __future__ import annotations
 
 import gc
+import io
 import itertools
 import operator
 import sys
 import time
+from array import array
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
@@ -53,6 +55,11 @@ _LENGTHS: tuple[tuple[type, Callable[[Any], int]], ...] = (
     (set, set.__len__),
     (deque, deque.__len__),
 )
+_BUFFERS: tuple[tuple[type, Callable[[Any], int]], ...] = (
+    (bytearray, bytearray.__sizeof__),
+    (array, array.__sizeof__),
+    (io.BytesIO, io.BytesIO.__sizeof__),
+)
 _FIXED_LENGTHS: tuple[tuple[type, Callable[[Any], int]], ...] = (
     (tuple, tuple.__len__),
     (frozenset, frozenset.__len__),
@@ -66,6 +73,16 @@ def length_of(kind: type) -> Callable[[Any], int] | None:
     The base type's own slot, never an override: no code of a stranger runs.
     """
     return next((length for base, length in _LENGTHS if issubclass(kind, base)), None)
+
+
+def size_of_buffer(kind: type) -> Callable[[Any], int] | None:
+    """Return the C function that gives the bytes a buffer of type *kind* has taken, or None."""
+    return next((size for base, size in _BUFFERS if issubclass(kind, base)), None)
+
+
+def counter_of(kind: type) -> Callable[[Any], int] | None:
+    """Return the C function that says how much is in a container or buffer, or None."""
+    return length_of(kind) or size_of_buffer(kind)
 
 
 def live_slices(*, pause: float = PAUSE_SECONDS) -> Iterator[list[Any]]:
@@ -193,19 +210,25 @@ class Opener:
         """Return what `parts` leaves out."""
         return [obj for obj in chunk if self.entries(obj) > HUGE]
 
-    def untracked_dicts(self, chunk: Iterable[Any]) -> list[dict[Any, Any]]:
+    def untracked(self, chunk: Iterable[Any]) -> list[Any]:
         """
-        Return the dicts below *chunk* that the collector does not track.
+        Return the dicts and buffers below *chunk* that the collector does not track.
 
         Cost: about 50 ns a reference.
         """
-        if sys.version_info >= (3, 14):
-            return []  # every dict is tracked there (python/cpython#127010)
-        found: list[dict[Any, Any]] = []
+        found = self._untracked_below(chunk)
+        # An instance's own dict, where it holds nothing that is tracked, is one of those.
+        return found + self._untracked_below([obj for obj in found if type(obj) is dict])
+
+    def _untracked_below(self, chunk: Iterable[Any]) -> list[Any]:
+        found: list[Any] = []
         for part in self.parts(chunk):
             below = gc.get_referents(*part)
-            dicts = _of_type(dict, below)
-            found.extend(itertools.compress(dicts, map(operator.not_, map(gc.is_tracked, dicts))))
+            # By id: hashing a class may run code of its metaclass.
+            for key in _UNTRACKED.keys() & set(map(id, map(type, below))):
+                kept = _of_type(_UNTRACKED[key], below)
+                is_old = map(operator.not_, map(gc.is_tracked, kept))
+                found.extend(itertools.compress(kept, is_old))
         return found
 
     def tuples(self, below: list[Any]) -> Iterator[list[Any]]:
@@ -217,6 +240,12 @@ class Opener:
                 yield part
                 deeper.extend(_of_type(tuple, gc.get_referents(*part)))
             level = deeper
+
+
+# Every dict is tracked from 3.14 on (python/cpython#127010).
+_UNTRACKED: dict[int, type] = {id(bytearray): bytearray, id(array): array}
+if sys.version_info < (3, 14):
+    _UNTRACKED[id(dict)] = dict
 
 
 def _entries_of(kind: type) -> Callable[[Any], int] | None:

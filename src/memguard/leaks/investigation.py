@@ -24,6 +24,8 @@ from memguard.observe.reading import read_memory
 
 CANDIDATES = 48
 """Growing containers that are followed."""
+BUFFERS = 8
+"""Growing buffers that are followed."""
 NEWBORN = 1_000
 """Containers that are followed because they are new: static entries of a leak, mostly."""
 HOLDERS = 12
@@ -33,6 +35,8 @@ POLL_SECONDS = 0.02
 TYPES = 10
 INSTANCES = 6
 """Growing types of which an instance is followed to its holder."""
+YOUNG = 8
+"""Youngest instances of a type that are looked for from above."""
 ENOUGH = 0.5
 """Share of the growth that containers must explain to look no further."""
 SITES = 20
@@ -144,12 +148,14 @@ class Investigation:
     def _follow(self, first: census.Look, second: census.Look, own: AbstractSet[int]) -> None:
         gained = census.grown_containers(first, second, limit=CANDIDATES)
         new = census.new_containers(first, second, limit=NEWBORN)
-        ours = {id(first.lengths), id(second.lengths), id(first.types), id(second.types)}
-        found = census.find_containers((gained.keys() | new.keys()) - ours - own)
+        buffers = census.grown_buffers(first, second, limit=BUFFERS)
+        looks = (first.lengths, second.lengths, first.types, second.types)
+        ours = {*map(id, looks), id(first.buffers), id(second.buffers)}
+        found = census.find_containers((gained.keys() | new.keys() | buffers.keys()) - ours - own)
+        now = second.lengths | second.buffers
+        gained |= buffers
         self._candidates.extend(
-            Candidate(
-                obj, gained.get(key) or new[key], second.lengths[key], newborn=key not in gained
-            )
+            Candidate(obj, gained.get(key) or new[key], now[key], newborn=key not in gained)
             for key, obj in found.items()
         )
         for candidate in self._candidates:
@@ -174,7 +180,7 @@ class Investigation:
         found = census.newest_instances(names, per_type=50, scan=200_000) if names else {}
         seen: set[int] = set()
         for name in names:
-            new = [obj for obj in found.get(name, ()) if tracer.origin(obj)]
+            new = [obj for obj in found.get(name, ()) if _is_news(tracer.origin(obj))]
             if new:
                 sample = sampling.weigh_object(new[-1], origin=tracer.origin, seen=seen)
                 self._instances[name] = (new[-1], sample)
@@ -264,6 +270,7 @@ class Investigation:
             + [id(kept) for kept in self._instances.values()],
         )
         wanted.clear()
+        self._chase(paths)
         for candidate in self._candidates:
             kind = naming.type_name(type(candidate.obj))
             evidence.holders.append(_container_evidence(candidate, kind, paths, evidence))
@@ -280,6 +287,33 @@ class Investigation:
                     sample=sample,
                 )
             )
+
+    def _chase(self, paths: dict[int, retention.Retention]) -> None:
+        """
+        Look once more for what no path was found to, from above and with the youngest of its kind.
+
+        A chain that grows at its head carries each of its links away from the name it hangs on,
+        faster than a search can climb.
+        """
+        lost = {
+            name: obj for name, (obj, _) in self._instances.items() if not paths[id(obj)].anchored
+        }
+        if not lost:
+            return
+        young = census.newest_instances(lost, per_type=YOUNG, scan=200_000)
+        wanted = {id(obj): obj for found in young.values() for obj in found}
+        found = retention.find_paths(
+            wanted,
+            seconds=self._options.retention_seconds / 2,
+            containers=self._containers(),
+            ignore=[id(young), *map(id, young.values())],
+            climb=False,
+        )
+        wanted.clear()
+        for name, obj in lost.items():
+            anchored = [found[id(one)] for one in young[name] if found[id(one)].anchored]
+            if anchored:
+                paths[id(obj)] = min(anchored, key=lambda path: path.depth)
 
     def _explained(self, gap_seconds: float) -> float:
         """Return the share of the growth that the growing containers account for."""
@@ -302,6 +336,11 @@ class Investigation:
             text = frames.source_line(*location)
             if text is not None:
                 evidence.sources[location] = text
+
+
+def _is_news(origin: tuple[tracing.Location, ...]) -> bool:
+    """Return True for what was allocated during the burst, and not by us."""
+    return bool(origin) and not frames.is_own_code(origin[0][0])
 
 
 def _container_evidence(

@@ -74,6 +74,8 @@ class _Search:
     found: dict[int, list[tuple[anchors.Anchor, _Node]]] = field(default_factory=dict)
     seen: dict[tuple[int, int], _Node] = field(default_factory=dict)
     """By id of the holder and of the target."""
+    cut_short: set[int] = field(default_factory=set)
+    """Targets that have holders above the last level that was climbed."""
 
     @property
     def time_is_up(self) -> bool:
@@ -90,6 +92,7 @@ def find_paths(
     seconds: float,
     containers: Mapping[int, tuple[str, str]] | None = None,
     ignore: Iterable[int] = (),
+    climb: bool = True,
 ) -> dict[int, Retention]:
     """
     Return how each of the *wanted* objects (by id) is reached.
@@ -99,6 +102,8 @@ def find_paths(
         seconds: Time after which the search gives up and says so.
         containers: ``inventory.names()``: our own containers, which are anchors by name.
         ignore: ids of objects of the caller that also hold them.
+        climb: False only looks from the modules down, which is quick: for what moves away from its
+            name while one climbs, as the links of a chain do that grows at its head.
 
     Cost: per level of depth one gentle walk of the heap, about 0.5 s of processor time for a
         million objects; typical paths have two to four levels.
@@ -116,17 +121,19 @@ def find_paths(
             {(key, key): node for key, node in zip(search.wanted, start, strict=True)}
         )
         frontier = _settle(search, start)
-        for _ in range(MAX_LEVELS):
+        for _ in range(MAX_LEVELS if climb else 0):
             if not frontier or search.time_is_up:
                 break
             frontier = _settle(search, _one_level_up(search, frontier))
-        if search.open_targets:
+        search.cut_short.update(node.target for node in frontier)
+        if search.open_targets and climb:
             _settle(search, _held_by_locals(search))
         result = {key: _best(nodes) for key, nodes in search.found.items()}
         search.deadline += seconds * (1 - CLIMB)
         result.update(_from_above(search))
         for key in search.open_targets - result.keys():
-            result[key] = _second_opinion(search, key) or _unanchored(search, key)
+            opinion = _second_opinion(search, key) if climb else None
+            result[key] = opinion or _unanchored(search, key)
         return result
     finally:
         # Nothing of the heap may stay reachable from here: frames outlive a call in tracebacks.
@@ -306,8 +313,9 @@ def _unanchored(search: _Search, key: int) -> Retention:
             f"method {naming.type_name(type(top.__self__))}.{naming.clean(top.__func__.__name__)}"
         )
     text = name if len(path) == 1 else f"<{name}>{naming.links(path)}"
-    # Garbage in a cycle, or held by C; where time was up, nobody knows.
-    seen = "above it nothing was found in time" if search.time_is_up else _HELD_BY_NOTHING
+    # Garbage in a cycle, or held by C; where the search ended before the holders, nobody knows.
+    ended = search.time_is_up or key in search.cut_short
+    seen = "above it nothing was found in time" if ended else _HELD_BY_NOTHING
     return Retention(f"{text}, {seen}", anchored=False, depth=highest.depth)
 
 

@@ -80,12 +80,15 @@ def sample_container(
     Return a sample of the newest entries of *container*.
 
     Args:
-        container: A dict, list, set or deque, or a subclass of them.
+        container: A dict, list, set or deque, or a subclass of them; or a buffer, whose entries are
+            its bytes.
         added: Entries gained lately; no more than these are new.
         origin: Where an object was allocated, () if before the burst; None where nothing is traced,
             then everything below an entry counts.
         seen: ids already weighed: what two containers share counts for the first.
     """
+    if heap.size_of_buffer(type(container)) is not None:
+        return Sample(entries=added, bytes=added)
     sample = Sample()
     entries = newest_entries(container, min(added, MAX_ENTRIES))
     if origin is not None and issubclass(type(container), set | deque):

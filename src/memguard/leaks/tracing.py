@@ -61,6 +61,10 @@ def unsupported() -> str | None:
     return None
 
 
+_BUFFER_HEADER = 128
+"""By how much a buffer's own size may differ from that of its block."""
+
+
 class Tracer:
     """
     One burst of tracing: ``start``, ``photograph``, ``origin`` of single objects, ``finish``.
@@ -141,6 +145,20 @@ class Tracer:
             if not self.foreign or self._before is not None:
                 self._after = tracemalloc.take_snapshot()
         self.running = False
+
+    def origin_of_block(self, size: int) -> tuple[Location, ...]:
+        """
+        Return where the block of about *size* bytes in the photograph was allocated, or ().
+
+        For what a buffer holds: ``origin`` knows only where its object was made, and the block is a
+        new one each time it grows. Meant for blocks so large that no two are of one size.
+        """
+        if self._after is None:
+            return ()
+        for trace in self._after.traces:
+            if abs(trace.size - size) <= _BUFFER_HEADER:
+                return tuple((frame.filename, frame.lineno) for frame in reversed(trace.traceback))
+        return ()
 
     def finish(self) -> Trace:
         """Return the sites of what was alive, and end the session unless it is someone else's."""
