@@ -60,6 +60,7 @@ from memguard.relief.admission import Admission
 from memguard.relief.gcpolicy import GcPolicy, prefork
 from memguard.relief.pressure import PressureMonitor
 from memguard.relief.record import ReliefReport
+from memguard.report.health import HealthReport, health
 
 __all__ = [
     "Admission",
@@ -71,6 +72,7 @@ __all__ = [
     "ConfigError",
     "GcPolicy",
     "GuardStatus",
+    "HealthReport",
     "LeakDetector",
     "LeakDetectorStatistics",
     "LeakReport",
@@ -101,6 +103,7 @@ __all__ = [
     "cached",
     "components",
     "diagnose",
+    "health",
     "in_batches",
     "install",
     "inventory",
