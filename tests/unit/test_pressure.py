@@ -27,10 +27,12 @@ class Obedient(Relief):
         self.process = process
         self.effect = effect
         self.asked: list[tuple[int, str]] = []
+        self.desperate: list[bool] = []
         self.rooms: list[int] = []
 
     def relieve(self, target: Any = None, **options: Any) -> ReliefReport:
         self.asked.append((target, options["level"]))
+        self.desperate.append(options["last_resort"])
         before = self.process.used or 0
         self.process.used = before - int(target * self.effect)
         return ReliefReport(
@@ -127,6 +129,8 @@ def test_relief_that_gives_nothing_is_asked_ever_more_seldom_and_told(
     assert any("relief.recycle_requested" in line for line in caplog.messages)
     assert "memory fell by 0" in alerts[1].reasons[-1]
     assert json.loads(json.dumps(alerts[1].to_dict()))["kind"] == "ineffective"
+    assert relief.desperate[:2] == [False, False]
+    assert all(relief.desperate[2:]), "when two runs were in vain, a long pause is the lesser evil"
 
 
 def test_caches_may_grow_again_only_after_pressure_has_passed(process: Process) -> None:

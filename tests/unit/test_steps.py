@@ -16,6 +16,7 @@ from memguard.bounded.pool import ObjectPool
 from memguard.errors import CapacityError, ConfigError
 from memguard.observe.allocator import AllocatorState
 from memguard.relief import callbacks, trimming
+from memguard.relief.collecting import Collecting
 from memguard.relief.record import ReliefReport
 from memguard.relief.steps import Relief
 from tests.clock import FakeClock
@@ -235,6 +236,34 @@ def test_steps_that_gave_nothing_are_left_out_ever_longer() -> None:
     ]
     assert [number for number, was in enumerate(done) if was] == [0, 2, 6, 14]
     assert step(relief.relieve(2**40), "callbacks").skipped is None, "unless it is forced"
+
+
+@pytest.mark.parametrize(
+    ("options", "generation"),
+    [
+        ({"level": "elevated", "force": False}, 1),
+        ({"level": "critical", "force": False}, 1),
+        ({"level": "critical", "force": False, "last_resort": True}, 2),
+        ({"level": "elevated", "force": True}, 2),
+    ],
+    ids=["elevated", "critical", "as a last resort", "when asked"],
+)
+def test_a_long_collection_is_a_last_resort(options: dict[str, Any], generation: int) -> None:
+    relief = Relief(gc_pause=0.01, gc_last_pause=0.5)
+    asked: list[int] = []
+
+    def collect(which: int) -> int:
+        asked.append(which)
+        return 0
+
+    relief._means.collecting = Collecting(
+        share=1.0,
+        timer=lambda: 0.0,
+        collect=collect,
+        blocks=lambda: 4_000_000,  # a tenth of a second
+    )
+    relief.relieve(2**40, **options)
+    assert asked == [generation]
 
 
 def test_malloc_is_trimmed_only_where_it_does_something(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ _STALL_GOAL = 0.05
 """Of its own memory, that a process gives when tasks wait though there is room below the limit."""
 _INEFFECTIVE = 3
 """Runs in vain, one after the other, of which an operator should know."""
+_DESPERATE = 2
+"""And those after which, at critical, a long pause of the collector is better than the kernel."""
 _HOPELESS = 6
 """And those after which the process had better be recycled."""
 
@@ -60,7 +62,11 @@ class Response:
             goal = self._goal(look, judgement)
             if goal > _LEAST_GOAL * (look.sample.limit or 0):
                 report = self._relief.relieve(
-                    goal, level=level, reason=f"pressure {level}", force=False
+                    goal,
+                    level=level,
+                    reason=f"pressure {level}",
+                    force=False,
+                    last_resort=level == "critical" and self._in_vain >= _DESPERATE,
                 )
                 self._relieved_at = self._timer()
                 self._weigh(report)

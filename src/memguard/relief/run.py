@@ -71,9 +71,9 @@ class Means:
     trimming: Trimming
     failures: Failures
     pause: float
-    """Longest full collection below critical, seconds."""
-    critical_pause: float
-    """Longest full collection at critical, seconds."""
+    """Longest full collection, seconds."""
+    last_pause: float
+    """Longest full collection as a last resort, seconds."""
     timer: Callable[[], float]
     read: Callable[[], Reading]
     patience: dict[str, Patience] = field(default_factory=_patience)
@@ -98,6 +98,8 @@ class Run:
         self._reason = reason
         self._force = force
         self._held = 0
+        self.may_pause_long = False
+        """Whether a long collection is better than what comes without it."""
         self._steps: list[StepResult] = []
         self.error: Exception | None = None
 
@@ -225,7 +227,7 @@ class Run:
         if self._is_met():
             return "not needed"
         means = self._means
-        most = means.critical_pause if self._is_critical else means.pause
+        most = means.last_pause if self.may_pause_long else means.pause
         found, why_not = means.collecting.run(most, force=self._force)
         return StepResult(name="collect", items=found) if why_not is None else why_not
 

@@ -37,8 +37,9 @@ class Relief:
 
     Args:
         gc_share: Part of the time that full collections may take, above 0 to 1.
-        gc_pause: The longest full collection, seconds, while the level is not critical.
-        gc_critical_pause: The longest one at critical.
+        gc_pause: The longest full collection, seconds, that a monitor may cause.
+        gc_last_pause: The longest one as a last resort: where memory is critical and relief has
+            been in vain, and where somebody asks for relief.
         trim_interval: Least seconds between two calls of ``malloc_trim``; a tenth at critical.
         on_error: What a failing callback does: ``"log"``, or ``"raise"`` from `relieve` when all
             the others have been called.
@@ -55,7 +56,7 @@ class Relief:
         *,
         gc_share: float = 0.05,
         gc_pause: float | str = 0.01,
-        gc_critical_pause: float | str = 0.5,
+        gc_last_pause: float | str = 0.5,
         trim_interval: float | str = 1.0,
         on_error: OnError = "log",
         timer: Callable[[], float] = time.monotonic,
@@ -84,7 +85,7 @@ class Relief:
             trimming=Trimming(parse_seconds(trim_interval, name="trim_interval"), timer=timer),
             failures=self._failures,
             pause=parse_seconds(gc_pause, name="gc_pause"),
-            critical_pause=parse_seconds(gc_critical_pause, name="gc_critical_pause"),
+            last_pause=parse_seconds(gc_last_pause, name="gc_last_pause"),
             timer=timer,
             read=read or self._glance,
         )
@@ -148,6 +149,7 @@ class Relief:
         level: PressureLevel = "critical",
         reason: str = "asked for",
         force: bool = True,
+        last_resort: bool = False,
     ) -> ReliefReport:
         """
         Give *target* bytes back now, and return what each step gave. Never fails for a container.
@@ -160,9 +162,10 @@ class Relief:
         Args:
             target: Bytes wanted; None takes whatever caches and pools can give.
             level: How much is at stake: at ``"elevated"`` caches keep a little, pools half of what
-                is idle, and a long collection is left out.
+                is idle.
             reason: For the record.
-            force: Do steps that lately gave nothing, too.
+            force: Do steps that lately gave nothing, too, and a long collection.
+            last_resort: Do a long collection.
 
         Raises:
             TypeError: *target* is of the wrong kind.
@@ -177,6 +180,7 @@ class Relief:
             return ReliefReport(reason=reason, goal=goal or 0, busy=True)
         try:
             run = Run(self._means, goal, level=level, reason=reason, force=force)
+            run.may_pause_long = force or last_resort
             report = run.go()
         finally:
             self._turn.release()
