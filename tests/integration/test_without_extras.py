@@ -61,7 +61,7 @@ def test_guard_health_alerts_and_pages_need_no_extra() -> None:
         guard = memguard.install(limit="8GiB")
         HealthAsgi(guard), HealthWsgi(guard), Alerts(guard, sinks=[LogSink()])
         asgi.MemguardMiddleware(lambda *_: None), wsgi.MemguardMiddleware(lambda *_: [])
-        print(memguard.health(guard).running)
+        print(memguard.health(guard).watching)
         memguard.uninstall()
         """
     )
