@@ -134,8 +134,15 @@ _reset_in_child: weakref.WeakSet[Resettable] = weakref.WeakSet()
 def _after_fork_in_child() -> None:
     # Threads do not survive a fork, nor may the locks they held.
     _tickers.clear()
+    failed: Exception | None = None
     for target in list(_reset_in_child):
-        target._reset()  # noqa: SLF001 - reason: the protocol is private to this floor
+        reset = target._reset  # noqa: SLF001 - reason: the protocol is private to this floor
+        try:
+            reset()
+        except Exception as error:  # noqa: BLE001 - reason: the others must be reset all the same
+            failed = error
+    if failed is not None:
+        raise failed  # Python reports it as unraisable, and the child goes on
 
 
 @functools.cache
