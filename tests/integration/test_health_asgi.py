@@ -183,11 +183,14 @@ def test_a_websocket_is_closed_and_another_kind_of_loop_is_told(guard: MemoryGua
     asyncio.run(health({"type": "websocket", "path": "/memguard"}, receive, send))
     assert [message["type"] for message in sent] == ["websocket.close"]
     sent.clear()
-    scope = {"type": "http", "method": "GET", "path": "/health/memory", "headers": []}
-    with pytest.raises(StopIteration):  # driven by hand, as by a loop that is not asyncio's
-        health(scope, receive, send).send(None)
-    assert sent[0]["status"] == 503
-    assert b"asyncio" in sent[1]["body"]
+    health = HealthAsgi(guard, relieve_token=TOKEN)
+    for method, path in (("GET", "/health/memory"), ("POST", "/memguard/relieve")):
+        sent.clear()
+        scope = {"type": "http", "method": method, "path": path, "headers": []}
+        with pytest.raises(StopIteration):  # driven by hand, as by a loop that is not asyncio's
+            health(scope, receive, send).send(None)
+        assert sent[0]["status"] == 503
+        assert b"asyncio" in sent[1]["body"]
 
 
 def test_wrong_tokens_do_not_fill_the_log(

@@ -100,6 +100,9 @@ class HealthAsgi:
         method = scope["method"]
         body: bytes | None = b""
         if self._site.wants_body(method, route):
+            if not _is_asyncio():
+                await _send(send, _other_loop(), with_body=True)
+                return
             try:
                 body = await asyncio.wait_for(_body(receive), _BODY_SECONDS)
             except _GoneError:
@@ -123,10 +126,9 @@ class HealthAsgi:
 
     async def _wait(self, wait: Wait) -> Response:
         """Wait for the outcome without holding up the loop, and no longer than allowed."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # another kind of loop, which we have no way to wake
-            return refusal(503, "no asyncio", "this needs an event loop of asyncio")
+        if not _is_asyncio():
+            return _other_loop()
+        loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome[Any]] = loop.create_future()
 
         def settle(outcome: Outcome[Any]) -> None:
@@ -151,6 +153,19 @@ class HealthAsgi:
 
 class _GoneError(Exception):
     """The client went away."""
+
+
+def _is_asyncio() -> bool:
+    """Return False on another kind of loop, which we have no way to wake."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _other_loop() -> Response:
+    return refusal(503, "no asyncio", "this needs an event loop of asyncio")
 
 
 def _route(path: str, root: str) -> str:
