@@ -113,14 +113,17 @@ def test_one_who_cannot_be_told_does_not_keep_it_from_the_others(gate: Gate) -> 
     assert [outcome.value for outcome in told] == [1]
 
 
-def test_without_a_thread_nothing_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+def test_without_a_thread_nothing_hangs(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
     errand = Errand("memguard-test-none", lambda: 1)
     told: list[Outcome[int]] = []
 
     def refuse(_: threading.Thread) -> None:
         # Somebody joins in this very moment: it must be told, too.
         assert errand.ask(told.append, join=True) == "accepted"
-        raise RuntimeError("can't start new thread")
+        raise error("can't start new thread")
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)

@@ -83,11 +83,11 @@ class Errand(Generic[T]):
                 self._waiting.append(tell)
                 return "accepted"
             self._waiting = [tell]
-        thread = threading.Thread(target=self._run, args=(work,), name=self._name, daemon=True)
         try:
+            thread = threading.Thread(target=self._run, args=(work,), name=self._name, daemon=True)
             _join_at_exit(thread)
             thread.start()
-        except RuntimeError:  # no thread to be had: memory is short, or the interpreter ends
+        except Exception:  # noqa: BLE001 - reason: no thread or no memory to be had, or the interpreter ends
             self._tell(
                 [each for each in self._end() if each is not tell], Outcome(error=_NO_THREAD)
             )
