@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import logging
 import select
@@ -447,3 +448,27 @@ def test_the_next_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_name_that_does_not_exist_is_worth_another_attempt() -> None:
     error = refusal(WebhookSink("http://no-such-host.invalid/"))
     assert (error.why, error.retry) == ("gaierror", True)
+
+
+def test_an_address_that_leads_nowhere_leaves_time_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A broken way over IPv6 answers nothing at all, not even that there is nobody."""
+    with (
+        Receiver() as receiver,
+        socket.create_server(("127.0.0.1", 0), backlog=0) as full,
+        contextlib.ExitStack() as others,
+    ):
+        for _ in range(3):  # now it takes no further connection, and does not say so
+            other = others.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(full.getsockname())
+        addresses = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", place)
+            for place in (full.getsockname(), ("127.0.0.1", receiver.port))
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+        wire = Wire(4.0)
+        WebhookSink(receiver.url).deliver(notice(), wire)
+        wire.release()
+    assert len(receiver.requests) == 1

@@ -21,6 +21,7 @@ from memguard.errors import ConfigError, LifecycleError
 from memguard.report.alerting import (
     Alerts,
     FileSink,
+    GcShareAbove,
     LogSink,
     Notice,
     RateLimit,
@@ -431,6 +432,12 @@ def test_a_receiver_that_hangs_does_not_keep_a_program_from_ending() -> None:
         ),
         (lambda guard: Alerts(guard, interval=0), ConfigError, "interval must be"),
         (lambda guard: Alerts(guard, repeat=0), ConfigError, "repeat must be"),
+        (lambda guard: Alerts(guard, interval="15m"), ConfigError, "720 seconds for the rule"),
+        (
+            lambda guard: Alerts(guard, rules=[GcShareAbove(window="1m")], interval=31),
+            ConfigError,
+            "30 seconds for the rule 'gc_share'",
+        ),
         (lambda guard: Alerts(guard, rate=bad(1)), TypeError, "rate must be"),
         (lambda guard: Alerts(guard, resolved=bad(1)), TypeError, "resolved must be"),
         (lambda guard: Alerts(guard, name=bad(1)), TypeError, "name must be"),

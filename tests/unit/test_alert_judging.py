@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -143,6 +144,34 @@ class TestJudge:
             fires = bool(found.firing)
 
 
+@pytest.mark.parametrize(
+    "sign",
+    [
+        {"summary": None},
+        {"summary": "", "key": 7},
+        {"summary": "", "facts": (("name", 7),)},
+        {"summary": "", "value": "many"},
+        {"summary": "", "severity": "fatal"},
+        {"summary": "", "unit": None},
+    ],
+)
+def test_a_rule_that_says_nonsense_is_an_error_and_the_others_are_looked_at(
+    sign: dict[str, Any],
+) -> None:
+    odd = Scripted(name="odd")
+    odd.signs = [Sign(**{"active": True, **sign})]
+    found = Judge([odd, UsedAbove(0.85, lasting=0)]).evaluate(figures_of(ratio=0.9), 0.0)
+    assert [alert.rule.name for alert in found.firing] == ["memory_used"]
+    assert [name for name, _ in found.errors] == ["odd"]
+
+
+def test_a_rule_that_wants_to_exit_is_an_error_and_the_others_are_looked_at() -> None:
+    rules = [When("leaver", lambda _: sys.exit(3)), UsedAbove(0.85, lasting=0)]
+    found = Judge(rules).evaluate(figures_of(ratio=0.9), 0.0)
+    assert [alert.rule.name for alert in found.firing] == ["memory_used"]
+    assert [(name, type(error)) for name, error in found.errors] == [("leaver", SystemExit)]
+
+
 def announcer(**options: Any) -> Announcer:
     given: dict[str, Any] = {
         "repeat": 3600.0,
@@ -180,6 +209,17 @@ class TestAnnouncer:
         rule.say(False)
         assert [told.status for told in story.at(101.0)] == ["resolved"]
         assert not story.at(102.0)
+
+    def test_what_cannot_be_seen_is_not_told_again(self) -> None:
+        rule = Scripted()
+        story = Story(rule, repeat=10.0)
+        rule.say(True)
+        story.at(0.0)
+        rule.say(None)
+        assert not story.at(50.0)  # the number of a minute ago may be no more
+        assert story.judge.tracked[0].fires
+        rule.say(True)
+        assert [told.alert.told for told in story.at(51.0)] == [2]
 
     def test_a_rule_may_repeat_at_a_pace_of_its_own(self) -> None:
         rule = Scripted(repeat=10)

@@ -246,20 +246,21 @@ class TestEnd:
         assert lane.statistics().sent == 1
 
 
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
 def test_no_thread_to_be_had_is_survived_and_tried_again(
-    lane_to: Make, monkeypatch: pytest.MonkeyPatch
+    lane_to: Make, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     host = Host()
     lane = lane_to(host)
 
     def none(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+        raise error("can't start new thread")
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", none)
         lane.put(notice(0))
         assert lane.statistics().queued == 1
-    assert lane._failures.kinds == (("thread: RuntimeError", 1),)
+    assert lane._failures.kinds == ((f"thread: {error.__name__}", 1),)
     lane.nudge()
     assert lane.wait_empty(PATIENCE)
     assert host.heard == summaries(0)

@@ -60,6 +60,10 @@ class TestUsed:
         assert (sign.value, sign.unit) == (0.9, "ratio")
         assert ("of this process", "100.0 MiB") in sign.facts
 
+    def test_it_does_not_say_above_where_it_only_is_not_below_yet(self) -> None:
+        sign = one(UsedAbove(0.85), ratio=0.82, firing=FIRING)
+        assert sign.summary == "82.0% of 1000.0 MiB used (here), not yet down to 80%"
+
     def test_a_stopped_guard_knows_nothing(self) -> None:
         """Its last look may be of an hour ago."""
         for rule in (UsedAbove(), LevelReached(), ReliefIneffective()):
@@ -221,6 +225,21 @@ class TestGrowth:
         for second in range(0, 7200, 100):
             (sign,) = look(figures_of(private=None), float(second), NONE)
         assert sign.active is None
+
+
+@pytest.mark.parametrize("window", ["1m", "2h", "7d"])
+def test_the_longest_interval_is_short_enough_to_tell(window: str) -> None:
+    growth, share = GrowthAbove("1MiB", window=window), GcShareAbove(0.1, window=window)
+    at, look = 0.0, growth.probe()
+    for number in range(30):
+        (sign,) = look(figures_of(private=int(100 * MIB + at * MIB)), at, NONE)
+        at += growth.longest_interval * (1.05 if number % 2 else 0.95)
+    assert sign.active
+    at, look = 0.0, share.probe()
+    for _ in range(5):
+        (sign,) = look(figures_of(watched=at, paused=at / 2), at, NONE)
+        at += share.longest_interval
+    assert sign.active
 
 
 class TestGcShare:

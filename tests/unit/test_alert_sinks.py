@@ -7,12 +7,14 @@ import json
 import os
 import stat
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from memguard.errors import ConfigError
+from memguard.report import private
 from memguard.report.alerting import (
     CallSink,
     DeliveryError,
@@ -34,6 +36,13 @@ posix = pytest.mark.skipif(os.name != "posix", reason="modes and links are of PO
 def bad(value: Any) -> Any:
     """Mark what a type checker would refuse."""
     return value
+
+
+def is_of(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:  # closed by now
+        return False
 
 
 def test_a_message_is_plain_json() -> None:
@@ -132,6 +141,36 @@ class TestFile:
         assert sum(len(self.lines(file)) for file in files) > 120
         newest = json.loads(path.read_text().splitlines()[-1])
         assert newest["id"] == f"{299:016x}"
+
+    @posix
+    def test_a_child_that_was_forked_in_the_midst_of_it_keeps_nobody_out(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "alerts.jsonl"
+        sink = FileSink(path)
+        copies: list[int] = []
+        write = private.write_all
+
+        def duplicate(descriptor: int, content: bytes) -> None:
+            # What a child has of the directory: another descriptor of the same open file.
+            found = [
+                each
+                for each in map(int, os.listdir("/dev/fd"))  # noqa: PTH208 - reason: numbers, not files
+                if is_of(each, tmp_path)
+            ]
+            copies.extend(map(os.dup, found))
+            write(descriptor, content)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(private, "write_all", duplicate)
+            sink.deliver(notice(0), Wire(10.0))
+        assert copies
+        try:
+            sink.deliver(notice(1), Wire(10.0))
+        finally:
+            for each in copies:
+                os.close(each)
+        assert self.lines(path) == ["number 0", "number 1"]
 
     def test_threads_that_share_a_file_lose_nothing(self, tmp_path: Path) -> None:
         path = tmp_path / "alerts.jsonl"
@@ -289,6 +328,22 @@ def test_a_wish_to_be_left_alone_is_understood_in_both_forms(
     assert retry_after(text, 1_700_000_000.0) == seconds
 
 
+def test_a_date_without_a_zone_is_of_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC-5")
+        getattr(time, "tzset", int)()  # Windows has none, and takes the zone of the system
+        assert retry_after("Tue, 14 Nov 2023 22:14:20 -0000", 1_700_000_000.0) == 60.0
+    getattr(time, "tzset", int)()
+
+
+def test_an_object_whose_call_is_a_coroutine_is_an_error_and_no_delivery() -> None:
+    class Host:
+        async def __call__(self, _: object) -> None: ...
+
+    with pytest.raises(TypeError, match="returned a coroutine"):
+        CallSink(Host()).deliver(notice(), Wire(10.0))
+
+
 SECRET = "secret"  # noqa: S105 - reason: of nobody
 URL = "https://user-secret.example/T0/secret"
 
@@ -351,6 +406,7 @@ def test_wrong_options_are_refused_and_no_secret_is_repeated(
         ({"username": "me"}, ConfigError, "together"),
         ({"username": 1, "password": "p"}, TypeError, "must be strings"),
         ({"username": "m", "password": "secret", "security": "none"}, ConfigError, "in clear"),
+        ({"username": "m", "password": "secret\u00e4"}, ConfigError, "must be ASCII"),
     ],
 )
 def test_wrong_options_of_mail_are_refused(

@@ -18,6 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from datetime import timezone
 from functools import partial
 from typing import Any
 
@@ -123,7 +124,10 @@ def retry_after(value: str | None, now: float) -> float | None:
     if text.isascii() and text.isdigit():
         return min(float(text), _LONGEST_AFTER)
     try:
-        moment = email.utils.parsedate_to_datetime(text).timestamp()
+        date = email.utils.parsedate_to_datetime(text)
+        if date.tzinfo is None:  # "-0000" says UTC as well, RFC 5322, section 3.3
+            date = date.replace(tzinfo=timezone.utc)
+        moment = date.timestamp()
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
     return min(max(0.0, moment - now), _LONGEST_AFTER)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 MOST_RULES = 100
+_EXIT_SECONDS = 2.0
+"""For all alerts together, when the interpreter exits."""
 
 
 class _Subscription(Protocol):
@@ -63,6 +65,7 @@ class Alerts:
         rules: What to tell; by default `default_rules`.
         sinks: Where to tell it: sinks, or functions that take a `Notice`; by default the log.
         interval: Seconds between two evaluations; alerts and leaks of the guard bring one at once.
+            No longer than each rule's ``longest_interval``, which depends on its window.
         repeat: Seconds between two messages about an alert that goes on.
         resolved: Tell the end of what was told.
         rate: Messages of all rules together.
@@ -116,6 +119,13 @@ class Alerts:
         self._interval = parse_seconds(interval, name="interval")
         if not 0.1 <= self._interval <= 86400:
             raise ConfigError(f"interval must be from 0.1 to 86400 seconds (got {interval!r})")
+        for rule in self._rules:
+            if self._interval > rule.longest_interval:
+                raise ConfigError(
+                    f"interval must be <= {rule.longest_interval:g} seconds for the rule "
+                    f"{rule.name!r}, which else sees too little (got {interval!r}); look more "
+                    "often, or give the rule a longer window"
+                )
         every = parse_seconds(repeat, name="repeat")
         if every < 1:
             raise ConfigError(f"repeat must be >= 1 second (got {repeat!r})")
@@ -149,12 +159,12 @@ class Alerts:
         self._turn = threading.Lock()
         self._ticker: Ticker | None = None
         self._prompted = False
-        self._judge = Judge(self._rules)
         self._announcer = Announcer(**self._announcing)
         self._composer.reset()
         self._delivery.reset()
         self._evaluations = self._notices = 0
         self._cpu = 0.0
+        self._judge = Judge(self._rules)  # last: a rule may be the host's, and fail
 
     # -- life cycle -------------------------------------------------------------------------------
 
@@ -253,7 +263,7 @@ class Alerts:
         if not self._turn.acquire(blocking=False):
             return self._interval
         began = time.thread_time()
-        failed: list[tuple[str, Exception]] = []
+        failed: list[tuple[str, BaseException]] = []
         self._prompted = False
         try:
             failed = self._tick()
@@ -268,7 +278,7 @@ class Alerts:
             raise failed[0][1]
         return self._interval
 
-    def _tick(self) -> list[tuple[str, Exception]]:
+    def _tick(self) -> list[tuple[str, BaseException]]:
         found = figures(self._guard)
         now = self._timer()
         judged = self._judge.evaluate(found, now)
@@ -365,5 +375,6 @@ _started: weakref.WeakSet[Alerts] = weakref.WeakSet()
 
 
 def _stop_all() -> None:
+    ends_at = time.monotonic() + _EXIT_SECONDS
     for alerts in list(_started):
-        alerts.stop(2.0)
+        alerts.stop(max(0.0, ends_at - time.monotonic()))

@@ -123,8 +123,8 @@ class Announcer:
         return told
 
     def _is_due(self, alert: Tracked, now: float) -> bool:
-        if alert.calm_since is not None:
-            return False  # about to be over: neither news nor worth a reminder
+        if alert.calm_since is not None or not alert.seen:
+            return False  # about to be over, or not to be known: no news, and no reminder
         if alert.told_at is None or alert.told_severity is None:
             return True
         if RANK[alert.severity] > RANK[alert.told_severity]:

@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from memguard.errors import ConfigError
@@ -95,8 +96,7 @@ class FileSink(Sink):
         """
         line = json.dumps(notice.to_dict(), allow_nan=False, separators=(",", ":")) + "\n"
         try:
-            with private.opened(self._path.parent) as directory:
-                _lock(directory, wire)
+            with private.opened(self._path.parent) as directory, _locked(directory, wire):
                 _Lines(self._path, directory, self._max_bytes, self._keep).append(line.encode())
         except DeliveryError:
             raise
@@ -106,10 +106,19 @@ class FileSink(Sink):
             raise DeliveryError(f"{type(error).__name__} {error.errno}") from None
 
 
-def _lock(directory: int | None, wire: Wire) -> None:
-    """Wait until no other process appends; closing the directory lets the next one in."""
+@contextlib.contextmanager
+def _locked(directory: int | None, wire: Wire) -> Iterator[None]:
+    """Wait until no other process appends, and keep them out meanwhile."""
     while not _try_lock(directory):
         time.sleep(min(_POLL_SECONDS, wire.left()))
+    try:
+        yield
+    finally:
+        # Closing is not enough: a child forked meanwhile has the directory open as well, and would
+        # hold the lock for as long as it lives.
+        if fcntl is not None and directory is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(directory, fcntl.LOCK_UN)
 
 
 def _try_lock(directory: int | None) -> bool:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from memguard.report.alerting.notice import RANK, Severity, facts, finite
+from memguard.report.alerting.notice import (
+    LONGEST_SUMMARY,
+    RANK,
+    Severity,
+    checked_severity,
+    facts,
+    finite,
+)
 from memguard.report.alerting.rule import Look, Rule, Sign
 from memguard.report.figures import Figures
 from memguard.report.words import printable
@@ -32,6 +39,8 @@ class Tracked:
     unit: str = ""
     fires: bool = False
     calm_since: float | None = None
+    seen: bool = True
+    """False while its rule cannot tell: what was seen last may be no more."""
 
     # What `announcing` remembers.
     told_at: float | None = None
@@ -41,10 +50,8 @@ class Tracked:
 
     def see(self, sign: Sign) -> None:
         """Take over what *sign* says; the severity of an alert only rises."""
-        self.summary = printable(sign.summary, longest=300)
-        self.facts = facts(sign.facts)
-        self.value = finite(sign.value)
-        self.unit = sign.unit
+        self.summary, self.facts = sign.summary, sign.facts
+        self.value, self.unit = sign.value, sign.unit
         if sign.severity is not None and RANK[sign.severity] > RANK[self.severity]:
             self.severity = sign.severity
 
@@ -56,7 +63,7 @@ class Judged:
     firing: list[Tracked] = field(default_factory=list)
     over: list[Tracked] = field(default_factory=list)
     """Those that fired until now."""
-    errors: list[tuple[str, Exception]] = field(default_factory=list)
+    errors: list[tuple[str, BaseException]] = field(default_factory=list)
     """(rule, its error): its alerts stay as they were."""
 
 
@@ -90,8 +97,8 @@ class Judge:
             mine = {key: each for (name, key), each in self._tracked.items() if name == rule.name}
             firing = frozenset(key for key, each in mine.items() if each.fires)
             try:
-                signs = {sign.key[:LONGEST_KEY]: sign for sign in look(figures, now, firing)}
-            except Exception as error:  # noqa: BLE001 - reason: the host's predicate, or strange figures
+                signs = {sign.key: sign for sign in map(_clean, look(figures, now, firing))}
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - reason: the host's predicate, or strange figures
                 judged.errors.append((rule.name, error))
                 signs = {key: Sign(key=key, active=None, summary="") for key in mine}
             for key in mine.keys() - signs.keys():
@@ -105,6 +112,7 @@ class Judge:
         return judged
 
     def _follow(self, alert: Tracked, sign: Sign, now: float, judged: Judged) -> None:
+        alert.seen = sign.active is not None
         if sign.active:
             alert.see(sign)
             alert.calm_since = None
@@ -136,6 +144,19 @@ class Judge:
             alert.calm_since = now
         if now - alert.calm_since < alert.rule.calm:
             return False
-        alert.summary = printable(sign.summary, longest=300)
-        alert.value, alert.unit = finite(sign.value), sign.unit
+        alert.summary, alert.value, alert.unit = sign.summary, sign.value, sign.unit
         return True
+
+
+def _clean(sign: Sign) -> Sign:
+    """Return *sign* as it may be told, or raise what is wrong with it: a rule may be the host's."""
+    severity = sign.severity
+    return replace(
+        sign,
+        key=sign.key[:LONGEST_KEY],
+        summary=printable(sign.summary, longest=LONGEST_SUMMARY),
+        facts=facts(sign.facts),
+        value=finite(sign.value),
+        unit=printable(sign.unit, longest=40),
+        severity=None if severity is None else checked_severity(severity, name="severity"),
+    )

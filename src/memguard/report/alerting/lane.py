@@ -138,7 +138,7 @@ class Lane:
             self._thread = self._latest = thread
         try:
             thread.start()
-        except RuntimeError as error:  # no thread to be had: the next tick tries again
+        except Exception as error:  # noqa: BLE001 - reason: no thread or no memory to be had: the next tick tries again
             with self._changed:
                 if self._thread is thread:
                     self._thread = None

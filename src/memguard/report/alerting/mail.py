@@ -79,12 +79,7 @@ class MailSink(Sink):
             raise TypeError(f"port must be a number (got {type(port).__name__})")
         if port is not None and not 1 <= port <= 65535:
             raise ConfigError(f"port must be from 1 to 65535 (got {port})")
-        if (username is None) != (password is None):
-            raise ConfigError("username and password must be given together, or neither")
-        if not isinstance(username, str | None) or not isinstance(password, str | None):
-            raise TypeError("username and password must be strings")
-        if username is not None and security == "none":
-            raise ConfigError("a password is not sent in clear; use security='starttls' or 'tls'")
+        login = _checked_login(username, password, security)
         self._host = host
         self._port = PORTS[security] if port is None else port
         self._sender = _checked_address(sender, name="sender")
@@ -95,7 +90,6 @@ class MailSink(Sink):
         # As for webhooks: neither at the top of this module nor in the thread.
         from memguard.report.alerting._smtp import Mailer  # noqa: PLC0415 - reason: as said above
 
-        login = None if username is None or password is None else (username, password)
         self._mailer = Mailer(host, self._port, security=security, login=login, context=context)
 
     def __repr__(self) -> str:
@@ -140,3 +134,20 @@ def _checked_address(address: str, *, name: str) -> str:
     if not _ADDRESS.fullmatch(address):
         raise ConfigError(f"{name} must be a plain address, me@example.org (got {address[:80]!r})")
     return address
+
+
+def _checked_login(
+    username: str | None, password: str | None, security: Security
+) -> tuple[str, str] | None:
+    if username is None and password is None:
+        return None
+    if username is None or password is None:
+        raise ConfigError("username and password must be given together, or neither")
+    if not isinstance(username, str) or not isinstance(password, str):
+        raise TypeError("username and password must be strings")
+    if not username.isascii() or not password.isascii():
+        # AUTH PLAIN (RFC 4616) could carry UTF-8; smtplib cannot, and would fail each time.
+        raise ConfigError("username and password must be ASCII, which is all that smtplib sends")
+    if security == "none":
+        raise ConfigError("a password is not sent in clear; use security='starttls' or 'tls'")
+    return username, password

@@ -15,6 +15,7 @@ from memguard.units import format_bytes, format_seconds, parse_bytes, parse_seco
 
 _STRETCHES = 40
 """A window is so many troughs: the median of their slopes takes half a millisecond."""
+_LEAST_TROUGHS = _STRETCHES // 4
 _CERTAIN = 0.99
 
 
@@ -59,6 +60,11 @@ class GrowthAbove(Rule):
         if self.bytes_per_hour == 0:
             raise ConfigError("bytes_per_hour must be > 0 (got 0)")
         self.window = _checked_window(window)
+
+    @property
+    def longest_interval(self) -> float:
+        """A tenth of the window: fewer points show no trend."""
+        return self.window / _LEAST_TROUGHS
 
     def probe(self) -> Look:
         """Return a way to look, which remembers the troughs of one window."""
@@ -116,7 +122,7 @@ class _Growth:
                 self._trend = None
                 return
         span = self._troughs[-1].at - self._troughs[0].at
-        if len(self._troughs) >= _STRETCHES // 4 and span >= self._rule.window * 0.45:
+        if len(self._troughs) >= _LEAST_TROUGHS and span >= self._rule.window * 0.45:
             # Half of what it would be at the least rate that counts: troughs are ragged.
             least = self._rule.bytes_per_hour * span / 3600 / 2
             options = TrendOptions(min_growth_bytes=max(1, int(least)), confidence=_CERTAIN)
@@ -157,6 +163,11 @@ class GcShareAbove(Rule):
         super().__init__(name=name, severity=severity, lasting=lasting, calm=calm, repeat=repeat)
         self.share = checked_number(share, name="share", least=0.001, most=1.0)
         self.window = _checked_window(window)
+
+    @property
+    def longest_interval(self) -> float:
+        """Half of the window: with less there is nothing to compare."""
+        return self.window / 2
 
     def probe(self) -> Look:
         """Return a way to look, which remembers the pauses of one window."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -81,6 +82,11 @@ class Rule:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r}, severity={self.severity!r})"
+
+    @property
+    def longest_interval(self) -> float:
+        """Seconds between two looks with which it can tell anything at all."""
+        return math.inf
 
     def probe(self) -> Look:
         """Return a way to look, with a memory of its own."""

@@ -70,9 +70,13 @@ class UsedAbove(Rule):
             return [Sign(active=None, summary="how much is used cannot be told")]
         active = ratio > self.clear if firing else ratio > self.ratio
         text = f"{ratio:.1%} of {format_bytes(state.limit or 0)} used ({state.source})"
-        held = f", above {self.ratio:.0%}" if active else ""
-        if held and self.lasting:
-            held += f" for {format_seconds(self.lasting)}"
+        held = ""
+        if ratio > self.ratio:
+            held = f", above {self.ratio:.0%}"
+            if self.lasting:
+                held += f" for {format_seconds(self.lasting)}"
+        elif active:
+            held = f", not yet down to {self.clear:.0%}"
         facts = [("used", format_bytes(state.used or 0)), ("level", state.level)]
         if state.private is not None:
             facts.append(("of this process", format_bytes(state.private)))

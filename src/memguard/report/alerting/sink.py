@@ -163,4 +163,7 @@ class CallSink(Sink):
     def deliver(self, notice: Notice, wire: Wire) -> None:
         """Call the function."""
         del wire
-        self._call(notice)
+        given = self._call(notice)
+        if inspect.iscoroutine(given):  # of an object with an async __call__: nothing has run
+            given.close()
+            raise TypeError("call must be a plain function; it returned a coroutine")

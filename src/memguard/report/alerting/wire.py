@@ -56,15 +56,16 @@ class Wire:
             OSError: None does.
         """
         error: OSError | None = None
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            host, port, 0, socket.SOCK_STREAM
-        ):
+        found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+        for tried, (family, kind, protocol, _, address) in enumerate(found):
             sock: socket.socket | None = None
             try:
                 sock = socket.socket(family, kind, protocol)
                 self._hold(sock)
-                sock.settimeout(self.left())
+                # A share for each: one that leads nowhere must not use up the time of the others.
+                sock.settimeout(max(_LEAST_WAIT, self.left() / (len(found) - tried)))
                 sock.connect(address)
+                sock.settimeout(self.left())  # for what speaks next: TLS, or the request
             except OSError as failed:
                 error = failed
                 if sock is not None:
