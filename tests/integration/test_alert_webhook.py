@@ -468,7 +468,7 @@ def test_an_address_that_leads_nowhere_leaves_time_for_the_next(
             for place in (full.getsockname(), ("127.0.0.1", receiver.port))
         ]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
-        wire = Wire(4.0)
+        wire = Wire(10.0)  # half of it is for the first
         WebhookSink(receiver.url).deliver(notice(), wire)
         wire.release()
     assert len(receiver.requests) == 1
