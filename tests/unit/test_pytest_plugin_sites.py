@@ -128,7 +128,7 @@ def test_the_summary_is_bounded_and_says_how_much_it_leaves_out() -> None:
         summary.add(f"test_{n}", {"memguard.not_measured": "no\nreason"})
     summary.add("test_peak", {"memguard.peak_bytes": 2048, "memguard.left_behind": "a thread"})
     lines = summary.lines()
-    assert lines[0] == "50 tests measured; surviving each run, most first:"
+    assert lines[0] == "50 tests measured; surviving each run, at most:"
     assert lines[1] == "        49 B  test_49"
     assert lines[MOST_ROWS] == "        40 B  test_40"
     assert lines[MOST_ROWS + 1 : MOST_ROWS + 3] == [

@@ -32,6 +32,7 @@ class Finding:
     """What the runs have shown."""
 
     bytes_per_run: int
+    """What survives each run; where it does not leak, at most: what pytest keeps may be in it."""
     runs: int
     """Runs in all, those to warm up too."""
     failure: str | None
@@ -141,7 +142,8 @@ def _confirm(
     sites = pytest_sites.grown_each_time(parts)
     per_run = sum(site.bytes for site in sites) // counted
     if growth.kind != "leak" or per_run <= allowed:
-        return Finding(bytes_per_run=per_run, runs=runs, failure=None)
+        at_most = min(per_run, growth.bytes_per_run)
+        return Finding(bytes_per_run=at_most, runs=runs, failure=None)
     lines = [site.location for site in sites[:_SHOWN_HOLDERS]]
     holders = pytest_holders.holders_of(lines, tracer)
     details = [f"in {counted} more runs:", *pytest_text.lines_of(sites, holders)]

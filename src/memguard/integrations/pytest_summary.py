@@ -49,7 +49,7 @@ class Summary:
         """Return what is to be printed."""
         rows: list[str] = []
         for name, heading in (
-            ("bytes_per_run", "surviving each run, most first"),
+            ("bytes_per_run", "surviving each run, at most"),
             ("peak_bytes", "peak, highest first"),
         ):
             count = self._counts[name]
