@@ -172,7 +172,7 @@ def test_a_holder_of_a_hundredth_of_the_growth_is_left_out() -> None:
 def test_a_holder_that_grew_and_shrank_is_left_out_and_said() -> None:
     report = composed(evidence(holder(), holder("shop.app.POOL", steady=False)))
     assert [held.path for held in report.holders] == ["shop.app.SESSIONS"]
-    assert "1 container that grew and shrank left out" in report.limits
+    assert "1 container that grew and was emptied left out" in report.limits
 
 
 def test_growth_that_is_emptied_while_it_is_looked_at_is_no_leak() -> None:
@@ -253,3 +253,20 @@ def test_code_that_is_loaded_is_growth_as_far_as_it_can_explain_it(
 ) -> None:
     trend = replace(TREND, current_bytes=TREND.baseline_bytes + growth_mib * MiB)
     assert compose(ORIGIN, trend, Evidence(modules_imported=modules)).kind == kind
+
+
+def test_growth_that_was_over_when_it_was_looked_at_is_no_leak() -> None:
+    trace = Trace(seconds=0.5)
+    over = Evidence(
+        gap_seconds=1.0,
+        trace=trace,
+        traced_growth_per_minute=0.0,
+        blocks_growth=2 * MiB // 60 * 2 // 64 * 60,
+    )
+    assert composed(over).kind == "growth"
+    going_on = replace(over, traced_growth_per_minute=TREND.bytes_per_hour / 60)
+    assert composed(going_on).kind == "leak"
+    too_short = replace(over, trace=Trace(seconds=0.01))
+    assert composed(too_short).kind == "leak", "it could not have been seen"
+    native = replace(over, blocks_growth=0)
+    assert composed(native).kind == "leak", "tracing sees nothing of it"

@@ -35,6 +35,10 @@ IMPORTS = 3
 """Modules imported between two looks that make a growth of code."""
 MODULE_BYTES = 1024 * 1024
 """More than most modules bring, libraries of theirs included: what is far beyond it is no code."""
+TELLING_BYTES = 64 * 1024
+"""Growth that a burst of tracing cannot overlook."""
+STOPPED = 0.05
+"""Share of the growth below which it does not go on."""
 MIN_SHARE = 0.01
 """Holders below this share of the growth are left out of a report."""
 
@@ -91,7 +95,7 @@ def compose(
     explained = _explained(signs)
     return LeakReport(
         id=origin.id,
-        kind=_kind(holders, trend, evidence, on_demand=on_demand),
+        kind=_kind(holders, trend, evidence, signs, on_demand=on_demand),
         detector=origin.detector,
         pid=origin.pid,
         started_at=origin.started_at,
@@ -131,7 +135,12 @@ def _cost(evidence: Evidence, traced_seconds: float, cpu_seconds: float, before:
 
 
 def _kind(
-    holders: tuple[Holder, ...], trend: TrendSummary, evidence: Evidence, *, on_demand: bool
+    holders: tuple[Holder, ...],
+    trend: TrendSummary,
+    evidence: Evidence,
+    signs: verdict.Signs,
+    *,
+    on_demand: bool,
 ) -> ReportKind:
     if on_demand:
         return "snapshot"
@@ -141,6 +150,8 @@ def _kind(
     emptied = sum(holder.bytes_added for holder in evidence.holders if not holder.steady)
     if emptied > growth * evidence.gap_seconds / 60 / 2 > 0:
         return "growth"  # what had grown was emptied under our eyes: a batch, a buffer
+    if _has_stopped(signs, evidence):
+        return "growth"
     total = sum(holder.bytes_per_minute or 0.0 for holder in holders)
     filling = sum(h.bytes_per_minute or 0.0 for h in holders if _is_filling(h, left_bytes))
     # A cache that fills up to its bound is doing its work.
@@ -154,6 +165,21 @@ def _kind(
         and total < growth / 2
     )
     return "growth" if loading else "leak"
+
+
+def _has_stopped(signs: verdict.Signs, evidence: Evidence) -> bool:
+    """
+    Return True where Python's growth was over when it was looked at.
+
+    Nothing holds it, and a burst of tracing that would have seen it, had it gone on, has not.
+    """
+    growth, traced = signs.growth_per_minute, signs.traced_per_minute
+    if evidence.trace is None or traced is None or evidence.trace.foreign:
+        return False
+    missed = growth / 60 * evidence.trace.seconds
+    seen = max(traced, signs.explained_per_minute)
+    in_python = (signs.blocks_bytes_per_minute or 0.0) >= verdict.LIVE_SHARE * growth
+    return in_python and missed >= TELLING_BYTES and seen < STOPPED * growth
 
 
 def _verdict(signs: verdict.Signs, evidence: Evidence, previous: LeakReport | None) -> Verdict:
