@@ -377,7 +377,7 @@ PUBLISHING = """
     place = sys.argv[1]
     while time.monotonic() < end and not (os.path.isdir(place) and os.listdir(place)):
         time.sleep(0.01)
-    print(len([name for name in os.listdir(place) if name.startswith(f"{os.getpid()}-")]))
+    print(len([name for name in os.listdir(place) if name.startswith(f"memguard-{os.getpid()}-")]))
 """
 
 

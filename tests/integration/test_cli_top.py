@@ -58,7 +58,7 @@ class Apps:
         self.running.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        wait_for(lambda: any(self._place.glob(f"{process.pid}-*.json")))
+        wait_for(lambda: any(self._place.glob(f"memguard-{process.pid}-*.json")))
         return process.pid
 
     def end(self, pid: int) -> None:
@@ -156,7 +156,7 @@ def test_who_has_ended_or_was_killed_is_not_shown(apps: Apps, place: Path, top: 
     ended, killed = apps.start(), apps.start()
     apps.end(ended)
     apps.kill(killed)
-    assert [file.name.split("-")[0] for file in place.iterdir()] == [str(killed)]
+    assert [file.name.split("-")[1] for file in place.iterdir()] == [str(killed)]
     for arguments in (("--once",), ("--once", str(killed)), ("--once", str(ended)), ("--list",)):
         code, output, errors = top(*arguments)
         assert (code, output) == (1, "")
@@ -352,7 +352,7 @@ def test_it_says_so_when_the_process_ends(view: tuple[Terminal, int], apps: Apps
 def test_a_process_that_is_suspended_has_no_news(view: tuple[Terminal, int], place: Path) -> None:
     terminal, pid = view
     os.kill(pid, signal.SIGSTOP)
-    (file,) = place.glob(f"{pid}-*.json")
+    (file,) = place.glob(f"memguard-{pid}-*.json")
     old = json.loads(file.read_text())
     file.write_text(json.dumps({**old, "written": old["written"] - 3600}))
     wait_for(lambda: "no news for 1 h" in terminal.screen()[0])

@@ -37,7 +37,7 @@ BEGIN = """
     place = sys.argv[1]
 
     def files(pid):
-        return [name for name in os.listdir(place) if name.startswith(f"{pid}-")]
+        return [name for name in os.listdir(place) if name.startswith(f"memguard-{pid}-")]
 
     def wait_for(condition):
         end = time.monotonic() + 30

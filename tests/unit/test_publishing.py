@@ -150,24 +150,75 @@ def test_files_of_the_dead_are_ignored_and_swept_those_of_the_living_are_not(
     (own,) = names(home)
     content = (home / own).read_bytes()
     publisher.remove()
-    _, mine, _ = own.split("-")
-    dead = f"{2**22 + 7}-5-1.json"  # above the kernel's highest process number
-    reused = f"{os.getpid()}-{int(mine) + 1}-9.json"
-    others = {dead, f".{dead}.tmp", reused, f"{os.getpid()}-{mine}-77.json", "notes.txt"}
+    *_, mine, _ = own.split("-")
+    dead = f"memguard-{2**22 + 7}-5-1.json"  # above the kernel's highest process number
+    reused = f"memguard-{os.getpid()}-{int(mine) + 1}-9.json"
+    others = {dead, f".{dead}.tmp", reused, f"memguard-{os.getpid()}-{mine}-77.json", "notes.txt"}
     for name in others:
         (home / name).write_bytes(content)
         os.utime(home / name, (0, 0))
-    fresh = f"{2**22 + 8}-5-1.json"  # perhaps alive, in another container
+    fresh = f"memguard-{2**22 + 8}-5-1.json"  # perhaps alive, in another container
     (home / fresh).write_bytes(content)
     guards = published.look([home]).guards
-    assert [one.file.name for one in guards] == [f"{os.getpid()}-{mine}-77.json"]
+    assert [one.file.name for one in guards] == [f"memguard-{os.getpid()}-{mine}-77.json"]
     publisher.open()
     publisher.publish(guard)
     left = set(names(home)) - {Path(publisher.statistics().file or "").name}
-    assert left == {f"{os.getpid()}-{mine}-77.json", "notes.txt", fresh}
+    assert left == {f"memguard-{os.getpid()}-{mine}-77.json", "notes.txt", fresh}
+
+
+def test_files_of_the_host_that_look_almost_like_ours_are_left_alone(
+    publisher: Publisher, home: Path, guard: MemoryGuard
+) -> None:
+    """A day is three numbers with hyphens between them, too."""
+    home.mkdir(mode=0o700, exist_ok=True)
+    theirs = {"2026-11-20.json", ".2026-11-20.json.tmp", "4194311-5-1.json", "memguard-1.json"}
+    for name in theirs:
+        (home / name).write_text("precious")
+        os.utime(home / name, (0, 0))
+    publisher.publish(guard)
+    assert theirs < set(names(home))
+    publisher.remove()
+    assert set(names(home)) == theirs
 
 
 # Where
+
+
+def test_a_drive_that_is_not_there_is_not_searched_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows ``Z:/`` may be missing, and is its own parent."""
+    asked: list[object] = []
+
+    def missing(path: object) -> bool:
+        asked.append(path)
+        assert len(asked) < 100
+        return False
+
+    monkeypatch.setattr("os.path.lexists", missing)
+    private.make_private(tmp_path)
+    assert tmp_path.is_dir()
+
+
+@posix
+def test_where_there_is_no_directory_for_temporary_files_the_guard_starts_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So it is in a container whose file system is read-only."""
+
+    def none() -> str:
+        raise FileNotFoundError("no usable temporary directory")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    assert directory_of({}, user=2**31).parent == Path("/tmp")  # noqa: S108 - reason: only compared
+    monkeypatch.setattr(publishing, "directory_of", lambda _: Path("/proc/nowhere/memguard"))
+    with MemoryGuard(leaks=False, relief=False, publish=True) as guard:
+        publisher = Publisher(within=3.0)
+        publisher.open()
+        publisher.publish(guard)
+    assert (publisher.statistics().written, publisher.statistics().errors) == (0, 1)
+    assert published.directories({}) != ()
 
 
 @posix
@@ -234,12 +285,12 @@ def test_a_pipe_and_a_giant_in_place_of_a_file_hold_nobody_up(
 ) -> None:
     publisher.publish(guard)
     (name,) = names(home)
-    pid, start, _ = name.split("-")
-    os.mkfifo(home / f"{pid}-{start}-800.json")
-    with (home / f"{pid}-{start}-801.json").open("wb") as giant:
+    _, pid, start, _ = name.split("-")
+    os.mkfifo(home / f"memguard-{pid}-{start}-800.json")
+    with (home / f"memguard-{pid}-{start}-801.json").open("wb") as giant:
         giant.truncate(10**10)
-    (home / f"{pid}-{start}-802.json").mkdir()
-    (home / f"{pid}-{start}-803.json").write_bytes(b"\x1b[2J")
+    (home / f"memguard-{pid}-{start}-802.json").mkdir()
+    (home / f"memguard-{pid}-{start}-803.json").write_bytes(b"\x1b[2J")
     found = published.look([home])
     assert [one.file.name for one in found.guards] == [name]
     assert len(found.troubles) == 4

@@ -47,7 +47,7 @@ def opened(path: Path) -> Iterator[int | None]:
 def make_private(path: Path) -> None:
     """Create *path* and its missing parents for their owner alone, whatever the umask allows."""
     missing = []
-    while not os.path.lexists(path):
+    while not os.path.lexists(path) and path != path.parent:  # a drive of Windows may be missing
         missing.append(path)
         path = path.parent
     for directory in reversed(missing):

@@ -15,7 +15,7 @@ from pathlib import Path
 from memguard.errors import ConfigError, ReportFormatError
 from memguard.report import bulletin, identity, private
 from memguard.report.bulletin import Bulletin
-from memguard.report.publishing import MOST_FILES, NAME, directory_of, is_current
+from memguard.report.publishing import MOST_FILES, NAME, directory_of, is_current, temporary
 from memguard.report.words import printable
 
 
@@ -41,8 +41,6 @@ def directories(environment: Mapping[str, str]) -> tuple[Path, ...]:
 
     The superuser may look at those of all users.
     """
-    import tempfile  # noqa: PLC0415 - reason: 'memguard run' loads this module into the program
-
     found = [directory_of(environment)]
     given = environment.get("MEMGUARD_PUBLISH", "")
     if os.sep in given:
@@ -52,8 +50,8 @@ def directories(environment: Mapping[str, str]) -> tuple[Path, ...]:
         whose = "[0-9]*" if user == 0 else str(user)
         # A service has no session, and a session may have its own directory for temporary files.
         patterns = [f"/run/user/{whose}/memguard"]
-        temporary = (tempfile.gettempdir(), "/tmp")  # noqa: S108 - reason: its owner is checked
-        patterns += [f"{place}/memguard-{whose}" for place in temporary]
+        shared = (temporary(), "/tmp")  # noqa: S108 - reason: its owner is checked
+        patterns += [f"{glob.escape(str(place))}/memguard-{whose}" for place in shared]
         for pattern in patterns:
             found += map(Path, sorted(glob.glob(pattern)))  # noqa: PTH207 - reason: absolute patterns
     return tuple(dict.fromkeys(found))

@@ -30,8 +30,15 @@ from memguard.report.figures import Guarded, figures
 from memguard.report.identity import UNKNOWN, started
 from memguard.ticking import reset_after_fork
 
-NAME = re.compile(r"(?P<pid>\d{1,10})-(?P<started>\d{1,20})-(?P<number>\d{1,9})\.json")
-"""Process number, when it was started, and which of its guards."""
+NAME = re.compile(
+    r"memguard-(?P<pid>[0-9]{1,10})-(?P<started>[0-9]{1,20})-(?P<number>[0-9]{1,9})\.json"
+)
+"""
+Process number, when it was started, and which of its guards.
+
+What others may have in the same directory, such as ``2026-11-20.json``, must not look like it: files
+of that name are deleted when there is no such process.
+"""
 _LEFTOVER = re.compile(rf"\.?(?:{NAME.pattern})(?:\.tmp)?")
 MOST_FILES = 10_000
 """Looked at in one directory."""
@@ -116,7 +123,8 @@ class Publisher:
 
     def open(self) -> None:
         """Begin to publish."""
-        directory_of(os.environ)  # so that what it loads is not first loaded beside a fork
+        if self._place is None:
+            directory_of(os.environ)  # so that what it loads is not first loaded beside a fork
         self._closed = False
         self._due = float("-inf")
         _publishers.add(self)
@@ -192,7 +200,7 @@ class Publisher:
         place = self._place or directory_of(os.environ)
         if self._name is None:
             pid = os.getpid()
-            self._name = f"{pid}-{started(pid) or UNKNOWN}-{next(_numbers)}.json"
+            self._name = f"memguard-{pid}-{started(pid) or UNKNOWN}-{next(_numbers)}.json"
         file = place / self._name
         if self._file is not None and self._file != file:
             self._unlink()
@@ -235,16 +243,24 @@ def directory_of(environment: Mapping[str, str], user: int | None = None) -> Pat
         environment: ``os.environ``.
         user: Whose; None is the one as whom this process acts.
     """
-    import tempfile  # noqa: PLC0415 - reason: 8 ms and two compressors that a host may do without
-
     if os.name != "posix":
-        return Path(tempfile.gettempdir()) / "memguard"  # which is each user's own
+        return temporary() / "memguard"  # which is each user's own
     user = os.geteuid() if user is None else user
     for session in (environment.get("XDG_RUNTIME_DIR", ""), f"/run/user/{user}"):
         with contextlib.suppress(OSError, ValueError):
             if session.startswith("/") and Path(session).stat().st_uid == user:
                 return Path(session) / "memguard"
-    return Path(tempfile.gettempdir()) / f"memguard-{user}"
+    return temporary() / f"memguard-{user}"
+
+
+def temporary() -> Path:
+    """Return the directory for temporary files, or where it should be if none can be used."""
+    import tempfile  # noqa: PLC0415 - reason: 8 ms and two compressors that a host may do without
+
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:  # a container whose file system is read-only
+        return Path("/tmp")  # noqa: S108 - reason: what is made in it is checked, each time
 
 
 def program() -> str:
