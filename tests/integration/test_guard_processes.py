@@ -110,3 +110,39 @@ def test_a_program_that_forgets_its_guard_ends_at_once() -> None:
         """
     )
     assert printed == "True"
+
+
+@needs_fork
+def test_a_child_that_is_forked_while_another_thread_installs_can_install_its_own() -> None:
+    printed = run(
+        """
+        import os, threading, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads, on purpose
+        from memguard.guard import install, process, status, uninstall
+
+        real, building, go_on = process.MemoryGuard, threading.Event(), threading.Event()
+
+        def slow(**options):
+            building.set()
+            go_on.wait(40)
+            return real(**options)
+
+        process.MemoryGuard = slow
+        other = threading.Thread(target=install, kwargs={"leaks": False})
+        other.start()
+        assert building.wait(40)
+        child = os.fork()
+        if child == 0:
+            process.MemoryGuard = real
+            installing = threading.Thread(target=install, kwargs={"leaks": False}, daemon=True)
+            installing.start()
+            installing.join(30)
+            os._exit(installing.is_alive())
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        go_on.set()
+        other.join()
+        uninstall()
+        print("both lived")
+        """
+    )
+    assert printed == "both lived"

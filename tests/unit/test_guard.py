@@ -236,3 +236,57 @@ class TestProcess:
         front.relieve(1)
         assert guard.relief is not None
         assert guard.relief.statistics().runs == 1
+
+
+def test_a_signal_handler_may_stop_a_guard_that_is_just_being_stopped() -> None:
+    """The handler of SIGTERM runs between two instructions of the thread that it interrupts."""
+    guard = MemoryGuard(leaks=False, relief=False, history=False)
+
+    def interrupted() -> None:
+        with guard._lock:
+            guard.stop()
+
+    thread = threading.Thread(target=interrupted, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_a_guard_that_could_not_start_is_not_taken_for_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard = MemoryGuard(leaks=False, relief=False, history=False, publish=tmp_path / "published")
+
+    def refuse() -> None:
+        raise OSError("of the test")
+
+    monkeypatch.setattr(guard.publisher, "open", refuse)
+    with pytest.raises(OSError, match="of the test"):
+        guard.start()
+    assert not guard.status().running
+    monkeypatch.undo()
+    with guard:
+        assert guard.status().running
+
+
+def test_a_guard_that_is_stopped_while_it_starts_stays_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A handler of SIGTERM interrupts ``start``, stops the guard, and ``start`` goes on."""
+    guard = MemoryGuard(relief=False, history=False)
+    start = guard.monitor.start
+
+    def interrupted() -> None:
+        start()
+        guard.stop()
+
+    monkeypatch.setattr(guard.monitor, "start", interrupted)
+    guard.start()
+    status = guard.status()
+    assert status.detector is not None
+    assert (status.running, status.monitor.running, status.detector.state) == (
+        False,
+        False,
+        "idle",
+    )
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("memguard-detector")]

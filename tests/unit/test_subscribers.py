@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from typing import Any
 
 import pytest
@@ -78,6 +80,29 @@ def test_all_are_called_though_one_fails_and_the_first_error_is_raised() -> None
     with pytest.raises(ValueError, match="mine"):
         guard._alerted(alert())
     assert heard == ["failed", "failed", "told"]
+
+
+def test_a_failing_subscriber_leaves_no_garbage() -> None:
+    """Alerts come when memory is short."""
+
+    class MineError(Exception):
+        pass
+
+    def fail(_: object) -> None:
+        raise MineError
+
+    subscribers = Subscribers()
+    subscribers.add(fail)
+    subscribers.add(fail)
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(MineError):
+            subscribers.tell(alert())
+        left = sum(isinstance(thing, MineError) for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert left == 0
 
 
 def test_what_a_leak_report_of_the_detector_brings_arrives() -> None:

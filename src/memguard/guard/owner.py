@@ -145,13 +145,13 @@ class MemoryGuard:
         path = None if isinstance(history, bool) else history
         # The last to be made: it may open a file, which nobody would close.
         self.history = None if history is False else History(path=path)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a handler of SIGTERM may stop a guard that is stopping
         self._running = False
         reset_after_fork(self)
 
     def _reset(self) -> None:
         """Be stopped, in a forked child; the parts see to themselves."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._running = False
         self._subscribers.reset()
 
@@ -168,15 +168,17 @@ class MemoryGuard:
             if self._running:
                 raise LifecycleError(f"guard {self.name!r} is already started; call stop() first")
             self._running = True
-        if self.publisher is not None:
-            self.publisher.open()
         try:
+            if self.publisher is not None:
+                self.publisher.open()
             for part in (self.gc_watch, self.gc_policy, self.monitor, self.detector):
                 if part is not None:
                     part.start()
         except BaseException:
             self.stop()
             raise
+        if not self._running:  # stopped meanwhile, by another thread or a signal handler
+            self.stop()
         return self
 
     def stop(self, timeout: float = 5.0) -> bool:

@@ -42,6 +42,7 @@ class _Process:
         guard = self.guard
         if guard is not None and guard.relief is not None:
             return guard.relief
+        reset_after_fork(self)
         with self.lock:
             if self.relief is None:
                 self.relief = Relief()
@@ -65,6 +66,7 @@ def install(**options: Any) -> MemoryGuard:
         ConfigError: An option or a variable is out of its range.
         TypeError: An option is of the wrong kind or unknown.
     """
+    reset_after_fork(_process)  # before the lock: another thread may fork meanwhile
     with _process.lock:
         guard = _process.guard
         if guard is not None:
@@ -80,7 +82,6 @@ def install(**options: Any) -> MemoryGuard:
             guard.close()
             raise
         _process.guard = guard
-        reset_after_fork(_process)
     log.event(logging.INFO, "guard.installed", name=guard.name)
     return guard
 

@@ -92,9 +92,12 @@ class Subscribers:
 
     def tell(self, thing: Alert | LeakReport) -> None:
         """Call all with *thing*; the first error is raised when all were called."""
-        errors = [error for entry in self._entries if (error := _called(entry, thing))]
-        if errors:
-            raise errors[0]
+        errors = list(filter(None, [_called(entry, thing) for entry in self._entries]))
+        try:
+            if errors:
+                raise errors[0]
+        finally:
+            errors.clear()  # their tracebacks hold this frame, which would hold them
 
 
 def _called(entry: Subscription, thing: Alert | LeakReport) -> Exception | None:
