@@ -10,7 +10,8 @@ class Terminated:
     """
     Leave by an exception on SIGTERM and SIGHUP, so that whatever must be put back is put back.
 
-    For the main thread of a command of ours; no program of the user's runs in it.
+    For the main thread of a command of ours; no program of the user's runs in it. A signal that is
+    ignored stays so, as ``nohup`` wants it.
 
     Bounded by: two handlers.
     Locks: none.
@@ -21,7 +22,11 @@ class Terminated:
         """Begin to listen."""
         names = ("SIGTERM", "SIGHUP")  # the latter is not known everywhere
         numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-        self._before = {number: signal.signal(number, self._leave) for number in numbers}
+        self._before = {
+            number: signal.signal(number, self._leave)
+            for number in numbers
+            if signal.getsignal(number) not in (signal.SIG_IGN, None)  # None: not of Python
+        }
 
     def __exit__(self, *_: object) -> None:
         """Give the handlers back."""
