@@ -50,6 +50,14 @@ async def _serve(app: Handler, scope: dict[str, Any], client: Client) -> None:
     await app(scope, client.receive, client.send)
 
 
+def test_a_server_that_leaves_a_field_empty_is_served() -> None:
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+
+    client, seen = run(app, http(root_path=None))
+    assert (client.sent[0]["status"], seen.requests, seen.errors) == (204, 1, 0)
+
+
 def test_the_scope_of_a_request_is_open_during_it_and_closed_after_it() -> None:
     seen: list[Any] = []
 

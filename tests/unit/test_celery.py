@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from celery import Celery, signals
 from celery.app.trace import build_tracer
+from celery.local import Proxy
 
 import memguard
 from memguard.errors import ConfigError, LifecycleError
@@ -43,6 +44,15 @@ def app() -> Iterator[Celery]:
     app.close()
     while KEPT:
         KEPT.pop().close()
+
+
+@pytest.fixture(autouse=True)
+def no_garbage_of_others() -> Iterator[None]:
+    """What other tests have left would be given back in a task of this one."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 class Controller:
@@ -245,6 +255,16 @@ def test_it_does_not_keep_the_application_alive() -> None:
     gc.collect()
     workers.close()
     assert gone() is None
+
+
+def test_a_proxy_stands_for_its_application_and_anything_else_is_refused(app: Celery) -> None:
+    workers = setup(Proxy(lambda: app), **OPTIONS)
+    with pytest.raises(LifecycleError, match="already"):
+        setup(app, **OPTIONS)
+    workers.close()
+    for wrong in ("shop", None, object()):
+        with pytest.raises(TypeError, match="app must be a Celery application"):
+            setup(wrong, **OPTIONS)
 
 
 @pytest.mark.parametrize(

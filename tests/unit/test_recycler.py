@@ -182,6 +182,24 @@ def test_between_two_tasks_the_host_asks_for_the_turn(fake_clock: FakeClock) -> 
     assert not worker.recycler.take_turn()
 
 
+def test_a_turn_that_cannot_be_asked_for_reaches_no_host(
+    fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands between two tasks of Celery's, whose loop would end with the exception."""
+    worker = Worker(fake_clock, waits_for_boundary=True)
+    worker.grow(90)
+    worker.grow(0, seconds=1)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "no space left on device")
+
+    monkeypatch.setattr("os.pwrite", full)
+    assert not worker.recycler.take_turn()
+    assert (worker.ended, worker.recycler.statistics().errors) == ([], 1)
+    monkeypatch.undo()
+    assert worker.recycler.take_turn()
+
+
 @pytest.mark.parametrize("fails", ["end", "say", "requests"])
 def test_a_failing_callback_is_counted_and_said_once(
     fails: str, fake_clock: FakeClock, caplog: pytest.LogCaptureFixture

@@ -81,8 +81,8 @@ class MemguardMiddleware:
     async def _request(
         self, scope: Scope, receive: Receive, send: Send, *, is_socket: bool
     ) -> None:
-        root_path = scope.get("root_path", "")
-        path = scope.get("path", "").removeprefix(root_path)
+        root_path = scope.get("root_path") or ""
+        path = (scope.get("path") or "").removeprefix(root_path)
         try:
             request = self.watch.begin(path, measure=not is_socket)
         except AdmissionError:

@@ -261,7 +261,7 @@ def setup(
     two tasks, when its turn has come; those of other pools are only told about.
 
     Args:
-        app: The `Celery` application.
+        app: The `Celery` application; ``current_app`` stands for the one that it is now.
         limit: Private memory of one process above which it is replaced: bytes, ``"400MiB"``, or
             ``"auto"``, which is its share of nine tenths of the container's bound. None replaces
             none.
@@ -279,6 +279,12 @@ def setup(
         TypeError: An option is of the wrong kind.
         ConfigError: An option is out of its range.
     """
+    from celery import Celery  # noqa: PLC0415 - reason: lazy in Celery, too
+
+    get_object = getattr(app, "_get_current_object", None)  # of Celery's proxies
+    app = app if get_object is None else get_object()
+    if not isinstance(app, Celery):
+        raise TypeError(f"app must be a Celery application (got {type(app).__name__})")
     if isinstance(every, bool) or not isinstance(every, int):
         raise TypeError(f"every must be an int (got {type(every).__name__})")
     if every < 1:

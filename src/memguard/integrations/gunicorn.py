@@ -81,6 +81,7 @@ class GunicornHooks:
             freeze=freeze,
             guard=guard,
         )
+        self._is_prepared = False
         self._turns: Turns | None = None
         self._guard: WorkerGuard | None = None
         self._recycler: Recycler | None = None
@@ -90,13 +91,15 @@ class GunicornHooks:
 
     def pre_fork(self, server: Any, worker: Any) -> None:  # noqa: ARG002 - reason: gunicorn's signature
         """Before each fork: make what the workers will share; freeze what is loaded, once."""
-        if self._turns is not None:
+        if self._is_prepared:
             return
-        try:
-            self._turns = Turns()
-        except (OSError, LifecycleError) as error:
-            self._options.replaces = False
-            log.event(logging.WARNING, "worker.recycling_off", reason=str(error))
+        self._is_prepared = True
+        if self._options.replaces:
+            try:
+                self._turns = Turns()
+            except (OSError, LifecycleError) as error:
+                self._options.replaces = False
+                log.event(logging.WARNING, "worker.recycling_off", reason=str(error))
         if self._options.freeze and server.cfg.preload_app:
             prefork()
 
