@@ -263,7 +263,7 @@ def test_an_interrupt_ends_it_as_it_ends_python(tmp_path: Path) -> None:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             process.send_signal(signal.SIGINT)
-            output, errors = process.communicate(timeout=20)
+            output, errors = process.communicate(timeout=50)
         # Which of its lines was interrupted is chance; that no other file is shown is not.
         shown = {line.split('"')[1] for line in errors.splitlines() if line.startswith("  File ")}
         results.append((process.returncode, output, shown, errors.splitlines()[-1]))
@@ -312,7 +312,7 @@ LEAKY = """
     def remember(size):
         KEPT.append(bytearray(size))
 
-    end = time.monotonic() + 20
+    end = time.monotonic() + 40
     while time.monotonic() < end and not glob.glob("found/*.html"):
         remember(20_000)
         time.sleep(0.002)
@@ -373,7 +373,7 @@ def test_a_summary_that_cannot_be_written_changes_nothing(tmp_path: Path) -> Non
 
 PUBLISHING = """
     import os, sys, time
-    end = time.monotonic() + 20
+    end = time.monotonic() + 40
     place = sys.argv[1]
     while time.monotonic() < end and not (os.path.isdir(place) and os.listdir(place)):
         time.sleep(0.01)

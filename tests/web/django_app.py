@@ -19,7 +19,7 @@ settings.configure(
     MEMGUARD={
         "sample": 1.0,
         "warmup": 5,
-        "guard": {"leaks": False, "relief": False},
+        "guard": {"leaks": False, "relief": False, "elevated": 0.97, "critical": 0.99},
         "admit": True,
     },
 )

@@ -36,8 +36,8 @@ NAME = re.compile(
 """
 Process number, when it was started, and which of its guards.
 
-What others may have in the same directory, such as ``2026-11-20.json``, must not look like it: files
-of that name are deleted when there is no such process.
+What others may have in the same directory, such as ``2026-11-20.json``, must not look like it:
+files of that name are deleted when there is no such process.
 """
 _LEFTOVER = re.compile(rf"\.?(?:{NAME.pattern})(?:\.tmp)?")
 MOST_FILES = 10_000
