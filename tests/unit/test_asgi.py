@@ -13,8 +13,7 @@ from memguard import LifecycleError, MemoryGuard, Scope
 from memguard.integrations.asgi import MemguardMiddleware
 from memguard.integrations.requests import RequestWatch
 from memguard.integrations.starlette import install, request_scope
-from memguard.relief.alerts import PressureState
-from tests.web.waiting import wait_for_a_look
+from tests.web.waiting import make_critical
 
 Handler = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -187,8 +186,7 @@ def test_a_health_check_behind_a_proxy_is_exempt() -> None:
         served.append(scope["path"])
 
     with MemoryGuard(leaks=False, relief=False, interval=3600) as guard:
-        wait_for_a_look(guard)
-        guard.monitor._state = PressureState(level="critical", used=99, limit=100)
+        make_critical(guard)
         run(app, http("/api/health/live", root_path="/api"), guard=guard, admit=True)
         run(app, http("/api/work", root_path="/api"), guard=guard, admit=True)
     assert served == ["/api/health/live"]
@@ -290,8 +288,7 @@ def test_while_memory_is_critical_clients_are_told_to_come_back(
     scope: dict[str, Any], kinds: list[str], status: int | None
 ) -> None:
     with MemoryGuard(leaks=False, relief=False, interval=3600) as guard:
-        wait_for_a_look(guard)
-        guard.monitor._state = PressureState(level="critical", used=99, limit=100)
+        make_critical(guard)
         client, known = run(_never, scope, "websocket.connect", guard=guard, admit=True)
     assert [message["type"] for message in client.sent] == kinds
     assert client.sent[0].get("status") == status

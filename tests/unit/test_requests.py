@@ -19,7 +19,7 @@ from memguard.integrations.refusal import refusal
 from memguard.integrations.requests import RequestWatch, watch_of
 from memguard.integrations.watched import WatchedRequest
 from memguard.relief.alerts import PressureState
-from tests.web.waiting import wait_for_a_look
+from tests.web.waiting import make_critical, wait_for_a_look
 
 
 class Memory:
@@ -341,16 +341,11 @@ def test_a_route_that_cannot_be_found_is_unmatched() -> None:
     assert watch.statistics().errors == 1
 
 
-def critical(guard: MemoryGuard) -> None:
-    guard.monitor._state = PressureState(level="critical", used=99, limit=100)
-
-
 def test_work_is_refused_while_memory_is_critical() -> None:
     with MemoryGuard(leaks=False, relief=False, interval=3600) as guard:
         watch = RequestWatch(guard=guard, admit=True, exempt=["/health"])
         watch.begin("/a").end("GET", "/a")
-        wait_for_a_look(guard)
-        critical(guard)
+        make_critical(guard)
         with pytest.raises(AdmissionError):
             watch.begin("/a")
         with pytest.raises(AdmissionError):
@@ -368,7 +363,7 @@ def test_a_level_that_nobody_looks_after_refuses_nobody() -> None:
     watch = RequestWatch(guard=guard, admit=True)
     watch.begin("/a").end("GET", "/a")
     guard.stop()
-    critical(guard)
+    guard.monitor._state = PressureState(level="critical", used=99, limit=100)
     watch.begin("/a").end("GET", "/a")
     assert watch.statistics().refused == 0
 

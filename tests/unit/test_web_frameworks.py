@@ -172,8 +172,7 @@ from django.urls import path
 from memguard import ConfigError, LifecycleError, MemoryGuard, status
 from memguard.integrations import django as integration
 from memguard.integrations.django import request_scope, statistics
-from memguard.relief.alerts import PressureState
-from tests.web.waiting import wait_for_a_look
+from tests.web.waiting import make_critical
 
 def view(request, name):
     assert not request_scope(request).closed
@@ -242,8 +241,7 @@ else:
 def test_django_refuses_work_while_memory_is_critical() -> None:
     django_program("""
 with MemoryGuard(leaks=False, relief=False, interval=3600) as guard:
-    wait_for_a_look(guard)
-    guard.monitor._state = PressureState(level="critical", used=99, limit=100)
+    make_critical(guard)
     with override_settings(MEMGUARD={"guard": guard, "admit": True, "retry_after": 9}):
         refused = Client().get("/items/secret")
         assert (refused.status_code, refused["Retry-After"]) == (503, "9")

@@ -16,8 +16,7 @@ import pytest
 from memguard import MemoryGuard, Scope
 from memguard.integrations.requests import RequestWatch
 from memguard.integrations.wsgi import MemguardMiddleware
-from memguard.relief.alerts import PressureState
-from tests.web.waiting import wait_for_a_look
+from tests.web.waiting import make_critical
 
 
 def environ(path: str = "/secret/42", *, wrapper: Any = None) -> dict[str, Any]:
@@ -290,8 +289,7 @@ def test_while_memory_is_critical_clients_are_told_to_come_back() -> None:
         raise AssertionError("it must not be called")
 
     with MemoryGuard(leaks=False, relief=False, interval=3600) as guard:
-        wait_for_a_look(guard)
-        guard.monitor._state = PressureState(level="critical", used=99, limit=100)
+        make_critical(guard)
         server = Server(app, RequestWatch(guard=guard, admit=True, retry_after=7))
         body = server.serve()
     status, headers = server.started[0]

@@ -6,6 +6,7 @@ import threading
 import time
 
 from memguard import MemoryGuard
+from memguard.relief.alerts import PressureState
 
 
 def wait_for_a_look(guard: MemoryGuard) -> None:
@@ -14,6 +15,15 @@ def wait_for_a_look(guard: MemoryGuard) -> None:
     while not guard.monitor.statistics().ticks or guard.monitor.pressure().at is None:
         assert time.monotonic() < deadline, "the monitor did not look"
         time.sleep(0.005)
+
+
+def make_critical(guard: MemoryGuard) -> None:
+    """Have a running *guard* say that memory is critical; where little is left, it looks often."""
+    wait_for_a_look(guard)
+    guard.monitor.tick = lambda: 3600.0  # type: ignore[method-assign]  # reason: what it saw must stay
+    with guard.monitor._turn:  # a look that is under way
+        pass
+    guard.monitor._state = PressureState(level="critical", used=99, limit=100)
 
 
 def wait_for_anyio() -> None:
