@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -34,6 +35,14 @@ def demo(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         check=False,
         env={**os.environ, "PYTHONIOENCODING": "utf-8", "TMPDIR": str(cwd)},
     )
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Listen to SIGINT, which a job in the background of a shell and its children ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.timeout(120)
@@ -67,6 +76,7 @@ def test_in_too_short_a_time_nothing_is_found_and_nothing_stays(tmp_path: Path) 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.usefixtures("interruptible")
 def test_a_signal_ends_both_programs(number: signal.Signals, code: int, tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", WITHOUT_EXTRAS, "demo"],

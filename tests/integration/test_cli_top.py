@@ -283,13 +283,17 @@ _MISLEADING = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", 
 
 @pytest.fixture
 def view(apps: Apps, place: Path) -> Iterator[tuple[Terminal, int]]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job of a shell ignores it
     pid = apps.start()
     made = Terminal(
         "-m", "memguard", "top", "--directory", str(place), "--interval", "0.2", str(pid)
     )
-    wait_for(lambda: any("q ends" in line for line in made.screen()))
-    yield made, pid
-    made.close()
+    signal.signal(signal.SIGINT, before)
+    try:
+        wait_for(lambda: any("q ends" in line for line in made.screen()))
+        yield made, pid
+    finally:
+        made.close()
 
 
 def assert_restored(terminal: Terminal) -> None:
@@ -301,9 +305,14 @@ def assert_restored(terminal: Terminal) -> None:
 @posix
 def test_the_live_view_shows_the_process_and_ends_with_q(view: tuple[Terminal, int]) -> None:
     terminal, pid = view
-    text = "\n".join(terminal.screen())
-    for words in (f"app.py, process {pid}", "memory", "private", "its cache \\x1b[31m", "alerts"):
-        assert words in text
+    words = (f"app.py, process {pid}", "memory", "private", "its cache \\x1b[31m", "alerts")
+
+    def is_whole() -> bool:
+        """Return whether all is there; a picture may be half drawn."""
+        text = "\n".join(terminal.screen())
+        return all(word in text for word in words)
+
+    wait_for(is_whole)
     pictures = terminal.written.count(b"\x1b[H")
     wait_for(lambda: (terminal.screen(), terminal.written.count(b"\x1b[H") > pictures + 2)[1])
     assert terminal.process.poll() is None
@@ -328,7 +337,7 @@ def test_a_signal_ends_it_and_the_terminal_is_as_it_was(
 @posix
 def test_it_fits_a_terminal_that_changes_its_size(view: tuple[Terminal, int]) -> None:
     terminal, _ = view
-    assert max(map(len, terminal.screen())) == 100
+    wait_for(lambda: max(map(len, terminal.screen())) == 100)
     for rows, columns in ((24, 60), (12, 30), (50, 150)):
         terminal.resize(rows, columns)
 
@@ -355,7 +364,9 @@ def test_a_process_that_is_suspended_has_no_news(view: tuple[Terminal, int], pla
     os.kill(pid, signal.SIGSTOP)
     (file,) = place.glob(f"memguard-{pid}-*.json")
     old = json.loads(file.read_text())
-    file.write_text(json.dumps({**old, "written": old["written"] - 3600}))
+    changed = file.with_name("changed")
+    changed.write_text(json.dumps({**old, "written": old["written"] - 3600}))
+    changed.replace(file)
     wait_for(lambda: "no news for 1 h" in terminal.screen()[0])
     os.kill(pid, signal.SIGCONT)
     wait_for(lambda: "no news" not in terminal.screen()[0])
