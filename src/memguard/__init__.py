@@ -1,4 +1,9 @@
-"""Keeps a long-running Python process inside its memory, and names what leaks and who holds it."""
+"""
+Keeps a long-running Python process inside its memory, and names what leaks and who holds it.
+
+PYTEST_DONT_REWRITE: nothing here asserts; pytest, which finds our plugin, would warn where memguard
+has been imported before it.
+"""
 
 from memguard._version import __version__
 from memguard.bounded.buffers import BufferPool
