@@ -364,3 +364,27 @@ def test_an_asynchronous_disposer_is_a_failure_of_the_scope_and_not_of_the_reque
     server.serve()
     assert server.in_flight == 0
     assert scopes[0].statistics().errors == 1
+
+
+def test_what_the_server_was_handling_before_is_no_failure_of_the_request() -> None:
+    def app(_env: Any, start: Any) -> Iterable[bytes]:
+        start("200 OK", [])
+        return [b"x"]
+
+    middleware = MemguardMiddleware(app)
+
+    def serve(*, fails: bool) -> None:
+        body: Any = middleware({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda *_: None)
+        try:
+            if fails:
+                raise BrokenPipeError
+        finally:
+            body.close()
+
+    try:
+        [].pop()
+    except IndexError:  # a server that tries again in here
+        serve(fails=False)
+    with pytest.raises(BrokenPipeError):
+        serve(fails=True)
+    assert [(row.count, row.failed) for row in middleware.statistics().routes] == [(2, 1)]

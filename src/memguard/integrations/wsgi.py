@@ -105,19 +105,21 @@ class MemguardMiddleware:
 class _Ending:
     """What is owed when a response has ended: once, whoever asks."""
 
-    __slots__ = ("_debt",)
+    __slots__ = ("_debt", "_handled")
 
     def __init__(
         self, middleware: MemguardMiddleware, request: WatchedRequest, environ: Environ
     ) -> None:
         self._debt = [(middleware, request, environ)]  # whoever pops it pays it
+        self._handled = id(sys.exc_info()[1])  # what the server was handling before, if anything
 
     def run(self) -> None:
         try:
             middleware, request, environ = self._debt.pop()
         except IndexError:
             return
-        failed = sys.exc_info()[0] is not None  # the server closes in its own finally
+        # The server closes in its own finally; then the exception is one that was not there before.
+        failed = id(sys.exc_info()[1]) not in (id(None), self._handled)
         try:
             request.scope.close()
         finally:
