@@ -180,6 +180,7 @@ def test_growth_that_is_emptied_while_it_is_looked_at_is_no_leak() -> None:
     assert composed(evidence(batch)).kind == "growth"
     aside = holder("shop.app.BUFFER", steady=False, bytes_added=1.0 * MiB)
     assert composed(evidence(holder(), aside)).kind == "leak", "most of the growth is elsewhere"
+    assert composed(evidence(holder(), batch)).kind == "leak", "so it is here, busy as the batch is"
 
 
 def test_growth_of_our_own_containers_is_growth_and_no_leak() -> None:

@@ -175,6 +175,23 @@ class TestFindings:
         assert bench.detector.reports[1].id != first.id
         assert bench.detector.statistics().findings == 2
 
+    def test_a_leak_in_stairs_is_one_finding_and_not_one_a_stair(self, bench: Bench) -> None:
+        """Between two of them it looks for a while as if nothing grew."""
+        level = 100 * MiB
+        bench.play([level + n // 20 * 10 * MiB for n in range(600)])
+        assert bench.detector.statistics().findings == 1
+        (report,) = bench.detector.reports
+        assert report.revision > 5, "and it is kept up to date"
+
+    def test_growth_that_was_given_back_is_over_and_the_next_is_a_new_finding(
+        self, bench: Bench
+    ) -> None:
+        bench.leak_until("cooling")
+        bench.play([100 * MiB] * 150)
+        bench.leak_until("tracing")
+        bench.leak_until("cooling")
+        assert bench.detector.statistics().findings == 2
+
     def test_growth_of_a_container_of_ours_is_no_alarm(
         self, fake_clock: FakeClock, investigations: type[ScriptedInvestigation]
     ) -> None:

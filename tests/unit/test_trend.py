@@ -220,6 +220,13 @@ def test_segments_cover_every_point_once(values: list[int]) -> None:
     assert min(troughs) == min(values)
 
 
+@pytest.mark.parametrize("count", range(2, 8))
+def test_a_few_readings_are_judged_where_that_was_ordered(count: int) -> None:
+    options = TrendOptions(min_samples=2, confidence=0.0)
+    trend = classify(series([100 * MiB + n * 40 * MiB for n in range(count)]), options)
+    assert trend.bytes_per_hour > 0
+
+
 def test_readings_at_the_same_time_do_not_divide_by_zero() -> None:
     trend = classify([Point(5.0, n * MiB) for n in range(40)], DEFAULTS)
     assert trend.bytes_per_hour == 0.0

@@ -100,11 +100,11 @@ def take_look(at: float, ignore: Iterable[int] = ()) -> Look:
 def _measure(look: Look, found: list[Any], skip: set[int]) -> None:
     """Enter dicts that are not tracked, and buffers."""
     for obj in found:
-        size = heap.size_of_buffer(type(obj))
-        if size is not None:
+        if type(obj) is dict:  # nearly all of them are: asked first
+            if len(obj) >= MIN_ENTRIES:
+                look.record(obj, len(obj), skip)
+        elif (size := heap.size_of_buffer(type(obj))) is not None:
             look.measure(obj, size, skip)
-        elif len(obj) >= MIN_ENTRIES:
-            look.record(obj, len(obj), skip)
 
 
 def _learn(

@@ -147,12 +147,13 @@ def _kind(
     if evidence.collector_enabled and (evidence.collected_bytes or 0) > trend.growth_bytes / 2:
         return "growth"  # garbage that only waited: the collector would have taken it
     left_bytes, growth = _left(trend), trend.bytes_per_hour / 60
-    emptied = sum(holder.bytes_added for holder in evidence.holders if not holder.steady)
-    if emptied > growth * evidence.gap_seconds / 60 / 2 > 0:
-        return "growth"  # what had grown was emptied under our eyes: a batch, a buffer
     if _has_stopped(signs, evidence):
         return "growth"
     total = sum(holder.bytes_per_minute or 0.0 for holder in holders)
+    emptied = sum(holder.bytes_added for holder in evidence.holders if not holder.steady)
+    # What had grown was emptied under our eyes, a batch or a buffer; and nothing else explains it.
+    if emptied > growth * evidence.gap_seconds / 60 / 2 > 0 and total < growth / 2:
+        return "growth"
     filling = sum(h.bytes_per_minute or 0.0 for h in holders if _is_filling(h, left_bytes))
     # A cache that fills up to its bound is doing its work.
     if total > 0 and filling > total / 2:

@@ -289,11 +289,17 @@ class LeakDetector:
 
     def _judge(self, now: float, reading: Reading) -> None:
         """Take the first look at half of the growth that counts; begin when it is a leak."""
-        if self._watch.growth_share() < 0.5:
-            self._investigation = None
-            return
         trend = self._watch.leak()
-        if self._investigation is None:
+        gone = self._watch.misses >= self._options.max_samples
+        if gone and self._findings.open_since is not None:
+            # A whole window has seen nothing of the leak that was reported: it has ended. Sooner
+            # would tell each stair of it anew. What grows from here is another one.
+            self._findings.close()
+            self._before = self._investigation = None
+            self._watch.clear()
+        elif self._watch.growth_share() < 0.5:
+            self._investigation = None
+        elif self._investigation is None:
             self._investigation = Investigation(
                 self._options,
                 containers=inventory.names,
@@ -314,11 +320,6 @@ class LeakDetector:
             self._investigation.growth_per_minute = trend.bytes_per_hour / 60
             self._investigation.begin(now, own=self._watch.storage_ids())
             self._state = "tracing"
-        elif trend is None and self._findings.open_since is not None and now >= self._begin_at:
-            # The leak that was reported has ended; what grows from here is another one.
-            self._findings.close()
-            self._before = self._investigation = None
-            self._watch.clear()
 
     def _conclude(self, now: float) -> Finding | None:
         investigation, self._investigation = self._investigation, None

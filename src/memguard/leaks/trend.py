@@ -160,18 +160,17 @@ def _goes_on(points: Sequence[Point], slope: float) -> bool:
 
     Stretches are too long to tell stairs that have ended from a slope: their troughs lag behind.
     """
-    length = max(3, len(points) // 8)
-    latest, before = points[-length:], points[-2 * length : -length]
-    rise = _middle(latest).value - _middle(before).value
-    seconds = _middle(latest).at - _middle(before).at
-    return rise > STILL * slope * seconds
+    length = min(max(3, len(points) // 8), len(points) // 2)
+    at, level = _middle(points[-length:])
+    earlier, before = _middle(points[-2 * length : -length])
+    return level - before > STILL * slope * (at - earlier)
 
 
-def _middle(points: Sequence[Point]) -> Point:
-    """Return the median level of *points* at the median of their times."""
-    return Point(
+def _middle(points: Sequence[Point]) -> tuple[float, float]:
+    """Return the median of the times of *points*, and that of their levels."""
+    return (
         statistics.median(point.at for point in points),
-        round(statistics.median(point.value for point in points)),
+        statistics.median(point.value for point in points),
     )
 
 

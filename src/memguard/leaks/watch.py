@@ -33,6 +33,8 @@ class Watch:
         self._paused: tuple[float, int] | None = None
         self.trend: Trend | None = None
         """The trend that ``leak`` last returned."""
+        self.misses = 0
+        """Times in a row that ``leak`` was asked and saw none."""
 
     def clear(self) -> None:
         """Begin again: a new baseline."""
@@ -41,6 +43,7 @@ class Watch:
         self._own_bytes = 0
         self._paused = None
         self.trend = None
+        self.misses = 0
 
     def draw(self, now: float, reading: Reading) -> None:
         """Add a reading to the curve of the whole run, whether it is judged or not."""
@@ -74,6 +77,12 @@ class Watch:
 
     def leak(self) -> Trend | None:
         """Return the trend if it is a leak by now, else None. Cost: up to a millisecond."""
+        trend = self._leak()
+        self.misses = 0 if trend is not None else self.misses + 1
+        self.trend = trend or self.trend
+        return trend
+
+    def _leak(self) -> Trend | None:
         if self.growth_share() < 1.0:
             return None
         for points in self._views():
@@ -82,7 +91,6 @@ class Watch:
                 # Growth below the ratio counts once a whole window of readings has seen it go on.
                 sustained = self._whole.seen >= self._options.max_samples
                 if trend.kind is TrendKind.LEAK and (trend.ratio_reached or sustained):
-                    self.trend = trend
                     return trend
         return None
 
