@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -205,6 +206,63 @@ def test_ten_alerts_are_kept_and_the_others_counted(process: Process) -> None:
     assert statistics.alerts == statistics.level_changes > 12
     assert statistics.alerts_dropped == statistics.alerts - 10
     assert statistics.alerts_by_kind == (("level", statistics.alerts),)
+
+
+def test_an_alert_on_its_way_is_not_taken_for_one_that_was_dropped(process: Process) -> None:
+    """Whoever asks from a callback, or another thread, sees no count that goes back later."""
+    seen: list[int] = []
+    monitor = monitor_of(process, rules=LevelRules(hold_off=0.1))
+    alerts = monitor._announcer._alerts
+
+    class Asking(type(alerts)):  # type: ignore[misc] # reason: a deque that asks in between
+        def append(self, alert: Alert) -> None:
+            super().append(alert)
+            seen.append(monitor.statistics().alerts_dropped)
+
+    monitor._announcer._alerts = Asking(maxlen=10)
+    for _ in range(8):
+        process.used = 80 * MIB
+        tick(monitor, process, times=2)
+        process.used = 30 * MIB
+        tick(monitor, process, times=8)
+    assert seen == sorted(seen)
+    assert seen[0] == 0
+    assert monitor.statistics().alerts_dropped == monitor.statistics().alerts - 10
+
+
+def test_an_error_that_says_it_is_false_is_raised_like_any_other(process: Process) -> None:
+    class EmptyError(Exception):
+        def __len__(self) -> int:
+            return 0
+
+    errors = [EmptyError("first"), ValueError("second")]
+
+    def fail(_: Alert) -> None:
+        raise errors.pop(0)
+
+    monitor = monitor_of(process, on_level=fail, on_alert=fail, on_error="raise")
+    tick(monitor, process)
+    process.clock.advance(1)
+    with pytest.raises(EmptyError, match="first"):
+        monitor.tick()
+
+
+def test_a_start_for_which_there_is_no_thread_leaves_it_stopped(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of threads, or the interpreter is ending."""
+    monitor = monitor_of(process)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            monitor.start()
+    assert not monitor.statistics().running
+    monitor.start()
+    assert monitor.stop()
 
 
 def test_a_noisy_signal_bounds_what_is_told_and_done(process: Process) -> None:

@@ -313,6 +313,29 @@ def test_what_a_trim_has_given_back_is_not_counted_as_held_again(fake_clock: Fak
     assert means.held_back() == 90
 
 
+@pytest.mark.parametrize(("freed", "is_trimmed"), [(50 * MIB, True), (0, False)])
+def test_what_only_the_collector_has_freed_is_trimmed_too(
+    monkeypatch: pytest.MonkeyPatch, freed: int, *, is_trimmed: bool
+) -> None:
+    """No container gave it, so only glibc knows of it: asked again, after the collection."""
+    free = [0]
+    relief = Relief()
+    means = relief._means
+
+    def collect(*_: object, **__: object) -> tuple[int, None]:
+        free[0] = freed
+        return 3, None
+
+    def read() -> AllocatorState:
+        return AllocatorState(name="glibc", python="pymalloc", free=free[0], can_trim=True)
+
+    monkeypatch.setattr(type(means.collecting), "run", collect)
+    monkeypatch.setattr(means.trimming, "_read", read)
+    monkeypatch.setattr(means.trimming, "_trim", lambda: True)
+    trimmed = step(relief.relieve(10_000 * MIB, force=False), "trim")
+    assert (trimmed.skipped is None) == is_trimmed
+
+
 def test_an_allocator_that_does_not_tell_holds_back_nobody_knows_what(
     fake_clock: FakeClock,
 ) -> None:

@@ -67,7 +67,8 @@ class Announcer:
     @property
     def dropped(self) -> int:
         """Alerts that are no longer among the latest."""
-        return self.count - len(self._alerts)
+        # Not by what is in ``latest``: that may be one ahead of the count, or one behind.
+        return max(0, self.count - MOST_ALERTS)
 
     def tell(self, alert: Alert) -> None:
         """Log *alert*, remember it, and call whoever wants to know."""
@@ -97,7 +98,8 @@ class Announcer:
             callback(argument)
         except Exception as error:  # noqa: BLE001 - reason: the host's code; counted, and raised where asked for
             self._failures.add("callback", error)
-            self._error = self._error or error
+            if self._error is None:
+                self._error = error
 
     def take_error(self) -> Exception | None:
         """Return the first error of a callback since the last time, and forget it."""

@@ -163,14 +163,14 @@ class PressureMonitor:
 
         Raises:
             LifecycleError: It is running already.
+            RuntimeError: There is no thread to be had.
         """
         if self._ticker is not None:
             raise LifecycleError(f"monitor {self.name!r} is already started; call stop() first")
         allocator.prepare()
         self._stop_asked = False
         self._find_bounds()
-        self._ticker = Ticker(self, f"memguard-pressure-{self.name}")
-        self._ticker.start()
+        self._ticker = Ticker(self, f"memguard-pressure-{self.name}").start()
         return self
 
     def _find_bounds(self) -> None:

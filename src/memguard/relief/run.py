@@ -97,7 +97,6 @@ class Run:
         self._level = level
         self._reason = reason
         self._force = force
-        self._held = 0
         self.may_pause_long = False
         """Whether a long collection is better than what comes without it."""
         self._steps: list[StepResult] = []
@@ -240,8 +239,7 @@ class Run:
         trimming = self._means.trimming
         if self._all or self._force or not trimming.is_due(critical=self._is_critical):
             return False
-        self._held = trimming.held_back() or 0
-        return self._held >= self._goal
+        return (trimming.held_back() or 0) >= self._goal
 
     def _trim_what_is_free(self) -> StepResult | str:
         why_not = self._means.trimming.run(critical=self._is_critical)
@@ -250,11 +248,14 @@ class Run:
     def _trim(self) -> StepResult | str:
         if not self._all and self._fallen >= _NEARLY * self._goal:
             return "not needed"
-        # What was held back before, and what was given since and has not left.
-        held = self._held + self._given - self._fallen
-        if held < _WORTH_TRIMMING and not self._force:
-            return "there is nothing to give back"
-        why_not = self._means.trimming.run(critical=self._is_critical, force=self._force)
+        # What was given and has not left; what the collector has freed is known to glibc alone.
+        trimming = self._means.trimming
+        held = self._given - self._fallen
+        if not self._force and held < _WORTH_TRIMMING:
+            held = trimming.held_back() or 0 if trimming.is_due(critical=self._is_critical) else 0
+            if held < _WORTH_TRIMMING:
+                return "there is nothing to give back"
+        why_not = trimming.run(critical=self._is_critical, force=self._force)
         return StepResult(name="trim") if why_not is None else why_not
 
     def _call(self) -> StepResult | str:
