@@ -265,6 +265,7 @@ def test_growth_that_was_over_when_it_was_looked_at_is_no_leak() -> None:
         blocks_growth=2 * MiB // 60 * 2 // 64 * 60,
     )
     assert composed(over).kind == "growth"
+    assert composed(over, had_stopped=True).kind == "leak", "bursts are over each time"
     going_on = replace(over, traced_growth_per_minute=TREND.bytes_per_hour / 60)
     assert composed(going_on).kind == "leak"
     too_short = replace(over, trace=Trace(seconds=0.01))

@@ -40,7 +40,9 @@ def kinds(path: list[Any]) -> list[str]:
 
 
 def paths_to(*wanted: object, seconds: float = 30.0) -> dict[int, list[str]]:
-    return descent.find_from_above(map(id, wanted), kinds, deadline=time.monotonic() + seconds)
+    return descent.find_from_above(
+        {id(obj): obj for obj in wanted}, kinds, deadline=time.monotonic() + seconds
+    )
 
 
 def test_a_container_below_a_module_is_found_with_the_way_to_it(module: types.ModuleType) -> None:
@@ -74,6 +76,16 @@ def test_a_closure_is_opened_and_a_plain_function_is_not(module: types.ModuleTyp
     assert id(default) not in found, "functions without a closure are code, not data"
 
 
+def test_links_of_a_chain_are_no_step_deeper(module: types.ModuleType) -> None:
+    first: list[Any] = []
+    last = first
+    for _ in range(500):
+        last = [last]
+    vars(module)["LAST"] = last
+    path = paths_to(first)[id(first)]
+    assert path == ["dict", *["list"] * 501]
+
+
 def test_what_hangs_nowhere_is_not_found() -> None:
     assert paths_to([object()]) == {}
 
@@ -101,3 +113,13 @@ def test_a_path_that_still_holds_is_left_alone() -> None:
     registry.rows = [entry]
     path = [{"registry": registry}, registry, registry.rows, entry]
     assert descent.mended(list(path)) == path
+
+
+def test_a_link_that_was_the_head_of_its_chain_is_found_below_the_head_of_now() -> None:
+    def wrapped(inner: object) -> Any:
+        return lambda: inner
+
+    link = wrapped(None)
+    namespace = {"HANDLER": wrapped(wrapped(wrapped(link))), "OTHER": wrapped(None)}
+    path = descent.mended([namespace, link, link.__closure__])
+    assert path[1] is namespace["HANDLER"]

@@ -66,6 +66,7 @@ def compose(
     traced_seconds: float = 0.0,
     cpu_seconds: float = 0.0,
     previous: LeakReport | None = None,
+    had_stopped: bool = False,
 ) -> LeakReport:
     """
     Return the report of a finding.
@@ -79,6 +80,8 @@ def compose(
         cpu_seconds: Processor time of it all.
         previous: The report that this one updates: what was traced then is kept where nothing was
             traced now.
+        had_stopped: The growth before this one was over when it was looked at. What goes on in
+            bursts is over each time, so that is believed once.
     """
     holders = _holders(evidence, trend, previous)
     suspects = _suspects(evidence)
@@ -95,7 +98,7 @@ def compose(
     explained = _explained(signs)
     return LeakReport(
         id=origin.id,
-        kind=_kind(holders, trend, evidence, signs, on_demand=on_demand),
+        kind=_kind(holders, trend, evidence, signs, on_demand=on_demand, had_stopped=had_stopped),
         detector=origin.detector,
         pid=origin.pid,
         started_at=origin.started_at,
@@ -141,13 +144,14 @@ def _kind(
     signs: verdict.Signs,
     *,
     on_demand: bool,
+    had_stopped: bool,
 ) -> ReportKind:
     if on_demand:
         return "snapshot"
     if evidence.collector_enabled and (evidence.collected_bytes or 0) > trend.growth_bytes / 2:
         return "growth"  # garbage that only waited: the collector would have taken it
     left_bytes, growth = _left(trend), trend.bytes_per_hour / 60
-    if _has_stopped(signs, evidence):
+    if not had_stopped and _has_stopped(signs, evidence):
         return "growth"
     total = sum(holder.bytes_per_minute or 0.0 for holder in holders)
     emptied = sum(holder.bytes_added for holder in evidence.holders if not holder.steady)

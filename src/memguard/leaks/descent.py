@@ -12,7 +12,7 @@ import sys
 import time
 import types
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from memguard.leaks import heap, naming
@@ -22,20 +22,24 @@ T = TypeVar("T")
 MAX_NODES = 200_000
 """Objects visited below the user's modules, and again below the others; nearest ones first."""
 MAX_DEPTH = 8
+NEXT_LINKS = 32
+"""Steps from the head of a chain in which a link is looked for that was the head a moment ago."""
 _SLICE = 2_000
 
 
 def find_from_above(
-    wanted: Iterable[int], name: Callable[[list[Any]], T], *, deadline: float
+    wanted: Mapping[int, Any], name: Callable[[list[Any]], T], *, deadline: float
 ) -> dict[int, T]:
     """
     Return what *name* says of the path from a module down to each of the *wanted* objects met.
 
     The user's modules are walked first, to their full depth. Functions, code and classes of
-    libraries are not opened: what leaks hangs on data.
+    libraries are not opened: what leaks hangs on data. Links of a chain, of the type of something
+    wanted, are no step deeper: one that grows at its head carries its links away from their name
+    faster than anybody can climb.
 
     Args:
-        wanted: ids of live objects, held by the caller.
+        wanted: Live objects by id.
         name: Called at once with each path, which may not be true for long: from a module's
             namespace down to the object.
         deadline: ``time.monotonic()`` at which to give up.
@@ -44,9 +48,10 @@ def find_from_above(
     """
     missing = set(wanted)
     found: dict[int, T] = {}
+    links = {id(type(obj)) for obj in wanted.values()}
     # The user's modules to their full depth before any other: what is wanted may be moving away.
     for roots in _roots():
-        _walk(roots, missing, found, name, deadline)
+        _walk(roots, missing, found, name, links=links, deadline=deadline)
     return found
 
 
@@ -55,11 +60,13 @@ def _walk(
     missing: set[int],
     found: dict[int, T],
     name: Callable[[list[Any]], T],
+    *,
+    links: set[int],
     deadline: float,
 ) -> None:
     nodes: list[tuple[Any, int, int]] = [(root, -1, 0) for root in roots]
     seen = set(map(id, roots))
-    own = {id(nodes), id(seen), id(missing), id(found), id(roots)}
+    own = {id(nodes), id(seen), id(missing), id(links), id(found), id(roots)}
     todo = deque(range(len(nodes)))
     opener = heap.Opener()
     visited = 0
@@ -73,8 +80,9 @@ def _walk(
                 found[key] = name(mended([*_path(nodes, at), below]))
             if key not in seen and key not in own and _is_open(below):
                 seen.add(key)
-                nodes.append((below, at, depth + 1))
-                if depth + 1 < MAX_DEPTH:
+                deeper = 0 if id(type(below)) in links else depth + 1
+                nodes.append((below, at, deeper))
+                if deeper < MAX_DEPTH:
                     todo.append(len(nodes) - 1)
         visited += 1
         if visited % _SLICE == 0:
@@ -93,15 +101,48 @@ def mended(path: list[Any]) -> list[Any]:
     """
     for at in range(1, len(path) - 1):
         owner, held, below = path[at - 1 : at + 2]
-        namespace = naming.instance_dict(owner)
-        if namespace is None or namespace is held or naming.attribute_link(owner, held) is not None:
+        namespace = owner if at == 1 and type(owner) is dict else naming.instance_dict(owner)
+        if namespace is None or namespace is held:
+            continue
+        values = list(namespace.values())
+        if any(value is held for value in values) or naming.attribute_link(owner, held) is not None:
             continue
         opener = heap.Opener()
-        for value in list(namespace.values()):
-            if type(value) is type(held) and any(one is below for one in _below(value, opener)):
+        for value in values:
+            if type(value) is type(held) and (
+                any(one is below for one in _below(value, opener)) or _leads_to(value, held, opener)
+            ):
                 path[at] = value
                 break
     return path
+
+
+def _leads_to(head: Any, link: Any, opener: heap.Opener) -> bool:
+    """Return whether *link* is one of the next few links of the chain that begins with *head*."""
+    seen = {id(head)}
+    level = [head]
+    for _ in range(NEXT_LINKS):
+        level = [
+            below
+            for obj in level
+            for below in _below(obj, opener)
+            if id(below) not in seen and _is_between(below, link)
+        ][:NEXT_LINKS]
+        if any(below is link for below in level):
+            return True
+        seen.update(map(id, level))
+    return False
+
+
+def _is_between(obj: Any, link: Any) -> bool:
+    """Return True for a link of the same chain, and for what may stand between two links."""
+    kind = type(obj)
+    return (
+        kind is type(link)
+        or kind is tuple
+        or kind is types.CellType
+        or (kind is dict and len(obj) <= NEXT_LINKS)
+    )
 
 
 def _roots() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

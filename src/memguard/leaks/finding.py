@@ -92,6 +92,7 @@ class Findings:
         self._open: LeakReport | None = None
         self.count = 0
         self.dropped = 0
+        self._had_stopped = False
 
     @property
     def reports(self) -> tuple[LeakReport, ...]:
@@ -138,7 +139,9 @@ class Findings:
             traced_seconds=traced_seconds,
             cpu_seconds=cpu_seconds,
             previous=previous,
+            had_stopped=self._had_stopped,
         )
+        self._had_stopped = report.kind == "growth" and not report.holders
         if previous is not None:
             self._replace(previous, report)
             return Finding(report, is_alarm=False)

@@ -35,8 +35,6 @@ POLL_SECONDS = 0.02
 TYPES = 10
 INSTANCES = 6
 """Growing types of which an instance is followed to its holder."""
-YOUNG = 8
-"""Youngest instances of a type that are looked for from above."""
 ENOUGH = 0.5
 """Share of the growth that containers must explain to look no further."""
 SITES = 20
@@ -270,7 +268,6 @@ class Investigation:
             + [id(kept) for kept in self._instances.values()],
         )
         wanted.clear()
-        self._chase(paths)
         for candidate in self._candidates:
             kind = naming.type_name(type(candidate.obj))
             evidence.holders.append(_container_evidence(candidate, kind, paths, evidence))
@@ -287,33 +284,6 @@ class Investigation:
                     sample=sample,
                 )
             )
-
-    def _chase(self, paths: dict[int, retention.Retention]) -> None:
-        """
-        Look once more for what no path was found to, from above and with the youngest of its kind.
-
-        A chain that grows at its head carries each of its links away from the name it hangs on,
-        faster than a search can climb.
-        """
-        lost = {
-            name: obj for name, (obj, _) in self._instances.items() if not paths[id(obj)].anchored
-        }
-        if not lost:
-            return
-        young = census.newest_instances(lost, per_type=YOUNG, scan=200_000)
-        wanted = {id(obj): obj for found in young.values() for obj in found}
-        found = retention.find_paths(
-            wanted,
-            seconds=self._options.retention_seconds / 2,
-            containers=self._containers(),
-            ignore=[id(young), *map(id, young.values())],
-            climb=False,
-        )
-        wanted.clear()
-        for name, obj in lost.items():
-            anchored = [found[id(one)] for one in young[name] if found[id(one)].anchored]
-            if anchored:
-                paths[id(obj)] = min(anchored, key=lambda path: path.depth)
 
     def _explained(self, gap_seconds: float) -> float:
         """Return the share of the growth that the growing containers account for."""

@@ -92,7 +92,6 @@ def find_paths(
     seconds: float,
     containers: Mapping[int, tuple[str, str]] | None = None,
     ignore: Iterable[int] = (),
-    climb: bool = True,
 ) -> dict[int, Retention]:
     """
     Return how each of the *wanted* objects (by id) is reached.
@@ -102,8 +101,6 @@ def find_paths(
         seconds: Time after which the search gives up and says so.
         containers: ``inventory.names()``: our own containers, which are anchors by name.
         ignore: ids of objects of the caller that also hold them.
-        climb: False only looks from the modules down, which is quick: for what moves away from its
-            name while one climbs, as the links of a chain do that grows at its head.
 
     Cost: per level of depth one gentle walk of the heap, about 0.5 s of processor time for a
         million objects; typical paths have two to four levels.
@@ -121,19 +118,18 @@ def find_paths(
             {(key, key): node for key, node in zip(search.wanted, start, strict=True)}
         )
         frontier = _settle(search, start)
-        for _ in range(MAX_LEVELS if climb else 0):
+        for _ in range(MAX_LEVELS):
             if not frontier or search.time_is_up:
                 break
             frontier = _settle(search, _one_level_up(search, frontier))
         search.cut_short.update(node.target for node in frontier)
-        if search.open_targets and climb:
+        if search.open_targets:
             _settle(search, _held_by_locals(search))
         result = {key: _best(nodes) for key, nodes in search.found.items()}
         search.deadline += seconds * (1 - CLIMB)
         result.update(_from_above(search))
         for key in search.open_targets - result.keys():
-            opinion = _second_opinion(search, key) if climb else None
-            result[key] = opinion or _unanchored(search, key)
+            result[key] = _second_opinion(search, key) or _unanchored(search, key)
         return result
     finally:
         # Nothing of the heap may stay reachable from here: frames outlive a call in tracebacks.
@@ -150,7 +146,13 @@ def _from_above(search: _Search) -> dict[int, Retention]:
     if not still_open or search.time_is_up:
         return {}
 
+    wanted = {key: search.wanted[key] for key in still_open}
+    links = {id(type(obj)) for obj in wanted.values()}
+
     def name(path: list[Any]) -> Retention | None:
+        # A chain is named by its head: nobody reads a thousand links.
+        head = next(at for at, obj in enumerate(path) if id(type(obj)) in links)
+        path = path[: head + 1] if len(path) - head > MAX_LEVELS else path
         # A class on the way is a name of its own: its attribute says more than the way to it.
         last_class = max((at for at, obj in enumerate(path) if naming.is_type(obj)), default=0)
         for start in (last_class, 0):
@@ -159,7 +161,8 @@ def _from_above(search: _Search) -> dict[int, Retention]:
                 return _retention(anchor, path[start:])
         return None
 
-    named = descent.find_from_above(still_open, name, deadline=search.deadline)
+    named = descent.find_from_above(wanted, name, deadline=search.deadline)
+    wanted.clear()
     return {key: found for key, found in named.items() if found is not None}
 
 
