@@ -24,13 +24,27 @@ RENEW = "python -m tests.public_api"
 
 INTRODUCTION = f"""# The public names
 
-What `import memguard` offers. Everything else is private and may change in any release. The
-docstrings tell options with their units, errors, cost and thread-safety:
-`python -m pydoc memguard.<name>`.
+What `import memguard` offers, and the [modules below](#modules-of-their-own). Everything else is
+private and may change in any release. The docstrings tell options with
+their units, errors, cost and thread-safety: `python -m pydoc memguard.<name>`.
 
 This page is made by `{RENEW}` and checked by the tests.
 
 """
+# Imported by who uses them: they need an extra, or load more than `import memguard` should.
+MODULES = {
+    "memguard.report.text, .html, .json": "[reports](reports.md)",
+    "memguard.report.compare, .compare_text, .html_compare": "[reports](reports.md)",
+    "memguard.report.sinks": "[reports](reports.md)",
+    "memguard.report.alerting": "[alerts](alerts.md)",
+    "memguard.report.health_asgi, .health_wsgi": "[health](health.md)",
+    "memguard.report.prometheus, .prometheus_multiprocess": "[Prometheus](prometheus.md)",
+    "memguard.report.opentelemetry": "[OpenTelemetry](opentelemetry.md)",
+    "memguard.relief.advisor, .capacity, .gcpolicy": "[relief](relief.md)",
+    "memguard.integrations.starlette, .flask, .django, .asgi, .wsgi": "[web](web.md)",
+    "memguard.integrations.gunicorn, .celery": "[workers](workers.md)",
+    "memguard.integrations.structlog, .bounded_logging": "[logging](logging.md)",
+}
 # Plain values have no docstring to take a summary from.
 VALUES = {"__version__": "The version, such as `0.1.0`."}
 
@@ -41,7 +55,26 @@ def document() -> str:
         f"| `{name}` | {kind_of(getattr(memguard, name))} | {summary_of(name)} |\n"
         for name in memguard.__all__
     )
-    return f"{INTRODUCTION}| Name | Kind | What it is |\n|---|---|---|\n{rows}"
+    modules = "".join(
+        f"| {', '.join(f'`{part}`' for part in names.split(', '))} | {page} |\n"
+        for names, page in MODULES.items()
+    )
+    return (
+        f"{INTRODUCTION}| Name | Kind | What it is |\n|---|---|---|\n{rows}"
+        "\n## Modules of their own\n\n"
+        "Of these, the names that the page beside them shows are public, too.\n\n"
+        f"| Module | Page |\n|---|---|\n{modules}"
+    )
+
+
+def public_modules() -> set[str]:
+    """Return the names of the modules whose documented names are public."""
+    found: set[str] = set()
+    for names in MODULES:
+        first, *others = names.split(", ")
+        room = first.rpartition(".")[0]
+        found |= {first, *(room + other for other in others)}
+    return found
 
 
 def snapshot() -> str:

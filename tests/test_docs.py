@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import importlib.util
 import os
 import pkgutil
 import re
@@ -16,6 +17,7 @@ import pytest
 
 import memguard
 from tests.log_events import documented, events, source
+from tests.public_api import public_modules
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
@@ -25,6 +27,7 @@ FENCE = re.compile(
     r"(?:<!-- not run: (?P<reason>[^\n]+?) -->\n+)?^```(?P<language>\w*)\n(?P<code>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
+IMPORT = re.compile(r"^ *from (memguard(?:\.\w+)*) import ([\w, ]+)$", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|mailto:)(?P<target>[^)#\s]+)(?:#[^)\s]*)?\)")
 
 
@@ -106,6 +109,19 @@ def test_no_document_installs_the_stranger_of_the_same_name(document: Path) -> N
     """On the package index, the plain name belongs to an unrelated project; ours ends in -py."""
     stranger = r"\b(?:pip|uv)\b[^\n]*\b(?:install|add) +[^\n]*\bmemguard(?!-py)"
     assert not re.search(stranger, document.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=shown)
+def test_a_document_shows_no_private_module(document: Path) -> None:
+    allowed = {"memguard", *public_modules()}
+    for name, names in IMPORT.findall(document.read_text("utf-8")):
+        each = {f"{name}.{one.strip()}" for one in names.split(",")}
+        assert name in allowed or each <= allowed, f"{name} is private: import it from memguard"
+
+
+def test_every_public_module_is_there() -> None:
+    for name in public_modules():
+        assert importlib.util.find_spec(name) is not None
 
 
 def test_every_event_is_documented_and_every_documented_event_is_logged() -> None:

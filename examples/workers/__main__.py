@@ -60,7 +60,7 @@ def ask_until_replaced(server: subprocess.Popen[bytes], log: Path) -> Counter[in
     while time.monotonic() < deadline and server.poll() is None:
         text = log.read_text("utf-8")
         address = re.search(r"Listening at: http://([\d.]+):(\d+)", text)
-        if text.count("it ends and is replaced") >= REPLACEMENTS:
+        if text.count("this worker ends and is replaced") >= REPLACEMENTS:
             return answers
         if address is None:
             time.sleep(0.1)

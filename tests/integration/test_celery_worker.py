@@ -20,7 +20,7 @@ from tests.gunicorn_server import EXAMPLE, ROOT
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Celery's prefork pool needs fork")
 
 DEADLINE = 45.0
-ENDS = "it ends and is replaced"
+ENDS = "this worker ends and is replaced"
 QUICK = {
     "WORKER_LIMIT": "40MiB",
     "WORKER_MIN_AGE": "200ms",
@@ -161,9 +161,9 @@ def test_leaking_processes_are_replaced_between_tasks_and_every_task_is_done_onc
 def test_a_process_of_another_pool_is_told_about_and_goes_on(tmp_path: Path) -> None:
     with worker(tmp_path, "tasks", "-P", "solo") as log:
         done = send(tmp_path, 100, 500_000)
-        wait_for(log, "it should be replaced")
+        wait_for(log, "this worker should be replaced")
     text = log.read_text("utf-8")
     assert len(done) == 1
-    assert text.count("it should be replaced") == 1
+    assert text.count("this worker should be replaced") == 1
     assert "cannot be ended from inside" in text
     assert ENDS not in text

@@ -20,7 +20,7 @@ globals().update(hooks(
     limit="{limit}", min_age={min_age}, min_requests=5, interval=0.5, look=0.05, guard={guard},
 ))
 """
-ENDS = "it ends and is replaced"
+ENDS = "this worker ends and is replaced"
 UVICORN = "uvicorn.workers.UvicornWorker"
 
 

@@ -544,7 +544,7 @@ class TestOptions:
             ({"on_error": "ignore"}, ConfigError, "on_error must be 'log' or 'raise'"),
             ({"limit": "lots"}, ConfigError, "limit"),
             ({"limit": 1.5}, TypeError, "limit"),
-            ({"report_dir": 7}, TypeError, "must be a string or a Path"),
+            ({"report_dir": 7}, TypeError, "report_dir must be a string or a Path"),
             ({"name": 7}, TypeError, "name"),
         ],
     )

@@ -58,6 +58,13 @@ def test_nothing_runs_before_it_is_started_and_nothing_after_it_is_stopped() -> 
     guard.close()
 
 
+def test_it_says_its_name_and_whether_it_runs() -> None:
+    guard = MemoryGuard(leaks=False, name="shop")
+    assert repr(guard) == "MemoryGuard(name='shop', stopped)"
+    with guard:
+        assert repr(guard) == "MemoryGuard(name='shop', running)"
+
+
 def test_each_part_can_be_left_out() -> None:
     guard = MemoryGuard(leaks=False, relief=False, history=False, gc_watch=False)
     status = guard.status()

@@ -71,7 +71,7 @@ def test_a_worker_over_its_limit_gives_memory_back_and_then_ends_once(
         worker.grow(0, seconds=1)
     assert len(worker.ended) == 1
     assert "110.0 MiB of 100.0 MiB" in worker.ended[0]
-    assert worker.said == [f"memguard: it ends and is replaced: {worker.ended[0]}"]
+    assert worker.said == [f"memguard: this worker ends and is replaced: {worker.ended[0]}"]
     assert worker.recycler.statistics().is_ending
 
 

@@ -355,6 +355,21 @@ def test_a_report_is_plain_data_and_reads_well() -> None:
     assert len(cache) < 100
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (3 * MIB, 1 * MIB, "memory fell by 2.0 MiB"),
+        (1 * MIB, 2 * MIB, "memory rose by 1.0 MiB"),
+        (None, 1 * MIB, "memory changed by an unknown amount"),
+    ],
+)
+def test_memory_that_rose_meanwhile_is_said_to_have_risen(
+    before: int | None, after: int, said: str
+) -> None:
+    report = ReliefReport(reason="a test", goal=MIB, before=before, after=after)
+    assert str(report).startswith(f"relief (a test): wanted 1.0 MiB, {said}, 0 B by own account")
+
+
 def test_what_was_done_is_added_up() -> None:
     cache = filled("sum", entries=100)
     relief = Relief()

@@ -218,6 +218,10 @@ class MemoryGuard:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        state = "running" if self._running else "stopped"
+        return f"{type(self).__name__}(name={self.name!r}, {state})"
+
     # -- what the monitor tells -------------------------------------------------------------------
 
     def _read(self, reading: Reading) -> None:

@@ -201,7 +201,7 @@ class Recycler:
         if self._ending_since is not None:
             if now - self._ending_since > self._grace and not self._insisted:
                 self._insisted = True
-                self._tell("insist", logging.WARNING, "it has not ended; it is told again")
+                self._tell("insist", logging.WARNING, "this worker has not ended; it is told again")
                 if self._insist is not None:
                     self._insist()
             return min(pause, 1.0)
@@ -222,8 +222,8 @@ class Recycler:
             self._tell(
                 "futile",
                 logging.WARNING,
-                f"it is over its limit and stays: replacing it would not help ({verdict.reason}); "
-                "raise the limit, or load less",
+                f"this worker is over its limit and stays: replacing it would not help "
+                f"({verdict.reason}); raise the limit, or load less",
             )
         elif verdict.kind == "due" and not self._waits:
             self.take_turn()
@@ -256,7 +256,7 @@ class Recycler:
             self._tell(
                 "advice",
                 logging.WARNING,
-                f"it should be replaced ({verdict.reason}) and is not: {why}",
+                f"this worker should be replaced ({verdict.reason}) and is not: {why}",
             )
             return False
         turn = self._turns.take(self.options, at_once=verdict.at_once)
@@ -267,12 +267,12 @@ class Recycler:
                 self._tell(
                     "backing off",
                     logging.WARNING,
-                    f"it should be replaced ({verdict.reason}) and waits: new workers are over the "
-                    "limit in no time, so they are replaced less often; raise the limit",
+                    f"this worker should be replaced ({verdict.reason}) and waits: new workers are "
+                    "over the limit in no time, so they are replaced less often; raise the limit",
                 )
             return False
         self._ending_since, self._wait = self._timer(), 1.0
-        self._tell("ending", logging.WARNING, f"it ends and is replaced: {verdict.reason}")
+        self._tell("ending", logging.WARNING, f"this worker ends and is replaced: {verdict.reason}")
         self._end(verdict.reason)
         return True
 

@@ -38,6 +38,9 @@ class Delivery:
             raise TypeError(f"on_leak must be callable (got {type(on_leak).__name__})")
         if on_error not in ("log", "raise"):
             raise ConfigError(f"on_error must be 'log' or 'raise' (got {on_error!r})")
+        if report_dir is not None and not isinstance(report_dir, str | os.PathLike):
+            kind = type(report_dir).__name__
+            raise TypeError(f"report_dir must be a string or a Path (got {kind})")
         self._directory = None if report_dir is None else ReportDirectory(report_dir)
         self._on_leak = on_leak
         self._on_error = on_error

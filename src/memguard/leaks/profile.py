@@ -112,6 +112,11 @@ def profile_memory(
         TypeError: An option is of the wrong kind.
         ConfigError: *top* is out of its range.
     """
+    if function is not None and not callable(function):
+        raise TypeError(
+            f"profile_memory decorates a function (got {type(function).__name__}); "
+            "options have names: profile_memory(name='load')"
+        )
     block = ProfiledBlock(name, top, on_result)
     return block if function is None else block(function)
 

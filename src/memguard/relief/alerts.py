@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from memguard.relief.gauge import Look
 from memguard.relief.levels import Judgement, Level
-from memguard.relief.record import ReliefReport
+from memguard.relief.record import ReliefReport, change
+from memguard.units import format_bytes
 
 AlertKind = Literal["level", "ineffective", "recycle"]
 
@@ -101,11 +102,9 @@ class Alert:
         """Return an alert of *kind*, now."""
         reasons = judgement.reasons
         if relief is not None:
-            fell = relief.rss_freed or 0
-            reasons = (
-                *reasons,
-                f"{relief.freed} bytes were freed by own account and memory fell by {fell}",
-            )
+            gave = format_bytes(relief.freed)
+            said = f"relief gave {gave} by own account, {change(relief.rss_freed)}"
+            reasons = (*reasons, said)
         return cls(
             kind=kind,
             level=judgement.level,

@@ -10,6 +10,13 @@ from memguard.units import format_bytes, format_seconds
 StepName = Literal["expire", "caches", "pools", "collect", "trim", "callbacks"]
 
 
+def change(fell: int | None) -> str:
+    """Return by how much the memory of a process fell, or rose although some was given back."""
+    if fell is None:
+        return "memory changed by an unknown amount"
+    return f"memory {'fell' if fell >= 0 else 'rose'} by {format_bytes(abs(fell))}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
     """What one step of a relief run did. Bytes."""
@@ -65,8 +72,9 @@ class ReliefReport:
         """Return a line for the run and one for each step."""
         if self.busy:
             return "relief: another run was under way; nothing was done"
-        fell = "?" if self.rss_freed is None else format_bytes(self.rss_freed)
-        head = f"relief ({self.reason}): wanted {format_bytes(self.goal)}, memory fell by {fell}, "
+        head = (
+            f"relief ({self.reason}): wanted {format_bytes(self.goal)}, {change(self.rss_freed)}, "
+        )
         account = f"{format_bytes(self.freed)} by own account, in {format_seconds(self.seconds)}"
         lines = [head + account]
         for step in self.steps:
@@ -74,9 +82,8 @@ class ReliefReport:
                 lines.append(f"  {step.name:9} skipped: {step.skipped}")
                 continue
             given = "not counted" if step.freed is None else format_bytes(step.freed)
-            fell = "?" if step.rss_freed is None else format_bytes(step.rss_freed, signed=False)
             lines.append(
-                f"  {step.name:9} {step.items} items, {given}, memory fell by {fell}, "
+                f"  {step.name:9} {step.items} items, {given}, {change(step.rss_freed)}, "
                 f"{format_seconds(step.seconds)}"
             )
         return "\n".join(lines)

@@ -10,13 +10,13 @@ from urllib.parse import parse_qs
 
 from memguard import log
 from memguard.errors import ConfigError, LifecycleError
-from memguard.relief.record import ReliefReport
+from memguard.relief.record import ReliefReport, change
 from memguard.report.figures import Guarded, Relieving
 from memguard.report.health_access import bearer, is_cross_site, is_one_of
 from memguard.report.health_errand import Errand, Outcome
 from memguard.report.health_response import MOST_BODY, Request, Response, Teller, Wait
 from memguard.report.page import LastRun
-from memguard.report.page_words import capital, change
+from memguard.report.page_words import capital
 from memguard.units import format_seconds, parse_bytes
 
 _LOG_SECONDS = 60.0

@@ -6,7 +6,7 @@ import math
 
 from memguard.leaks.report import LeakReport
 from memguard.relief.alerts import Alert
-from memguard.relief.record import ReliefReport, StepResult
+from memguard.relief.record import ReliefReport, StepResult, change
 from memguard.report.figures import Figures
 from memguard.report.health import current_level
 from memguard.report.html_markup import Markup, element, join
@@ -16,7 +16,6 @@ from memguard.report.page_history import Story
 from memguard.report.page_words import (
     amount,
     capital,
-    change,
     fact,
     head_row,
     moment,

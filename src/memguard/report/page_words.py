@@ -35,13 +35,6 @@ def amount(count: float | None) -> str:
     return "unknown" if count is None else format_bytes(count)
 
 
-def change(fell: int | None) -> str:
-    """Return by how much the memory of a process fell, or rose although some was given back."""
-    if fell is None:
-        return "memory changed by an unknown amount"
-    return f"memory {'fell' if fell >= 0 else 'rose'} by {format_bytes(abs(fell))}"
-
-
 def percent(share: float, *, places: int = 0) -> str:
     """Return a share as percent."""
     return f"{share * 100:.{places}f} %" if math.isfinite(share) else "unknown"
