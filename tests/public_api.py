@@ -41,7 +41,7 @@ MODULES = {
     "memguard.report.prometheus, .prometheus_multiprocess": "[Prometheus](prometheus.md)",
     "memguard.report.opentelemetry": "[OpenTelemetry](opentelemetry.md)",
     "memguard.relief.advisor, .capacity, .gcpolicy": "[relief](relief.md)",
-    "memguard.integrations.starlette, .flask, .django, .asgi, .wsgi": "[web](web.md)",
+    "memguard.integrations.starlette, .flask, .django, .asgi, .wsgi, .requests": "[web](web.md)",
     "memguard.integrations.gunicorn, .celery": "[workers](workers.md)",
     "memguard.integrations.structlog, .bounded_logging": "[logging](logging.md)",
 }

@@ -19,7 +19,7 @@ from memguard import cli
 from memguard.cli import demo, main, reporting, running, top, version
 from memguard.cli.program import Target
 from memguard.cli.running import MOST_REPORTS, split, summary
-from memguard.leaks.report import LeakReport
+from memguard.leaks.report import Frame, LeakReport
 from memguard.report import html, text
 from memguard.report import json as stored
 from memguard.report.sinks import ReportDirectory
@@ -371,6 +371,23 @@ def test_the_summary_counts_leaks_and_other_growth() -> None:
         f"    read          {Path('out') / 'leak-a.html'}",
         "  growth: +61.0 MiB, 2.0 MiB/min, live Python objects",
         f"    read          {Path('out') / 'leak-b.html'}",
+    ]
+
+
+def test_the_summary_names_who_called_a_library_that_allocates() -> None:
+    library = Frame(file="/lib/encoder.py", line=258, function="iterencode", in_user_code=False)
+    mine = Frame(file="/srv/shop/labels.py", line=31, function="label", in_user_code=True)
+    suspect = replace(
+        leak_report().suspects[0],
+        file=library.file,
+        line=library.line,
+        function=library.function,
+        frames=(library, mine),
+    )
+    lines = summary([leak_report(suspects=(suspect,))], Path("out")).splitlines()
+    assert lines[3:5] == [
+        "    allocated at  /lib/encoder.py:258  iterencode",
+        "    called from   /srv/shop/labels.py:31  label",
     ]
 
 

@@ -53,6 +53,11 @@ def test_it_shows_what_the_guard_knows() -> None:
     assert "no news" not in text
 
 
+def test_a_curve_of_one_point_has_no_length() -> None:
+    (span,) = top_view._pace([Point(7.0, 150 * MiB)])
+    assert span.text == "150.0 MiB now; the curve begins here"
+
+
 def test_what_is_not_known_is_not_made_up() -> None:
     unknown = a_bulletin(
         rss=None,

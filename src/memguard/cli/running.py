@@ -258,7 +258,11 @@ def _finding(report: LeakReport, directory: Path | None) -> list[str]:
         f"    held by       {printable(holder.path)} : {printable(holder.type)}"
         for holder in report.holders[:1]
     ]
-    lines += [f"    allocated at  {places.shown(suspect)}" for suspect in report.suspects[:1]]
+    for suspect in report.suspects[:1]:
+        lines.append(f"    allocated at  {places.shown(suspect)}")
+        mine = suspect.user_frame
+        if mine is not None and (mine.file, mine.line) != (suspect.file, suspect.line):
+            lines.append(f"    called from   {places.shown(mine)}")
     if directory is None:
         return [*lines, "    its files are not there: not written, or deleted since"]
     return [*lines, f"    read          {directory / f'leak-{report.id}.html'}"]

@@ -258,6 +258,8 @@ def _pace(points: Sequence[Point]) -> Line:
     if not points:
         return (Span("no history is kept", "dim"),)
     low, high = min(p.value for p in points), max(p.value for p in points)
+    if len(points) == 1:
+        return (Span(f"{format_bytes(high)} now; the curve begins here", "dim"),)
     span = f"{format_seconds(points[-1].at - points[0].at)}: "
     text = f"last {span}{format_bytes(low)} to {format_bytes(high)}"
     seen = growth(points)

@@ -217,7 +217,7 @@ INSTRUMENTS: tuple[Instrument, ...] = (
         "memguard.memory.growth",
         "gauge",
         "By/s",
-        "Growth over the last seconds; negative when shrinking.",
+        "Growth of used memory over the last seconds; negative when shrinking.",
         of_guard=_one(lambda figures: figures.pressure.bytes_per_minute / 60),
     ),
     Instrument(

@@ -96,7 +96,7 @@ def _facts(known: Figures) -> list[Markup]:
     facts = [
         fact("Private memory", amount(reading.private), "held by this process alone"),
         fact("Resident", amount(reading.rss), f"at most {amount(reading.peak)} so far"),
-        fact("Pace", _pace(known), "over the last seconds"),
+        fact("Pace", _pace(known), "of all that the limit counts, lately"),
     ]
     if gc is not None:
         share = percent(gc.wall_share, places=2)

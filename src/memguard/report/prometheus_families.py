@@ -86,7 +86,9 @@ LIMIT_SOURCE = _gauge(
 )
 USED_RATIO = _gauge("used_ratio", "Memory in use over the limit, 0 to 1 and above.", GUARD)
 GROWTH = _gauge(
-    "growth_bytes_per_second", "Growth over the last seconds; negative when shrinking.", GUARD
+    "growth_bytes_per_second",
+    "Growth of used bytes over the last seconds; negative when shrinking.",
+    GUARD,
 )
 LEVEL = _gauge(
     "level",
