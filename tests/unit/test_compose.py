@@ -15,6 +15,7 @@ from memguard.leaks.evidence import Evidence, HolderEvidence
 from memguard.leaks.report import LeakReport, TrendSummary
 from memguard.leaks.sampling import Sample
 from memguard.leaks.tracing import Site, Trace
+from memguard.observe import reading
 from tests import strategies
 from tests.detecting import LINE, MiB, evidence, holder
 
@@ -145,6 +146,13 @@ def test_a_line_that_leads_to_a_holder_comes_before_a_heavier_one_that_does_not(
     assert (first.file, first.line, first.held_by) == (*LINE, "shop.app.SESSIONS")
     assert [frame.file for frame in first.frames] == [LINE[0], "/srv/shop/main.py"]
     assert (second.file, second.held_by) == (busy[0], None)
+
+
+def test_a_line_of_memguard_is_no_suspect() -> None:
+    ours = (reading.__file__, 140)
+    ring = holder("shop.guard.history._ring", sample=Sample(10, 2000, lines=Counter({ours: 2000})))
+    found = evidence(holder(), ring)
+    assert [(each.file, each.line) for each in composed(found).suspects] == [LINE]
 
 
 def test_a_holder_tells_rate_weight_site_and_types_of_entries() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from memguard.leaks import verdict
 from memguard.leaks.evidence import Evidence, HolderEvidence
-from memguard.leaks.frames import frames_of
+from memguard.leaks.frames import frames_of, is_own_code
 from memguard.leaks.report import (
     Cost,
     Frame,
@@ -292,6 +292,8 @@ def _suspects(evidence: Evidence) -> tuple[Suspect, ...]:
             continue
         per_entry = 1 / max(1, holder.sample.entries)
         for line, size in holder.sample.lines.items():
+            if is_own_code(line[0]):  # our history fills its ring; bursts leave our lines out, too
+                continue
             rate = size * per_entry * holder.entries_per_minute
             held[line] += rate  # type: ignore[assignment] # reason: a Counter of floats
             if line not in heaviest or rate > heaviest[line][0]:

@@ -91,7 +91,8 @@ def _sign(report: LeakReport, *, active: bool | None) -> Sign:
     if trend.seconds_to_limit is not None:
         facts.append(("limit reached in", format_seconds(trend.seconds_to_limit)))
     facts.append(("report", report.id))
-    facts.append(("confirmed", f"{report.revision} times, last {report.updated_at}"))
+    times = "once" if report.revision == 1 else f"{report.revision} times"
+    facts.append(("confirmed", f"{times}, last {report.updated_at}"))
     return Sign(
         key=report.id,
         active=active,
