@@ -29,14 +29,20 @@ def no_residue() -> Iterator[None]:
     assert not changes, "left behind by this test:\n  " + "\n  ".join(changes)
 
 
-RELIEVING = ("admission", "caps", "components", "guard", "pressure", "relief_threads", "steps")
-"""Modules of tests that shrink whatever containers the process has."""
+ALONE = (
+    *("admission", "caps", "components", "guard", "pressure", "relief_threads", "steps"),
+    *("bulletin", "figures", "publishing", "cli_top", "cli_top_url", "top_view"),
+    *("health", "health_asgi", "health_wsgi", "health_site", "page", "page_browser"),
+    *("prometheus", "prometheus_containers", "prometheus_multiprocess", "prometheus_servers"),
+    *("opentelemetry", "opentelemetry_otlp", "alerts", "alert_rules"),
+)
+"""Modules of tests that shrink, count or show whatever containers the process has."""
 
 
 @pytest.fixture(autouse=True)
 def own_inventory(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Hide what other tests keep alive from those that give memory back: it would stay shrunk."""
-    if not request.module.__name__.endswith(tuple(f"test_{name}" for name in RELIEVING)):
+    """Hide what other tests keep alive: it would be told, or shrunk and stay so."""
+    if not request.module.__name__.endswith(tuple(f"test_{name}" for name in ALONE)):
         yield
         return
     hidden = inventory._entries.copy()

@@ -425,7 +425,7 @@ def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path) -> None:
     assert child.returncode == 130
     assert b"interrupted" in errors
     assert len(family) == 2
-    assert not [process for process in family if process.is_running()]
+    assert psutil.wait_procs(family, timeout=30)[1] == []
 
 
 @pytest.mark.timeout(90)

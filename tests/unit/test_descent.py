@@ -77,13 +77,15 @@ def test_a_closure_is_opened_and_a_plain_function_is_not(module: types.ModuleTyp
 
 
 def test_links_of_a_chain_are_no_step_deeper(module: types.ModuleType) -> None:
-    first: list[Any] = []
+    first = Slotted()
     last = first
     for _ in range(500):
-        last = [last]
+        link = Slotted()
+        link.rows.append(last)
+        last = link
     vars(module)["LAST"] = last
     path = paths_to(first)[id(first)]
-    assert path == ["dict", *["list"] * 501]
+    assert path == ["dict", *["Slotted", "list"] * 500, "Slotted"]
 
 
 def test_what_hangs_nowhere_is_not_found() -> None:

@@ -99,7 +99,7 @@ def test_a_failing_subscriber_leaves_no_garbage() -> None:
     try:
         with contextlib.suppress(MineError):
             subscribers.tell(alert())
-        left = sum(isinstance(thing, MineError) for thing in gc.get_objects())
+        left = sum(type(thing) is MineError for thing in gc.get_objects())
     finally:
         gc.enable()
     assert left == 0

@@ -12,7 +12,7 @@ import sys
 import time
 import types
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from memguard.leaks import heap, naming
@@ -48,11 +48,20 @@ def find_from_above(
     """
     missing = set(wanted)
     found: dict[int, T] = {}
-    links = {id(type(obj)) for obj in wanted.values()}
+    links = links_of(wanted.values())
     # The user's modules to their full depth before any other: what is wanted may be moving away.
     for roots in _roots():
         _walk(roots, missing, found, name, links=links, deadline=deadline)
     return found
+
+
+def links_of(wanted: Iterable[Any]) -> set[int]:
+    """
+    Return the ids of the types whose instances may be links of a chain that leads to *wanted*.
+
+    Not of containers: everything holds those, and the walk would lose itself in them.
+    """
+    return {id(type(obj)) for obj in wanted if heap.counter_of(type(obj)) is None}
 
 
 def _walk(

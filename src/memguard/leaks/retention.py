@@ -147,11 +147,12 @@ def _from_above(search: _Search) -> dict[int, Retention]:
         return {}
 
     wanted = {key: search.wanted[key] for key in still_open}
-    links = {id(type(obj)) for obj in wanted.values()}
+    links = descent.links_of(wanted.values())
 
     def name(path: list[Any]) -> Retention | None:
         # A chain is named by its head: nobody reads a thousand links.
-        head = next(at for at, obj in enumerate(path) if id(type(obj)) in links)
+        heads = (at for at, obj in enumerate(path) if id(type(obj)) in links)
+        head = next(heads, len(path))
         path = path[: head + 1] if len(path) - head > MAX_LEVELS else path
         # A class on the way is a name of its own: its attribute says more than the way to it.
         last_class = max((at for at, obj in enumerate(path) if naming.is_type(obj)), default=0)
