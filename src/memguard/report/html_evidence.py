@@ -100,6 +100,8 @@ def _source(suspect: Suspect) -> Markup | None:
 def suspect_card(position: int, suspect: Suspect, places: Places) -> Markup:
     """Return a card with an allocating line, its text, and the stack that calls it."""
     blocks = "1 block" if suspect.count == 1 else f"{suspect.count:,} blocks"
+    # What no holder explains may be a request in flight when a short burst ended: no rate.
+    pace = rate(suspect.bytes_per_minute) if suspect.held_by else "in no holder"
     held = None
     if suspect.held_by:
         held = element("p", "held by ", path(suspect.held_by), class_="small soft")
@@ -110,7 +112,7 @@ def suspect_card(position: int, suspect: Suspect, places: Places) -> Markup:
             element("p", _place(suspect, places)),
             element(
                 "p",
-                element("span", rate(suspect.bytes_per_minute), class_="size"),
+                element("span", pace, class_="size"),
                 element(
                     "span",
                     f" \u2013 {format_bytes(suspect.bytes)} in {blocks} still alive",

@@ -167,9 +167,10 @@ def _holder(holder: Holder, suspect: Suspect | None, places: Places) -> list[str
 
 
 def _suspect(suspect: Suspect, places: Places) -> list[str]:
+    # No rate: what no holder explains may be a request in flight when a short burst ended.
     size = format_bytes(suspect.bytes, signed=True)
     blocks = "1 block" if suspect.count == 1 else f"{suspect.count:,} blocks"
-    amount = f"  {size:<12}  ({blocks}, {rate(suspect.bytes_per_minute)})  "
+    amount = f"  {size:<12}  ({blocks} alive)  "
     return _chain(amount, suspect, places)
 
 
