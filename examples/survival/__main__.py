@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     for outcome in outcomes:
         print(described(outcome))
     path = Path(options.directory, "survival.svg")
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(svg(outcomes, limit=LIMIT), "utf-8")
     print(f"memory over time: {path}")
     bare, tuned, guarded = (outcome.result for outcome in outcomes)
