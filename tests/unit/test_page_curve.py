@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from memguard.report.page_curve import MOST_COLUMNS, Point, columns, memory_curve
@@ -39,6 +39,8 @@ def strokes(drawing: str) -> list[str]:
 
 
 @given(st.lists(points, max_size=60), st.none() | anything)
+@example([Point(n, 8689997255481611.0, 0.0, 0.0) for n in range(2)], None)
+@example([Point(n, -8e15, -8e15, -8e15) for n in range(2)], None)
 def test_any_numbers_give_a_sound_drawing_or_none(
     found: list[Point], ceiling: float | None
 ) -> None:

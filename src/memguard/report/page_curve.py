@@ -115,6 +115,7 @@ def _drawable(points: Iterable[Point]) -> list[Point]:
             math.isfinite(number) and abs(number) < _LARGEST
             for number in (point.seconds, point.lowest, point.highest, point.level)
         )
+        and point.lowest <= point.level <= point.highest
         and point.weight > 0
     ]
     known.sort(key=lambda point: point.seconds)
@@ -160,7 +161,7 @@ class _Frame:
         else:
             low -= (high - low) * 0.08
         # A quiet process is a flat line, not a mountain range of single pages.
-        room = max(1.0, 0.02 * abs(high)) - (high - low)
+        room = max(1.0, 0.02 * max(abs(low), abs(high))) - (high - low)
         if room > 0:
             low, high = low - room / 2, high + room / 2
         return cls(left, right, low, high + (high - low) * 0.04)
