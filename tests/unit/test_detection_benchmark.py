@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import detection, detection_peers
+from benchmarks import detection, detection_pairs, detection_peers
 
 
 def row(case: str, kind: str, *, alarm: bool, **more: object) -> detection.Row:
@@ -95,3 +95,10 @@ def test_what_the_peers_say_becomes_rows_of_the_corpus() -> None:
     seen = watch.finish()
     assert seen["alarm"]
     assert [(row["file"], row["line"]) for row in seen["suspects"]] == [("shop/orders.py", 12)]
+
+
+def test_pairs_compare_runs_that_took_turns() -> None:
+    runs = {"none": [(10.0, 100.0), (30.0, 100.0)], "memguard": [(20.0, 150.0), (22.0, 250.0)]}
+    assert detection_pairs.ratio(runs, 0) == pytest.approx(1.05)
+    assert detection_pairs.ratio(runs, 1) == pytest.approx(2.0)
+    assert detection_pairs.ratio({"none": [], "memguard": [(1.0, 1.0)]}, 0) is None
