@@ -77,6 +77,11 @@ def _library_folders() -> tuple[str, ...]:
     return tuple(sorted(folder.rstrip("/\\") + os.sep for folder in (*folders, _OWN_FOLDER)))
 
 
+def prepare() -> None:
+    """Ask sysconfig now: see ``allocator.prepare``."""
+    _library_folders()
+
+
 def is_user_code(file: str) -> bool:
     """Return True for a file outside the standard library, installed packages and memguard."""
     if file.startswith("<") or "site-packages" in file or "dist-packages" in file:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from memguard.leaks import anchors, bounds, descent, heap, naming
+from memguard.leaks import anchors, bounds, descent, frames, heap, naming
 from memguard.leaks.frames import is_own_code
 
 MAX_LEVELS = 12
@@ -326,6 +326,8 @@ def _unanchored(search: _Search, key: int) -> Retention:
 def prepare() -> None:
     """Import what the search may need, now: see ``allocator.prepare``."""
     import objgraph  # noqa: F401, PLC0415 - reason: a fork must not meet this import half done
+
+    frames.prepare()
 
 
 class _BudgetSpentError(Exception):

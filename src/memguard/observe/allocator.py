@@ -111,10 +111,12 @@ def prepare() -> None:
     """
     Look the allocator up now, in the caller's thread: what starts a thread calls this first.
 
-    It imports ctypes. A fork while another thread is importing leaves that module's lock held in
-    the child for ever, and whoever imports it there waits as long.
+    It imports ctypes, and asks sysconfig, which has a lock from 3.12 on. A fork while another
+    thread is in one of them leaves its lock held in the child for ever, and whoever needs it there
+    waits as long.
     """
     _load()
+    _python_allocator()
 
 
 def _load() -> _Libc | None:
