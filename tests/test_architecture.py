@@ -260,7 +260,9 @@ def test_a_module_can_be_imported_alone_and_starts_nothing(module: Module) -> No
     if module.name == "memguard.__main__":
         pytest.skip("importing it runs the command line")
     program = f"""
-import gc, logging, signal, sys, threading, tracemalloc, warnings
+import contextlib, gc, logging, signal, sys, threading, tracemalloc, warnings
+with contextlib.suppress(ImportError):
+    import exceptiongroup  # comes with pytest and anyio on 3.10, and sets sys.excepthook
 def state():
     return {{
         "signals": {{number: signal.getsignal(number) for number in signal.valid_signals()}},
