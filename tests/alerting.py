@@ -27,13 +27,6 @@ PATIENCE = 30.0
 """Seconds that a test waits before it fails: machines are busy."""
 
 
-def wait_for(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come in time"
-        time.sleep(0.005)
-
-
 @functools.cache
 def _plain() -> Figures:
     guard = MemoryGuard(limit="1GiB")

@@ -98,18 +98,29 @@ class Server:
             connection.close()
 
     @contextlib.contextmanager
-    def under_load(self, clients: int = 3) -> Iterator[Counter[str]]:
-        """Send requests, each on a connection of its own, and count what came of every one."""
+    def under_load(self, clients: int = 3, *, tries: int = 1) -> Iterator[Counter[str]]:
+        """
+        Send requests, each on a connection of its own, and count what came of every one.
+
+        Args:
+            clients: Threads that ask.
+            tries: How often one is sent whose connection was closed before any answer came.
+        """
         outcomes: Counter[str] = Counter()
         stop = threading.Event()
         mutex = threading.Lock()
 
+        def answer(left: int) -> str:
+            try:
+                return str(self.get()[0])
+            except ConnectionResetError as error:  # no answer at all: it may be sent again
+                return answer(left - 1) if left > 1 else repr(error)
+            except (OSError, http.client.HTTPException) as error:
+                return repr(error)
+
         def ask() -> None:
             while not stop.wait(0.01):
-                try:
-                    outcome = str(self.get()[0])
-                except (OSError, http.client.HTTPException) as error:
-                    outcome = repr(error)
+                outcome = answer(tries)
                 with mutex:
                     outcomes[outcome] += 1
 

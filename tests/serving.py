@@ -7,8 +7,7 @@ import http.client
 import json
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -16,15 +15,9 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import uvicorn
 
+from tests.waiting import wait_for
+
 TOKEN = "a-token-of-a-test-0123456789"  # noqa: S105 - reason: guards servers of tests for seconds
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 25) -> None:
-    """Wait until *condition* holds; fail when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come in time"
-        time.sleep(0.005)
 
 
 @dataclass(frozen=True)
@@ -97,6 +90,8 @@ def asgi_server(app: Any, **options: Any) -> Iterator[Served]:
 
 class _Threads(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    # With the usual five, a burst of connections is dropped and tried again seconds later.
+    request_queue_size = 128
 
 
 class _Silent(WSGIRequestHandler):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 from opentelemetry.sdk._logs import LoggerProvider, export
@@ -59,11 +57,3 @@ class Logs:
 def name_of(record: Any) -> Any:
     """Return the event name, which is an attribute before version 1.35."""
     return getattr(record, "event_name", None) or (record.attributes or {}).get("event.name")
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
-    """Wait until *condition* holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come in time"
-        time.sleep(0.01)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from memguard import BoundedCache, MemoryGuard
-from tests.serving import TOKEN, Answer, Served, wait_for
+from tests.serving import TOKEN, Answer, Served
+from tests.waiting import wait_for
 
 Serve = Callable[..., AbstractContextManager[Served]]
 READ_TOKEN = "another-token-for-reading"  # noqa: S105 - reason: a token of a test

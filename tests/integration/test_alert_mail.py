@@ -24,7 +24,8 @@ from memguard.report.alerting import DeliveryError, MailSink
 from memguard.report.alerting import lane as lanes
 from memguard.report.alerting.lane import Lane, Patience
 from memguard.report.alerting.wire import MOST_ANSWER, Wire
-from tests.alerting import PATIENCE, Conversation, hang, notice, reset, rogue, unused_port, wait_for
+from tests.alerting import PATIENCE, Conversation, hang, notice, reset, rogue, unused_port
+from tests.waiting import wait_for
 
 QUICK = Patience(queue=20, first_pause=0.01, longest_pause=0.05, give_up=60.0)
 PASSWORD = "a SECRET pass"  # noqa: S105 - reason: of a server that this test makes

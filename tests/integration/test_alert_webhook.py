@@ -35,8 +35,8 @@ from tests.alerting import (
     reset,
     rogue,
     unused_port,
-    wait_for,
 )
+from tests.waiting import wait_for
 
 QUICK = Patience(queue=20, first_pause=0.01, longest_pause=0.05, give_up=60.0)
 

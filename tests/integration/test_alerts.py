@@ -31,9 +31,10 @@ from memguard.report.alerting import (
     When,
 )
 from memguard.report.alerting import lane as lanes
-from tests.alerting import PATIENCE, Answer, Receiver, hang, pressure_alert, rogue, wait_for
+from tests.alerting import PATIENCE, Answer, Receiver, hang, pressure_alert, rogue
 from tests.clock import FakeClock
 from tests.specimens import leak_report
+from tests.waiting import wait_for
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 

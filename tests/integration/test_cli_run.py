@@ -337,8 +337,7 @@ def test_a_script_that_leaks_gets_a_report_that_names_its_line(tmp_path: Path) -
     assert report.holders[0].path == "__main__.KEPT"
     assert (report.suspects[0].file, report.suspects[0].line) == (str(file), line)
     assert report.suspects[0].function == "remember"
-    # A module's code has no function on CPython 3.10, and then no name.
-    stack = [(frame.file, frame.function or "<module>") for frame in report.suspects[0].frames]
+    stack = [(frame.file, frame.function) for frame in report.suspects[0].frames]
     assert stack == [(str(file), "remember"), (str(file), "<module>")]  # nothing of what started it
     summary = errors.splitlines()
     assert summary.count("memguard: found 1 leak") == 1

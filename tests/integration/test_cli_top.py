@@ -10,13 +10,13 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from memguard.cli import main
+from tests.waiting import wait_for
 
 posix = pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal is POSIX's")
 SECONDS = 30
@@ -78,13 +78,6 @@ def apps(tmp_path: Path, place: Path) -> Iterator[Apps]:
     for process in made.running:
         process.kill()
         process.communicate()
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come in time"
-        time.sleep(0.02)
 
 
 Top = Callable[..., tuple[int, str, str]]

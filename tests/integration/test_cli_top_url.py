@@ -21,7 +21,8 @@ from memguard.report.health import health
 from memguard.report.health_asgi import HealthAsgi
 from memguard.report.health_wsgi import HealthWsgi
 from tests.clock import FakeClock
-from tests.serving import TOKEN, asgi_server, wait_for, wsgi_server
+from tests.serving import TOKEN, asgi_server, wsgi_server
+from tests.waiting import wait_for
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from memguard.errors import LifecycleError
 from memguard.leaks.detector import LeakDetector
 from memguard.leaks.report import LeakReport
 from memguard.observe.reading import Reading, read_memory
+from tests.waiting import wait_for
 
 HELD: list[Any] = []
 
@@ -66,13 +67,6 @@ def detector(**options: Any) -> LeakDetector:
 
 def _alive(ref: weakref.ref[Any]) -> bool:
     return ref() is not None
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come in time"
-        time.sleep(0.01)
 
 
 def churn(number: int) -> None:

@@ -35,13 +35,6 @@ def ends_and_boots(log: str) -> list[str]:
     return ["end" if what == ENDS else "boot" for what in found[2:]]
 
 
-CLOSED_UNASKED = {
-    "RemoteDisconnected('Remote end closed connection without response')",
-    "ConnectionResetError(104, 'Connection reset by peer')",
-}
-"""Uvicorn, when it ends, closes connections that have not asked yet; a proxy asks again."""
-
-
 @pytest.mark.parametrize(
     ("kind", "application"),
     [("sync", "web:app"), ("gthread", "web:app"), (UVICORN, "web:asgi")],
@@ -52,7 +45,8 @@ def test_leaking_workers_are_replaced_one_at_a_time_and_no_request_fails(
     arguments = ["-k", kind, *(["--threads", "3"] if kind == "gthread" else []), application]
     with Server(tmp_path, conf(), *arguments, BODY_BYTES="500000") as server:
         server.wait(lambda: server.count("Booting worker") == 2, "two workers")
-        with server.under_load() as outcomes:
+        # Uvicorn, when it ends, closes connections that have not asked yet; a proxy asks again.
+        with server.under_load(tries=2 if kind == UVICORN else 1) as outcomes:
             server.wait(lambda: server.count(ENDS) >= 3, "three workers replaced")
         status, pid = server.get()
         assert status == 200
@@ -60,8 +54,7 @@ def test_leaking_workers_are_replaced_one_at_a_time_and_no_request_fails(
         happened = ends_and_boots(server.log())
         # One ends, its replacement comes; only then may the next one.
         assert happened[: 2 * 3 - 1] == ["end", "boot", "end", "boot", "end"], server.log()
-        assert set(outcomes) - (CLOSED_UNASKED if kind == UVICORN else set()) == {"200"}, outcomes
-        assert sum(outcomes.values()) - outcomes["200"] <= 3, outcomes
+        assert set(outcomes) == {"200"}, outcomes
         assert outcomes["200"] > 100
     assert "Traceback" not in server.log()
     assert "Shutting down: Master" in server.log()

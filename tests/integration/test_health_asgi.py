@@ -17,7 +17,8 @@ from starlette.routing import Mount, Route
 from memguard import MemoryGuard
 from memguard.report.health_asgi import HealthAsgi
 from tests.contracts.health_contract import HealthContract
-from tests.serving import TOKEN, Served, asgi_server, wait_for
+from tests.serving import TOKEN, Served, asgi_server
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(120)
 

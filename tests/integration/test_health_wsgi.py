@@ -22,7 +22,8 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from memguard import MemoryGuard
 from memguard.report.health_wsgi import HealthWsgi
 from tests.contracts.health_contract import HealthContract
-from tests.serving import TOKEN, Served, wait_for, wsgi_server
+from tests.serving import TOKEN, Served, wsgi_server
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(120)

@@ -32,7 +32,7 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from memguard import BoundedCache, MemoryGuard
 from memguard.report.opentelemetry import Telemetry
 from memguard.report.opentelemetry_metrics import INSTRUMENTS
-from tests.telemetry import wait_for
+from tests.waiting import wait_for
 
 
 class Receiver(ThreadingHTTPServer):

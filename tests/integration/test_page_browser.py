@@ -13,8 +13,9 @@ from examples.page_screenshots.chromium import CHROMIUM, Tab, browser
 from memguard import BoundedCache, MemoryGuard
 from memguard.report.health_asgi import HealthAsgi
 from memguard.report.health_wsgi import HealthWsgi
-from tests.serving import TOKEN, Served, asgi_server, wait_for, wsgi_server
+from tests.serving import TOKEN, Served, asgi_server, wsgi_server
 from tests.specimens import leak_report
+from tests.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium here; Debian: apt-get install chromium"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import signal
@@ -18,6 +19,7 @@ import pytest
 
 from memguard.bounded.pool import ObjectPool
 from memguard.errors import LifecycleError, PoolExhaustedError
+from tests.waiting import wait_for
 
 DEADLINE = 20.0
 
@@ -42,13 +44,6 @@ class Thing:
 def pool() -> Iterator[ObjectPool[Thing]]:
     with ObjectPool(Thing, reset=None, maxsize=2, timeout=DEADLINE, dispose=Thing.dispose) as made:
         yield made
-
-
-def wait_for(condition: Any) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.001)
 
 
 def run(*targets: Any) -> None:
@@ -158,12 +153,15 @@ def test_waiters_are_served_in_the_order_of_their_arrival(pool: ObjectPool[Thing
         served.append(number)
         pool.release(thing)
 
+    def are_waiting(number: int) -> bool:
+        return pool.statistics().waiting == number
+
     threads = []
     for number in range(5):
         thread = threading.Thread(target=wait, args=(number,))
         thread.start()
         threads.append(thread)
-        wait_for(lambda number=number: pool.statistics().waiting == number + 1)
+        wait_for(functools.partial(are_waiting, number + 1))
     pool.release(held.pop())
     for thread in threads:
         thread.join(DEADLINE)

@@ -9,24 +9,26 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.waiting import wait_for
+
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "examples" / "observability"
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come in time"
-        time.sleep(0.05)
+CONF = """
+from examples.observability.gunicorn_conf import *
+
+def post_worker_init(worker):
+    worker.log.info("Ready")
+"""
+"""That of the example. A worker that is not ready yet misses the signal that tells it to end."""
 
 
 class Server:
@@ -35,7 +37,9 @@ class Server:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.log = directory / "log"
-        options = ["-c", str(EXAMPLE / "gunicorn_conf.py"), "--graceful-timeout", "5"]
+        conf = directory / "conf.py"
+        conf.write_text(CONF, "utf-8")
+        options = ["-c", str(conf), "--graceful-timeout", "5"]
         environment = {name: text for name, text in os.environ.items() if "MEMGUARD" not in name}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -51,7 +55,7 @@ class Server:
                     "PYTHONDONTWRITEBYTECODE": "1",
                 },
             )
-        wait_for(lambda: self.text().count("Booting worker") >= 2)
+        wait_for(lambda: self.text().count("Ready") >= 2)
         found = re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", self.text())
         assert found, self.text()
         self.port = int(found[1])
@@ -139,6 +143,7 @@ def test_a_worker_that_ends_in_order_takes_its_gauges_back(server: Server) -> No
     gone = server.pids()
     server.process.send_signal(signal.SIGHUP)  # gunicorn replaces every worker
     wait_for(lambda: len(server.pids()) == 2 and not server.pids() & gone)
+    wait_for(lambda: server.text().count("Ready") == 4)
     metrics = server.directory / "metrics"
     wait_for(
         lambda: (

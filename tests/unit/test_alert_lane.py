@@ -16,7 +16,8 @@ from memguard.report.alerting import CallSink, DeliveryError, LogSink, Notice
 from memguard.report.alerting import lane as lanes
 from memguard.report.alerting.lane import Lane, Patience
 from memguard.report.alerting.wire import Wire
-from tests.alerting import PATIENCE, notice, wait_for
+from tests.alerting import PATIENCE, notice
+from tests.waiting import wait_for
 
 QUICK = Patience(queue=5, first_pause=0.01, longest_pause=0.05, give_up=60.0)
 

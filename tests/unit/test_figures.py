@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from memguard import BoundedCache, MemoryGuard
 from memguard.report.figures import Guarded, figures
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come in time"
-        time.sleep(0.01)
+from tests.waiting import wait_for
 
 
 def test_a_guard_tells_everything_it_knows() -> None:

@@ -6,8 +6,6 @@ import json
 import math
 import os
 import re
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,19 +14,13 @@ from memguard.bounded.inventory import InventoryRow
 from memguard.report.figures import figures
 from memguard.report.health import MOST_CONTAINERS, HealthReport, by_size, health
 from tests.specimens import leak_report
+from tests.waiting import wait_for
 
 UNITS = ("bytes", "seconds", "ratio", "percent", "per_minute", "per_hour", "objects", "blocks")
 COUNTS = {
     *("process_id", "threads", "pauses", "runs", "refused_runs", "lowered_caches", "errors"),
     *("running", "admitted", "refused", "waited", "count", "items", "watching"),
 }
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come in time"
-        time.sleep(0.01)
 
 
 def numbers(value: Any, name: str = "") -> list[tuple[str, float]]:

@@ -34,7 +34,8 @@ from memguard.report.opentelemetry_metrics import INSTRUMENTS
 from tests.clock import FakeClock
 from tests.specimens import leak_report
 from tests.strategies import leak_reports
-from tests.telemetry import Logs, Metrics, name_of, wait_for
+from tests.telemetry import Logs, Metrics, name_of
+from tests.waiting import wait_for
 
 
 @pytest.fixture

@@ -239,7 +239,7 @@ def test_the_usual_directory_is_of_the_session_where_that_is_ours(
 def test_a_place_that_others_made_is_not_used(
     home: Path, guard: MemoryGuard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody else was faster to make ``/tmp/memguard-1000``: a link, or a place to write to."""
+    """Somebody else was faster to make the usual directory: a link, or a place to write to."""
     monkeypatch.setattr(publishing, "directory_of", lambda _: home)
     target = tmp_path / "target"
     target.mkdir(mode=0o700)

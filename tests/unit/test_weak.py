@@ -11,7 +11,6 @@ import pickle
 import subprocess
 import sys
 import threading
-import time
 import weakref
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +30,7 @@ from memguard.bounded.weak import (
     weak_callback,
 )
 from memguard.errors import ConfigError, LifecycleError
+from tests.waiting import wait_for
 
 DEADLINE = 10.0
 
@@ -46,13 +46,6 @@ class Thing:
 
 class Plain:
     """An ordinary object."""
-
-
-def wait_for(condition: Any) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.005)
 
 
 def listed(container: Any) -> bool:

@@ -33,13 +33,12 @@ class Ledger(Section):
     _oversized: str | None
     _refused: int
 
-    if TYPE_CHECKING:  # what the loading half of the cache brings
+    if TYPE_CHECKING:  # what the loading half of the cache, and the cache itself, bring
 
         def _disown(self, key: Any) -> None: ...
 
-    def _weight_of(self, value: Any) -> Any:
-        """Return the weight of *value*; runs user code, never called under the lock."""
-        raise NotImplementedError
+        # Runs user code: never called under the lock.
+        def _weight_of(self, value: Any) -> Any: ...
 
     def _put(  # noqa: C901 - reason: one section, which may not be left half done
         self,

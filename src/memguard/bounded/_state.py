@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memguard.bounded._entry import Entry
 from memguard.bounded._expiry import ExpiryIndex
@@ -80,31 +80,22 @@ class State:
     _misses: Tally
     _updates: Tally
 
-    # What the ledger adds.
+    if TYPE_CHECKING:  # what the ledger, and what is made of it, brings
 
-    def _find_foreign(self, key: Any) -> Entry | None:
-        raise NotImplementedError
+        def _find_foreign(self, key: Any) -> Entry | None: ...
 
-    def _has_lapsed(self, entry: Entry) -> bool:
-        raise NotImplementedError
+        def _has_lapsed(self, entry: Entry) -> bool: ...
 
-    def _is_due(self, entry: Entry, now: Any) -> bool:
-        raise NotImplementedError
+        def _is_due(self, entry: Entry, now: Any) -> bool: ...
 
-    def _expire_all(self) -> Any:
-        raise NotImplementedError
+        def _expire_all(self) -> Any: ...
 
-    def _entry_bytes(self, key: Any, value: Any) -> int:
-        raise NotImplementedError
+        def _entry_bytes(self, key: Any, value: Any) -> int: ...
 
-    def _put(self, key: Any, value: Any) -> Any:
-        raise NotImplementedError
+        def _put(self, key: Any, value: Any) -> Any: ...
 
-    def _take(self, key: Any, default: Any) -> Any:
-        raise NotImplementedError
+        def _take(self, key: Any, default: Any) -> Any: ...
 
-    def _ensure_watched(self) -> None:
-        raise NotImplementedError
+        def _ensure_watched(self) -> None: ...
 
-    def _interrupted(self, *, inside: bool) -> None:
-        raise NotImplementedError
+        def _interrupted(self, *, inside: bool) -> None: ...

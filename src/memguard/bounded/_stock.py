@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memguard.bounded._checkout import Record
 from memguard.bounded._lending import AnySlot, Figures, Pair, Slots, make_slot
@@ -158,8 +158,9 @@ class Stock:
         self._watch()
         return obj, slot
 
-    def _watch(self) -> None:
-        raise NotImplementedError
+    if TYPE_CHECKING:  # what the pool brings
+
+        def _watch(self) -> None: ...
 
     def _size(self) -> int:
         """Return how many objects exist or are being made."""

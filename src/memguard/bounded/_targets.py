@@ -14,7 +14,7 @@ import sys
 import types
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memguard.errors import ConfigError
 
@@ -51,9 +51,10 @@ class WeakTarget:
     line: Lifeline | None
     """What tells of its death; part of the target, because a dead reference tells nothing."""
 
-    def resolve(self) -> Callable[..., Any] | None:
-        """Return the callable, strong: drop it soon. None when it is dead."""
-        raise NotImplementedError
+    if TYPE_CHECKING:  # each kind of target its own way
+
+        def resolve(self) -> Callable[..., Any] | None:
+            """Return the callable, strong: drop it soon. None when it is dead."""
 
     @property
     def is_alive(self) -> bool:

@@ -48,8 +48,11 @@ class Upkeep(Inspection):
     _average: tuple[float, int, float] | None
     """Bytes an entry as last measured, the changes until then, and when that was."""
 
-    def _set_up(self, given: Any) -> None:
-        raise NotImplementedError
+    if TYPE_CHECKING:  # what the cache brings
+
+        def _set_up(self, given: Any) -> None: ...
+
+        def _estimated_bytes(self, entry: Entry) -> int: ...
 
     # -- expiry -------------------------------------------------------------------------------
 
@@ -341,9 +344,6 @@ class Upkeep(Inspection):
             return 0.0
         sizes = [self._estimated_bytes(entry) for entry in sample]
         return sum(sizes) / len(sizes)
-
-    def _estimated_bytes(self, entry: Entry) -> int:
-        raise NotImplementedError
 
     # -- pickling ---------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sized
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memguard import log
 from memguard.bounded import _options as options
@@ -60,9 +60,26 @@ class Loading:
     )
     """Attributes that are not pickled."""
 
-    def get(self, key: Any, default: Any = None) -> Any:
-        """Return the live value of *key*, or *default*."""
-        raise NotImplementedError
+    if TYPE_CHECKING:  # what the fast and the slow half of the cache bring
+
+        def get(self, key: Any, default: Any = None) -> Any:
+            """Return the live value of *key*, or *default*."""
+
+        def _peek(self, key: Any) -> Any: ...
+
+        def _age_of(self, key: Any) -> Any: ...
+
+        def _lifetime(self, ttl: Any) -> Any: ...
+
+        def _put(
+            self,
+            key: Any,
+            value: Any,
+            *,
+            ttl: Any,
+            only_if_absent: bool = False,
+            flight: Any = None,
+        ) -> Any: ...
 
     def _disown(self, key: Any) -> None:
         """See to it that a load of *key* that is under way does not store its result."""
@@ -76,23 +93,6 @@ class Loading:
         for flight in list(self._flights.copy().values()):
             flight.disowned = True
         self._async_flights.disown_all()
-
-    def _peek(self, key: Any) -> Any:
-        """Return the live value of *key* or MISSING; counts and touches nothing."""
-        raise NotImplementedError
-
-    def _age_of(self, key: Any) -> Any:
-        """Return how long ago the value of *key* was written, None when nothing is there."""
-        raise NotImplementedError
-
-    def _lifetime(self, ttl: Any) -> Any:
-        """Return a checked lifetime; MISSING passes."""
-        raise NotImplementedError
-
-    def _put(
-        self, key: Any, value: Any, *, ttl: Any, only_if_absent: bool = False, flight: Any = None
-    ) -> Any:
-        raise NotImplementedError
 
     def _set_up_loading(self) -> None:
         self._flights = {}

@@ -10,10 +10,11 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import sys
 import sysconfig
 import time
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from memguard.leaks import heap
@@ -48,7 +49,20 @@ def functions_at(locations: Iterable[Location]) -> dict[Location, str]:
                     seen.add(id(code))
                     _cover(code, lines[code.co_filename], best)
         del chunk
+    for code in _running() if lines else ():
+        if code.co_filename in lines and id(code) not in seen:
+            seen.add(id(code))
+            _cover(code, lines[code.co_filename], best)
     return {location: name for location, (_, name) in best.items()}
+
+
+def _running() -> Iterator[types.CodeType]:
+    """Yield the code that runs in any thread: up to CPython 3.10 a module's has no function."""
+    for innermost in sys._current_frames().values():  # noqa: SLF001 - reason: the documented way to other threads' frames
+        frame: types.FrameType | None = innermost
+        while frame is not None:
+            yield frame.f_code
+            frame = frame.f_back
 
 
 def _cover(code: types.CodeType, lines: set[int], best: dict[Location, tuple[int, str]]) -> None:

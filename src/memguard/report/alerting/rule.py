@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -36,7 +37,7 @@ Look = Callable[[Figures, float, Collection[str]], Sequence[Sign]]
 """``look(figures, now, firing)``: *now* in monotonic seconds, *firing* the keys that fire."""
 
 
-class Rule:
+class Rule(ABC):
     """
     When an operator is told what. Pure: it is given figures and the time.
 
@@ -88,9 +89,9 @@ class Rule:
         """Seconds between two looks with which it can tell anything at all."""
         return math.inf
 
+    @abstractmethod
     def probe(self) -> Look:
         """Return a way to look, with a memory of its own."""
-        raise NotImplementedError
 
 
 def checked_number(value: float, *, name: str, least: float, most: float) -> float:

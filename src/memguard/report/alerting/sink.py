@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from memguard import log
@@ -51,7 +52,7 @@ def _delivery_error(why: str, retry: bool, after: float | None) -> DeliveryError
     return DeliveryError(why, retry=retry, after=after)
 
 
-class Sink:
+class Sink(ABC):
     """
     Deliver messages to one place.
 
@@ -93,6 +94,7 @@ class Sink:
         """Return whether *notice* is grave enough for this sink; a test always is."""
         return notice.status == "test" or RANK[notice.severity] >= RANK[self.least]
 
+    @abstractmethod
     def deliver(self, notice: Notice, wire: Wire) -> None:
         """
         Deliver *notice*, over *wire* where a connection is needed.
@@ -100,7 +102,6 @@ class Sink:
         Raises:
             DeliveryError: It was not delivered; it says whether to try again.
         """
-        raise NotImplementedError
 
 
 class LogSink(Sink):
