@@ -6,10 +6,15 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from memguard.bounded import inventory
 from tests.clock import FakeClock
-from tests.residue import Residue, stop_janitor
+from tests.residue import Residue, join_what_ends_by_itself, stop_janitor
+
+# What an example takes, and how fast examples are made, is the machine's; a test has its timeout.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_configure() -> None:
@@ -25,6 +30,7 @@ def no_residue() -> Iterator[None]:
     before = Residue.take()
     yield
     stop_janitor()
+    join_what_ends_by_itself()
     changes = Residue.take().changes_since(before)
     assert not changes, "left behind by this test:\n  " + "\n  ".join(changes)
 

@@ -13,6 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
+# Work that was asked for is told in these before they end, and whoever asked does not join them;
+# Starlette's have been told to end by the loop that they served.
+_END_BY_THEMSELVES = ("memguard-refresh", "memguard-health-", "AnyIO worker thread")
 # Hypothesis times the collector by a callback of its own, installed at its first use, for good;
 # pytest's own log capture comes and goes with the phases of a test, and pytest-timeout takes its
 # alarm away as soon as the test has failed.
@@ -78,6 +81,18 @@ def stop_janitor() -> None:
     janitor = sys.modules.get("memguard.bounded.janitor")
     if janitor is not None:
         janitor.stop(timeout=5.0)
+
+
+def join_what_ends_by_itself(seconds: float = 20.0) -> None:
+    """
+    Wait for threads that are on their way out, and that nobody joins.
+
+    Args:
+        seconds: For each; one that hangs is alive after it, and was left behind.
+    """
+    for thread in threading.enumerate():
+        if thread.name.startswith(_END_BY_THEMSELVES):
+            thread.join(seconds)
 
 
 def _ours(things: Iterable[Any]) -> tuple[Any, ...]:

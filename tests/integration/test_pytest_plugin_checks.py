@@ -165,12 +165,12 @@ ALL = """
     async def test_a_coroutine():
         await asyncio.sleep(0)
 
-    @settings(max_examples=20)
+    @settings(max_examples=20, deadline=None)
     @given(strategies.lists(strategies.integers(), max_size=5))
     def test_a_property(numbers):
         assert sorted(sorted(numbers)) == sorted(numbers)
 
-    @settings(max_examples=5)
+    @settings(max_examples=5, deadline=None)
     @given(strategies.integers())
     def test_a_property_that_leaks(number):
         SEEN.append([number] * 500)
