@@ -6,6 +6,7 @@ import contextlib
 import functools
 import http.server
 import json
+import random
 import socket
 import struct
 import threading
@@ -241,6 +242,15 @@ def flood(peer: socket.socket, over: threading.Event) -> None:
 
 
 def unused_port() -> int:
-    """Return a port where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """
+    Return a port where nobody listens.
+
+    It is below those that the system gives out: of these another server might be given it, and a
+    client that tries it again and again is at last given it itself, and connects to itself (RFC
+    9293, 3.5: a simultaneous open).
+    """
+    choice = random.SystemRandom()  # the seed of the tests is the same in others beside this one
+    while True:
+        port = choice.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port

@@ -32,6 +32,7 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from memguard import BoundedCache, MemoryGuard
 from memguard.report.opentelemetry import Telemetry
 from memguard.report.opentelemetry_metrics import INSTRUMENTS
+from tests.alerting import unused_port
 from tests.waiting import wait_for
 
 
@@ -91,13 +92,15 @@ def receiver() -> Iterator[Receiver]:
 
 
 @contextlib.contextmanager
-def providers(url: str, *, simple: bool = False) -> Iterator[tuple[MeterProvider, LoggerProvider]]:
-    """Yield a meter and a logger provider that send to *url*, often and with little patience."""
-    exporter = OTLPMetricExporter(f"{url}/v1/metrics", timeout=1)
+def providers(
+    url: str, *, patience: float, simple: bool = False
+) -> Iterator[tuple[MeterProvider, LoggerProvider]]:
+    """Yield a meter and a logger provider that send to *url*, often."""
+    exporter = OTLPMetricExporter(f"{url}/v1/metrics", timeout=patience)
     reader = PeriodicExportingMetricReader(exporter, export_interval_millis=50)
     meters = MeterProvider([reader], shutdown_on_exit=False)
     logs = LoggerProvider(shutdown_on_exit=False)
-    sender = OTLPLogExporter(f"{url}/v1/logs", timeout=1)
+    sender = OTLPLogExporter(f"{url}/v1/logs", timeout=patience)
     logs.add_log_record_processor(
         SimpleLogRecordProcessor(sender)
         if simple
@@ -114,7 +117,7 @@ def test_a_collector_is_told_everything(receiver: Receiver) -> None:
     cache: BoundedCache[int, int] = BoundedCache(maxsize=9, name="sessions")
     cache[1] = 1
     with (
-        providers(receiver.url) as (meters, logs),
+        providers(receiver.url, patience=20) as (meters, logs),
         MemoryGuard(limit="100GiB", name="shop") as guard,
         Telemetry(guard, meter_provider=meters, logger_provider=logs),
     ):
@@ -163,12 +166,6 @@ class Hanging(threading.Thread):
             each.close()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
 @pytest.mark.parametrize("simple", [False, True], ids=["batched", "one by one"])
 @pytest.mark.parametrize("kind", ["dead", "hanging", "failing"])
 def test_a_receiver_that_does_not_receive_does_not_hurt_the_guard(
@@ -179,13 +176,13 @@ def test_a_receiver_that_does_not_receive_does_not_hurt_the_guard(
     receiver.status = 500
     hanging = Hanging()
     url = {
-        "dead": f"http://127.0.0.1:{free_port()}",
+        "dead": f"http://127.0.0.1:{unused_port()}",
         "hanging": hanging.url,
         "failing": receiver.url,
     }[kind]
     try:
         with (
-            providers(url, simple=simple) as (meters, logs),
+            providers(url, patience=1, simple=simple) as (meters, logs),
             MemoryGuard(limit="100GiB", interval=0.01) as guard,
         ):
             told = Telemetry(guard, meter_provider=meters, logger_provider=logs).start()
