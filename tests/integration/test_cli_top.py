@@ -355,6 +355,7 @@ def test_it_says_so_when_the_process_ends(view: tuple[Terminal, int], apps: Apps
 def test_a_process_that_is_suspended_has_no_news(view: tuple[Terminal, int], place: Path) -> None:
     terminal, pid = view
     os.kill(pid, signal.SIGSTOP)
+    os.waitpid(pid, os.WUNTRACED)  # it may be in the midst of publishing: until it has stopped
     (file,) = place.glob(f"memguard-{pid}-*.json")
     old = json.loads(file.read_text())
     changed = file.with_name("changed")

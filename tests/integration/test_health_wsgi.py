@@ -116,7 +116,9 @@ app = HealthWsgi(memguard.install, relieve_token="{token}")
 
 def test_each_worker_of_gunicorn_answers_for_itself(tmp_path: Path) -> None:
     (tmp_path / "service.py").write_text(WORKERS.format(token=TOKEN))
-    (tmp_path / "gunicorn.conf.py").write_text("from service import post_fork\n")
+    # The control socket of newer ones would be shared by all of one user.
+    settings = "from service import post_fork\ncontrol_socket_disable = True\n"
+    (tmp_path / "gunicorn.conf.py").write_text(settings)
     command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--bind", "127.0.0.1:0"]
     command += ["--preload", "service:app"]
     process = subprocess.Popen(

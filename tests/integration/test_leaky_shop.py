@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import tracemalloc
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -27,6 +26,7 @@ from examples.leaky_shop import client, db, driver, expected, jobs, plot, repair
 from memguard.bounded.timers import TimerRegistry
 from memguard.leaks.report import Frame, Holder, LeakReport, Suspect, TrendSummary, Verdict
 from memguard.units import MiB
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 PLANTS = expected.planted()
@@ -411,12 +411,17 @@ def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path) -> None:
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + 30
-        while not (tmp_path / "leaky" / "client.log").exists():
+        family: list[psutil.Process] = []
+
+        def is_under_way() -> bool:
+            """Return whether the server and its client, which comes after it, are there."""
             assert child.poll() is None
-            assert time.monotonic() < deadline, "the demo did not start"
-            time.sleep(0.05)
-        family = psutil.Process(child.pid).children(recursive=True)
+            family[:] = psutil.Process(child.pid).children(recursive=True)
+            # Until it runs its own program, a child bears the name of its parent's.
+            programs = [each.cmdline()[2:3] for each in family]
+            return programs == [["leaky_shop.serve"], ["leaky_shop.client"]]
+
+        wait_for(is_under_way)
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=30)
     finally:
@@ -424,7 +429,6 @@ def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path) -> None:
         child.wait()
     assert child.returncode == 130
     assert b"interrupted" in errors
-    assert len(family) == 2
     assert psutil.wait_procs(family, timeout=30)[1] == []
 
 

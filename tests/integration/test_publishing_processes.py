@@ -140,8 +140,9 @@ def test_a_server_that_gives_up_root_goes_on_where_it_may() -> None:
     os.environ.pop("XDG_RUNTIME_DIR", None)
     os.chmod(place, 0o777)
     guard = memguard.MemoryGuard(**{{**options, "publish": True}}).start()
-    wait_for(lambda: os.path.isdir(f"{{place}}/memguard-0"))
-    os.seteuid(54321)
+    wait_for(lambda: guard.status().publisher.file)
+    with guard.publisher._mutex:  # else a write that is under way fails halfway, and is counted
+        os.seteuid(54321)
     wait_for(lambda: os.path.isdir(f"{{place}}/memguard-54321"))
     wait_for(lambda: os.listdir(f"{{place}}/memguard-54321"))
     guard.close()
