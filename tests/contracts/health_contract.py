@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from memguard import BoundedCache, MemoryGuard
+from memguard.report import health_site
 from tests.serving import TOKEN, Answer, Served
 from tests.waiting import wait_for
 
@@ -237,8 +238,12 @@ class HealthContract:
             assert "ZeroDivisionError" in answer.text
             assert "secret" not in answer.text
 
-    def test_more_than_can_wait_are_told_to_come_back(self, guard: MemoryGuard) -> None:
+    def test_more_than_can_wait_are_told_to_come_back(
+        self, guard: MemoryGuard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A container that does not answer takes one thread and a bounded list, nothing else."""
+        # Those who wait are not to give up while the others are still on their way.
+        monkeypatch.setattr(health_site, "_READ_SECONDS", 60.0)
         opened = threading.Event()
         asked: list[int] = []
 

@@ -155,7 +155,7 @@ def test_finalizers_that_call_the_detector_do_not_block_it() -> None:
     assert watching.statistics().errors == 0
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(150)
 def test_a_check_from_many_threads_at_once_is_answered_to_each() -> None:
     watching = detector(interval=3600.0)
     answers: list[str] = []
@@ -167,7 +167,7 @@ def test_a_check_from_many_threads_at_once_is_answered_to_each() -> None:
         for asker in askers:
             asker.start()
         for asker in askers:
-            asker.join(50)
+            asker.join(120)
     assert answers == ["snapshot"] * 4
     assert failures == []
 
@@ -189,8 +189,8 @@ def test_a_detector_that_was_stopped_is_collected_with_what_it_called() -> None:
 @pytest.mark.timeout(60)
 def test_starting_and_stopping_a_hundred_times_leaves_no_thread() -> None:
     watching = detector()
-    before = threading.active_count()
+    before = set(threading.enumerate())  # of others; one of them may end meanwhile
     for _ in range(100):
         watching.start()
         assert watching.stop()
-    assert threading.active_count() == before
+    assert not set(threading.enumerate()) - before

@@ -268,19 +268,31 @@ def test_one_pool_serves_threads_and_tasks(pool: ObjectPool[Thing]) -> None:
 def test_waiting_for_an_object_does_not_block_the_loop(pool: ObjectPool[Thing]) -> None:
     async def main() -> int:
         beats = 0
+        beaten = asyncio.Event()
 
         async def beat() -> None:
             nonlocal beats
             while True:
                 beats += 1
+                if beats > 10:
+                    beaten.set()
                 await asyncio.sleep(0.001)
+
+        async def wait_on() -> None:
+            async with pool.alease():
+                pass
 
         async with pool.alease(), pool.alease():
             beating = asyncio.create_task(beat())
+            waiting = asyncio.create_task(wait_on())
+            await asyncio.wait_for(beaten.wait(), DEADLINE)
+            assert pool.statistics().waiting == 1
+            assert not waiting.done()
             with pytest.raises(PoolExhaustedError, match="task the-holder"):
                 async with pool.alease(timeout=0.1):
                     pass
             beating.cancel()
+        await asyncio.wait_for(waiting, DEADLINE)
         return beats
 
     async def named() -> int:
@@ -358,7 +370,7 @@ class Connection:
             os.write(2, b"the child finalized a connection of the parent")
 
 pool = ObjectPool(Connection, reset=None, maxsize=3, minsize=2, dispose=Connection.close,
-                  timeout=1, name="forked")
+                  timeout=30, name="forked")
 stop = threading.Event()
 def churn():
     while not stop.is_set():
@@ -440,20 +452,23 @@ def handler(*_):
 
 sys.unraisablehook = lambda _: None  # an interrupted destructor is reported there,
 logging.lastResort = None  # and an interrupted log line here
-pool = ObjectPool(Thing, **dict(dict(reset=None, maxsize=3, timeout=5), {options}))
+pool = ObjectPool(Thing, **dict(dict(reset=None, maxsize=3, timeout=30), {options}))
 signal.signal(signal.SIGALRM, handler)
 signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
 end = time.monotonic() + 1.2
+interruptions = 0
+def goes_on():
+    now = time.monotonic()
+    return now < end or (interruptions <= 50 and now < end + 20)
 def other():
-    while time.monotonic() < end:
+    while goes_on():
         with pool.lease() as thing, thing.mutex:
             time.sleep(0)
         del thing  # or it would keep alive what the main thread drops
 threads = [threading.Thread(target=other) for _ in range(3)]
 for thread in threads:
     thread.start()
-interruptions = 0
-while time.monotonic() < end:
+while goes_on():
     try:
         armed = True
         for _ in range(50):
@@ -471,7 +486,7 @@ signal.setitimer(signal.ITIMER_REAL, 0)
 for thread in threads:
     thread.join()
 gc.collect()
-held = [pool.acquire(timeout=1) for _ in range(3)]
+held = [pool.acquire(timeout=20) for _ in range(3)]
 assert len(set(map(id, held))) == 3
 try:
     pool.acquire(timeout=0)
