@@ -22,7 +22,7 @@ from . import db
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-GRACE_SECONDS = 3.0
+GRACE_SECONDS = 15.0
 """How long after its time the client goes on to catch up, before it gives up the rest."""
 FAILURES_IN_A_ROW = 20
 """After so many the shop is taken to be closed."""
@@ -107,7 +107,7 @@ def run(url: str, *, seconds: float, rate: float, seed: int) -> dict[str, object
     """
     Send ``rate * seconds`` requests to *url* at an even pace; return what came of them.
 
-    A slow answer is caught up with afterwards, but never for longer than three seconds.
+    A slow answer is caught up with afterwards, but never for longer than 15 seconds.
     """
     planned = round(rate * seconds)
     routes: collections.Counter[str] = collections.Counter()
