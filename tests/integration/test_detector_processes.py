@@ -174,7 +174,7 @@ def test_an_interrupt_that_nobody_catches_kills_as_ever() -> None:
         time.sleep(5)
         """
     )
-    assert done.returncode == -signal.SIGINT
+    assert done.returncode == -signal.SIGINT, done.stderr
     assert done.stderr.strip().endswith("KeyboardInterrupt")
 
 
