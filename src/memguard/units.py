@@ -147,6 +147,13 @@ def format_bytes(count: float, *, signed: bool = False) -> str:
     return sign + text
 
 
+def format_rate(bytes_per_minute: float) -> str:
+    """Return a rate a minute, or an hour where it is slow: ``"1.9 MiB/min"``."""
+    if abs(bytes_per_minute) >= 100 * KiB:
+        return f"{format_bytes(bytes_per_minute)}/min"
+    return f"{format_bytes(bytes_per_minute * 60)}/h"
+
+
 def format_seconds(seconds: float) -> str:
     """
     Return a duration as people read it, two units at most: ``"350 ms"``, ``"2 h 5 min"``.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from memguard.errors import ReportFormatError
-from memguard.leaks.report import SCHEMA_VERSION, Frame, LeakReport
+from memguard.leaks.report import SCHEMA_VERSION, Frame, LeakReport, Verdict
 from tests.specimens import leak_report
 from tests.strategies import leak_reports
 
@@ -27,6 +27,44 @@ def test_the_dict_is_what_json_can_carry(report: LeakReport) -> None:
 def test_a_report_cannot_be_changed_after_it_was_made() -> None:
     with pytest.raises(FrozenInstanceError):
         leak_report().revision = 2  # type: ignore[misc] # reason: wrong on purpose
+
+
+def test_a_printed_report_says_in_three_lines_what_grew_who_holds_it_and_where() -> None:
+    assert str(leak_report()) == (
+        "leak 20261120T050714-4242-1: live Python objects, +61.0 MiB, 2.0 MiB/min\n"
+        "  held by       leaky_shop.app.SESSIONS : dict\n"
+        "  allocated at  /srv/shop/leaky_shop/app.py:57  remember_session"
+    )
+
+
+def test_a_line_is_printed_only_where_it_is_the_holders_own() -> None:
+    """Who reads the two lines together takes the second for the first one's."""
+    holder, other = leak_report().holders[0], leak_report().suspects[1]
+    assert other.held_by is None
+    unplaced = leak_report(holders=(replace(holder, site=None),), suspects=(other,))
+    assert len(str(unplaced).splitlines()) == 2
+    site = Frame(file="/srv/shop/late.py", line=3)
+    placed = leak_report(holders=(replace(holder, site=site),), suspects=(other,))
+    assert str(placed).endswith("\n  allocated at  /srv/shop/late.py:3")
+
+
+def test_without_a_holder_the_first_suspect_is_printed_and_without_both_one_line() -> None:
+    suspect = leak_report().suspects[1]
+    assert f"{suspect.file}:{suspect.line}" in str(leak_report(holders=(), suspects=(suspect,)))
+    nothing = leak_report(
+        kind="snapshot", holders=(), suspects=(), verdict=Verdict(kind="none", advice="")
+    )
+    assert str(nothing).startswith("snapshot 20261120T050714-4242-1: nothing that lasts, ")
+    assert "\n" not in str(nothing)
+
+
+@given(leak_reports)
+def test_no_printed_report_has_more_than_three_lines_or_a_character_that_acts(
+    report: LeakReport,
+) -> None:
+    lines = str(report).split("\n")
+    assert len(lines) <= 3
+    assert all(line.isprintable() for line in lines)
 
 
 def test_a_number_that_is_not_finite_becomes_none_and_reads_back_as_not_a_number() -> None:

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.errors import ConfigError
-from memguard.units import GiB, KiB, MiB, format_bytes, format_seconds, parse_bytes, parse_seconds
+from memguard.units import (
+    GiB,
+    KiB,
+    MiB,
+    format_bytes,
+    format_rate,
+    format_seconds,
+    parse_bytes,
+    parse_seconds,
+)
 
 
 @pytest.mark.parametrize(
@@ -183,3 +192,9 @@ def test_a_printed_duration_is_within_two_percent(seconds: float) -> None:
     parts = format_seconds(seconds).split()
     read = sum(parse_seconds("".join(parts[n : n + 2])) for n in range(0, len(parts), 2))
     assert read == pytest.approx(seconds, rel=0.05, abs=0.0006)
+
+
+def test_a_slow_rate_is_told_by_the_hour() -> None:
+    assert format_rate(1.9 * MiB) == "1.9 MiB/min"
+    assert format_rate(2 * KiB) == "120.0 KiB/h"
+    assert format_rate(-1 * MiB) == "-1.0 MiB/min"

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from memguard.errors import ReportFormatError
 from memguard.schema import plain, read, shown
+from memguard.units import format_bytes, format_rate
 
 SCHEMA_VERSION = 1
 
@@ -20,6 +21,16 @@ ReportKind = Literal["leak", "growth", "snapshot"]
 evidence speaks against a leak. ``snapshot``: one look on demand."""
 
 VerdictKind = Literal["live_objects", "cycles", "fragmentation", "native", "unknown", "none"]
+
+VERDICTS: dict[str, str] = {
+    "live_objects": "live Python objects",
+    "cycles": "reference cycles that the collector has not taken",
+    "fragmentation": "free memory that the allocator does not give back",
+    "native": "memory outside Python's allocators",
+    "unknown": "of a kind that the evidence does not tell",
+    "none": "nothing that lasts",
+}
+"""Each kind in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +194,32 @@ class LeakReport:
     python: str = ""
     schema_version: int = SCHEMA_VERSION
 
+    def __str__(self) -> str:
+        """
+        Return it in one to three lines: what grew and how fast, who holds it, which line allocates.
+
+        For a print or a chat; `memguard.report.text.render` shows all of it.
+        """
+        grown = format_bytes(self.trend.growth_bytes, signed=True)
+        pace = format_rate(self.trend.bytes_per_hour / 60)
+        what = VERDICTS[self.verdict.kind]
+        lines = [f"{self.kind} {_on_one_line(self.id)}: {what}, {grown}, {pace}"]
+        holder, place = next(iter(self.holders), None), self._place()
+        if holder is not None:
+            lines.append(f"  held by       {_on_one_line(f'{holder.path} : {holder.type}')}")
+        if place is not None:
+            where = f"{place.file}:{place.line}  {place.function or ''}".rstrip()
+            lines.append(f"  allocated at  {_on_one_line(where)}")
+        return "\n".join(lines)
+
+    def _place(self) -> Frame | Suspect | None:
+        """Return the line of the first holder, or the first suspect where nobody holds."""
+        if not self.holders:
+            return next(iter(self.suspects), None)
+        holder = self.holders[0]
+        own = (suspect for suspect in self.suspects if suspect.held_by == holder.path)
+        return max(own, key=lambda suspect: suspect.bytes, default=None) or holder.site
+
     def to_dict(self) -> dict[str, Any]:
         """
         Return the report as JSON-ready dicts, lists, strings and numbers.
@@ -207,3 +244,12 @@ class LeakReport:
                 "read the report with the memguard that wrote it"
             )
         return read(cls, data, "report")
+
+
+def _on_one_line(text: str) -> str:
+    """Return *text* with what would act on a terminal as escapes: names may be hostile."""
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else ascii(character)[1:-1]

@@ -11,17 +11,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from memguard.leaks.report import Frame, Holder, Suspect, TrendSummary
-from memguard.units import KiB, format_bytes, format_seconds
+from memguard.leaks.report import VERDICTS, Frame, Holder, Suspect, TrendSummary
+from memguard.units import format_bytes, format_seconds
+from memguard.units import format_rate as rate
 
-VERDICTS = {
-    "live_objects": "live Python objects",
-    "cycles": "reference cycles that the collector has not taken",
-    "fragmentation": "free memory that the allocator does not give back",
-    "native": "memory outside Python's allocators",
-    "unknown": "of a kind that the evidence does not tell",
-    "none": "nothing that lasts",
-}
+__all__ = ["VERDICTS", "Places", "allocated_for", "limit", "number", "printable", "rate"]
+
 _PACKAGES = re.compile(r"^.*[/\\](?:site|dist)-packages[/\\]", re.DOTALL)
 _STANDARD_LIBRARY = re.compile(r"^.*[/\\]lib[/\\](?=python3\.\d+t?[/\\])", re.DOTALL)
 
@@ -39,13 +34,6 @@ def printable(text: str, *, longest: int = 200) -> str:
     return "".join(
         character if character.isprintable() else ascii(character)[1:-1] for character in text
     )
-
-
-def rate(bytes_per_minute: float) -> str:
-    """Return a rate a minute, or an hour where it is slow: ``"1.9 MiB/min"``."""
-    if abs(bytes_per_minute) >= 100 * KiB:
-        return f"{format_bytes(bytes_per_minute)}/min"
-    return f"{format_bytes(bytes_per_minute * 60)}/h"
 
 
 def number(value: float, form: str) -> str:
