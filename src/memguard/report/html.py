@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memguard.leaks.report import Cost, LeakReport, TrendSummary, TypeGrowth
+from memguard.report.advice import hints
 from memguard.report.html_chart import memory_chart
 from memguard.report.html_evidence import holder_tree, suspect_card
 from memguard.report.html_markup import Markup, element, join
@@ -155,12 +156,13 @@ def _curve(trend: TrendSummary) -> Markup | None:
 
 def _advice(report: LeakReport) -> Markup | None:
     verdict = report.verdict
-    if not verdict.advice and not verdict.reasons:
+    points = (*hints(report, most=3), *verdict.reasons)
+    if not verdict.advice and not points:
         return None
     return element(
         "div",
         element("p", verdict.advice) if verdict.advice else None,
-        bullets(verdict.reasons) if verdict.reasons else None,
+        bullets(points) if points else None,
         class_="card advice",
     )
 

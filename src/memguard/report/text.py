@@ -8,11 +8,13 @@ itself is written as an escape.
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from memguard.leaks.report import Holder, LeakReport, Suspect, TypeGrowth
+from memguard.report.advice import hints
 from memguard.report.words import (
     VERDICTS,
     Places,
@@ -54,6 +56,8 @@ _CAPS = (
     _Caps(holders=6, suspects=4, types=4, limits=4, reasons=3, prose=4),
     _Caps(holders=4, suspects=3, types=3, limits=3, reasons=2, prose=3),
 )
+_HINTS = (3, 1, 0)
+"""How many hints are shown; they give way to what was found."""
 
 
 def render(report: LeakReport, *, directory: str | None = None) -> str:
@@ -68,14 +72,14 @@ def render(report: LeakReport, *, directory: str | None = None) -> str:
     """
     places = Places(directory)
     lines: list[str] = []
-    for caps in _CAPS:
-        lines = _lines(report, places, caps)
+    for caps, most in itertools.product(_CAPS, _HINTS):
+        lines = _lines(report, places, caps, hints(report, most=most))
         if len(lines) <= MAX_LINES:
             break
     return "\n".join(lines) + "\n"
 
 
-def _lines(report: LeakReport, places: Places, caps: _Caps) -> list[str]:
+def _lines(report: LeakReport, places: Places, caps: _Caps, said: Sequence[str]) -> list[str]:
     holders = report.holders[: caps.holders]
     claimed = {holder.path: allocated_for(holder, report.suspects) for holder in holders}
     others = [suspect for suspect in report.suspects if suspect not in claimed.values()]
@@ -96,7 +100,7 @@ def _lines(report: LeakReport, places: Places, caps: _Caps) -> list[str]:
             [_type(growth) for growth in report.types[: caps.types]],
             len(report.types),
         ),
-        _advice(report, caps),
+        _advice(report, caps, said),
         _section(
             "Not seen",
             [_wrapped("  - " + unseen, most=2) for unseen in report.limits[: caps.limits]],
@@ -194,10 +198,14 @@ def _type(growth: TypeGrowth) -> list[str]:
     return [f"  {added:<12}  {printable(growth.name)}  ({now})"]
 
 
-def _advice(report: LeakReport, caps: _Caps) -> list[str]:
+def _advice(report: LeakReport, caps: _Caps, said: Sequence[str]) -> list[str]:
     advice = _wrapped("  " + report.verdict.advice, most=caps.prose)
     reasons = report.verdict.reasons[: caps.reasons]
-    lines = [*advice, *(line for reason in reasons for line in _wrapped("  - " + reason, most=1))]
+    lines = [
+        *advice,
+        *(line for hint in said for line in _wrapped("  - " + hint, most=2)),
+        *(line for reason in reasons for line in _wrapped("  - " + reason, most=1)),
+    ]
     return ["What to do", *lines] if lines else []
 
 
