@@ -229,6 +229,31 @@ class TestProcess:
         assert front.install() is guard
         assert guard.status().running
 
+    def test_a_with_around_it_ends_it_and_the_next_one_may_have_options(self) -> None:
+        before = set(threading.enumerate())
+        with front.install(limit="1TiB", leaks=False) as guard:
+            assert front.status().running
+            assert front.install() is guard
+        assert guard.closed
+        assert set(threading.enumerate()) == before
+        with pytest.raises(LifecycleError, match="no guard is installed"):
+            front.status()
+        with front.install(limit="2TiB", leaks=False) as other:
+            assert other is not guard
+            assert other.history is not None
+
+    def test_a_block_within_a_block_does_not_end_the_outer_one(self) -> None:
+        with front.install(leaks=False) as guard:
+            with pytest.raises(LifecycleError, match="already started"), guard:
+                raise AssertionError("entered")
+            assert front.status().running
+
+    def test_a_guard_that_was_closed_by_hand_makes_room_for_another(self) -> None:
+        front.install(leaks=False).close()
+        guard = front.install(leaks=False, limit="1TiB")
+        assert guard.status().running
+        assert not guard.closed
+
     def test_memory_can_be_given_back_without_a_guard(self) -> None:
         cache = filled("without a guard", entries=200)
         called: list[int] = []
@@ -245,6 +270,19 @@ class TestProcess:
         front.relieve(1)
         assert guard.relief is not None
         assert guard.relief.statistics().runs == 1
+
+
+def test_a_guard_that_was_started_can_be_given_to_a_block_and_begins_anew_after_it() -> None:
+    guard = MemoryGuard(leaks=False, relief=False).start()
+    with guard as same:
+        assert same is guard
+        assert not guard.closed
+    assert guard.closed
+    assert not guard.status().running
+    with guard:
+        assert guard.status().running
+        assert not guard.closed
+    assert guard.closed
 
 
 def test_a_signal_handler_may_stop_a_guard_that_is_just_being_stopped() -> None:

@@ -74,7 +74,8 @@ class MemoryGuard:
 
     Raises:
         TypeError: An option is of the wrong kind.
-        ConfigError: An option is out of its range, or a file or directory cannot be used.
+        ConfigError: An option is out of its range, or a file or directory must not be used.
+        OSError: A file or directory cannot be made or opened.
     """
 
     def __init__(
@@ -147,12 +148,15 @@ class MemoryGuard:
         self.history = None if history is False else History(path=path)
         self._lock = threading.RLock()  # a handler of SIGTERM may stop a guard that is stopping
         self._running = False
+        self._entered = False
+        self._closed = False
         reset_after_fork(self)
 
     def _reset(self) -> None:
         """Be stopped, in a forked child; the parts see to themselves."""
         self._lock = threading.RLock()
         self._running = False
+        self._entered = False
         self._subscribers.reset()
 
     # -- life cycle -------------------------------------------------------------------------------
@@ -168,6 +172,7 @@ class MemoryGuard:
             if self._running:
                 raise LifecycleError(f"guard {self.name!r} is already started; call stop() first")
             self._running = True
+            self._closed = False
         try:
             if self.publisher is not None:
                 self.publisher.open()
@@ -206,16 +211,31 @@ class MemoryGuard:
         return ended
 
     def close(self) -> None:
-        """Stop, and let go of the history's file."""
+        """Stop, and let go of the history's file; `install` may then build another guard."""
+        self._closed = True
         self.stop()
         if self.history is not None:
             self.history.close()
             self.history = None
 
+    @property
+    def closed(self) -> bool:
+        """True after `close`, until it is started again."""
+        return self._closed
+
     def __enter__(self) -> Self:
-        return self.start()
+        """Return the guard, started; one that runs, as `install` gives it back, is taken over."""
+        with self._lock:
+            if self._running and not self._entered:
+                self._entered = True
+                return self
+        self.start()
+        self._entered = True
+        return self
 
     def __exit__(self, *_: object) -> None:
+        """Stop it, and let go of the history's file."""
+        self._entered = False
         self.close()
 
     def __repr__(self) -> str:

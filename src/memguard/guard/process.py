@@ -37,9 +37,14 @@ class _Process:
         """In a forked child: nobody is installing."""
         self.lock = threading.RLock()
 
+    def installed(self) -> MemoryGuard | None:
+        """Return the guard, unless somebody has closed it: a ``with`` around `install` does."""
+        guard = self.guard
+        return None if guard is None or guard.closed else guard
+
     def any_relief(self) -> Relief:
         """Return the relief of the guard, or one of its own."""
-        guard = self.guard
+        guard = self.installed()
         if guard is not None and guard.relief is not None:
             return guard.relief
         reset_after_fork(self)
@@ -58,6 +63,7 @@ def install(**options: Any) -> MemoryGuard:
 
     Keyword options win over ``MEMGUARD_*`` variables, and those over the defaults. Called again
     without options, it returns the guard that is there, started again where a fork stopped it.
+    It runs until `uninstall`, or to the end of a block: ``with memguard.install() as guard:``.
 
     Thread-safe.
 
@@ -68,7 +74,7 @@ def install(**options: Any) -> MemoryGuard:
     """
     reset_after_fork(_process)  # before the lock: another thread may fork meanwhile
     with _process.lock:
-        guard = _process.guard
+        guard = _process.installed()
         if guard is not None:
             if options:
                 raise LifecycleError("memguard is installed already; call uninstall() first")
@@ -101,7 +107,7 @@ def status() -> GuardStatus:
     Raises:
         LifecycleError: None is installed.
     """
-    guard = _process.guard
+    guard = _process.installed()
     if guard is None:
         raise LifecycleError("no guard is installed in this process; call memguard.install()")
     return guard.status()
