@@ -79,6 +79,7 @@ def test_guard_health_alerts_and_pages_need_no_extra() -> None:
         ("memguard.integrations.django", "django"),
         ("memguard.integrations.celery", "celery"),
         ("memguard.cli.top_live", "top"),
+        ("memguard.integrations.pytest_plugin", "pytest"),
     ],
 )
 def test_a_room_whose_package_is_missing_says_what_to_install(room: str, extra: str) -> None:
@@ -99,5 +100,15 @@ def test_a_room_whose_package_is_missing_says_what_to_install(room: str, extra: 
 def test_every_extra_of_the_distribution_is_named() -> None:
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8")
     section = text.split("[project.optional-dependencies]")[1].split("[dependency-groups]")[0]
-    for extra in ("prometheus", "otel", "web", "flask", "django", "gunicorn", "celery", "top"):
+    for extra in (
+        "prometheus",
+        "otel",
+        "web",
+        "flask",
+        "django",
+        "gunicorn",
+        "celery",
+        "top",
+        "pytest",
+    ):
         assert f"\n{extra} = [" in section

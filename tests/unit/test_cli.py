@@ -230,7 +230,7 @@ def test_an_absurd_number_is_no_report(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("report", "missing.json"), "No such file or directory: 'missing.json'"),
+        (("report", "missing.json"), "memguard report: missing.json: No such file or directory\n"),
         (("report", "."), "there is no leak-*.json in ."),
         (("report",), "the following arguments are required: FILE"),
         (("report", "--compare", "one.json"), "--compare needs two files, OLD and NEW (got 1)"),

@@ -213,13 +213,28 @@ assert statistics().in_flight == 0
 
 def test_django_settings_are_checked_where_django_reads_them() -> None:
     django_program("""
-for wrong, error in (({"sample": 2}, ConfigError), ({"smaple": 1}, TypeError), ("x", TypeError)):
+for wrong, error in (({"sample": 2}, ConfigError), ({"smaple": 1}, TypeError), ("x", TypeError),
+                     ({"guard": {"interval": 0}}, ConfigError)):
     with override_settings(MEMGUARD=wrong):
         try:
             Client().get("/items/secret")
-        except error:
+        except error as said:
+            assert str(said).startswith("in the setting MEMGUARD: "), said
             continue
         raise AssertionError(wrong)
+for attempt in range(2):  # the guard of the first one does not stand in the way of the second
+    with override_settings(MEMGUARD={"guard": {"leaks": False}, "smaple": 1}):
+        try:
+            Client().get("/items/secret")
+        except TypeError as said:
+            assert "smaple" in str(said), said
+        else:
+            raise AssertionError("smaple")
+    try:
+        status()
+    except LifecycleError:
+        continue
+    raise AssertionError("the guard of an attempt that failed runs on")
 with override_settings(MEMGUARD={"guard": {"leaks": False}}):
     Client().get("/items/secret")
     assert status().running

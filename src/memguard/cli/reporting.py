@@ -95,8 +95,11 @@ def command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (_UnreadableError, OSError) as error:
+    except _UnreadableError as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
+    except OSError as error:
+        reason, file = error.strerror or str(error), printable(str(error.filename or "output"))
+        parser.exit(2, f"{parser.prog}: {file}: {reason}\n")
     return 1 if options.exit_code and is_bad else 0
 
 

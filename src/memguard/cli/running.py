@@ -15,6 +15,7 @@ from typing import Any
 
 from memguard.cli import program
 from memguard.cli.program import ProgramNotFoundError, Target
+from memguard.errors import ConfigError
 from memguard.guard.environment import options_from
 from memguard.guard.owner import MemoryGuard
 from memguard.leaks.report import LeakReport
@@ -26,6 +27,9 @@ from memguard.units import format_bytes, parse_seconds
 REPORT_DIR = "memguard-reports"
 MOST_REPORTS = 5
 """Findings that the summary shows, the latest; the directory has them all."""
+
+SHORTEST, LONGEST = 0.01, 86_400
+"""Seconds that may be between two readings."""
 
 _MOST_SECONDS = 1.0
 """Between two readings for those who look on; the detector may want them less often."""
@@ -73,7 +77,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "--interval",
         metavar="SECONDS",
         default="10s",
-        help="between two readings of memory; 0.5, 10s, 1m (default: %(default)s)",
+        help="between two readings of memory, from 0.01; 0.5, 10s, 1m (default: %(default)s)",
     )
     parser.add_argument(
         "--min-growth-bytes",
@@ -136,8 +140,11 @@ def command(
     directory_was_there = Path(options.report_dir).exists()
     try:
         guard = _guard(options)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
+    except ValueError as error:
+        parser.error(_as_on_the_command_line(str(error)))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        parser.error(f"--report-dir {options.report_dir} cannot be used: {reason}")
     if not directory_was_there:  # the first report makes it again; without one, nothing is left
         with contextlib.suppress(OSError):
             (Path.cwd() / options.report_dir).rmdir()
@@ -156,11 +163,15 @@ def command(
 
 def _guard(options: argparse.Namespace) -> MemoryGuard:
     """Return a guard that watches and tells, and takes nothing from the program."""
-    seconds = parse_seconds(options.interval, name="interval")
+    seconds = parse_seconds(options.interval, name="--interval")
+    if not SHORTEST <= seconds <= LONGEST:
+        raise ConfigError(
+            f"--interval must be from {SHORTEST} to {LONGEST} seconds (got {options.interval!r})"
+        )
     publish = options_from({"MEMGUARD_PUBLISH": os.environ.get("MEMGUARD_PUBLISH", "")})
     return MemoryGuard(
         limit=options.limit,
-        interval=min(max(seconds, 0.01), _MOST_SECONDS),
+        interval=min(seconds, _MOST_SECONDS),
         relief=False,
         name="run",  # the program may have a guard of its own
         report_dir=options.report_dir,
@@ -171,6 +182,13 @@ def _guard(options: argparse.Namespace) -> MemoryGuard:
         },
         publish=publish.get("publish", True),
     )
+
+
+def _as_on_the_command_line(message: str) -> str:
+    """Return *message*, which begins with the name of an option, with the name it has here."""
+    name, space, rest = message.partition(" ")
+    option = f"--{name.replace('_', '-')}"
+    return f"{option}{space}{rest}" if option in _WITH_VALUE else message
 
 
 class _Summary:

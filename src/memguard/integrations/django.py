@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from memguard.bounded.scope import Scope
-from memguard.errors import AdmissionError, LifecycleError
+from memguard.errors import AdmissionError, ConfigError, LifecycleError
 from memguard.extras import missing
 from memguard.guard import process
 from memguard.integrations.refusal import refusal
@@ -50,20 +50,31 @@ class _Shared:
         found = self._made.get("watch")
         if found is not None:
             return found
-        options = self._options()
+        try:
+            made = self._of_the_settings()
+        except (TypeError, ConfigError, LifecycleError) as error:
+            kind = next(k for k in (ConfigError, LifecycleError, TypeError) if isinstance(error, k))
+            raise kind(f"in the setting MEMGUARD: {error}") from error
         setting_changed.connect(self._changed, dispatch_uid="memguard")
-        return self._made.setdefault("watch", RequestWatch(**options))  # one, whoever is faster
+        return self._made.setdefault("watch", made)  # one, whoever is faster
 
-    def _options(self) -> dict[str, Any]:
+    def _of_the_settings(self) -> RequestWatch:
         given = getattr(conf.settings, "MEMGUARD", {})
         if not isinstance(given, Mapping):
-            raise TypeError(f"the setting MEMGUARD must be a dict (got {type(given).__name__})")
+            raise TypeError(f"it must be a dict (got {type(given).__name__})")
         options = dict(given)
         guard = options.get("guard")
-        if isinstance(guard, Mapping):
-            options["guard"] = process.install(**guard)
-            self._installed = True
-        return options
+        if not isinstance(guard, Mapping):
+            return RequestWatch(**options)
+        options["guard"] = process.install(**guard)
+        try:
+            made = RequestWatch(**options)
+        except BaseException:
+            if guard:  # then it is ours, and the next attempt would fail for being the second
+                process.uninstall()
+            raise
+        self._installed = True
+        return made
 
     def _changed(self, *, setting: str, **_: Any) -> None:
         """Begin anew when a test overrides its settings."""
@@ -94,6 +105,7 @@ class MemguardMiddleware:
     Raises:
         TypeError: An option in the setting ``MEMGUARD`` is of the wrong kind.
         ConfigError: One is out of its range.
+        LifecycleError: It has options for a guard, and one is installed already.
     """
 
     sync_capable = True

@@ -10,7 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
+try:
+    import pytest
+except ImportError:
+    from memguard.extras import missing
+
+    raise missing("pytest", "pytest") from None
 
 _MARKER = (
     "memguard(limit=None, leaks=None, warmup=2, repeat=5, fail_on=None): "
