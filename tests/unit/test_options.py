@@ -33,6 +33,7 @@ def options(**changes: Any) -> DetectorOptions:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"interval": 2e10}, r"interval must be at most 7 days \(got 20000000000.0\)"),
         ({"interval": 0}, r"interval must be > 0 seconds \(got 0\); to end it call stop\(\)"),
         ({"growth_threshold": 1.0}, r"growth_threshold must be a ratio above 1 .*\(got 1.0\)"),
         ({"growth_threshold": 101}, r"growth_threshold must be a ratio above 1 and at most 100"),

@@ -53,8 +53,8 @@ class LeakDetector:
         'watching'
 
     Args:
-        interval: Seconds between readings. Every window is counted in readings, so a test at 0.25
-            and a service at 60 behave alike.
+        interval: Seconds from reading to reading, 7 days at most. Windows are counted in readings:
+            a test at 0.25 and a service at 60 behave alike.
         growth_threshold: Level over baseline at which growth counts as soon as it is certain.
             Slower growth counts once *max_samples* readings have gone by.
         min_growth_bytes: Growth below this never counts.

@@ -11,6 +11,8 @@ from memguard.leaks.trend import TrendOptions
 from memguard.units import parse_bytes, parse_seconds
 
 OnError = Literal["log", "raise"]
+MOST_INTERVAL = 7 * 86_400.0
+"""Seconds; no system call waits for any time that a float can say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,8 @@ def detector_options(
     seconds = parse_seconds(interval, name="interval")
     if seconds <= 0:
         raise ConfigError(f"interval must be > 0 seconds (got {interval!r}); to end it call stop()")
+    if seconds > MOST_INTERVAL:
+        raise ConfigError(f"interval must be at most 7 days (got {interval!r})")
     _number(growth_threshold, "growth_threshold")
     if not 1.0 < growth_threshold <= 100.0:
         raise ConfigError(
