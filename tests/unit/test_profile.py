@@ -167,3 +167,14 @@ def test_without_lines_the_numbers_are_the_same() -> None:
     assert len(kept) == MiB
     assert block.result.lines == ()
     assert MiB <= block.result.growth_bytes <= block.result.peak_bytes < 1.2 * MiB
+
+
+def test_a_block_that_is_printed_says_what_came_of_it() -> None:
+    block = profile_memory(name="load")
+    assert repr(block) == "<ProfiledBlock not begun>"
+    with block:
+        assert repr(block) == "<ProfiledBlock under way>"
+        kept = bytearray(300_000)
+    assert repr(block).startswith("<ProfiledBlock load: +")
+    assert "\n" not in repr(block)
+    assert len(kept) == 300_000

@@ -150,6 +150,12 @@ class ProfiledBlock:
         self._block: _Block | None = None
         self._result: MemoryProfile | None = None
 
+    def __repr__(self) -> str:
+        told = "under way" if self._block is not None else "not begun"
+        if self._result is not None:
+            told = str(self._result).partition("\n")[0]
+        return f"<{type(self).__name__} {told}>"
+
     @property
     def result(self) -> MemoryProfile:
         """
