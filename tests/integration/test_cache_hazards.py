@@ -490,6 +490,7 @@ def test_a_signal_handler_may_use_the_cache_that_it_interrupts(
     assert len(cache) <= 30
 
 
+@pytest.mark.timeout(180)
 def test_a_hundred_thousand_caches_come_and_go_without_a_trace() -> None:
     def use(rounds: int) -> None:
         for number in range(rounds):

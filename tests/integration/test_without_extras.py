@@ -36,14 +36,16 @@ def run(program: str, seconds: float = 50) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.timeout(150)
 def test_the_main_job_needs_no_extra() -> None:
     done = run(
         f"""
         import runpy
         sys.path.insert(0, {str(LEAKY)!r})
-        sys.argv = ["driver.py", "module_dict", "30", "1.03"]
+        sys.argv = ["driver.py", "module_dict", "90", "1.03"]
         runpy.run_path({str(LEAKY / "driver.py")!r}, run_name="__main__")
-        """
+        """,
+        120,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert '"module_dict.' in done.stdout, "the holder is named"

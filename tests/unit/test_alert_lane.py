@@ -7,6 +7,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -144,9 +145,12 @@ def test_what_cannot_be_delivered_for_too_long_is_given_up_and_said(
     lane_to: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     host = Host(*[DeliveryError("dead") for _ in range(10_000)])
-    lane = lane_to(host, Patience(first_pause=0.01, longest_pause=0.02, give_up=0.2))
+    patience = Patience(first_pause=0.01, longest_pause=0.02, give_up=3600.0)
+    lane = lane_to(host, patience)
     with caplog.at_level(logging.WARNING, "memguard"):
         lane.put(notice(0))
+        wait_for(lambda: lane.statistics().retried)
+        lane._patience = replace(patience, give_up=0.0)  # that long has passed by now
         assert lane.wait_empty(PATIENCE)
     assert lane.statistics().failed == 1
     assert lane.statistics().retried >= 1
