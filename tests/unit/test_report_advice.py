@@ -26,6 +26,7 @@ def holder(**changes: object) -> Holder:
         ("set", ("_asyncio.Task",), "TaskRegistry"),
         ("list", ("threading.Timer",), "TimerRegistry"),
         ("list", ("threading.Thread",), "threads pile up"),
+        ("list", ("asyncio.events.TimerHandle",), "scheduled calls pile up"),
         ("list", ("shop.Job", "function"), "deque(maxlen=...)"),
     ],
 )
@@ -42,6 +43,36 @@ def test_a_bounded_holder_is_not_told_to_be_bounded() -> None:
     (hint,) = hints(leak_report(holders=(holder(bound=20_000),)), most=3)
     assert "it is bounded, at 20,000 entries" in hint
     assert "BoundedCache" not in hint
+
+
+def test_a_container_of_memguard_is_not_told_to_become_one() -> None:
+    """One bounded by bytes alone has no bound on entries but the largest number there is."""
+    own = holder(inventory_name="sessions", bound=2**63 - 1)
+    (hint,) = hints(leak_report(holders=(own,)), most=3)
+    assert "memguard's own" in hint
+    assert "BoundedCache" not in hint
+
+
+def test_a_number_that_stands_for_no_limit_is_shown_nowhere() -> None:
+    report = leak_report(holders=(holder(bound=2**63 - 1),))
+    assert "BoundedCache(maxsize" in hints(report, most=1)[0]
+    for shown in (text.render(report), html.render(report)):
+        assert "its owner allows" not in shown
+        assert "9,223,372" not in shown
+
+
+def test_a_functools_cache_is_told_apart_from_a_dict() -> None:
+    cache = holder(path="shop.price<functools._lru_cache_wrapper>", type="dict")
+    (hint,) = hints(leak_report(holders=(cache,)), most=3)
+    assert "maxsize" in hint
+    assert "functools" in hint.partition(": ")[2]
+
+
+def test_weak_references_hold_nothing_and_get_no_hint() -> None:
+    weak = holder(
+        path="asyncio._all_tasks.data", type="set", entry_types=("weakref.ReferenceType",)
+    )
+    assert hints(leak_report(holders=(weak,)), most=3) == ()
 
 
 def test_nothing_is_said_of_an_unknown_type_or_of_another_kind_of_growth() -> None:

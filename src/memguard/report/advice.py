@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from memguard.leaks.report import Holder, LeakReport
+from memguard.report.words import bound_of
 
+_LRU_CACHE = "<functools._lru_cache_wrapper>"
+"""In the path of what a function decorated with functools' cache or lru_cache keeps."""
 _PLAIN = {"str", "int", "float", "bytes", "bool", "NoneType", "tuple"}
 """Types of keys and small change: they do not tell what a container is for."""
 _CALLBACKS = (
@@ -24,7 +27,7 @@ _BY_ENTRIES = {
     "_asyncio.Task": _TASKS,
     "asyncio.tasks.Task": _TASKS,
     "threading.Timer": _TIMERS,
-    "asyncio.events.TimerHandle": _TIMERS,
+    "asyncio.events.TimerHandle": "scheduled calls pile up; cancel those that nobody needs",
     "threading.Thread": "threads pile up; drop those that have ended, or use a pool of fixed size",
 }
 _BY_TYPE = {
@@ -46,7 +49,16 @@ def hints(report: LeakReport, *, most: int) -> tuple[str, ...]:
 
 
 def _hint(holder: Holder) -> str | None:
-    if holder.bound is not None:
-        return f"it is bounded, at {holder.bound:,} entries; a smaller bound ends its growth sooner"
+    if holder.inventory_name is not None:
+        return "it is memguard's own: lower its bound, or end its entries sooner"
+    bound = bound_of(holder)
+    if bound is not None:
+        return f"it is bounded, at {bound:,} entries; a smaller bound ends its growth sooner"
+    if _LRU_CACHE in holder.path:
+        return "give the functools cache a maxsize, or use memguard.cached(maxsize=...)"
     telling = next((name for name in holder.entry_types if name not in _PLAIN), "")
+    if (
+        telling == "weakref.ReferenceType"
+    ):  # they hold nothing: what they refer to is held elsewhere
+        return None
     return _BY_ENTRIES.get(telling) or _BY_TYPE.get(holder.type)

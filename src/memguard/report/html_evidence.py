@@ -9,7 +9,7 @@ from memguard.leaks.report import Frame, Holder, Suspect
 from memguard.report.html_markup import Markup, element, join
 from memguard.report.html_parts import MOST_ENTRIES, bar, path
 from memguard.report.html_tree import Branch, tree
-from memguard.report.words import Places, allocated_for, rate
+from memguard.report.words import Places, allocated_for, bound_of, rate
 from memguard.units import format_bytes
 
 
@@ -54,8 +54,9 @@ def _holder(
         facts.append("new ones are " + ", ".join(holder.entry_types[:5]))
     if holder.inventory_name:
         facts.append(f"registered as {holder.inventory_name}")
-    if holder.bound is not None:
-        facts.append(f"its owner allows {holder.bound:,}")
+    bound = bound_of(holder)
+    if bound is not None:
+        facts.append(f"its owner allows {bound:,}")
     if not holder.anchored:
         facts.append("nothing nameable was found above it")
     size = "size unknown"

@@ -19,6 +19,7 @@ from memguard.report.words import (
     VERDICTS,
     Places,
     allocated_for,
+    bound_of,
     limit,
     number,
     printable,
@@ -154,8 +155,9 @@ def _holder(holder: Holder, suspect: Suspect | None, places: Places) -> list[str
         facts.append(f"new ones are {sampled}")
     if holder.inventory_name:
         facts.append(f"registered as {printable(holder.inventory_name)}")
-    if holder.bound is not None:
-        facts.append(f"its owner allows {holder.bound:,}")
+    bound = bound_of(holder)
+    if bound is not None:
+        facts.append(f"its owner allows {bound:,}")
     if not holder.anchored:
         facts.append("nothing nameable was found above it")
     first = (

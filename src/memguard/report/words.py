@@ -15,8 +15,19 @@ from memguard.leaks.report import VERDICTS, Frame, Holder, Suspect, TrendSummary
 from memguard.units import format_bytes, format_seconds
 from memguard.units import format_rate as rate
 
-__all__ = ["VERDICTS", "Places", "allocated_for", "limit", "number", "printable", "rate"]
+__all__ = [
+    "VERDICTS",
+    "Places",
+    "allocated_for",
+    "bound_of",
+    "limit",
+    "number",
+    "printable",
+    "rate",
+]
 
+_NO_LIMIT = 2**31 - 1
+"""More entries than a list of 16 GiB has; ``sys.maxsize`` and its like stand for no limit."""
 _PACKAGES = re.compile(r"^.*[/\\](?:site|dist)-packages[/\\]", re.DOTALL)
 _STANDARD_LIBRARY = re.compile(r"^.*[/\\]lib[/\\](?=python3\.\d+t?[/\\])", re.DOTALL)
 
@@ -48,6 +59,11 @@ def limit(trend: TrendSummary, limit_bytes: int) -> str:
     if trend.seconds_to_limit is None:
         return f"{text}, not being approached"
     return f"{text}, reached in about {format_seconds(trend.seconds_to_limit)} at this rate"
+
+
+def bound_of(holder: Holder) -> int | None:
+    """Return the entries that its owner allows; None also where it is a number for "no limit"."""
+    return None if holder.bound is None or holder.bound >= _NO_LIMIT else holder.bound
 
 
 def allocated_for(holder: Holder, suspects: Sequence[Suspect]) -> Suspect | None:
