@@ -25,6 +25,7 @@ FLOORS = (
         "memguard.log",
         "memguard.schema",
         "memguard.ticking",
+        "memguard.waking",
         "memguard._version",
     },
     {

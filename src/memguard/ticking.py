@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import functools
 import logging
 import os
-import queue
 import threading
 import weakref
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from memguard import log
+from memguard.waking import Wake
 
 T = TypeVar("T")
 RETRY_SECONDS = 1.0
@@ -36,7 +35,7 @@ class Ticker:
     """
     Call ``tick`` of *target* in a thread until stopped.
 
-    Bounded by: one thread.
+    Bounded by: one thread; what is requested while a request waits is one with it.
     Locks: none.
     Keeps alive: *target*, while the thread runs: what was started goes on until it is stopped.
 
@@ -48,8 +47,10 @@ class Ticker:
         self._target = target
         self._ended = False
         self._said: set[str] = set()
-        # Its put is re-entrant: the one way to wake a thread from a signal handler.
-        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._requested = False
+        # Not a queue: SimpleQueue.get waits for ever where its time is up before the wait begins
+        # (seen on CPython 3.10 to 3.12: what is left of it is less than nothing, and so no limit).
+        self._wake = Wake()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> Ticker:
@@ -68,7 +69,7 @@ class Ticker:
     def stop(self, timeout: float) -> bool:
         """End the thread and wait up to *timeout* seconds; True when it has ended."""
         self._ended = True
-        self._wake.put(False)
+        self._wake.set()
         if self._thread is threading.current_thread():
             return True  # stopped from its own on_leak: it ends after this tick
         if self._thread.ident is not None:
@@ -81,19 +82,20 @@ class Ticker:
         return self._thread.is_alive()
 
     def request(self) -> None:
-        """Ask for ``look_on_request`` in the thread. Safe in a signal handler."""
-        self._wake.put(True)
+        """Ask for one ``look_on_request`` in the thread. Safe in a signal handler."""
+        self._requested = True
+        self._wake.set()
 
     def _run(self) -> None:
         delay = 0.0
         while not self._ended:
-            requested: bool | None = None
-            # Suppressed and not handled: else each tick would run with that exception on its back.
-            with contextlib.suppress(queue.Empty):
-                requested = self._wake.get(timeout=delay)
-            if requested is None:
+            woken = self._wake.wait(delay)
+            if self._ended:
+                return
+            if not woken:
                 delay = self._call(self._target.tick) or RETRY_SECONDS
-            elif requested and not self._ended:
+            elif self._requested:
+                self._requested = False  # before the look: what comes during it asks for another
                 self._call(self._target.look_on_request)
 
     def _call(self, work: Callable[[], T]) -> T | None:

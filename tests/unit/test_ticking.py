@@ -11,6 +11,7 @@ import pytest
 
 from memguard import ticking
 from memguard.ticking import Ticker
+from tests.waiting import wait_for
 
 
 class Target:
@@ -130,6 +131,36 @@ def test_a_request_is_answered_at_once() -> None:
     assert target.seen.wait(10)
     assert target.looks == 1
     assert ticker.stop(10)
+
+
+def test_requests_that_come_while_one_is_answered_are_one() -> None:
+    gate, begun = threading.Event(), threading.Event()
+
+    class Slow(Target):
+        def look_on_request(self) -> None:
+            self.looks += 1
+            begun.set()
+            gate.wait(20)
+
+    target = Slow(delay=3600.0)
+    ticker = Ticker(target, "memguard-test").start()
+    ticker.request()
+    assert begun.wait(20)
+    for _ in range(1000):
+        ticker.request()
+    gate.set()
+    wait_for(lambda: target.looks == 2)
+    assert ticker.stop(20)
+    assert target.looks == 2
+
+
+@pytest.mark.timeout(120)
+def test_a_wait_that_is_over_before_it_begins_ends() -> None:
+    """`queue.SimpleQueue.get` does not always: one in ten thousand waits for ever."""
+    target = Target(lambda: ticker.request(), delay=1e-6)
+    ticker = Ticker(target, "memguard-test").start()
+    wait_for(lambda: target.ticks > 200_000, 100)
+    assert ticker.stop(20)
 
 
 def test_no_thread_and_no_lock_of_a_parent_is_in_the_way_of_a_child() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from memguard import log
 from memguard.bounded._timetable import CYCLE, Row, Timetable
-from memguard.bounded._wake import Wake
+from memguard.waking import Wake
 
 CLOCK_NAME = "memguard-timers"
 WORKER_NAME = "memguard-timer-worker"

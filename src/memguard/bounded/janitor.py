@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from memguard import log
-from memguard.bounded._wake import Wake
+from memguard.waking import Wake
 
 THREAD_NAME = "memguard-janitor"
 _SHORTEST_NAP = 0.02

@@ -158,7 +158,6 @@ class Alerts:
         self._lock = threading.RLock()
         self._turn = threading.Lock()
         self._ticker: Ticker | None = None
-        self._prompted = False
         self._announcer = Announcer(**self._announcing)
         self._composer.reset()
         self._delivery.reset()
@@ -237,14 +236,11 @@ class Alerts:
     def _prompt(self, _: object) -> None:
         """Look soon: the guard has something to tell. Runs in its threads, and only asks."""
         ticker = self._ticker
-        # Once is enough: the requests of an hour in which a rule hangs are not to pile up.
-        if ticker is not None and not self._prompted:
-            self._prompted = True
+        if ticker is not None:
             ticker.request()
 
     def look_on_request(self) -> None:
         """Look now: what the guard's own alerts ask for."""
-        self._prompted = False
         self.tick()
 
     def tick(self) -> float:
@@ -264,7 +260,6 @@ class Alerts:
             return self._interval
         began = time.thread_time()
         failed: list[tuple[str, BaseException]] = []
-        self._prompted = False
         try:
             failed = self._tick()
         except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
