@@ -17,6 +17,10 @@ from memguard.leaks import heap, retention
 from memguard.leaks.retention import Retention, find_paths
 from tests import strangers
 
+pytestmark = pytest.mark.timeout(180)  # each search is of the whole heap of the tests
+PATIENCE = 100.0
+"""Seconds for a search that is to find what is there: machines are busy."""
+
 SHOP = '''
 import collections, functools, threading
 
@@ -64,7 +68,7 @@ def work(held, started, gate):
     local_name = held
     del held
     started.set()
-    gate.wait(20)
+    gate.wait(120)
     return local_name
 
 def work_hidden(held, started, gate):
@@ -73,7 +77,7 @@ def work_hidden(held, started, gate):
     for key in list(namespace):
         if key not in ("held", "extra"): del namespace[key]
     started.set()
-    gate.wait(20)
+    gate.wait(120)
     return namespace
 '''
 
@@ -103,7 +107,7 @@ def shop() -> Iterator[Module]:
 def path_of(take: Callable[[], Any], **options: Any) -> Retention:
     """Return how the object that *take* returns is reached, while nothing here holds it."""
     wanted = {id(take()): take()}
-    found = find_paths(wanted, seconds=20, **options)
+    found = find_paths(wanted, seconds=PATIENCE, **options)
     assert found.keys() == wanted.keys()
     return found.popitem()[1]
 
@@ -268,7 +272,7 @@ def test_a_local_of_a_running_function(shop: Module) -> None:
 
 def test_looking_at_a_running_function_keeps_nothing_that_it_lets_go_of(shop: Module) -> None:
     ref = made(shop)
-    _, result = _in_thread(shop, "work", lambda: find_paths({id(ref()): ref()}, seconds=20))
+    _, result = _in_thread(shop, "work", lambda: find_paths({id(ref()): ref()}, seconds=PATIENCE))
     del result
     assert ref() is None
 
@@ -277,7 +281,7 @@ def test_a_function_that_called_locals_keeps_its_dict_as_it_is(shop: Module) -> 
     """Up to CPython 3.12 another look at the locals would write all of them into that dict."""
     ref = made(shop)
     _, namespace = _in_thread(
-        shop, "work_hidden", lambda: find_paths({id(ref()): ref()}, seconds=20)
+        shop, "work_hidden", lambda: find_paths({id(ref()): ref()}, seconds=PATIENCE)
     )
     assert namespace.keys() == {"held", "extra"}
     assert namespace["extra"] == "mine"
@@ -288,7 +292,7 @@ def test_an_attribute_of_a_thread(shop: Module) -> None:
 
     def run() -> None:
         started.set()
-        gate.wait(20)
+        gate.wait(120)
 
     ref = made(shop)
     thread = threading.Thread(target=run)
@@ -317,7 +321,7 @@ def test_an_object_in_a_cycle_of_its_own_is_held_by_nothing_nameable(shop: Modul
 
 
 def test_an_object_that_only_the_search_holds_is_said_to_be_held_by_nothing(shop: Module) -> None:
-    found = find_paths({id(obj): obj for obj in [shop.Wanted()]}, seconds=20)
+    found = find_paths({id(obj): obj for obj in [shop.Wanted()]}, seconds=PATIENCE)
     (only,) = found.values()
     assert only.path == "shop.app.Wanted, held by nothing that Python can see"
     assert not only.anchored
@@ -411,7 +415,7 @@ def test_a_search_for_several_finds_each(shop: Module) -> None:
     shop.MANY = [shop.Wanted() for _ in range(12)]
     shop.FEW = {n: shop.Wanted() for n in range(3)}
     wanted = {id(obj): obj for obj in (*shop.MANY, *shop.FEW.values())}
-    paths = {found.path for found in find_paths(wanted, seconds=20).values()}
+    paths = {found.path for found in find_paths(wanted, seconds=PATIENCE).values()}
     assert paths == {"shop.app.MANY[…]", "shop.app.FEW[int]"}
 
 
@@ -425,7 +429,7 @@ def test_a_crowd_of_holders_does_not_crowd_out_another_target(
     wanted = {id(popular): popular, id(other): other}
     key = id(other)
     del popular, other
-    assert find_paths(wanted, seconds=20)[key].path == "shop.app.OTHER[…][…][…]"
+    assert find_paths(wanted, seconds=PATIENCE)[key].path == "shop.app.OTHER[…][…][…]"
 
 
 def test_a_huge_container_is_searched_piece_by_piece(
@@ -505,7 +509,7 @@ def test_objgraph_is_asked_where_the_walk_found_nothing(
 def test_objgraph_stops_when_time_is_up(shop: Module, monkeypatch: pytest.MonkeyPatch) -> None:
     ref = made(shop)
     move(shop, lambda obj: setattr(shop, "DEEP", [[obj]]))
-    clock = iter([0.0] * 6 + [100.0] * 1000)
+    clock = iter([0.0] * 6 + [2 * PATIENCE] * 1000)
     monkeypatch.setattr(retention, "OBJGRAPH_OBJECTS", 10**9)
     monkeypatch.setattr(retention, "_one_level_up", lambda *_: [])
     monkeypatch.setattr(retention, "_from_above", lambda _: {})
