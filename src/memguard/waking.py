@@ -1,4 +1,4 @@
-"""An event that destructors and signal handlers may set; ``threading.Event`` may dead-lock there."""
+"""An event that destructors and signal handlers may set: ``threading.Event`` may dead-lock."""
 
 from __future__ import annotations
 
