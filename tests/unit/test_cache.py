@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import gc
 import math
 import pickle
@@ -15,6 +17,7 @@ import cachetools
 import pytest
 
 from memguard.bounded import inventory, janitor
+from memguard.bounded._records import CacheStatistics
 from memguard.bounded.cache import ENTRY_BYTES, BoundedCache
 from memguard.errors import ConfigError, LifecycleError, ValueTooLargeError
 from tests.clock import FakeClock
@@ -757,6 +760,92 @@ def test_an_estimate_is_made_anew_after_a_minute() -> None:
     cache[1].extend(range(10_000))
     assert cache.statistics().bytes == before
     assert cache._average is not None
-    average, changes, at = cache._average
-    cache._average = (average, changes, at - 61)
+    cache._average = cache._average._replace(at=cache._average.at - 61)
     assert cache.statistics().bytes > before + 50_000
+
+
+def test_statistics_have_every_field_of_their_dataclass() -> None:
+    """They are not made by its constructor, which would refuse a missing one."""
+    found = BoundedCache[int, int](10).statistics()
+    fields = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
+    assert vars(found).keys() == fields.keys()
+    assert found == CacheStatistics(**fields)
+    assert copy.copy(found) == found
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.hits = 1  # type: ignore[misc]  # reason: that is the point
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing else be listed that other tests have left to be measured."""
+    monkeypatch.setattr(inventory, "_entries", {})
+
+
+def _filled(name: str, size: int, count: int = 100) -> BoundedCache[int, bytes]:
+    cache: BoundedCache[int, bytes] = BoundedCache(1000, name=name)
+    cache.update((number, bytes(size)) for number in range(count))
+    return cache
+
+
+def _surveyed(*caches: BoundedCache[int, bytes]) -> list[int]:
+    """Return the bytes of *caches* as a survey tells them that may measure one of them."""
+    found = {row.name: row.bytes or 0 for row in inventory.survey(0.0)}
+    return [found[cache.name] for cache in caches]
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_survey_measures_one_cache_after_the_other_and_tells_earlier_estimates_meanwhile() -> (
+    None
+):
+    caches = [_filled(f"surveyed {number}", 1000) for number in range(4)]
+    before = _surveyed(*caches)
+    for cache in caches:
+        cache.update((number, bytes(50_000)) for number in range(100))
+    for turn in range(1, 5):
+        found = _surveyed(*caches)
+        assert sum(size > 10 * old for size, old in zip(found, before, strict=True)) == turn
+        assert sum(size == old for size, old in zip(found, before, strict=True)) == 4 - turn
+
+
+@pytest.mark.usefixtures("alone")
+def test_an_estimate_that_is_kept_goes_with_the_number_of_entries() -> None:
+    kept, urgent = _filled("kept", 1000), _filled("urgent", 1000)
+    before, _ = _surveyed(kept, urgent)
+    kept.update((number, bytes(50_000)) for number in range(100, 150))
+    urgent.update((number, bytes(50_000)) for number in range(1000) for _ in range(3))
+    assert _surveyed(kept, urgent)[0] == pytest.approx(before * 1.5, rel=0.01)
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_survey_measures_at_once_what_it_knows_too_little_of(measured: list[Any]) -> None:
+    """A cache may have had few entries, or none, when it was measured."""
+    caches = [_filled(f"young {number}", 1000, count=number) for number in range(3)]
+    _surveyed(*caches)
+    for cache in caches:
+        cache.update((number, bytes(50_000)) for number in range(100))
+    del measured[:]
+    assert all(size > 100 * 50_000 for size in _surveyed(*caches))
+    assert len(measured) == 3 * 16
+
+
+@pytest.mark.usefixtures("alone")
+def test_whoever_asks_one_cache_or_for_the_inventory_has_it_measured() -> None:
+    caches = [_filled(f"asked {number}", 1000) for number in range(4)]
+    _surveyed(*caches)
+    for cache in caches:
+        cache.update((number, bytes(50_000)) for number in range(100))
+    assert caches[3].statistics().bytes > 100 * 50_000
+    found = {row.name: row.bytes or 0 for row in inventory.inventory()}
+    assert all(found[cache.name] > 100 * 50_000 for cache in caches)
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_survey_goes_on_measuring_as_long_as_it_may(measured: list[Any]) -> None:
+    caches = [_filled(f"in time {number}", 1000) for number in range(4)]
+    _surveyed(*caches)
+    for cache in caches:
+        cache.update((number, bytes(50_000)) for number in range(100))
+    del measured[:]
+    inventory.survey(60.0)
+    assert len(measured) >= 4 * 16
+    assert all(cache.statistics().bytes > 100 * 50_000 for cache in caches)

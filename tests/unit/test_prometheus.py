@@ -25,7 +25,7 @@ from prometheus_client.samples import Sample
 from memguard import BoundedCache, ConfigError, MemoryGuard
 from memguard.report import prometheus_gather
 from memguard.report.prometheus import MemguardCollector, _samples
-from memguard.report.prometheus_families import FAMILIES
+from memguard.report.prometheus_families import FAMILIES, USED
 from memguard.report.prometheus_rows import GUARD_PARTS
 
 
@@ -129,10 +129,38 @@ def test_samples_are_what_the_client_itself_would_make(
     fields: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also those of a version whose samples have other fields."""
-    theirs = Sample("x", {"a": "b"}, 1.5)
+    theirs = Sample(USED.name, {"a": "b"}, 1.5)
     monkeypatch.setattr(Sample, "_fields", fields)
-    (mine,) = _samples("x", [({"a": "b"}, 1.5)])
+    (mine,) = _samples(USED, [{"a": "b"}], [1.5])
     assert (mine, type(mine)) == (theirs, Sample)
+
+
+def test_metrics_are_what_the_clients_own_constructor_would_make(guard: MemoryGuard) -> None:
+    with MemguardCollector(guard) as collector:
+        for made, described in zip(collector.collect(), collector.describe(), strict=True):
+            assert vars(made).keys() == vars(described).keys()
+            made.samples = []
+            assert made == described
+
+
+def test_samples_that_have_not_changed_are_told_again_whatever_was_done_to_the_list(
+    guard: MemoryGuard,
+) -> None:
+    """The list is the scraper's, who may filter it."""
+    cache = BoundedCache[int, int](10, name="quiet")
+
+    def items() -> list[Sample]:
+        (metric,) = (m for m in collector.collect() if m.name == "memguard_container_items")
+        return metric.samples
+
+    with MemguardCollector(guard) as collector:
+        first = items()
+        told = [sample for sample in first if sample.labels["container"] == "quiet"]
+        first.clear()
+        assert [s for s in items() if s.labels["container"] == "quiet"] == told
+        cache[1] = 1
+        (now,) = (s for s in items() if s.labels["container"] == "quiet")
+        assert (told[0].value, now.value) == (0, 1)
 
 
 def test_a_second_collector_in_one_registry_is_refused_with_what_to_do(guard: MemoryGuard) -> None:

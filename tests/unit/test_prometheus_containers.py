@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memguard import BoundedCache, BufferPool, ListenerRegistry, ObjectPool, WeakValueCache
@@ -125,6 +126,7 @@ def test_who_looks_at_the_same_time_as_another_tells_where_counters_stand() -> N
     assert told(containers.table([row("a", hits=110)]))[key] == 110
 
 
+@settings(deadline=None)  # a busy machine takes its time
 @given(
     st.lists(
         st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 50)), max_size=8), max_size=12
@@ -212,3 +214,56 @@ def test_many_names_cost_no_more_memory_than_there_are_labels() -> None:
         assert len(containers._seen) <= 2000
     assert len(containers._slots) == 4
     assert told(containers.table([row("name 3"), row("name 4")]))["containers_folded", ""] == 1
+
+
+_VALUES = st.one_of(
+    st.integers(-5, 100),
+    st.sampled_from([None, True, "7", 0.5, float("nan"), float("inf"), 10**400, -(10**400), 1e301]),
+)
+
+
+def _is_told(value: Any) -> bool:
+    return type(value) in (int, float) and -1e300 < value < 1e300
+
+
+@settings(deadline=None)  # a busy machine takes its time
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"name": st.sampled_from("abc"), "items": _VALUES, "size": _VALUES},
+            optional=dict.fromkeys(("hits", "evicted", "maxsize", "currsize", "maxbytes"), _VALUES),
+        ),
+        max_size=12,
+    )
+)
+def test_columns_tell_what_each_container_by_itself_would(rows: list[dict[str, Any]]) -> None:
+    """Whatever a broken account says, it is left out of its own figure and harms no other."""
+    rows = [{**each, "bytes": each["size"]} if "maxbytes" in each else dict(each) for each in rows]
+    expected: dict[tuple[str, str], list[float]] = {}
+
+    def tell(family: str, name: str, value: Any) -> None:
+        if _is_told(value):
+            expected.setdefault((family, name), []).append(value)
+
+    for each in rows:
+        name = each["name"]
+        tell("container_items", name, each["items"])
+        tell("container_bytes", name, each["size"])
+        tell("cache_hits_total", name, each.get("hits"))
+        tell("cache_evictions_total", name, each.get("evicted"))
+        fills = []
+        for held, most in (("currsize", "maxsize"), ("bytes", "maxbytes")):
+            pair: Any = each.get(held), each.get(most)
+            with contextlib.suppress(OverflowError):
+                if all(type(number) in (int, float) for number in pair) and pair[1] > 0:
+                    fills.append(pair[0] / pair[1])
+        tell("container_fill_ratio", name, max(filter(_is_told, fills), default=None))
+    found = told(Containers(5).table([row(**each) for each in rows]))
+    assert found.pop(("containers", "")) == len(rows)
+    assert found.pop(("containers_folded", "")) == 0
+    for (family, name), values in expected.items():
+        wanted = max(values) if family == "container_fill_ratio" else sum(values)
+        if family.endswith("_total"):
+            wanted = max(0, wanted)
+        assert found.pop((family, name)) == pytest.approx(wanted)
+    assert not found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from memguard.bounded._entry import Entry
 from memguard.bounded._ledger import Ledger
@@ -18,11 +18,12 @@ class Inspection(Ledger):
         name: str
         _options: dict[str, Any]
 
-        def _loading_figures(self) -> dict[str, Any]: ...
+        _loads: int
+        _load_failures: int
+        _load_seconds: float
+        _refreshes: int
 
-        def _live_count(self) -> int: ...
-
-        def _bytes_now(self) -> tuple[int, bool]: ...
+        def _average_after(self, changes: int, count: int) -> float: ...
 
         def _estimated_bytes(self, entry: Entry) -> int: ...
 
@@ -57,31 +58,43 @@ class Inspection(Ledger):
 
     def statistics(self) -> CacheStatistics:
         """Return the counts since the cache was made. Cost: O(1), and a few entries measured."""
-        items = self._live_count()
-        total, estimated = self._bytes_now()
+        if self._timed:
+            self._expire_all()
         with self._lock:
+            count = self._count
+            held = self._weight if self._weighs else count
+            total = self._bytes
             hits, misses, updates = self._looked_up()
-            removals = cast("dict[str, int]", dict(self._causes))
+            removals: dict[Any, int] = self._causes.copy()
             removals["size"] += self._evictions
             removals["explicit"] += self._explicit
-            removals["replaced"] += updates
-            return CacheStatistics(
-                name=self.name,
-                policy=self._options["policy"],
-                implementation="python",
-                items=items,
-                maxsize=self._options["maxsize"],
-                currsize=self._weight if self._weighs else self._count,
-                maxbytes=self._maxbytes,
-                bytes=total,
-                bytes_estimated=estimated,
-                hits=hits,
-                misses=misses,
-                removals=removals,
-                refused=self._refused,
-                callback_errors=self._teller.errors,
-                **self._loading_figures(),
-            )
+        removals["replaced"] += updates
+        is_estimated = self._maxbytes is None
+        if is_estimated:
+            changes = count + 2 * sum(removals.values())
+            total = int(self._average_after(changes, count) * count)
+        return CacheStatistics.of(
+            {
+                "name": self.name,
+                "policy": self._options["policy"],
+                "implementation": "python",
+                "items": count,
+                "maxsize": self._options["maxsize"],
+                "currsize": held,
+                "maxbytes": self._maxbytes,
+                "bytes": total,
+                "bytes_estimated": is_estimated and count > 0,
+                "hits": hits,
+                "misses": misses,
+                "loads": self._loads,
+                "load_failures": self._load_failures,
+                "load_seconds": self._load_seconds,
+                "refreshes": self._refreshes,
+                "removals": removals,
+                "refused": self._refused,
+                "callback_errors": self._teller.errors,
+            }
+        )
 
     def _looked_up(self) -> tuple[int, int, int]:
         """Return hits, misses and values replaced without the lock; under the lock."""

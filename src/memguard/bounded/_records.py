@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_new = object.__new__
+_set = object.__setattr__
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CacheStatistics:
     """What a cache has done since it was made, and what it holds now."""
 
@@ -43,6 +49,18 @@ class CacheStatistics:
     """Values not kept because they were larger than the whole cache."""
     callback_errors: int
     """Exceptions of on_removal."""
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Self:
+        """
+        Return the row that has *fields*, which it keeps: all of them, by name.
+
+        In a third of the time that the constructor takes, which sets each one by a call: metrics
+        ask for a hundred rows at once.
+        """
+        row = _new(cls)
+        _set(row, "__dict__", fields)
+        return row
 
     @property
     def hit_rate(self) -> float:

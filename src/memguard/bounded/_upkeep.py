@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from memguard.bounded import _options as options
 from memguard.bounded import inventory, janitor
 from memguard.bounded._entry import MISSING, Cause, Entry
+from memguard.bounded._estimate import SAMPLE, TRUSTED_SECONDS, Measured
 from memguard.bounded._inspection import Inspection
 from memguard.bounded._section import PUT_OFF
 from memguard.bounded._telling import Removed
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
 
 _BATCH = 256
 """Entries removed at a time, so that nobody waits long for the lock."""
-
-_SAMPLE = 8
-"""Entries measured at each end of a cache that does not count bytes."""
-
-_TRUSTED_SECONDS = 60.0
-"""How long a measured average counts while few entries change: values may grow in place."""
 
 _UNWATCHED = -1
 
@@ -45,8 +40,8 @@ class Upkeep(Inspection):
     _watched: int
     """The janitor's epoch in which this cache asked to be swept."""
     _held: int
-    _average: tuple[float, int, float] | None
-    """Bytes an entry as last measured, the changes until then, and when that was."""
+    _average: Measured | None
+    """What an entry takes, as last measured."""
 
     if TYPE_CHECKING:  # what the cache brings
 
@@ -257,7 +252,8 @@ class Upkeep(Inspection):
     def footprint(self) -> inventory.Footprint:
         """Return live entries and their bytes, estimated where the cache does not count them."""
         items = self._live_count()
-        return inventory.Footprint(items=items, bytes=self._bytes_now()[0])
+        size = self._bytes if self._maxbytes is not None else int(self._average_bytes() * items)
+        return inventory.Footprint(items=items, bytes=size)
 
     def _evict_while(self, is_over: Callable[[], bool], cause: Cause) -> tuple[int, int]:
         """Evict in batches as long as it is too much; return entries and counted bytes."""
@@ -284,8 +280,6 @@ class Upkeep(Inspection):
 
         def _disown_all(self) -> None: ...
 
-        def _loading_figures(self) -> dict[str, Any]: ...
-
     def _age_of(self, key: Any) -> Any:
         entry = self._map.get(key) or (self._find_foreign(key) if self._foreign else None)
         return None if entry is None else self._age(entry, self._timer())
@@ -310,34 +304,35 @@ class Upkeep(Inspection):
             self._expire_all()
         return self._count
 
-    def _bytes_now(self) -> tuple[int, bool]:
-        """Return the bytes held and whether they are an estimate."""
-        if self._maxbytes is not None:
-            return self._bytes, False
-        return int(self._average_bytes() * self._count), self._count > 0
-
     def _average_bytes(self) -> float:
         """Return the bytes of an entry; measured anew when an eighth of the entries has changed."""
+        with self._lock:
+            count = self._count
+            removed = sum(self._causes.values()) + self._evictions + self._explicit
+            changes = count + 2 * (removed + self._updates.read())
+        return self._average_after(changes, count)
+
+    def _average_after(self, changes: int, count: int) -> float:
         # Whoever asks for items, bytes and statistics, every few seconds and of a hundred caches,
-        # must not pay for walking the same values again. Read without the lock: it is an estimate.
-        removed = sum(self._causes.values()) + self._evictions + self._explicit
-        changes = self._count + 2 * (removed + self._updates.read())
+        # must not pay for walking the same values again.
         now = time.monotonic()
         known = self._average
         if known is not None:
-            average, then, at = known
-            if 0 <= changes - then <= self._count // 8 and now - at < _TRUSTED_SECONDS:
+            average, then, _, at = known
+            if 0 <= changes - then <= count // 8 and now - at < TRUSTED_SECONDS:
+                return average
+            if known.will_do(changes, count, now):
                 return average
         average = self._measured_average()
-        self._average = (average, changes, now)
+        self._average = Measured(average, changes, count, now)
         return average
 
     def _measured_average(self) -> float:
         sample: list[Entry] = []
 
         def take() -> None:
-            sample.extend(islice(self._order, _SAMPLE))
-            sample.extend(islice(reversed(self._map.values()), _SAMPLE))
+            sample.extend(islice(self._order, SAMPLE))
+            sample.extend(islice(reversed(self._map.values()), SAMPLE))
 
         self._section(take)
         if not sample:

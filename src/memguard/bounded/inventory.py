@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 import weakref
 from collections import deque
 from dataclasses import dataclass
@@ -85,6 +87,16 @@ _dead: deque[_Entry] = deque()
 _hooked = False
 
 
+class _Look(threading.local):
+    """The look at all containers that a thread is in."""
+
+    waiting: list[float] | None = None
+    """How urgent it is for the container being asked to measure; None: it measures at once."""
+
+
+_look = _Look()
+
+
 def register(container: object, *, name: str, kind: str, also: tuple[object, ...] = ()) -> None:
     """
     File *container* under *name* until it dies. Thread-safe; cost: O(1), no lock.
@@ -140,23 +152,74 @@ def inventory() -> tuple[InventoryRow, ...]:
     Return one row for each live container of this process, oldest first.
 
     Never raises: a container that cannot be asked is listed with zero items and no statistics.
-    Cost: O(containers), and each of them drops its expired entries first.
+    Cost: O(containers), and each of them drops its expired entries first. A cache that does not
+    count bytes measures a few of its values when too much has changed since it last did so.
     """
-    rows = []
-    for ident, entry in list(_entries.copy().items()):
-        container = entry()
-        if container is None or ident != entry.idents[0]:
-            continue
-        try:
-            statistics = container.statistics()
-            # What may be an estimate is made once, not twice.
-            tells = getattr(type(statistics), "tells_footprint", False)
-            held = statistics if tells else container.footprint()
-            items, size = held.items, held.bytes
-        except Exception:  # noqa: BLE001 - reason: one broken container must not hide the others
-            items, size, statistics = 0, None, None
-        rows.append(InventoryRow(entry.name, entry.kind, items, size, statistics))
+    return survey(None)
+
+
+def survey(measure_seconds: float | None) -> tuple[InventoryRow, ...]:
+    """
+    Return the inventory, for those who look often and at a bounded cost.
+
+    Args:
+        measure_seconds: Of the caches that would measure their values anew, let only as many do so
+            as this time allows, and at least one: those that changed most and waited longest. The
+            others tell their earlier estimate, times the entries that they have now. What has none
+            that says anything measures at once. None: all of them measure.
+    """
+    rows: list[InventoryRow] = []
+    overdue: list[tuple[float, int, _Entry]] = []
+    before = _look.waiting
+    waiting = _look.waiting = None if measure_seconds is None else []
+    try:
+        for ident, entry in list(_entries.copy().items()):
+            container = entry()
+            if container is None or ident != entry.idents[0]:
+                continue
+            rows.append(_row(container, entry))
+            if waiting:
+                overdue.append((max(waiting), len(rows) - 1, entry))
+                waiting.clear()
+    finally:
+        _look.waiting = before
+    if overdue and measure_seconds is not None:
+        _measure(overdue, rows, measure_seconds)
     return tuple(rows)
+
+
+def measures_later(urgency: float) -> bool:
+    """Return whether a look at all containers is under way in this thread that measures later."""
+    waiting = _look.waiting
+    if waiting is None:
+        return False
+    waiting.append(urgency)
+    return True
+
+
+def _measure(
+    overdue: list[tuple[float, int, _Entry]], rows: list[InventoryRow], seconds: float
+) -> None:
+    """Replace the rows of those that are measured."""
+    overdue.sort(reverse=True)
+    began = time.perf_counter()
+    for _, place, entry in overdue:
+        container = entry()
+        if container is not None:
+            rows[place] = _row(container, entry)
+            if time.perf_counter() - began >= seconds:
+                return
+
+
+def _row(container: Any, entry: _Entry) -> InventoryRow:
+    try:
+        statistics = container.statistics()
+        # What may be an estimate is made once, not twice.
+        tells = getattr(type(statistics), "tells_footprint", False)
+        held = statistics if tells else container.footprint()
+        return InventoryRow(entry.name, entry.kind, held.items, held.bytes, statistics)
+    except Exception:  # noqa: BLE001 - reason: one broken container must not hide the others
+        return InventoryRow(entry.name, entry.kind, 0, None, None)
 
 
 def creation_site() -> str:

@@ -9,8 +9,8 @@ scrapes, and no thread is started. For servers of several processes see
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from memguard.errors import ConfigError
 from memguard.extras import missing
@@ -89,6 +89,7 @@ class MemguardCollector:
         self._gatherer = Gatherer(
             (guard, *more), max_containers=max_containers, containers=containers
         )
+        self._told: dict[Family, tuple[_Column, list[Sample]]] = {}
         self.registry = CollectorRegistry() if registry is None else registry
         try:
             self.registry.register(self)
@@ -117,15 +118,18 @@ class MemguardCollector:
         table = self._gatherer.gather()
         metrics = []
         for family in FAMILIES:
-            metric, name = _metric(family), family.name
-            pairs = table.get(family, ())
-            if family.type == "histogram":
-                for labels, value in pairs:
-                    metric.samples += _histogram(name, labels, value)  # type: ignore[arg-type]  # reason: histograms are of pauses
-            else:
-                metric.samples = _samples(name, pairs)
+            metric = _new(Metric)
+            metric.__dict__ = _EMPTY[family].copy()
+            metric.samples = self._samples(family, table.get(family, _NOTHING))
             metrics.append(metric)
         return metrics
+
+    def _samples(self, family: Family, column: _Column) -> list[Sample]:
+        """Return the samples of *family*: those of the last time where nothing has changed."""
+        before = self._told.get(family)
+        if before is None or before[0] != column:
+            before = self._told[family] = (column, _samples(family, *column))
+        return before[1].copy()
 
     def close(self) -> None:
         """Take it out of its registry; idempotent."""
@@ -146,10 +150,23 @@ def _metric(family: Family) -> Metric:
     return Metric(family.name.removesuffix("_total"), family.help, family.type)
 
 
+# What the client's constructor makes of each; to let it check the same names at every scrape takes
+# as long as to gather what a guard knows.
+_EMPTY = {family: vars(_metric(family)) for family in FAMILIES}
+_new = object.__new__
+
 _SIX_FIELDS = ("name", "labels", "value", "timestamp", "exemplar", "native_histogram")
 
 
-def _samples(name: str, pairs: Iterable[tuple[dict[str, str], Any]]) -> list[Sample]:
+_Column: TypeAlias = tuple[list[dict[str, str]], list[Any]]
+_NOTHING: _Column = ([], [])
+
+
+def _samples(family: Family, labelled: list[dict[str, str]], values: list[Any]) -> list[Sample]:
+    name = family.name
+    pairs = zip(labelled, values, strict=True)
+    if family.type == "histogram":
+        return [each for labels, pauses in pairs for each in _histogram(name, labels, pauses)]
     if Sample._fields != _SIX_FIELDS:  # prometheus_client before 0.22, or one that is yet to come
         return [Sample(name, labels, value) for labels, value in pairs]
     # The same in half the time, for there may be a thousand: a namedtuple's constructor is a

@@ -84,11 +84,12 @@ class Gatherer:
         with self._lock:
             self._runs += 1
             self._seconds += max(0.0, seconds)
-            table[families.COLLECTOR_RUNS] = [({}, self._runs)]
-            table[families.COLLECTOR_SECONDS] = [({}, self._seconds)]
-            table[families.COLLECTOR_ERRORS] = [
-                ({"part": part}, self._errors[part]) for part in PARTS
-            ]
+            table[families.COLLECTOR_RUNS] = ([{}], [self._runs])
+            table[families.COLLECTOR_SECONDS] = ([{}], [self._seconds])
+            table[families.COLLECTOR_ERRORS] = (
+                [{"part": part} for part in PARTS],
+                [self._errors[part] for part in PARTS],
+            )
         return table
 
     def _table(self, *, count: bool) -> Table:
@@ -107,7 +108,11 @@ class Gatherer:
             tell = partial(self._containers.table, seen.containers, count=count)
             table = self._try("containers", tell) or {}
         for family, labels, value in rows:
-            table.setdefault(family, []).append((labels, value))
+            column = table.get(family)
+            if column is None:
+                column = table[family] = ([], [])
+            column[0].append(labels)
+            column[1].append(value)
         return table
 
     def _try(self, part: str, work: Callable[..., Any], *arguments: Any) -> Any:

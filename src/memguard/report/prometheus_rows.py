@@ -44,14 +44,14 @@ class Pauses:
 Row: TypeAlias = tuple[Family, dict[str, str], "float | Pauses"]
 """One sample, or one histogram: what it is of, its labels, its value; plain, for there are many."""
 
-Table: TypeAlias = dict[Family, list[tuple[dict[str, str], "float | Pauses"]]]
-"""Rows by what they are of."""
+Table: TypeAlias = dict[Family, tuple[list[dict[str, str]], "list[float | Pauses]"]]
+"""Rows by what they are of: labels, and as many values, for each."""
 
 
 def rows_of(table: Table) -> Iterator[Row]:
     """Yield the rows of *table*."""
-    for family, pairs in table.items():
-        for labels, value in pairs:
+    for family, column in table.items():
+        for labels, value in zip(*column, strict=True):
             yield family, labels, value
 
 
@@ -85,20 +85,16 @@ def bound_label(seconds: float) -> str:
     return "+Inf" if seconds == math.inf else repr(float(seconds))
 
 
-def known(rows: Iterable[tuple[Family, dict[str, str], Any]]) -> Iterator[Row]:
-    """Yield those with a value that can be told."""
-    for family, labels, value in rows:
-        if is_number(value):
-            yield (family, labels, value)
+def known(rows: Iterable[tuple[Family, dict[str, str], Any]]) -> list[Row]:
+    """Return those with a value that can be told."""
+    # As is_number says it; there are a hundred at each scrape.
+    return [row for row in rows if type(row[2]) in NUMBERS and -MOST < row[2] < MOST]
 
 
-def _one_of(
-    family: Family, guard: str, names: tuple[str, ...], current: str | None
-) -> Iterator[Row]:
-    """Yield a row for each of *names*: 1 for the current one, else 0."""
+def _one_of(family: Family, guard: str, names: tuple[str, ...], current: str | None) -> list[Row]:
+    """Return a row for each of *names*: 1 for the current one, else 0."""
     label_name = family.labels[1]
-    for name in names:
-        yield (family, {"guard": guard, label_name: name}, int(name == current))
+    return [(family, {"guard": guard, label_name: name}, int(name == current)) for name in names]
 
 
 # -- this process ---------------------------------------------------------------------------------
