@@ -840,6 +840,24 @@ def test_whoever_asks_one_cache_or_for_the_inventory_has_it_measured() -> None:
 
 
 @pytest.mark.usefixtures("alone")
+def test_a_look_that_was_broken_off_leaves_nothing_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = _filled("broken off", 1000)
+    _surveyed(cache)
+
+    def interrupted(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BoundedCache, "statistics", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            inventory.survey(0.0)
+    cache.update((number, bytes(50_000)) for number in range(100))
+    assert cache.statistics().bytes > 100 * 50_000
+
+
+@pytest.mark.usefixtures("alone")
 def test_a_survey_goes_on_measuring_as_long_as_it_may(measured: list[Any]) -> None:
     caches = [_filled(f"in time {number}", 1000) for number in range(4)]
     _surveyed(*caches)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import threading
 from typing import Any
@@ -152,3 +153,12 @@ def test_a_cache_is_asked_once_and_says_the_same_as_its_footprint() -> None:
     (row,), (other,) = rows("asked"), rows("asked once")
     assert inventory.Footprint(row.items, row.bytes) == cache.footprint()
     assert (other.items, other.bytes) == (row.items, row.bytes)
+
+
+def test_a_row_is_what_its_constructor_makes() -> None:
+    """It is made by a shorter way."""
+    container = Container()
+    inventory.register(container, name="row", kind="Container")
+    (found,) = rows("row")
+    assert found == inventory.InventoryRow("row", "Container", 3, 300, "statistics")
+    assert list(vars(found)) == [field.name for field in dataclasses.fields(found)]

@@ -17,6 +17,7 @@ from typing import Any
 import prometheus_client
 import pytest
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
@@ -135,7 +136,13 @@ def test_samples_are_what_the_client_itself_would_make(
     assert (mine, type(mine)) == (theirs, Sample)
 
 
-def test_metrics_are_what_the_clients_own_constructor_would_make(guard: MemoryGuard) -> None:
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_metrics_are_what_the_clients_own_constructor_would_make(
+    guard: MemoryGuard, monkeypatch: pytest.MonkeyPatch, *, is_plain: bool
+) -> None:
+    """Also those of a version that is yet to come."""
+    if not is_plain:
+        monkeypatch.setattr(Metric, "__slots__", (), raising=False)
     with MemguardCollector(guard) as collector:
         for made, described in zip(collector.collect(), collector.describe(), strict=True):
             assert vars(made).keys() == vars(described).keys()

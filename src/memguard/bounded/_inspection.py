@@ -64,7 +64,9 @@ class Inspection(Ledger):
             count = self._count
             held = self._weight if self._weighs else count
             total = self._bytes
-            hits, misses, updates = self._looked_up()
+            updates = self._updates.read()
+            hits = max(0, self._replayed + len(self._log) - updates)
+            misses = self._misses.read()
             removals: dict[Any, int] = self._causes.copy()
             removals["size"] += self._evictions
             removals["explicit"] += self._explicit
@@ -96,12 +98,7 @@ class Inspection(Ledger):
             }
         )
 
-    def _looked_up(self) -> tuple[int, int, int]:
-        """Return hits, misses and values replaced without the lock; under the lock."""
-        updates = self._updates.read()
-        hits = max(0, self._replayed + len(self._log) - updates)
-        return hits, self._misses.read(), updates
-
     def _lookups(self) -> tuple[int, int]:
         with self._lock:
-            return self._looked_up()[:2]
+            hits = self._replayed + len(self._log) - self._updates.read()
+            return max(0, hits), self._misses.read()

@@ -42,7 +42,7 @@ class MemguardCollector:
     Bounded by: *max_containers* pairs of name and kind of containers, and one for all others; no
         other label takes a value that is not in a list of ours or the name of a guard.
     Locks: private mutexes around counters; guards, containers and the host's code run beside them.
-    Keeps alive: its guards, and the registry keeps it.
+    Keeps alive: its guards and the samples of the last scrape, and the registry keeps it.
 
     Thread-safe: may be scraped by several at once. In a forked child it goes on, with the child's
     numbers.
@@ -118,8 +118,7 @@ class MemguardCollector:
         table = self._gatherer.gather()
         metrics = []
         for family in FAMILIES:
-            metric = _new(Metric)
-            metric.__dict__ = _EMPTY[family].copy()
+            metric = _empty(family)
             metric.samples = self._samples(family, table.get(family, _NOTHING))
             metrics.append(metric)
         return metrics
@@ -150,10 +149,19 @@ def _metric(family: Family) -> Metric:
     return Metric(family.name.removesuffix("_total"), family.help, family.type)
 
 
-# What the client's constructor makes of each; to let it check the same names at every scrape takes
-# as long as to gather what a guard knows.
-_EMPTY = {family: vars(_metric(family)) for family in FAMILIES}
+_METRICS = {family: _metric(family) for family in FAMILIES}
 _new = object.__new__
+
+
+def _empty(family: Family) -> Metric:
+    # What the client's constructor made; to let it check the same names at every scrape takes as
+    # long as to ask a guard what it knows.
+    if hasattr(Metric, "__slots__"):  # not so in any version by now
+        return _metric(family)
+    metric = _new(Metric)
+    metric.__dict__ = vars(_METRICS[family]).copy()
+    return metric
+
 
 _SIX_FIELDS = ("name", "labels", "value", "timestamp", "exemplar", "native_histogram")
 

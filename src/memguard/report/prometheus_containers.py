@@ -125,6 +125,8 @@ class Containers:
         table: Table = {}
         with self._lock:
             looked, alone, shared = self._sorted(inventory)
+            if count:
+                self._forget_dead(looked)
             # By column and not by container: there may be a hundred, and each step that the
             # interpreter takes for each of them is paid a hundred times.
             told = {family: _Told() for family in _TOLD}
@@ -140,8 +142,6 @@ class Containers:
                 if counter is not None:
                     values = counter.told(found.slots, values, count=count)
                 table[family] = (found.labels, values)
-            if count:
-                self._forget_dead(looked)
             folded = self._others.members if self._others in looked else 0
             table[families.CONTAINERS] = ([{}], [sum(slot.members for slot in looked)])
             table[families.FOLDED] = ([{}], [folded])
