@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import collections
+import re
+import sqlite3
 import sys
 import types
+import zlib
 from typing import Any
 
 import pytest
@@ -168,3 +171,44 @@ def test_a_value_beyond_the_scan_has_no_name(monkeypatch: pytest.MonkeyPatch) ->
     target: list[int] = []
     assert naming.find_key({1: 0, 2: 0, 3: 0, 4: target}, target) == (False, None)
     assert naming.find_key({1: 0, 2: 0, 3: target}, target) == (True, 3)
+
+
+class Findable:
+    """Its name leads to it."""
+
+    class Inner:
+        """So does the name of this one."""
+
+
+def test_a_class_that_its_name_leads_to_is_not_lost() -> None:
+    class Local:
+        pass
+
+    for kind in (Findable, Findable.Inner, Local, dict, type(sys), type(re.compile(""))):
+        assert not naming.is_lost(kind)
+
+
+def test_a_class_made_by_a_call_is_lost_unless_it_was_put_where_its_name_says() -> None:
+    row = type("Row", (), {"__module__": __name__})
+    assert naming.is_lost(row)
+    assert naming.is_lost(type("Findable", (), {"__module__": __name__}))
+    assert not naming.is_lost(type("Row", (), {"__module__": "a.module.nobody.knows"}))
+    assert not naming.is_lost(type("Row", (), {"__module__": 7}))
+
+
+@pytest.mark.parametrize(
+    "kind", [type(zlib.compressobj()), sqlite3.Connection, type(re.compile(""))]
+)
+def test_a_class_written_in_c_outside_the_builtins_is_told(kind: type) -> None:
+    assert naming.is_of_an_extension(kind)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(dict, str, Findable, Slotted, collections.UserDict),
+        type("Borrowing", (), {"__repr__": object.__repr__, "get": dict.get}),
+    ],
+)
+def test_a_builtin_and_a_class_of_the_program_are_no_extensions(kind: type) -> None:
+    assert not naming.is_of_an_extension(kind)

@@ -515,3 +515,20 @@ def test_objgraph_stops_when_time_is_up(shop: Module, monkeypatch: pytest.Monkey
     monkeypatch.setattr(retention, "_from_above", lambda _: {})
     monkeypatch.setattr("memguard.leaks.retention.time.monotonic", lambda: next(clock))
     assert not path_of(ref).anchored
+
+
+def test_a_class_that_its_name_does_not_lead_to_is_no_place(shop: Module) -> None:
+    """A model made for each tenant holds much; who holds the model is the question."""
+    ref = made(shop, "WantedDict")
+    move(shop, lambda obj: setattr(shop, "MODELS", {"t": lost_class(fields=obj)}))
+    assert name_of(ref) == "shop.app.MODELS[str].fields"
+
+
+def test_a_class_that_nothing_holds_by_name_is_better_than_no_name(shop: Module) -> None:
+    ref = made(shop, "WantedDict")
+    move(shop, lambda obj: lost_class(fields=obj))  # its cycle keeps it, until it is collected
+    assert name_of(ref) == "shop.app.Row.fields"
+
+
+def lost_class(**attributes: Any) -> type:
+    return type("Row", (), {"__module__": "shop.app", **attributes})

@@ -104,7 +104,7 @@ class Anchors:
             frame = getattr(obj, attribute)
             return None if frame is None else _local_anchor(frame, held, what)
         if naming.is_type(obj):
-            return _class_anchor(obj, path)
+            return class_anchor(obj, path)
         if kind is types.FrameType:
             return _local_anchor(obj, held, _what_runs_in(obj.f_code))
         return None
@@ -200,8 +200,10 @@ def _local_anchor(frame: types.FrameType, held: object, what: str) -> Anchor | N
     return None
 
 
-def _class_anchor(kind: type, path: Sequence[Any]) -> Anchor | None:
+def class_anchor(kind: type, path: Sequence[Any], *, lost: bool = False) -> Anchor | None:
     """A class attribute; its dict stands between the class and the value for the collector."""
+    if not lost and naming.is_lost(kind):
+        return None  # nobody can find it by its name: who holds the class?
     for named in (1, 2):
         if len(path) <= named or (named == 2 and type(path[1]) is not dict):
             break

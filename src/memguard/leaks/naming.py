@@ -9,6 +9,7 @@ metaclass of a stranger runs: a lazy settings object stays asleep. Types are com
 from __future__ import annotations
 
 import itertools
+import sys
 import types
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -63,6 +64,41 @@ def type_name(kind: type) -> str:
 def _is_heap(kind: type) -> bool:
     flags: int = _TYPE_SLOTS["__flags__"].__get__(kind)
     return bool(flags & (1 << 9))  # Py_TPFLAGS_HEAPTYPE
+
+
+def is_lost(kind: type) -> bool:
+    """
+    Return True for a class that its name does not lead to: made by a call, over and over perhaps.
+
+    Such a class is data, and its name is no place. One of a class statement in a function is not
+    lost: the statement can be found. Where it cannot be told, it is not lost.
+    """
+    module = dict_of_type(kind).get("__module__")
+    qualname = _TYPE_SLOTS["__qualname__"].__get__(kind)
+    if not _is_heap(kind) or type(module) is not str or type(qualname) is not str:
+        return False
+    home = sys.modules.get(module)
+    if home is None or not is_module(home) or "<locals>" in qualname:
+        return False
+    attributes: Any = module_dict(home)
+    found: Any = None
+    for part in qualname.split("."):
+        found = attributes.get(part)
+        if not is_type(found):
+            return True
+        attributes = dict_of_type(found)
+    return found is not kind
+
+
+def is_of_an_extension(kind: type) -> bool:
+    """Return True for a class written in C outside Python's builtins: it may own memory of C."""
+    if "." not in type_name(kind):
+        return False
+    return any(
+        (type(value) is types.MethodDescriptorType or type(value) is types.WrapperDescriptorType)
+        and value.__objclass__ is kind
+        for value in list(dict_of_type(kind).values())
+    )
 
 
 def clean(text: Any) -> str:
@@ -145,6 +181,17 @@ def links(path: Sequence[Any]) -> str:
     return text
 
 
+def _link_through_dict(holder: Any, held: Any, below: Any) -> str | None:
+    """Return ``".name"`` of *below* in the dict *held* of an instance or a class, else None."""
+    if type(held) is not dict or below is None:
+        return None
+    if instance_dict(holder) is held:
+        found, key = find_key(held, below)
+        return f".{clean(key) if found else '?'}"
+    # The dict of a class is behind a proxy for everybody but the collector.
+    return attribute_link(holder, below) if is_type(holder) else None
+
+
 def _link(  # noqa: PLR0911 - reason: one return a kind of link
     holder: Any, held: Any, below: Any
 ) -> tuple[str, int]:
@@ -158,9 +205,9 @@ def _link(  # noqa: PLR0911 - reason: one return a kind of link
                 return f".<closure {clean(name)}>", 2
     if kind is types.MethodType:
         return ".__self__" if holder.__self__ is held else ".__func__", 1
-    if type(held) is dict and below is not None and instance_dict(holder) is held:
-        found, key = find_key(held, below)
-        return f".{clean(key) if found else '?'}", 2
+    through = _link_through_dict(holder, held, below)
+    if through is not None:
+        return through, 2
     name = attribute_link(holder, held)
     if name is not None:
         return name, 1

@@ -129,7 +129,9 @@ def find_paths(
         search.deadline += seconds * (1 - CLIMB)
         result.update(_from_above(search))
         for key in search.open_targets - result.keys():
-            result[key] = _second_opinion(search, key) or _unanchored(search, key)
+            result[key] = (
+                _second_opinion(search, key) or _lost_class(search, key) or _unanchored(search, key)
+            )
         return result
     finally:
         # Nothing of the heap may stay reachable from here: frames outlive a call in tracebacks.
@@ -303,6 +305,19 @@ def _bound(path: list[Any]) -> int | None:
     return None if length is None else bounds.declared_bound(path, length(path[-1]))
 
 
+def _lost_class(search: _Search, key: int) -> Retention | None:
+    """Fall back on a class that cannot be found by its name: better than no name at all."""
+    for node in sorted(
+        (node for (_, target), node in search.seen.items() if target == key),
+        key=lambda node: node.depth,
+    ):
+        path = node.path()
+        anchor = anchors.class_anchor(path[0], path, lost=True) if naming.is_type(path[0]) else None
+        if anchor is not None:
+            return _retention(anchor, path)
+    return None
+
+
 def _unanchored(search: _Search, key: int) -> Retention:
     """Say how far the search came: the highest holder met, or that Python holds nothing."""
     highest = max(
@@ -344,7 +359,7 @@ def _second_opinion(search: _Search, key: int) -> Retention | None:
         if search.time_is_up:
             raise _BudgetSpentError
         return (type(obj) is dict and search.roots.is_module_dict(obj)) or (
-            naming.is_type(obj) and obj is not type
+            naming.is_type(obj) and obj is not type and not naming.is_lost(obj)
         )
 
     mine = [id(search), id(search.wanted), id(search.seen), *map(id, search.seen.values())]
