@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import sys
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -148,3 +149,23 @@ def test_no_stranger_is_touched_by_a_sample() -> None:
 def test_no_value_is_in_a_sample() -> None:
     secret = "correct horse battery staple"  # noqa: S105 - reason: it looks like one, on purpose
     assert secret not in repr(sample_container({secret: [secret]}, 1, origin=None, seen=set()))
+
+
+def test_classes_made_by_calls_are_data_of_the_entry_that_holds_them() -> None:
+    """A model per tenant weighs what its class weighs; the classes of the program weigh nothing."""
+    made = type("Row", (), {"__module__": __name__, "columns": ["x" * 5000]})
+    for origin in (None, from_here(made, vars(made)["columns"], made.columns[0])):  # type: ignore[attr-defined] # reason: made above
+        assert sample_container({"t": made}, 1, origin=origin, seen=set()).bytes > 5000
+    assert sample_container({"t": Program}, 1, origin=None, seen=set()).bytes < 500
+    instance = made()
+    assert sample_container([[instance]], 1, origin=None, seen=set()).bytes < 1000
+
+
+def test_an_object_of_an_extension_is_noted_wherever_it_hangs_below_an_entry() -> None:
+    streams = [{"peer": [zlib.compressobj()]}]
+    assert sample_container(streams, 1, origin=None, seen=set()).extends
+    assert not sample_container([{"peer": ["text"]}], 1, origin=None, seen=set()).extends
+
+
+class Program:
+    columns: tuple[str, ...] = ("x" * 5000,)

@@ -225,6 +225,7 @@ def _merge(into: sampling.Sample, more: sampling.Sample) -> None:
     """Add a later burst's sample; its stacks are deeper, so they win."""
     into.entries += more.entries
     into.bytes += more.bytes
+    into.extends = into.extends or more.extends
     into.types.update(more.types)
     into.lines.update(more.lines)
     into.stacks.update(more.stacks)

@@ -43,6 +43,8 @@ class Sample:
     lines: Counter[Location] = field(default_factory=Counter)
     """Bytes below the sampled entries, by allocating line."""
     stacks: dict[Location, tuple[Location, ...]] = field(default_factory=dict)
+    extends: bool = False
+    """True where an object of an extension was met: more than its size may hang on it."""
 
     @property
     def bytes_per_entry(self) -> int | None:
@@ -125,17 +127,23 @@ def _weigh(root: Any, sample: Sample, origin: Origin | None, seen: set[int]) -> 
     """Add what hangs below *root* to *sample*: with tracing, only what was allocated meanwhile."""
     opener = heap.Opener()
     todo: list[tuple[Any, int]] = [(root, 0)]
+    asked: set[int] = set()  # types, which live on meanwhile: their instances do
     for _ in range(MAX_NODES):
         if not todo:
             break
         obj, depth = todo.pop()
         if id(obj) in seen or _belongs_to_the_program(obj):
             continue
+        if naming.is_type(obj) and not _is_data(obj, depth, traced=origin is not None):
+            continue
         seen.add(id(obj))
         stack = origin(obj) if origin is not None else ()
         if stack or origin is None:
             size = shallow_size(obj)
             sample.bytes += size
+            if id(type(obj)) not in asked:
+                asked.add(id(type(obj)))
+                sample.extends = sample.extends or naming.is_of_an_extension(type(obj))
             if stack:
                 sample.lines[stack[0]] += size
                 sample.stacks.setdefault(stack[0], stack)
@@ -146,18 +154,26 @@ def _weigh(root: Any, sample: Sample, origin: Origin | None, seen: set[int]) -> 
 
 
 def _belongs_to_the_program(obj: Any) -> bool:
-    """Return True for what is not data: classes, modules, code and what runs it."""
+    """Return True for what is not data: modules, code and what runs it."""
     kind = type(obj)
     return (
         kind is types.FrameType
         or kind is types.CodeType
         or kind is types.BuiltinFunctionType
         or obj is None
-        or naming.is_type(obj)
         or naming.is_module(obj)
         or obj is _BUILTINS
         or (kind is dict and dict.__contains__(obj, "__builtins__"))  # a function's globals
     )
+
+
+def _is_data(kind: type, depth: int, *, traced: bool) -> bool:
+    """
+    Return True for a class made by a call, which nothing but its holders can find.
+
+    Without tracing nobody knows whether the class of an entry is new: only an entry itself counts.
+    """
+    return (traced or depth == 0) and naming.is_lost(kind)
 
 
 def shallow_size(obj: Any) -> int:
