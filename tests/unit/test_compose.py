@@ -280,3 +280,48 @@ def test_growth_that_was_over_when_it_was_looked_at_is_no_leak() -> None:
     assert composed(too_short).kind == "leak", "it could not have been seen"
     native = replace(over, blocks_growth=0)
     assert composed(native).kind == "leak", "tracing sees nothing of it"
+
+
+def test_where_nothing_explains_the_growth_the_light_holders_that_grow_are_told() -> None:
+    """An entry may be a few bytes of Python that keep a document alive in a C library."""
+    much: dict[str, Any] = {"entries_per_minute": 1.0, "entries_added": 100}
+    documents = Sample(10, 1000, extends=True)
+    light = holder("shop.app.DOCUMENTS", sample=documents, **much)
+    few = holder("shop.app.FEW", sample=documents, entries_per_minute=1.0, entries_added=3)
+    filling = holder("shop.app.CACHE", sample=documents, bound=9000, **much)
+    plain = holder("shop.app.VISITORS", sample=Sample(10, 1000), **much)
+    report = composed(evidence(light, few, filling, plain))
+    assert [held.path for held in report.holders] == ["shop.app.DOCUMENTS"]
+    assert report.kind == "leak"
+    assert report.explained_ratio == pytest.approx(0.0, abs=0.01)
+    assert any("outside Python's heap" in note for note in report.limits)
+
+
+def test_memory_that_was_reserved_before_is_growth_and_no_leak() -> None:
+    """An array made of zeros becomes resident as it is written to, and no further."""
+    filled = Evidence(
+        gap_seconds=10.0,
+        trace=Trace(seconds=0.5),
+        traced_growth_per_minute=0.0,
+        blocks_growth=0,
+        private_growth=10 * MiB,
+        data_growth=MiB // 2,
+        heap_in_use_growth=0,
+        heap_free_growth=1000,
+    )
+    report = composed(filled)
+    assert report.kind == "growth"
+    assert any("reserved before" in note for note in report.limits)
+    for asked_for in (
+        {"data_growth": 10 * MiB},
+        {"heap_in_use_growth": 10 * MiB},
+        {"traced_growth_per_minute": 50.0 * MiB},
+        {"blocks_growth": 10 * MiB // 64},
+        {"data_growth": None},
+        {"heap_in_use_growth": None},
+        {"private_growth": None},
+        {"private_growth": 1000, "data_growth": 0},
+    ):
+        other = replace(filled, **asked_for)
+        assert composed(other, had_stopped=True).kind == "leak", asked_for
+    assert composed(replace(filled, holders=[holder()])).kind == "leak"

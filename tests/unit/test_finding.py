@@ -11,6 +11,7 @@ from memguard.leaks.allowance import Allowance
 from memguard.leaks.evidence import Evidence
 from memguard.leaks.finding import Finding, Findings, summarize
 from memguard.leaks.report import TrendSummary
+from memguard.leaks.sampling import Sample
 from memguard.leaks.trend import Trend, TrendKind
 from tests.detecting import MiB, evidence, holder
 
@@ -143,3 +144,13 @@ def test_a_snapshot_is_not_kept() -> None:
     )
     assert report.kind == "snapshot"
     assert findings.reports == ()
+
+
+def test_a_light_holder_asks_for_no_tracing() -> None:
+    """What holds next to nothing of the growth is told, and not worth another burst."""
+    findings = Findings("memguard", 5)
+    light = holder(entries_per_minute=1.0, entries_added=100, sample=Sample(10, 1000, extends=True))
+    conclude(findings, evidence(light, traced_growth_per_minute=0.0, blocks_growth=0))
+    assert len(findings.reports[-1].holders) == 1
+    assert findings.reports[-1].verdict.kind == "native"
+    assert not findings.wants_tracing

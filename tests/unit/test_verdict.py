@@ -32,6 +32,16 @@ changes = st.none() | st.integers(-(2**40), 2**40)
         (
             Signs(
                 growth_per_minute=MiB,
+                minutes=10.0,
+                traced_per_minute=0.0,
+                heap_in_use_growth=0,
+                heap_free_growth=MiB // 10,
+            ),
+            "native",
+        ),
+        (
+            Signs(
+                growth_per_minute=MiB,
                 traced_per_minute=0.0,
                 heap_in_use_growth=9 * MiB,
                 heap_free_growth=MiB,

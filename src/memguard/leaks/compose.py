@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from memguard.leaks import verdict
 from memguard.leaks.evidence import Evidence, HolderEvidence
 from memguard.leaks.frames import frames_of, is_own_code
+from memguard.leaks.holders import holders_of
 from memguard.leaks.report import (
     Cost,
-    Frame,
     Holder,
     LeakReport,
     ReportKind,
@@ -28,7 +28,6 @@ from memguard.leaks.tracing import Location, Site
 from memguard.units import format_bytes
 
 SUSPECTS = 10
-HOLDERS = 10
 NOISE_BYTES = 512 * 1024
 """Growth between two looks on demand that may be anything."""
 IMPORTS = 3
@@ -37,10 +36,10 @@ MODULE_BYTES = 1024 * 1024
 """More than most modules bring, libraries of theirs included: what is far beyond it is no code."""
 TELLING_BYTES = 64 * 1024
 """Growth that a burst of tracing cannot overlook."""
+RESERVED = 0.25
+"""Share of the growth that must have been asked for since, or it is memory reserved before."""
 STOPPED = 0.05
 """Share of the growth below which it does not go on."""
-MIN_SHARE = 0.01
-"""Holders below this share of the growth are left out of a report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +82,7 @@ def compose(
         had_stopped: The growth before this one was over when it was looked at. What goes on in
             bursts is over each time, so that is believed once.
     """
-    holders = _holders(evidence, trend, previous)
+    holders, light = holders_of(evidence, trend, previous)
     suspects = _suspects(evidence)
     if previous is not None:
         known = {(suspect.file, suspect.line) for suspect in suspects}
@@ -108,7 +107,7 @@ def compose(
         trend=trend,
         verdict=_verdict(signs, evidence, previous),
         suspects=suspects,
-        holders=holders,
+        holders=(*holders, *light),
         types=tuple(
             TypeGrowth(
                 name=name,
@@ -119,7 +118,7 @@ def compose(
             for name, count, added in evidence.types
         ),
         explained_ratio=explained,
-        limits=_limits(trend, evidence, explained, previous),
+        limits=_limits(trend, evidence, explained, previous, light=bool(light), signs=signs),
         cost=_cost(evidence, traced_seconds, cpu_seconds, previous.cost if previous else Cost()),
         python=origin.python,
     )
@@ -151,7 +150,7 @@ def _kind(
     if evidence.collector_enabled and (evidence.collected_bytes or 0) > trend.growth_bytes / 2:
         return "growth"  # garbage that only waited: the collector would have taken it
     left_bytes, growth = _left(trend), trend.bytes_per_hour / 60
-    if not had_stopped and _has_stopped(signs, evidence):
+    if (not had_stopped and _has_stopped(signs, evidence)) or _was_reserved(signs, evidence):
         return "growth"
     total = sum(holder.bytes_per_minute or 0.0 for holder in holders)
     emptied = sum(holder.bytes_added for holder in evidence.holders if not holder.steady)
@@ -187,6 +186,22 @@ def _has_stopped(signs: verdict.Signs, evidence: Evidence) -> bool:
     return in_python and missed >= TELLING_BYTES and seen < STOPPED * growth
 
 
+def _was_reserved(signs: verdict.Signs, evidence: Evidence) -> bool:
+    """
+    Return True where the growth is memory being filled that was asked for before the first look.
+
+    An array made of zeros is resident only where it was written to. Such growth has its bound: the
+    reservation. A leak asks for more, of Python, of the C heap or of the system.
+    """
+    grown = evidence.private_growth
+    asked = (evidence.data_growth, evidence.heap_in_use_growth)
+    if grown is None or grown < TELLING_BYTES or None in asked:
+        return False
+    if signs.python_per_minute >= RESERVED * signs.growth_per_minute:
+        return False
+    return all(more is not None and more < RESERVED * grown for more in asked)
+
+
 def _verdict(signs: verdict.Signs, evidence: Evidence, previous: LeakReport | None) -> Verdict:
     """Decide; but an update for which nothing was traced does not overrule what was."""
     found = verdict.decide(signs)
@@ -208,71 +223,6 @@ def _is_filling(holder: Holder, left_bytes: int | None) -> bool:
         return holder.inventory_name is not None  # ours are never without a bound
     still_to_come = (holder.bound - holder.entries) * (holder.bytes_per_entry or 0)
     return left_bytes is None or still_to_come < left_bytes
-
-
-def _holders(
-    evidence: Evidence, trend: TrendSummary, previous: LeakReport | None
-) -> tuple[Holder, ...]:
-    known = _known_by_path(evidence, previous)
-    rows = [
-        _holder(holder, known.get(holder.path), evidence.functions)
-        for holder in evidence.holders
-        if holder.steady
-    ]
-    if evidence.trace is None:
-        # Instances that no container holds are found by tracing only; while their type grows on,
-        # what was found about them still stands.
-        growing = {name for name, _, _ in evidence.all_types}
-        seen = {row.path for row in rows}
-        rows += [h for h in known.values() if h.path not in seen and h.type in growing]
-    rows.sort(key=lambda row: -(row.bytes_per_minute or 0.0))
-    least = max(0.0, trend.bytes_per_hour / 60) * MIN_SHARE
-    return tuple(row for row in rows if (row.bytes_per_minute or 0.0) >= least)[:HOLDERS]
-
-
-def _known_by_path(evidence: Evidence, previous: LeakReport | None) -> dict[str, Holder]:
-    """Return the holders of *previous* whose path is theirs alone, then and now."""
-    before = previous.holders if previous is not None else ()
-    # Four lists in one list have the same path: nobody knows which of them was which.
-    then = Counter(holder.path for holder in before)
-    now = Counter(holder.path for holder in evidence.holders)
-    return {h.path: h for h in before if then[h.path] == 1 and now[h.path] <= 1}
-
-
-def _holder(
-    evidence: HolderEvidence, known: Holder | None, functions: dict[Location, str]
-) -> Holder:
-    weight = evidence.sample.bytes_per_entry
-    added = evidence.entries_added
-    if known is not None:
-        # An update counts from the first report on, and trusts the weight that was traced then.
-        added = max(added, known.entries_added + evidence.entries - known.entries)
-        if not evidence.sample.lines and known.bytes_per_entry is not None:
-            weight = known.bytes_per_entry
-    return Holder(
-        path=evidence.path,
-        type=evidence.type,
-        entries=evidence.entries,
-        entries_added=added,
-        entries_per_minute=evidence.entries_per_minute,
-        bytes_per_entry=weight,
-        bytes_added=None if weight is None else weight * added,
-        bytes_per_minute=None if weight is None else weight * evidence.entries_per_minute,
-        site=_site(evidence, functions) or (known.site if known else None),
-        entry_types=tuple(name for name, _ in evidence.sample.types.most_common(5)),
-        inventory_name=evidence.inventory_name,
-        bound=evidence.bound,
-        anchored=evidence.anchored,
-    )
-
-
-def _site(evidence: HolderEvidence, functions: dict[Location, str]) -> Frame | None:
-    """Return the line that made most of the sampled entries: in the user's code where it shows."""
-    if not evidence.sample.lines:
-        return None
-    line, _ = evidence.sample.lines.most_common(1)[0]
-    stack = frames_of(evidence.sample.stacks.get(line) or (line,), functions)
-    return next((frame for frame in stack if frame.in_user_code), stack[0])
 
 
 def _suspects(evidence: Evidence) -> tuple[Suspect, ...]:
@@ -335,6 +285,7 @@ def _signs(growth: float, evidence: Evidence, holders: tuple[Holder, ...]) -> ve
     blocks = evidence.blocks_growth
     return verdict.Signs(
         growth_per_minute=growth,
+        minutes=minutes or None,
         explained_per_minute=sum(holder.bytes_per_minute or 0.0 for holder in holders),
         traced_per_minute=evidence.traced_growth_per_minute,
         blocks_bytes_per_minute=(
@@ -356,7 +307,13 @@ def _explained(signs: verdict.Signs) -> float | None:
 
 
 def _limits(
-    trend: TrendSummary, evidence: Evidence, explained: float | None, previous: LeakReport | None
+    trend: TrendSummary,
+    evidence: Evidence,
+    explained: float | None,
+    previous: LeakReport | None,
+    *,
+    light: bool,
+    signs: verdict.Signs,
 ) -> tuple[str, ...]:
     notes = list(evidence.notes)
     if evidence.modules_imported:
@@ -368,6 +325,12 @@ def _limits(
             0,
             f"{format_bytes(known)} of {format_bytes(growth)} explained by the holders named; "
             f"{format_bytes(growth - known)} not",
+        )
+    if _was_reserved(signs, evidence):
+        notes.append("memory that was reserved before is being filled: it has that bound")
+    if light:
+        notes.append(
+            "what the entries of the light holders keep alive outside Python's heap is not seen"
         )
     if evidence.trace is None and previous is not None:
         notes.append("nothing was traced for this update: the lines are those of the first report")

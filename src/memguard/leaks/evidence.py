@@ -53,6 +53,10 @@ class Evidence:
     heap_free_bytes: int | None = None
     heap_in_use_growth: int | None = None
     heap_free_growth: int | None = None
+    private_growth: int | None = None
+    """Of private memory between the two looks, bytes."""
+    data_growth: int | None = None
+    """Of writable address space between the two looks, bytes."""
     blocks_growth: int | None = None
     modules_imported: int = 0
     """Between the two looks."""

@@ -17,6 +17,7 @@ from memguard import log
 from memguard.leaks.allowance import Allowance
 from memguard.leaks.compose import Origin, compose
 from memguard.leaks.evidence import Evidence
+from memguard.leaks.holders import is_light
 from memguard.leaks.report import CurvePoint, LeakReport, TrendSummary
 from memguard.leaks.trend import Trend
 
@@ -109,12 +110,13 @@ class Findings:
         """True unless the leak going on is known, with a line for each weighty holder."""
         if self._open is None:
             return True
-        if not self._open.holders:
+        heavy = [holder for holder in self._open.holders if not is_light(holder, self._open.trend)]
+        if not heavy:
             return self._open.verdict.kind == "live_objects"
-        rates = [holder.bytes_per_minute or 0.0 for holder in self._open.holders]
+        rates = [holder.bytes_per_minute or 0.0 for holder in heavy]
         return any(
             holder.site is None and rate >= WEIGHTY * sum(rates)
-            for holder, rate in zip(self._open.holders, rates, strict=True)
+            for holder, rate in zip(heavy, rates, strict=True)
         )
 
     def close(self) -> None:

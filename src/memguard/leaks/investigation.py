@@ -234,6 +234,10 @@ class Investigation:
         if old.in_use is not None and new.in_use is not None:
             evidence.heap_in_use_growth = new.in_use - old.in_use
             evidence.heap_free_growth = (new.free or 0) - (old.free or 0)
+        if before.private is not None and after.private is not None:
+            evidence.private_growth = after.private - before.private
+        if before.data is not None and after.data is not None:
+            evidence.data_growth = after.data - before.data
         if after.look.dropped:
             self._note(f"{after.look.dropped:,} containers were not followed (bound reached)")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from memguard.leaks import census, heap
 from memguard.leaks.options import DetectorOptions
 from memguard.observe.allocator import AllocatorState, read_allocator
+from memguard.observe.reading import read_memory
 
 MEAN_BLOCK_BYTES = 64
 """About the mean small block of CPython; the order of magnitude is what counts."""
@@ -25,6 +26,10 @@ class HeapState:
     blocks: int
     modules: int
     """Modules imported so far: code that is loaded grows the heap, too."""
+    private: int | None = None
+    """Memory that only this process holds, bytes."""
+    data: int | None = None
+    """Address space it may write to, bytes, touched or not."""
 
 
 def refusal(options: DetectorOptions, headroom: int | None) -> str | None:
@@ -41,8 +46,8 @@ def read_state(at: float) -> HeapState:
     """Return the state of the heap, stamped *at*. Cost: see ``census.take_look``."""
     # The allocators first: what the question itself imports is no growth of the program.
     allocator, blocks = read_allocator(), sys.getallocatedblocks()
-    modules = len(sys.modules)
-    return HeapState(census.take_look(at), allocator, blocks, modules)
+    modules, row = len(sys.modules), read_memory()
+    return HeapState(census.take_look(at), allocator, blocks, modules, row.private, row.data)
 
 
 def collect() -> int | None:

@@ -12,7 +12,7 @@ LIVE_SHARE = 0.5
 GARBAGE_SHARE = 0.1
 """Share of private memory that a full collection must give back to speak of garbage."""
 KEPT_SHARE = 0.3
-"""Share of private memory that the C allocator must keep to speak of fragmentation."""
+"""Share of the growth, or of private memory, that the C allocator keeps: fragmentation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,8 @@ class Signs:
 
     growth_per_minute: float
     """Of the readings."""
+    minutes: float | None = None
+    """Between the two looks that the changes of the C heap are of; None where not known."""
     explained_per_minute: float = 0.0
     """By growing holders: new entries times the weight of an entry."""
     traced_per_minute: float | None = None
@@ -38,6 +40,22 @@ class Signs:
     """Private memory of the process."""
     heap_free_bytes: int | None = None
     """What the C allocator keeps though it was freed."""
+
+    @property
+    def python_per_minute(self) -> float:
+        """What Python's allocators account for, by the sign that shows most."""
+        return max(
+            self.explained_per_minute,
+            self.traced_per_minute or 0.0,
+            self.blocks_bytes_per_minute or 0.0,
+        )
+
+    @property
+    def kept_share(self) -> float:
+        """Share of the growth that the C allocator keeps though it was freed."""
+        if self.minutes is None or self.heap_free_growth is None or self.growth_per_minute <= 0:
+            return 1.0
+        return self.heap_free_growth / self.minutes / self.growth_per_minute
 
 
 def decide(signs: Signs) -> Verdict:
@@ -67,12 +85,7 @@ ADVICE: dict[VerdictKind, str] = {
 
 def _of_growth(signs: Signs) -> tuple[VerdictKind, list[str]]:
     growth = signs.growth_per_minute
-    python = max(
-        signs.explained_per_minute,
-        signs.traced_per_minute or 0.0,
-        signs.blocks_bytes_per_minute or 0.0,
-    )
-    share, held = python / growth, signs.explained_per_minute / growth
+    share, held = signs.python_per_minute / growth, signs.explained_per_minute / growth
     reasons = [
         f"readings grow by {format_bytes(growth)} a minute",
         (
@@ -84,8 +97,8 @@ def _of_growth(signs: Signs) -> tuple[VerdictKind, list[str]]:
         return "cycles", reasons
     if share >= LIVE_SHARE:
         return "live_objects", reasons
-    free, in_use = signs.heap_free_growth, signs.heap_in_use_growth
-    if free is not None and in_use is not None and free > 0 and free > 2 * max(in_use, 0):
+    free, in_use = signs.heap_free_growth or 0, signs.heap_in_use_growth
+    if in_use is not None and free > 2 * max(in_use, 0) and signs.kept_share >= KEPT_SHARE:
         reasons.append(f"the C heap keeps {format_bytes(free, signed=True)} more that was freed")
         return "fragmentation", reasons
     if signs.traced_per_minute is None and signs.blocks_bytes_per_minute is None:
