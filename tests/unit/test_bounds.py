@@ -78,7 +78,9 @@ def test_other_names_say_nothing(name: str) -> None:
     assert declared_bound([Owner(**{name: 100}), {}], 10) is None
 
 
-@pytest.mark.parametrize("value", [0, -1, None, "100", True, float("nan"), float("inf"), 9.5])
+@pytest.mark.parametrize(
+    "value", [0, -1, None, "100", True, float("nan"), float("inf"), 9.5, 2**63 - 1]
+)
 def test_only_a_positive_number_that_is_not_reached_bounds(value: object) -> None:
     assert declared_bound([Owner(maxsize=value), {}], 10) is None
 

@@ -34,12 +34,34 @@ def test_what_grows_while_it_looks_is_named_with_its_line_and_holder() -> None:
     assert holder.type == "list"
     assert holder.site is not None
     assert (holder.site.file, holder.site.function) == (__file__, "leak")
+    assert report.trend.growth_bytes > 2**20
+    assert report.verdict.kind == "live_objects", report
 
 
 def test_a_quiet_process_gets_the_verdict_none() -> None:
     report = memguard.diagnose(seconds=0.1)
     assert report.verdict.kind in ("none", "fragmentation", "cycles")
     assert report.holders == ()
+
+
+def test_what_comes_and_goes_is_no_growth() -> None:
+    """A process at work: each request holds a few MiB for a moment."""
+    ended = threading.Event()
+
+    def serve() -> None:
+        while not ended.wait(0.01):
+            body = [bytes(4096) for _ in range(1000)]
+            ended.wait(0.01)
+            del body
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        reports = [memguard.diagnose(seconds=0.3) for _ in range(5)]
+    finally:
+        ended.set()
+        thread.join(10)
+    assert {report.verdict.kind for report in reports} <= {"none", "fragmentation", "cycles"}
 
 
 @pytest.mark.parametrize("seconds", [-1, 3601])

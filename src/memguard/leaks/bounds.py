@@ -8,8 +8,8 @@ Told by structure, not by library: a deque with a ``maxlen``, a ``functools.lru_
 from __future__ import annotations
 
 import functools
-import math
 import re
+import sys
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +23,8 @@ _NAMES = re.compile(
     re.IGNORECASE,
 )
 """Public, private and mangled spellings: ``maxsize``, ``_capacity``, ``_Cache__maxsize``."""
+_ENDLESS = sys.maxsize >> 3
+"""More entries than any list can have: who writes such a bound means none."""
 _ABOVE = 3
 """Objects above a container that may be its owner: its instance, and the dict between them."""
 
@@ -59,8 +61,8 @@ def _bound_of(obj: Any) -> int | None:
 
 
 def _whole(value: Any) -> int | None:
-    """Return *value* as an int when it is a finite positive number of a builtin type."""
+    """Return *value* as an int when it is a positive number of a builtin type, and not endless."""
     kind = type(value)
-    if (kind is int or kind is float) and math.isfinite(value) and value > 0:
+    if (kind is int or kind is float) and 0 < value < _ENDLESS:
         return int(value)
     return None

@@ -14,6 +14,9 @@ from memguard.leaks.trend import Trend
 from memguard.leaks.watch import Watch
 from memguard.observe.reading import Reading
 
+READINGS = 9
+"""Between the two looks: enough to tell growth from what a request holds for a moment."""
+
 
 class Checkup:
     """
@@ -53,8 +56,9 @@ class Checkup:
         try:
             self._investigation.look(self._timer())  # first: what it keeps is no growth
             self._watch.add(self._timer(), self._read())
-            pause.wait(gap)
-            self._watch.add(self._timer(), self._read())
+            for _ in range(READINGS - 1):
+                pause.wait(gap / (READINGS - 1))
+                self._watch.add(self._timer(), self._read())
             self._investigation.begin(self._timer())
             while not self._investigation.poll():
                 pause.wait(POLL_SECONDS)

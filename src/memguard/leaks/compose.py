@@ -29,6 +29,7 @@ from memguard.units import format_bytes
 
 SUSPECTS = 10
 NOISE_BYTES = 512 * 1024
+CERTAIN = 0.95
 """Growth between two looks on demand that may be anything."""
 IMPORTS = 3
 """Modules imported between two looks that make a growth of code."""
@@ -91,8 +92,8 @@ def compose(
             sorted((*suspects, *older), key=lambda s: (s.held_by is None, -s.bytes_per_minute))
         )[:SUSPECTS]
     growth = trend.bytes_per_hour / 60
-    if on_demand and trend.growth_bytes < NOISE_BYTES:
-        growth = 0.0  # two readings a moment apart prove nothing
+    if on_demand and (trend.growth_bytes < NOISE_BYTES or trend.confidence < CERTAIN):
+        growth = 0.0  # a few readings within a second prove little
     signs = _signs(growth, evidence, holders)
     explained = _explained(signs)
     return LeakReport(
