@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from pathlib import Path
@@ -24,7 +25,7 @@ from memguard.report.alerting import DeliveryError, MailSink
 from memguard.report.alerting import lane as lanes
 from memguard.report.alerting.lane import Lane, Patience
 from memguard.report.alerting.wire import MOST_ANSWER, Wire
-from tests.alerting import PATIENCE, Conversation, hang, notice, reset, rogue, unused_port
+from tests.alerting import PATIENCE, Conversation, hang, notice, reset, rogue
 from tests.waiting import wait_for
 
 QUICK = Patience(queue=20, first_pause=0.01, longest_pause=0.05, give_up=60.0)
@@ -70,16 +71,36 @@ class Post:
         return answer
 
 
+class Office(Controller):
+    """aiosmtpd on a socket that is bound already, so that nobody else can take its port."""
+
+    def __init__(self, post: Post, listener: socket.socket, **options: Any) -> None:
+        host, port = listener.getsockname()
+        super().__init__(post, hostname=host, port=port, ready_timeout=PATIENCE, **options)
+        self._listener = listener
+
+    def _create_server(self) -> Any:
+        return self.loop.create_server(
+            self._factory_invoker, sock=self._listener, ssl=self.ssl_context
+        )
+
+
+def bound() -> socket.socket:
+    """Return a socket that has a port: who connects to it is refused until it listens."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    return listener
+
+
 @contextlib.contextmanager
-def serving(post: Post, **options: Any) -> Iterator[int]:
+def serving(post: Post, listener: socket.socket | None = None, **options: Any) -> Iterator[int]:
     """Run aiosmtpd for *post*; yield its port."""
-    port = unused_port()
-    controller = Controller(post, hostname="127.0.0.1", port=port, **options)
-    controller.start()
+    office = Office(post, listener or bound(), **options)
+    office.start()
     try:
-        yield port
+        yield office.port
     finally:
-        controller.stop()
+        office.stop()
 
 
 def sink_to(port: int, **changes: Any) -> MailSink:
@@ -175,19 +196,15 @@ def test_recipients_that_are_refused_are_an_error_where_none_is_left(
 
 
 def test_a_dead_server_loses_nothing_once_it_is_back(lane_to: Make) -> None:
-    port = unused_port()
-    lane = lane_to(sink_to(port))
+    listener = bound()
+    lane = lane_to(sink_to(listener.getsockname()[1]))
     for number in range(3):
         lane.put(notice(number))
     wait_for(lambda: lane.statistics().retried >= 2)
     assert lane.statistics().last_error == "ConnectionRefusedError"
     post = Post()
-    controller = Controller(post, hostname="127.0.0.1", port=port)
-    controller.start()
-    try:
+    with serving(post, listener):
         assert lane.wait_empty(PATIENCE)
-    finally:
-        controller.stop()
     assert len(post.mails) == 3
 
 
@@ -258,6 +275,9 @@ def test_a_mail_that_was_accepted_is_not_sent_again_because_the_farewell_hangs(
                 peer.sendall(b"354 go\r\n")
                 while (line := lines.readline()) != b".\r\n":
                     accepted.append(line)
+                # From here on it is soon too late, however long the way to here took.
+                assert lane._wire is not None
+                lane._wire._deadline = time.monotonic() + 3.0
                 peer.sendall(b"250 taken\r\n")
             elif command == b"QUIT":
                 over.wait(PATIENCE)
@@ -266,7 +286,7 @@ def test_a_mail_that_was_accepted_is_not_sent_again_because_the_farewell_hangs(
                 peer.sendall(b"250 fine\r\n")
 
     with rogue(accept_and_hang) as port:
-        lane = lane_to(sink_to(port, timeout=0.5))
+        lane = lane_to(sink_to(port, timeout=250.0))
         lane.put(notice())
         assert lane.wait_empty(PATIENCE)
     assert (lane.statistics().sent, lane.statistics().retried) == (1, 0)
@@ -305,7 +325,8 @@ class TestTls:
         self, server_side: ssl.SSLContext, client_side: ssl.SSLContext
     ) -> None:
         post = Post()
-        options = {"require_starttls": True, "authenticator": authenticated, "auth_required": True}
+        options: dict[str, Any] = {"require_starttls": True, "authenticator": authenticated}
+        options["auth_required"] = True
         with serving(post, tls_context=server_side, **options) as port:
             given = {"security": "starttls", "context": client_side, "username": "me"}
             send(sink_to(port, password=PASSWORD, **given))

@@ -17,7 +17,10 @@ import pytest
 
 from tests.gunicorn_server import EXAMPLE, ROOT
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Celery's prefork pool needs fork")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="Celery's prefork pool needs fork"),
+    pytest.mark.timeout(180),  # several deadlines, one after another
+]
 
 DEADLINE = 45.0
 ENDS = "this worker ends and is replaced"

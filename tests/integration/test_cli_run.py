@@ -109,11 +109,14 @@ SCRIPTS = {
     "threads that go on": """
         import atexit, threading, time
         atexit.register(print, "end")
+        done = threading.Event()
         def work():
+            done.wait()
             time.sleep(0.2)
             print("worked", flush=True)
         threading.Thread(target=work).start()
         print("main is done", flush=True)
+        done.set()
     """,
     "an exception in a thread": """
         import threading
@@ -398,11 +401,20 @@ def test_it_publishes_while_the_program_runs_and_not_after(tmp_path: Path) -> No
     assert list(place.iterdir()) == []
 
 
+WAITING = """
+    import os, time
+    place = os.path.join(os.environ["XDG_RUNTIME_DIR"], "memguard")
+    end = time.monotonic() + (40 if os.environ["MEMGUARD_PUBLISH"] == "1" else 1)
+    while time.monotonic() < end and not os.path.exists(place):
+        time.sleep(0.01)
+"""
+
+
 @pytest.mark.parametrize("value", ["0", "1"])
 def test_the_usual_place_is_used_unless_forbidden(value: str, tmp_path: Path) -> None:
     session = tmp_path / "session"
     session.mkdir(0o700)
-    write(tmp_path, "app.py", "import time; time.sleep(1)")
+    write(tmp_path, "app.py", WAITING)
     environment = {"MEMGUARD_PUBLISH": value, "XDG_RUNTIME_DIR": str(session)}
     assert python(tmp_path, *WATCHED, "app.py", environment=environment) == (0, "", "")
     if os.name == "posix":

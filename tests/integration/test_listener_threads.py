@@ -160,9 +160,9 @@ def test_a_signal_handler_that_raises_leaves_the_registry_whole() -> None:
 
     previous = signal.signal(signal.SIGALRM, handler)
     interrupted = 0
-    deadline = time.monotonic() + 3
+    soon, at_last = time.monotonic() + 3, time.monotonic() + DEADLINE
     try:
-        while interrupted < 300 and time.monotonic() < deadline:
+        while interrupted < 300 and time.monotonic() < (soon if interrupted > 10 else at_last):
             ear = Ear()
             try:
                 signal.setitimer(signal.ITIMER_REAL, 0.00005 + interrupted % 10 * 0.00001)
@@ -172,6 +172,10 @@ def test_a_signal_handler_that_raises_leaves_the_registry_whole() -> None:
                     registry.on("saved", print, owner=ear).close()
                 signal.setitimer(signal.ITIMER_REAL, 0)
             except Interrupted:
+                interrupted += 1
+            except KeyError as error:  # threading's own, where a start of the janitor was hit
+                if not isinstance(error.__context__, Interrupted):
+                    raise
                 interrupted += 1
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
@@ -221,7 +225,7 @@ def test_a_child_forked_while_threads_use_the_registry_can_use_it() -> None:
             if child == 0:
                 code = 1
                 try:
-                    signal.alarm(10)  # a child that dead-locks is killed
+                    signal.alarm(40)  # a child that dead-locks is killed
                     heard = registry.emit("steady", 1).results == (None,)
                     with Scope() as scope:
                         registry.on("new", print, owner=scope)

@@ -41,8 +41,9 @@ def test_the_numbers_of_a_watch_agree_however_many_threads_collect() -> None:
     with GcWatch(ring=16) as watch:
 
         def work(number: int) -> None:
-            seen = 0
-            while time.monotonic() < deadline:
+            seen = turns = 0
+            while turns < 50 or time.monotonic() < deadline:
+                turns += 1
                 if number == 0:
                     statistics = watch.statistics()
                     watch.tick()

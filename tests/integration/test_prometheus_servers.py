@@ -19,6 +19,8 @@ from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.timeout(180)  # many deadlines, one after another
+
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import random
@@ -17,6 +18,7 @@ import pytest
 from memguard.report.json import parse
 from memguard.report.sinks import ReportDirectory
 from tests.specimens import leak_report
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals, forks and limits of POSIX")
 
@@ -41,6 +43,10 @@ while True:
 """
 
 
+def is_writing(home: Path, pid: int) -> bool:
+    return any(home.glob(f".leak-{pid}-*.tmp"))
+
+
 def start(program: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)],
@@ -51,16 +57,22 @@ def start(program: str, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.timeout(180)  # many processes, on a machine that may be busy
 def test_a_writer_killed_at_any_moment_leaves_a_whole_report(tmp_path: Path) -> None:
     """The file is the old one or the new one; half a one would not have its own checksum."""
     home = tmp_path / "reports"
     when = random.Random(20261120)  # noqa: S311 - reason: moments to kill at, no secret
     killed_within_a_write = 0
-    for _ in range(25):
+    for turn in range(25):
         with start(WRITER, home) as writer:
             assert writer.stdout is not None
             assert writer.stdout.readline() == "ready\n"
-            time.sleep(when.uniform(0.0, 0.06))  # real time: the kernel is what is tested
+            if turn == 0:
+                wait_for((home / "leak-crash.json").exists)
+            elif turn % 3 == 0:  # while it writes, however slow this machine is
+                wait_for(functools.partial(is_writing, home, writer.pid), pause=0.0)
+            else:
+                time.sleep(when.uniform(0.0, 0.06))  # real time: the kernel is what is tested
             writer.send_signal(signal.SIGKILL)
             writer.wait(10)
         killed_within_a_write += any(file.suffix == ".tmp" for file in home.iterdir())
@@ -74,6 +86,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_report(tmp_path: Path) -> 
     assert killed_within_a_write, "no kill hit a write; the test has shown nothing"
 
 
+@pytest.mark.timeout(180)
 def test_what_killed_writers_left_is_cleaned_up_by_the_next_one(tmp_path: Path) -> None:
     home = tmp_path / "reports"
     directory = ReportDirectory(home)
@@ -200,9 +213,13 @@ def test_a_reader_never_sees_half_a_report(tmp_path: Path) -> None:
 
     reader = threading.Thread(target=read)
     reader.start()
-    for revision in range(60):
-        directory.write(leak_report(id="r", revision=revision, limits=("x" * 50_000,)))
-    finish.set()
-    reader.join(20)
+    try:
+        wait_for(lambda: seen or failures)
+        for revision in range(60):
+            directory.write(leak_report(id="r", revision=revision, limits=("x" * 50_000,)))
+        wait_for(lambda: (seen and seen[-1] == 59) or failures)
+    finally:
+        finish.set()
+        reader.join(20)
     assert failures == []
     assert len(set(seen)) > 1

@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
+pytestmark = pytest.mark.timeout(180)  # the first test of a server waits for its start, too
+
 WEB = Path(__file__).parents[1] / "web"
 PATIENCE = 30.0
 FASTAPI = ("uvicorn", "fastapi_app:app")
@@ -138,6 +140,7 @@ def test_growth_is_told_by_route_and_the_right_one_is_blamed(
         assert running.get(f"/api/fine/{rounds}").status_code == 200
         assert running.get(f"/api/leaky/{rounds}").status_code == 200
         rounds += 1
+    running.wait_until(lambda seen: seen["in_flight"] == 1)
     leaky, fine = running.route("leaky/"), running.route("/fine")
     assert leaky["route"] == TEMPLATES[server].format("leaky")
     assert fine["route"] == TEMPLATES[server].format("fine")
@@ -156,8 +159,8 @@ def test_no_path_becomes_a_label_and_nothing_stays_in_flight(
     seen = running.stats()
     assert seen["guard"], "the guard of the application is running"
     assert "/nowhere" not in repr(seen["routes"])
-    assert running.route("unmatched")["count"] >= 3
     running.wait_until(lambda seen: seen["in_flight"] == 1)
+    assert running.route("unmatched")["count"] >= 3
 
 
 @pytest.mark.parametrize(
@@ -178,6 +181,7 @@ def test_the_scope_ends_after_the_response(
     running.wait_for_events(since, *events)
     assert running.get("/api/broken").status_code == 500
     running.wait_for_events(since, *events, "broken: scope")
+    running.wait_until(lambda seen: seen["in_flight"] == 1)  # it is counted after its scope
     # Flask answers for what its views raise, and nothing comes out of it.
     assert running.route("/api/broken")["failed"] == (0 if server == FLASK else 1)
 
@@ -231,6 +235,7 @@ def test_django_inside_the_server_middleware_only_names_the_route(server: tuple[
             running.get(f"/api/leaky/{number}")
         running.get("/api/scoped/bob")
         running.wait_for_events(0, "bob: scope")
+        running.wait_until(lambda seen: seen["in_flight"] == 1)
         assert running.route("/leaky/")["route"] == TEMPLATES[server].format("leaky")
         assert running.route("/leaky/")["count"] == 3
 

@@ -376,6 +376,7 @@ pool = BufferPool([64], maxbytes=64 * 3)
 signal.signal(signal.SIGALRM, handler)
 signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
 end = time.monotonic() + 1.2
+over = threading.Event()
 def work(mark):
     try:
         with pool.lease(64) as view:
@@ -386,13 +387,13 @@ def work(mark):
     except PoolExhaustedError:
         time.sleep(0.001)
 def other(mark):
-    while time.monotonic() < end:
+    while not over.is_set():
         work(mark)
 threads = [threading.Thread(target=other, args=(bytes([mark]),)) for mark in (1, 2)]
 for thread in threads:
     thread.start()
 interruptions = 0
-while time.monotonic() < end:
+while time.monotonic() < end or interruptions <= 50:
     try:
         armed = True
         for _ in range(20):
@@ -401,6 +402,7 @@ while time.monotonic() < end:
     except Interruption:
         interruptions += 1
 signal.setitimer(signal.ITIMER_REAL, 0)
+over.set()
 for thread in threads:
     thread.join()
 gc.collect()

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from memguard.bounded import refresh
+from memguard.bounded import flight, refresh
 from memguard.bounded.cache import BoundedCache
 from memguard.bounded.flight import AsyncFlight
 from memguard.errors import ConfigError, ValueTooLargeError
 from tests.clock import FakeClock
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 def in_threads(count: int, work: Callable[[], Any]) -> list[Any]:
@@ -51,6 +51,15 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
+async def turns_until(condition: Callable[[], object]) -> None:
+    """Let the loop turn until *condition* holds, a thousand times at most."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("the condition did not come true")
+
+
 def test_a_value_is_loaded_once_and_then_found() -> None:
     cache: BoundedCache[str, int] = BoundedCache(2)
     calls: list[str] = []
@@ -72,7 +81,7 @@ def test_eight_threads_that_miss_together_load_once() -> None:
 
     def load(key: str) -> object:
         calls.append(key)
-        time.sleep(0.05)
+        until(lambda: len(flight._waiting) == 7)
         return object()
 
     results = in_threads(8, lambda: cache.get_or_load("k", load))
@@ -86,7 +95,7 @@ def test_every_waiter_gets_the_error_and_nothing_is_cached() -> None:
 
     def fail(key: str) -> int:
         calls.append(key)
-        time.sleep(0.05)
+        until(lambda: len(flight._waiting) == 3)  # whoever came later would load anew
         raise LookupError(key)
 
     results = in_threads(4, lambda: cache.get_or_load("k", fail))
@@ -103,7 +112,7 @@ def test_an_interrupt_reaches_only_its_own_thread_and_a_waiter_takes_over() -> N
     def load(_: str) -> int:
         calls.append(1)
         if len(calls) == 1:
-            time.sleep(0.05)
+            until(lambda: len(flight._waiting) == 3)
             raise KeyboardInterrupt
         return 7
 
@@ -439,11 +448,13 @@ def test_a_cancelled_leader_does_not_cancel_those_who_wait() -> None:
 
 def test_a_load_that_nobody_waits_for_any_more_is_cancelled() -> None:
     cache: BoundedCache[str, int] = BoundedCache(3)
+    begun: list[str] = []
     ended: list[str] = []
 
     async def load(_: str) -> int:
+        begun.append("begun")
         try:
-            await asyncio.sleep(DEADLINE)
+            await asyncio.sleep(1000)
         except asyncio.CancelledError:
             ended.append("cancelled")
             raise
@@ -451,11 +462,11 @@ def test_a_load_that_nobody_waits_for_any_more_is_cancelled() -> None:
 
     async def main() -> None:
         task = asyncio.create_task(cache.aget_or_load("k", load))
-        await asyncio.sleep(0.01)
+        await turns_until(lambda: begun)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.sleep(0.01)
+        await turns_until(lambda: not any(flights for _, flights in cache._async_flights.values()))
 
     asyncio.run(main())
     assert ended == ["cancelled"]
@@ -543,7 +554,7 @@ def test_a_stale_value_is_renewed_by_a_task_of_the_loop(fake_clock: FakeClock) -
         results = [await cache.aget_or_load("k", load, refresh_after=10)]
         fake_clock.advance(11)
         results += [await cache.aget_or_load("k", load, refresh_after=10) for _ in range(2)]
-        await asyncio.sleep(0.01)
+        await turns_until(lambda: cache.statistics().refreshes)
         return [*results, await cache.aget_or_load("k", load, refresh_after=10)]
 
     assert asyncio.run(main()) == [1, 1, 1, 2]

@@ -20,6 +20,7 @@ from memguard.leaks.evidence import Evidence, HolderEvidence
 from memguard.leaks.investigation import Investigation
 from memguard.leaks.options import DetectorOptions, detector_options
 from tests import strangers
+from tests.waiting import wait_for
 
 SECRET = "yek terces"[::-1]
 """Made up at run time: source lines are in a report, values are not."""
@@ -70,35 +71,45 @@ def shop() -> Iterator[types.ModuleType]:
 
 
 @contextmanager
-def repeated(work: Callable[[int], object]) -> Iterator[None]:
-    """Do *work* over and over in another thread, about 2000 times a second."""
+def repeated(work: Callable[[int], object]) -> Iterator[Callable[[int], None]]:
+    """
+    Do *work* over and over in another thread, about 2000 times a second.
+
+    Yields what waits until it was done so many times more, however long that takes.
+    """
     ended = threading.Event()
+    done = [0]
 
     def run() -> None:
         number = 0
         while not ended.wait(0.0005):
             work(number)
             number += 1
+            done[0] = number
+
+    def more(times: int) -> None:
+        wanted = done[0] + times
+        wait_for(lambda: done[0] >= wanted or not thread.is_alive())
 
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        yield
+        yield more
     finally:
         ended.set()
         thread.join(20)
 
 
-def investigated(work: Callable[[int], object], **changes: Any) -> Evidence:
-    """Return the evidence of an investigation while *work* is repeated."""
+def investigated(work: Callable[[int], object], *, turns: int = 300, **changes: Any) -> Evidence:
+    """Return the evidence of an investigation while *work* is repeated, with *turns* of it seen."""
     investigation = Investigation(
         options(**changes), containers=dict, headroom=changes.pop("headroom", None)
     )
     try:
-        with repeated(work):
-            time.sleep(0.05)
+        with repeated(work) as more:
+            more(turns // 6)
             investigation.look(0.0)
-            time.sleep(0.3)
+            more(turns)
             investigation.begin(0.3)
             deadline = time.monotonic() + 20
             while not investigation.poll():
@@ -233,7 +244,7 @@ def test_tracing_stops_when_the_tracer_has_grown_too_large(shop: types.ModuleTyp
     def allocate(_: int) -> None:
         rows.extend([n] for n in range(2000))
 
-    found = investigated(allocate, trace_bytes="64KiB", trace_seconds=10.0)
+    found = investigated(allocate, turns=12, trace_bytes="64KiB", trace_seconds=10.0)
     assert found.trace is not None
     assert found.trace.seconds < 5
     assert any("trace_bytes" in note for note in found.notes)

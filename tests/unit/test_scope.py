@@ -234,7 +234,7 @@ def test_a_collected_scope_ends_what_it_held_on_the_janitor() -> None:
     scope.defer(dispose)
     assert _owners._registry.watched
     del scope
-    assert done.wait(10)
+    assert done.wait(30)
     assert threads == [janitor.THREAD_NAME]
 
 

@@ -746,8 +746,14 @@ import gc, os, sys, time
 from memguard.bounded import janitor
 from memguard.bounded.weak import on_collect, WeakValueCache, WeakIdentityMap
 class Thing: pass
+said = []
 def say(word):
     os.write(1, word.encode())
+    said.append(word)
+def wait_for(word):
+    end = time.monotonic() + 40
+    while word not in said and time.monotonic() < end:
+        time.sleep(0.01)
 things = [Thing(), Thing()]
 cache, notes = WeakValueCache(5), WeakIdentityMap()
 cache["a"], notes[things[0]] = things[0], 1
@@ -760,14 +766,14 @@ if os.fork() == 0:
         mine = Thing()
         on_collect(mine, say, "child ")
         del mine
-        time.sleep(1.5)
+        wait_for("child ")  # what died before it would have been said before it
         status = 0
     finally:
         janitor.stop()
         os._exit(status)
 assert os.wait()[1] == 0
 del things[1]
-time.sleep(1.5)
+wait_for("parent ")
 """
     done = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program],
