@@ -241,6 +241,55 @@ def test_a_child_forked_while_threads_use_the_registry_can_use_it() -> None:
             thread.join(DEADLINE)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize(
+    ("room", "called_under_the_lock", "use"),
+    [
+        ("janitor", "_Watch", "janitor.watch(ListenerRegistry())"),
+        ("_owners", "_line", "_owners.adopt(Ear(), Ear(), 1)"),
+        ("refresh", "len", "refresh.in_background(print)"),
+    ],
+)
+def test_a_fork_beside_the_first_use_of_a_process_leaves_no_lock_held(
+    room: str, called_under_the_lock: str, use: str
+) -> None:
+    """A thread that is gone in the child may be within its first steps with a lock of ours."""
+    program = f"""
+import os, signal, threading, warnings
+warnings.simplefilter("ignore")  # forking with threads is what is tested
+from memguard.bounded import _owners, janitor, refresh
+from memguard.bounded.listeners import ListenerRegistry
+class Ear: pass
+inside, go_on = threading.Event(), threading.Event()
+here = threading.get_ident()
+real = vars({room}).get("{called_under_the_lock}", len)
+def slow(*arguments):
+    if threading.get_ident() != here:
+        inside.set()
+        go_on.wait(40)
+    return real(*arguments)
+{room}.{called_under_the_lock} = slow
+thread = threading.Thread(target=lambda: {use})
+thread.start()
+assert inside.wait(40)
+child = os.fork()
+if child == 0:
+    signal.alarm(20)  # a child that dead-locks is killed
+    {use}
+    os._exit(0)
+status = os.waitpid(child, 0)[1]
+go_on.set()
+thread.join()
+janitor.stop()
+refresh.stop()
+print(status)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=55, check=False
+    )
+    assert (done.returncode, done.stdout.split()[-1:], done.stderr) == (0, ["0"], "")
+
+
 def test_an_exit_with_open_scopes_and_listeners_is_quick_and_silent() -> None:
     program = (
         "from memguard.bounded.listeners import ListenerRegistry\n"

@@ -119,7 +119,6 @@ class _Registry:
         """Have the janitor call `_sweep` from now on; where it cannot run, user code must wait."""
         if self.watched and janitor.watches(self):
             return
-        _hook_fork()
         self.watched = True
         if not janitor.watch(self):
             self.watched = False
@@ -151,6 +150,7 @@ def adopt(owner: Any, thing: Thing, serial: int) -> Estate:
         LifecycleError: It is a scope that has ended.
         CapacityError: It is a scope that is full.
     """
+    _hook_fork()  # before the lock is first held, which a fork may meet
     registry = _registry
     own = owner._estate if issubclass(type(owner), Owner) else None  # noqa: SLF001 - reason: the protocol between our own rooms
     with registry.lock:
@@ -290,9 +290,9 @@ def _held_by(fn: Any) -> Iterator[tuple[Any, str]]:
 def _hook_fork() -> None:
     global _hooked  # noqa: PLW0603 - reason: once per process; there is no object to hang it on
     if not _hooked:
-        _hooked = True
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork_in_child)
+        _hooked = True  # last: two threads may hook it twice, which does no harm
 
 
 def _after_fork_in_child() -> None:

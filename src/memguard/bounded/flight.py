@@ -157,9 +157,9 @@ def hook_fork() -> None:
     """Make forked children forget who waited; called by the first cache, not by the import."""
     global _hooked  # noqa: PLW0603 - reason: once per process
     if not _hooked:
-        _hooked = True
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork_in_child)
+        _hooked = True  # last: two threads may hook it twice, which does no harm
 
 
 class AsyncFlight:

@@ -268,9 +268,9 @@ def _remove(entry: _Entry) -> None:
 def _hook_fork() -> None:
     global _hooked  # noqa: PLW0603 - reason: once per process; there is no object to hang it on
     if not _hooked:
-        _hooked = True
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork_in_child)
+        _hooked = True  # last: two threads may hook it twice, which does no harm
 
 
 def _after_fork_in_child() -> None:

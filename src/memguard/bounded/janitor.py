@@ -102,6 +102,7 @@ def watch(container: Sweepable, *, after: float = 0.0) -> bool:
     counted in `statistics`; the container must then rely on sweeping itself when used.
     Thread-safe. Cost: about a microsecond; the first call of a process starts the thread.
     """
+    _hook()
     state = _state
     with state.mutex:
         state.watched[id(container)] = _Watch(container, time.monotonic() + after)
@@ -157,17 +158,11 @@ def statistics() -> JanitorStatistics:
 
 
 def _start(state: _Janitor) -> _Run | None:
-    global _hooked  # noqa: PLW0603 - reason: hooks are set once per process
     if sys.is_finalizing():
         # A destructor of the last minute: the new thread would never run, and before CPython 3.12
         # start() would wait for it for ever.
         state.failed_starts += 1
         return None
-    if not _hooked:
-        _hooked = True
-        atexit.register(stop)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_after_fork_in_child)
     # Filed before it runs: an exception of a signal handler must not leave a thread unknown.
     state.run = run = _Run()
     try:
@@ -183,6 +178,16 @@ def _start(state: _Janitor) -> _Run | None:
     finally:
         run.starting = False
     return run
+
+
+def _hook() -> None:
+    """Set the hooks of this process: before the mutex is first held, which a fork may meet."""
+    global _hooked  # noqa: PLW0603 - reason: hooks are set once per process
+    if not _hooked and not sys.is_finalizing():
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_after_fork_in_child)
+        atexit.register(stop)
+        _hooked = True  # last: two threads may set them twice, which does no harm
 
 
 def _sweep_until_done(state: _Janitor, run: _Run) -> None:

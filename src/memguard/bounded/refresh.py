@@ -23,10 +23,10 @@ _hooked = False
 def in_background(work: Callable[[], None]) -> bool:
     """Run *work* on a thread of its own; False when there are `MOST_THREADS` already."""
     thread = threading.Thread(target=_run, args=(work,), name="memguard-refresh", daemon=True)
+    _hook()
     with _mutex:
         if len(_threads) >= MOST_THREADS:
             return False
-        _hook()
         _threads.add(thread)
     try:
         thread.start()
@@ -56,12 +56,13 @@ def stop(timeout: float = 2.0) -> bool:
 
 
 def _hook() -> None:
+    """Set the hooks of this process: before the mutex is first held, which a fork may meet."""
     global _hooked  # noqa: PLW0603 - reason: once per process
     if not _hooked:
-        _hooked = True
-        atexit.register(stop)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork_in_child)
+        atexit.register(stop)
+        _hooked = True  # last: two threads may set them twice, which does no harm
 
 
 def _after_fork_in_child() -> None:
