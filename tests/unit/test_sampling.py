@@ -161,6 +161,12 @@ def test_classes_made_by_calls_are_data_of_the_entry_that_holds_them() -> None:
     assert sample_container([[instance]], 1, origin=None, seen=set()).bytes < 1000
 
 
+def test_a_method_of_a_buffer_weighs_what_the_buffer_weighs() -> None:
+    """A callback may be all that keeps it."""
+    assert sample_container([bytearray(5000).clear], 1, origin=None, seen=set()).bytes > 5000
+    assert sample_container([len], 1, origin=None, seen=set()).bytes < 100
+
+
 def test_an_object_of_an_extension_is_noted_wherever_it_hangs_below_an_entry() -> None:
     streams = [{"peer": [zlib.compressobj()]}]
     assert sample_container(streams, 1, origin=None, seen=set()).extends

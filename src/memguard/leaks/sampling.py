@@ -159,12 +159,18 @@ def _belongs_to_the_program(obj: Any) -> bool:
     return (
         kind is types.FrameType
         or kind is types.CodeType
-        or kind is types.BuiltinFunctionType
+        or (kind is types.BuiltinFunctionType and not _is_bound_to_data(obj))
         or obj is None
         or naming.is_module(obj)
         or obj is _BUILTINS
         or (kind is dict and dict.__contains__(obj, "__builtins__"))  # a function's globals
     )
+
+
+def _is_bound_to_data(function: types.BuiltinFunctionType) -> bool:
+    """Return True for ``buffer.clear``, which keeps its buffer; not for ``len`` of a module."""
+    owner = function.__self__
+    return owner is not None and not naming.is_module(owner)
 
 
 def _is_data(kind: type, depth: int, *, traced: bool) -> bool:
