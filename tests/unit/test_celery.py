@@ -116,6 +116,27 @@ def test_what_a_task_keeps_is_added_up_under_its_name(app: Celery) -> None:
     assert harmless.grown < MIB
 
 
+def test_the_end_tells_of_tasks_that_kept_a_mebibyte_and_of_no_others(
+    app: Celery, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A young process touches pages with each first task; that is no growth of the task's."""
+    workers = at_work(app)
+    try:
+        workers._table.add("harmless", MIB - 1)
+        with caplog.at_level(logging.INFO, "memguard"):
+            workers._on_end()
+            assert "worker.growth" not in caplog.text
+        workers._begin()
+        workers._table.add("keeps", MIB)
+        with caplog.at_level(logging.INFO, "memguard"):
+            workers._on_end()
+    finally:
+        workers.close()
+    [line] = [line for line in caplog.messages if "worker.growth" in line]
+    assert "task='keeps'" in line
+    assert "harmless" not in line
+
+
 def test_a_task_that_fails_is_measured_too(app: Celery) -> None:
     def fail() -> None:
         keep()

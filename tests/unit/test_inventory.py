@@ -7,6 +7,8 @@ import gc
 import threading
 from typing import Any
 
+import pytest
+
 from memguard.bounded import inventory
 from memguard.bounded.cache import BoundedCache
 
@@ -162,3 +164,23 @@ def test_a_row_is_what_its_constructor_makes() -> None:
     (found,) = rows("row")
     assert found == inventory.InventoryRow("row", "Container", 3, 300, "statistics")
     assert list(vars(found)) == [field.name for field in dataclasses.fields(found)]
+
+
+def test_one_that_cannot_be_reset_in_a_child_is_not_in_the_way_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Resettable(Container):
+        resets = 0
+
+        def _after_fork_in_child(self) -> None:
+            self.resets += 1
+            if self.items == 2:
+                raise ZeroDivisionError
+
+    monkeypatch.setattr(inventory, "_entries", {})  # those of others are no child's
+    made = [Resettable(items) for items in (1, 2, 3)]
+    for container in made:
+        inventory.register(container, name="resettable", kind="Resettable")
+    with pytest.raises(ZeroDivisionError):
+        inventory._after_fork_in_child()
+    assert [container.resets for container in made] == [1, 1, 1]

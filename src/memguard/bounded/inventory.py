@@ -275,8 +275,14 @@ def _hook_fork() -> None:
 
 def _after_fork_in_child() -> None:
     """Give every container the chance to replace locks that a vanished thread may have held."""
+    failed: Exception | None = None
     for entry in list(_entries.copy().values()):
         container = entry()
         reset = getattr(container, "_after_fork_in_child", None)
         if reset is not None:
-            reset()
+            try:
+                reset()
+            except Exception as error:  # noqa: BLE001 - reason: the others must be reset all the same
+                failed = error
+    if failed is not None:
+        raise failed  # Python reports it as unraisable, and the child goes on

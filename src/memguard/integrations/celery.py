@@ -44,6 +44,8 @@ _MOST_RUNS = 1000
 """Tasks under way at the same time that are known; with more of them none is measured anyway."""
 _MOST_TOLD = 5
 """Kinds of task in one line of the log."""
+_WORTH_TELLING = 1 << 20
+"""Bytes: the first tasks of every process touch what they use, and that is no growth of theirs."""
 
 
 class CeleryWorkers:
@@ -179,7 +181,7 @@ class CeleryWorkers:
 
     def _on_end(self, **_: Any) -> None:
         if self._begun_in == os.getpid():
-            self._tell_growth("worker.growth", logging.INFO)
+            self._tell_growth("worker.growth", logging.INFO, least=_WORTH_TELLING)
             self._stop()
 
     def _stop(self) -> None:
@@ -219,8 +221,8 @@ class CeleryWorkers:
             if after is not None and run.before is not None:
                 self._table.add(task.name, after - run.before)
 
-    def _tell_growth(self, event: str, level: int, **keys: Any) -> None:
-        rows = [row for row in self._table.rows() if row.grown > 0][:_MOST_TOLD]
+    def _tell_growth(self, event: str, level: int, *, least: int = 1, **keys: Any) -> None:
+        rows = [row for row in self._table.rows() if row.grown >= least][:_MOST_TOLD]
         if rows:
             worst = ", ".join(
                 f"{row.name} {format_bytes(row.grown, signed=True)} in {row.runs} runs"
