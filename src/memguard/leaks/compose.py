@@ -29,8 +29,9 @@ from memguard.units import format_bytes
 
 SUSPECTS = 10
 NOISE_BYTES = 512 * 1024
-CERTAIN = 0.95
 """Growth between two looks on demand that may be anything."""
+CERTAIN = 0.95
+"""And a trend of their readings that is less certain than that."""
 IMPORTS = 3
 """Modules imported between two looks that make a growth of code."""
 MODULE_BYTES = 1024 * 1024
