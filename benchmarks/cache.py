@@ -33,7 +33,7 @@ from typing import Any
 import cachetools
 import cachetools.func
 
-from benchmarks.readings import RESULTS, machine
+from benchmarks.record import machine, write
 from memguard.bounded.cache import ENTRY_BYTES, BoundedCache
 from memguard.bounded.memoize import cached
 
@@ -412,11 +412,7 @@ def main() -> int:
     print(f"{options.processes} processes, the best of {options.repeats} slices in each\n")
     runs = in_fresh_processes(options.processes, options.repeats)
     figures, held = report(runs, hit_ratios(options.traces))
-    output = options.output or RESULTS / f"cache-{description['date']}.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(
-        json.dumps({"machine": description, **figures}, indent=2) + "\n", encoding="utf-8"
-    )
+    write("cache", description, figures, options.output)
     print("\nAll promises held." if held else "\nA promise did not hold.")
     return 0 if held else 1
 

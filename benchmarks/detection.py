@@ -20,14 +20,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from benchmarks import detection_peers
-from benchmarks.readings import machine
+from benchmarks.record import machine, write
 
-RESULTS = Path(__file__).parent / "results"
 ADAPTERS = ("memguard", "tracemalloc_diff", "objgraph_growth", *detection_peers.ADAPTERS)
 LEAKS = ("leak", "native_leak")
 QUIET = ("healthy", "spike", "bloat")
@@ -160,15 +158,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         columns[adapter] = summarize(rows, bare)
     if not columns:
         return 1
-    now = datetime.now(timezone.utc).date().isoformat()
     where = machine()
     facts = ", ".join(str(value) for value in where.values())
     print(f"{facts}; {options.seconds:g} s a case\n")
     print(table(columns))
-    RESULTS.mkdir(exist_ok=True)
-    result = {"date": now, "machine": where, "seconds": options.seconds, "table": columns}
-    path = RESULTS / f"detection-{now}.json"
-    path.write_text(json.dumps(result, indent=1, default=str) + "\n", "utf-8")
+    write("detection", where, {"seconds": options.seconds, "table": columns})
     return 0
 
 

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import statistics
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks.readings import RESULTS, machine
+from benchmarks.record import machine, write
 
 ADAPTERS = ("none", "memguard")
 TURNS = (*ADAPTERS, *reversed(ADAPTERS))
@@ -68,17 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ratios = [value for runs in found.values() if (value := ratio(runs, which)) is not None]
         middles[label] = round(statistics.median(ratios), 3)
     print(f"{len(found)} cases: medians with memguard over without: {middles}")
-    now = datetime.now(timezone.utc).date().isoformat()
-    result = {
-        "date": now,
-        "machine": machine(),
-        "seconds": options.seconds,
-        "medians": middles,
-        "cases": found,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"detection-pairs-{now}.json"
-    path.write_text(json.dumps(result, indent=1, default=str) + "\n", "utf-8")
+    result = {"seconds": options.seconds, "medians": middles, "cases": found}
+    write("detection-pairs", machine(), result)
     return 0
 
 

@@ -20,17 +20,14 @@ import importlib
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.elsewhere import measure_elsewhere
-from benchmarks.readings import RESULTS, machine
+from benchmarks.record import machine, write
+from benchmarks.turns import Slice, if_installed, in_turns
 from memguard.bounded.listeners import ListenerRegistry
-
-Slice = Callable[[int], object]
-"""Does so many emits, or so many registrations and their ends."""
 
 BOUNDS = {
     ("ListenerRegistry emit, 10 functions", "blinker send, 10 functions"): 1.2,
@@ -201,32 +198,6 @@ def contestants() -> dict[str, Slice]:
     return found
 
 
-def if_installed(peer: Callable[[], dict[str, Slice]]) -> dict[str, Slice]:
-    """Return what *peer* gives, nothing when it is not installed."""
-    try:
-        return peer()
-    except ImportError as error:
-        print(f"{error.name} is not installed; see the group bench", file=sys.stderr)
-        return {}
-
-
-def measure(slices: dict[str, Slice], rounds: int) -> dict[str, float]:
-    """Return nanoseconds of each: the fastest of *rounds* slices that take turns."""
-    times = {}
-    for name, run in slices.items():
-        began = time.perf_counter_ns()
-        run(200)
-        each = (time.perf_counter_ns() - began) / 200
-        times[name] = max(20, int(2_000_000 / each))
-    best = dict.fromkeys(slices, float("inf"))
-    for _ in range(rounds):
-        for name, run in slices.items():
-            began = time.perf_counter_ns()
-            run(times[name])
-            best[name] = min(best[name], (time.perf_counter_ns() - began) / times[name])
-    return best
-
-
 def ratios(best: dict[str, float]) -> dict[str, float]:
     """Return what ours cost beside the peer, within one process."""
     return {name: round(best[name] / best[peer], 4) for name, peer in BOUNDS if peer in best}
@@ -243,7 +214,7 @@ def main() -> int:
     if options.rounds < 5 or options.processes < 1:
         parser.error("--rounds must be >= 5 and --processes >= 1")
     if options.inner:
-        print(json.dumps(measure(contestants(), options.rounds)))
+        print(json.dumps(in_turns(contestants(), options.rounds)))
         return 0
     about = machine()
     print(" · ".join(f"{key} {value}" for key, value in about.items()))
@@ -261,16 +232,13 @@ def main() -> int:
             middle = statistics.median(each)
             held = held and middle <= bound
             print(f"{middle:.2f} of {peer} (promised {bound}; {each[0]:.2f} to {each[-1]:.2f})")
-    output = options.output or RESULTS / f"listeners-{about['date']}.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
     result = {
-        "machine": about,
         "rounds": options.rounds,
         "median_nanoseconds": {name: round(value, 1) for name, value in median.items()},
         "ratios_of_each_process": found,
         "held": held,
     }
-    output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write("listeners", about, result, options.output)
     print(f"within what is promised: {held}")
     return 0 if held else 1
 

@@ -33,7 +33,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from benchmarks.elsewhere import measure_elsewhere
-from benchmarks.readings import RESULTS, machine
+from benchmarks.record import machine, write
 from memguard.integrations import django as django_integration
 from memguard.integrations import starlette
 from memguard.integrations.asgi import MemguardMiddleware
@@ -230,8 +230,7 @@ def main() -> int:
         )
     for row in sorted(rows, key=lambda row: str(row["what"])):
         print("{what:<26}{microseconds:>9} µs  {ratio} ({ratio_low} to {ratio_high})".format(**row))
-    output = RESULTS / f"middleware-{about['date']}.json"
-    output.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n", "utf-8")
+    write("middleware", about, {"rows": rows})
     return 0
 
 

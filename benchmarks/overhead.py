@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.readings import machine
+from benchmarks.record import machine
 from benchmarks.shop_load import ROOT, Load, Server, requests, server
 from benchmarks.shop_server import traced_frames
 

@@ -21,22 +21,18 @@ import json
 import queue
 import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.elsewhere import measure_elsewhere
-from benchmarks.readings import RESULTS, machine
+from benchmarks.record import machine, write
+from benchmarks.turns import Slice, if_installed, in_turns
 from memguard.bounded.buffers import BufferPool
 from memguard.bounded.pool import ObjectPool
 
 OURS = "ObjectPool acquire + release"
 PEERS = {"queue.LifoQueue get + put": 0.3, "SQLAlchemy QueuePool connect + close": 0.15}
 """What OURS may cost at most, as a share of each peer."""
-
-Slice = Callable[[int], object]
-"""Does so many checkouts and returns."""
 
 
 class Connection:
@@ -147,28 +143,8 @@ def contestants() -> dict[str, Slice]:
         "BufferPool with lease(1 MiB)": buffer_pool(1 << 20),
         "bytearray(1 MiB)": fresh_buffer(1 << 20),
     }
-    try:
-        found["SQLAlchemy QueuePool connect + close"] = sqlalchemy_pool()
-    except ImportError:
-        print("SQLAlchemy is not installed; see the group bench", file=sys.stderr)
+    found.update(if_installed(lambda: {"SQLAlchemy QueuePool connect + close": sqlalchemy_pool()}))
     return found
-
-
-def measure(slices: dict[str, Slice], rounds: int) -> dict[str, float]:
-    """Return nanoseconds of one checkout: the fastest of *rounds* slices that take turns."""
-    times = {}
-    for name, run in slices.items():
-        began = time.perf_counter_ns()
-        run(200)
-        each = (time.perf_counter_ns() - began) / 200
-        times[name] = max(20, int(2_000_000 / each))
-    best = dict.fromkeys(slices, float("inf"))
-    for _ in range(rounds):
-        for name, run in slices.items():
-            began = time.perf_counter_ns()
-            run(times[name])
-            best[name] = min(best[name], (time.perf_counter_ns() - began) / times[name])
-    return best
 
 
 def ratios(best: dict[str, float]) -> dict[str, float]:
@@ -188,7 +164,7 @@ def main() -> int:
     if options.rounds < 5 or options.processes < 1:
         parser.error("--rounds must be >= 5 and --processes >= 1")
     if options.inner:
-        print(json.dumps(measure(contestants(), options.rounds)))
+        print(json.dumps(in_turns(contestants(), options.rounds)))
         return 0
     about = machine()
     print(" · ".join(f"{key} {value}" for key, value in about.items()))
@@ -203,16 +179,13 @@ def main() -> int:
         middle = statistics.median(each)
         held = held and middle <= PEERS[peer]
         print(f"{middle:.3f} of {peer} (promised {PEERS[peer]}; {each[0]:.3f} to {each[-1]:.3f})")
-    output = options.output or RESULTS / f"pool-{about['date']}.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
     result = {
-        "machine": about,
         "rounds": options.rounds,
         "median_nanoseconds": {name: round(value, 1) for name, value in median.items()},
         "ratios_of_each_process": found,
         "held": held,
     }
-    output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write("pool", about, result, options.output)
     print(f"within what is promised: {held}")
     return 0 if held else 1
 

@@ -9,11 +9,7 @@ What one look at the process's memory costs, call by call, in heaps of several s
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import gc
-import json
-import os
-import platform
 import sys
 import tempfile
 import threading
@@ -23,6 +19,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from benchmarks.record import machine, write
 from memguard.observe.allocator import read_allocator
 from memguard.observe.gcwatch import GcWatch
 from memguard.observe.headroom import read_headroom
@@ -30,7 +27,6 @@ from memguard.observe.history import History
 from memguard.observe.limits import read_limit
 from memguard.observe.reading import Detail, read_memory
 
-RESULTS = Path(__file__).parent / "results"
 BUDGET_MICROSECONDS = 100.0
 DETAILS: tuple[Detail, ...] = ("faults", "malloc", "files", "limit", "uss")
 HEAPS = (0, 100_000, 1_000_000, 5_000_000)
@@ -146,25 +142,6 @@ def collections(calls: int) -> list[Cost]:
     return [bare, watched]
 
 
-def machine() -> dict[str, str | int | None]:
-    """Return what the numbers depend on."""
-    model = None
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        lines = (line.partition(":") for line in cpuinfo.read_text().splitlines())
-        model = next(
-            (value.strip() for key, _, value in lines if key.strip() == "model name"), None
-        )
-    return {
-        "processor": model or platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "allocator": read_allocator().name,
-        "date": dt.datetime.now(dt.timezone.utc).date().isoformat(),
-    }
-
-
 def main() -> int:
     """Measure, print, write; 1 where a reading is dearer than promised."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
@@ -187,15 +164,12 @@ def main() -> int:
         cost for cost in costs if cost.call == "read_memory()" and cost.p99 > BUDGET_MICROSECONDS
     ]
     held = not dear
-    output = options.output or RESULTS / f"readings-{about['date']}.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
     result = {
-        "machine": about,
         "budget_microseconds": BUDGET_MICROSECONDS,
         "held": held,
         "costs": [asdict(cost) for cost in costs],
     }
-    output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write("readings", about, result, options.output)
     print(f"a reading within {BUDGET_MICROSECONDS:.0f} µs at the 99th percentile: {held}")
     return 0 if held else 1
 

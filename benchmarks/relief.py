@@ -11,18 +11,14 @@ held: 0.1 % of a core, 10 ms added.
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import gc
-import json
 import os
-import platform
 import random
-import sys
 import threading
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
+from benchmarks.record import machine, write
 from memguard.bounded.cache import BoundedCache
 from memguard.observe.reading import read_memory
 from memguard.relief.callbacks import PressureLevel
@@ -30,7 +26,6 @@ from memguard.relief.pressure import PressureMonitor
 from memguard.relief.steps import Relief
 from memguard.units import MiB
 
-RESULTS = Path(__file__).parent / "results"
 MOST_SHARE = 0.001
 MOST_BLOCKED_MS = 10.0
 
@@ -175,19 +170,12 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"bounds held: {held}")
     if not options.no_file:
         found = {
-            "date": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
-            "python": sys.version.split()[0],
-            "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
-            "cores": os.cpu_count(),
             "load": os.getloadavg(),
             "monitor": [asdict(cost) for cost in costs],
             "blocking": [asdict(wait) for wait in waits],
             "bounds_held": held,
         }
-        RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"relief-{dt.datetime.now(dt.timezone.utc).date()}.json"
-        path.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
-        print(path)
+        print(write("relief", machine(), found))
     return 0 if all(held.values()) else 1
 
 

@@ -11,7 +11,6 @@ costs what it costs.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -22,7 +21,7 @@ from typing import Any
 
 from prometheus_client import generate_latest
 
-from benchmarks.readings import RESULTS, machine
+from benchmarks.record import machine, write
 from memguard import BoundedCache, MemoryGuard
 from memguard.report.prometheus import MemguardCollector
 from memguard.report.prometheus_multiprocess import MultiprocessBridge
@@ -181,15 +180,12 @@ def main() -> int:
         line = f"{cost.samples:>8} {cost.gather:>10,.0f} {cost.gather_most:>10,.0f}"
         print(f"{line} {cost.text:>10,.0f} {cost.text_of_25:>8,.0f}  {cost.what}")
     held = all(cost.gather <= BUDGET_MICROSECONDS for cost in costs if cost.what in PROMISED)
-    output = options.output or RESULTS / f"scrape-{about['date']}.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
     result = {
-        "machine": about,
         "budget_microseconds": BUDGET_MICROSECONDS,
         "held": held,
         "costs": [asdict(cost) for cost in costs],
     }
-    output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write("scrape", about, result, options.output)
     print(f"gathering with 100 containers within {BUDGET_MICROSECONDS:.0f} µs: {held}")
     return 0 if held else 1
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import json
 import sys
 import threading
 import time
@@ -26,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.readings import RESULTS, machine
+from benchmarks.record import machine, write
 from memguard.bounded.timers import TimerRegistry
 
 MOST_BYTES = 400
@@ -205,15 +204,12 @@ def main() -> int:
         row = f"{cost.timers:>8,} {cost.bytes_each:>8.0f} {cost.bytes_left:>6.2f}"
         print(f"{row} {cost.start:>9.2f} {cost.cancel:>9.2f}  {cost.what}")
     held = costs[0].bytes_each <= MOST_BYTES and costs[0].bytes_left <= MOST_LEFT
-    output = options.output or RESULTS / f"timers-{about['date']}.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
     result = {
-        "machine": about,
         "most_bytes": MOST_BYTES,
         "held": held,
         "costs": [asdict(cost) for cost in costs],
     }
-    output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write("timers", about, result, options.output)
     print(f"within what is promised: {held}")
     return 0 if held else 1
 

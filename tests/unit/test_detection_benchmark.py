@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import detection, detection_pairs, detection_peers
+from benchmarks import detection, detection_pairs, detection_peers, record
 
 
 def row(case: str, kind: str, *, alarm: bool, **more: object) -> detection.Row:
@@ -50,7 +50,7 @@ def test_the_share_of_tracing_is_that_of_the_worst_run() -> None:
 def test_the_table_has_a_column_for_each_adapter(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detection, "RESULTS", tmp_path / "out")
+    monkeypatch.setattr(record, "RESULTS", tmp_path / "out")
     (tmp_path / "results").mkdir()
     for adapter in ("memguard", "tracemalloc_diff"):
         stored = {str(entry["case"]): entry for entry in ROWS}
