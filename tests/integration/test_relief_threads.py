@@ -8,14 +8,21 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+import pytest
 
 from memguard.bounded.buffers import BufferPool
 from memguard.bounded.cache import BoundedCache
 from memguard.guard import MemoryGuard
+from memguard.guard.subscribers import Subscribers, Subscription
+from memguard.relief.callbacks import Callbacks, Registration
+from memguard.relief.failures import Failures
 from memguard.relief.pressure import PressureMonitor
 from memguard.relief.steps import Relief
 from tests.relieving import MIB
+from tests.specimens import leak_report
+from tests.waiting import wait_for
 
 THREADS = 8
 
@@ -43,6 +50,48 @@ def in_threads(work: Callable[[int], None], *, beside: Callable[[], None]) -> li
             thread.join(20)
     assert not any(thread.is_alive() for thread in threads)
     return errors
+
+
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    """Threads change places all the time."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("kind", ["callbacks", "subscribers"])
+def test_no_registration_is_lost_and_none_comes_back(kind: str) -> None:
+    callbacks, subscribers = Callbacks(Failures("relief.failed")), Subscribers()
+
+    def add() -> Registration | Subscription:
+        if kind == "callbacks":
+            return callbacks.add(int, level="critical", priority=0)
+        return subscribers.add(lambda _: heard.append(1))
+
+    heard: list[int] = []
+    kept: list[Registration | Subscription] = []
+
+    def work(_: int) -> None:
+        for _ in range(20):
+            with add():
+                pass
+        if len(kept) < 50:
+            kept.append(add())
+            if kind == "callbacks":
+                assert kept[-1] in callbacks.due("critical")
+
+    errors = in_threads(work, beside=lambda: wait_for(lambda: len(kept) >= 50))
+    assert errors == []
+    subscribers.tell(leak_report())
+    assert len(kept) == (len(callbacks) if kind == "callbacks" else len(heard))
+    for registration in kept:
+        registration.close()
+    heard.clear()
+    subscribers.tell(leak_report())
+    assert (len(callbacks), heard) == (0, [])
 
 
 def test_runs_callbacks_and_registrations_in_eight_threads_do_no_harm() -> None:

@@ -157,7 +157,6 @@ class MemoryGuard:
         self._lock = threading.RLock()
         self._running = False
         self._entered = False
-        self._subscribers.reset()
 
     # -- life cycle -------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -21,17 +21,21 @@ class Subscription:
     A callback that is called, until `close`.
 
     Bounded by: one callback.
-    Locks: that of its guard's list, for an instant.
+    Locks: none.
     Keeps alive: the callback.
     """
 
-    __slots__ = ("_subscribers", "callback")
+    __slots__ = ("_subscribers", "callback", "turn")
 
     def __init__(
-        self, subscribers: Subscribers, callback: Callable[[Alert | LeakReport], object]
+        self,
+        subscribers: Subscribers,
+        callback: Callable[[Alert | LeakReport], object],
+        turn: int,
     ) -> None:
         self._subscribers: Subscribers | None = subscribers
         self.callback = callback
+        self.turn = turn
 
     def close(self) -> None:
         """Take the callback back; idempotent."""
@@ -52,18 +56,14 @@ class Subscribers:
     """
     Keep callbacks, and tell all of them.
 
-    Bounded by: 100 callbacks; more are refused.
-    Locks: one around changes of the list; callbacks are called outside it.
+    Bounded by: 100 callbacks; more are refused, but for those that come at the same instant.
+    Locks: none: each change is one operation of a dict, in destructors and signal handlers too.
     Keeps alive: callbacks, until their subscription is closed.
     """
 
     def __init__(self) -> None:
-        self._entries: tuple[Subscription, ...] = ()
-        self.reset()
-
-    def reset(self) -> None:
-        """In a forked child: nobody is changing the list."""
-        self._lock = threading.RLock()
+        self._entries: dict[int, Subscription] = {}  # by turn
+        self._turns = itertools.count()
 
     def add(self, callback: Callable[[Alert | LeakReport], object]) -> Subscription:
         """
@@ -75,24 +75,23 @@ class Subscribers:
         """
         if not callable(callback):
             raise TypeError(f"subscribe needs a callable (got {type(callback).__name__})")
-        entry = Subscription(self, callback)
-        with self._lock:
-            if len(self._entries) >= MOST_SUBSCRIBERS:
-                raise CapacityError(
-                    f"{MOST_SUBSCRIBERS} callbacks are subscribed; close the subscriptions that "
-                    "are not needed any more"
-                )
-            self._entries = (*self._entries, entry)
+        if len(self._entries) >= MOST_SUBSCRIBERS:
+            raise CapacityError(
+                f"{MOST_SUBSCRIBERS} callbacks are subscribed; close the subscriptions that are "
+                "not needed any more"
+            )
+        entry = Subscription(self, callback, next(self._turns))
+        self._entries[entry.turn] = entry
         return entry
 
     def forget(self, entry: Subscription) -> None:
         """Take *entry* out; no error when it is not there."""
-        with self._lock:
-            self._entries = tuple(each for each in self._entries if each is not entry)
+        self._entries.pop(entry.turn, None)
 
     def tell(self, thing: Alert | LeakReport) -> None:
         """Call all with *thing*; the first error is raised when all were called."""
-        errors = list(filter(None, [_called(entry, thing) for entry in self._entries]))
+        entries = list(self._entries.copy().values())
+        errors = list(filter(None, [_called(entry, thing) for entry in entries]))
         try:
             if errors:
                 raise errors[0]

@@ -62,14 +62,14 @@ class Callbacks:
     """
     Keep callbacks, and call those of a level in the order of their priority.
 
-    Bounded by: 1000 callbacks; more are refused.
-    Locks: none; lists are replaced, not changed.
+    Bounded by: 1000 callbacks; more are refused, but for those that come at the same instant.
+    Locks: none: each change is one operation of a dict, in destructors and signal handlers too.
     Keeps alive: callbacks, until their registration is closed.
     """
 
     def __init__(self, failures: Failures) -> None:
         self._failures = failures
-        self._entries: tuple[Registration, ...] = ()
+        self._entries: dict[int, Registration] = {}  # by turn
         self._turns = itertools.count()
 
     def __len__(self) -> int:
@@ -99,19 +99,20 @@ class Callbacks:
                 "that are not needed any more, or register one callback for all"
             )
         entry = Registration(self, callback, level, priority, next(self._turns))
-        self._entries = tuple(
-            sorted((*self._entries, entry), key=lambda each: (each.priority, each.turn))
-        )
+        self._entries[entry.turn] = entry
         return entry
 
     def forget(self, entry: Registration) -> None:
         """Take *entry* out; no error when it is not there."""
-        self._entries = tuple(each for each in self._entries if each is not entry)
+        self._entries.pop(entry.turn, None)
 
     def due(self, level: Level) -> tuple[Registration, ...]:
         """Return what is to be called at *level*, in order."""
         severity = SEVERITY[level]
-        return tuple(each for each in self._entries if SEVERITY[each.level] <= severity)
+        entries = [
+            each for each in self._entries.copy().values() if SEVERITY[each.level] <= severity
+        ]
+        return tuple(sorted(entries, key=lambda each: (each.priority, each.turn)))
 
     def call(self, entry: Registration) -> tuple[int | None, Exception | None]:
         """Call one; return the bytes it says it gave, and its error, which is counted."""
