@@ -75,7 +75,9 @@ def test_results_do_not_keep_their_instance_alive() -> None:
         gc.enable()
 
 
-def test_results_of_dead_instances_leave() -> None:
+def test_results_of_dead_instances_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    janitor.stop()
+    monkeypatch.setattr(janitor, "watch", lambda *_, **__: True)  # the test sweeps, nobody else
     for number in range(50):
         assert Shop(number).price(1) == number
     survivor = Shop(7)
