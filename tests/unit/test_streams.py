@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import itertools
+import os
 import random
+import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -20,6 +23,7 @@ from memguard.bounded.streams import (
     apaginate,
     apaginate_after,
     apipeline,
+    astream_lines,
     in_batches,
     paginate,
     paginate_after,
@@ -309,6 +313,78 @@ def test_the_file_is_closed_with_its_iterator(tmp_path: Path) -> None:
     next(lines)
     lines.close()  # type: ignore[attr-defined]  # reason: a generator, though typed as an iterator
     del lines
+    gc.collect()
+
+
+def test_a_coroutine_reads_the_same_lines(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    expected = [f"line {number} " + "ä" * (number % 900) for number in range(2000)]
+    file.write_text("\n".join(expected), encoding="utf-8")
+    assert collected(astream_lines(file)) == expected
+    short = collected(astream_lines(file, max_line_bytes=50, overlong="truncate"))
+    assert short == list(stream_lines(file, max_line_bytes=50, overlong="truncate"))
+    file.write_text("")
+    assert collected(astream_lines(file)) == []
+
+
+def test_a_coroutine_gets_the_lines_before_an_error_and_then_the_error(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("ok\nfine\n" + "x" * 99 + "\n")
+    got: list[str] = []
+
+    async def main() -> None:
+        async for line in astream_lines(file, max_line_bytes=50):
+            got.append(line)  # noqa: PERF401 - reason: those before the error are wanted
+
+    with pytest.raises(ValueTooLargeError, match="line 3 of"):
+        asyncio.run(main())
+    assert got == ["ok", "fine"]
+    with pytest.raises(FileNotFoundError):
+        collected(astream_lines(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="max_line_bytes must be >= 1 byte"):
+        astream_lines(file, max_line_bytes=0)  # at the call, as stream_lines
+
+
+def test_a_coroutine_that_leaves_early_closes_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("line\n" * 100_000)
+
+    async def main() -> None:
+        async with contextlib.aclosing(astream_lines(file)) as lines:  # type: ignore[type-var]  # reason: a generator, though typed as an iterator
+            async for line in lines:
+                assert line == "line"
+                break
+
+    asyncio.run(main())
+    gc.collect()  # an open file would warn
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_coroutine_that_is_cancelled_leaves_the_file_to_the_thread_that_reads(
+    tmp_path: Path,
+) -> None:
+    """A pipe stands for a slow disk: the read goes on until a writer lets it end."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    opened = threading.Event()
+
+    async def read() -> None:
+        async with contextlib.aclosing(astream_lines(pipe)) as lines:  # type: ignore[type-var]  # reason: a generator, though typed as an iterator
+            async for _ in lines:
+                opened.set()
+
+    async def main() -> None:
+        reading = asyncio.create_task(read())
+        writer = await asyncio.to_thread(open, pipe, "w")
+        with writer:
+            await asyncio.sleep(0)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            writer.write("late\n")
+        assert not opened.is_set()
+
+    asyncio.run(main())
     gc.collect()
 
 
@@ -623,3 +699,9 @@ def test_a_long_file_of_lines_is_read_line_by_line(tmp_path: Path) -> None:
     file.write_bytes(b"".join(b"y" * size + b"\n" for size in sizes))
     assert traced_peak(lambda: exhaust(stream_lines(file, max_line_bytes="4KiB"))) < 100 * KIB
     assert [len(line) for line in stream_lines(file, max_line_bytes="4KiB")] == sizes
+
+    async def read() -> int:
+        return sum([len(line) async for line in astream_lines(file, max_line_bytes="4KiB")])
+
+    assert asyncio.run(read()) == sum(sizes)
+    assert traced_peak(lambda: asyncio.run(read())) < 500 * KIB

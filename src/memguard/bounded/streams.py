@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from collections.abc import Sequence as SequenceABC
 from typing import Any, Literal, TypeVar
 
+from memguard.bounded._alines import astream_lines
 from memguard.bounded._batches import Batch
 from memguard.bounded._lines import stream_lines
 from memguard.bounded._pages import Keyset, Offset
@@ -16,6 +17,7 @@ __all__ = [
     "apaginate",
     "apaginate_after",
     "apipeline",
+    "astream_lines",
     "in_batches",
     "paginate",
     "paginate_after",
