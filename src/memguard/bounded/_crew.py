@@ -158,7 +158,7 @@ class Crew:
         try:
             while True:
                 try:
-                    # It may outlast its time (see `memguard.ticking`): one idles until the next row.
+                    # May outlast its time (see `memguard.ticking`), and idle until the next row.
                     row = self.ready.get(timeout=_LINGER)
                 except queue.Empty:
                     with self.lock:
