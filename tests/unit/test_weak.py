@@ -230,6 +230,7 @@ def test_eight_threads_share_a_weak_cache() -> None:
         for turn in range(400):
             number = (turn * 7 + seed) % 30
             held.append(cache.setdefault(Key(cache, number), Plain()))
+            cache.get(Key(cache, number))  # a hit, also where one thread runs after the other
             cache.get(Key(cache, number + 1))
             if turn % 10 == 0:
                 held.clear()
