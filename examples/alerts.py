@@ -33,12 +33,13 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         """Take one message."""
         notice = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         status = next(self.answers, 200)
-        self.send_response(status)
-        self.end_headers()
         firing = notice["status"] == "firing"
         state = notice["severity"] if firing else notice["status"]
         words = f": {notice['summary']}" if firing and status == 200 else ""
+        # Before it answers: the next message then comes after this line.
         print(f"answered {status}: [{state}] {notice['rule']}{words}")
+        self.send_response(status)
+        self.end_headers()
         if not firing:
             DONE.set()
 
