@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,7 +92,7 @@ class _Children:
         paths = [str(SOURCES.parent), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         environment["SHOP_DATABASE"] = str(self.directory / "shop.sqlite3")
-        with log.open("wb") as output:
+        with log.open("wb") as output, _interrupts_put_off():
             child = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
                 stdin=subprocess.PIPE,
@@ -100,7 +102,7 @@ class _Children:
                 # An interrupt from the terminal is the driver's to handle; it ends its children.
                 **_own_group(),
             )
-        self.running.append(child)
+            self.running.append(child)
         return child
 
     def end(self) -> None:
@@ -116,6 +118,23 @@ class _Children:
             if child.poll() is None:
                 child.kill()
                 child.wait()
+
+
+@contextlib.contextmanager
+def _interrupts_put_off() -> Iterator[None]:
+    """Put an interrupt off until the child being started is known: nobody else would end it."""
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    asked: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if asked:
+            raise KeyboardInterrupt
 
 
 def _own_group() -> dict[str, Any]:

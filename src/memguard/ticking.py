@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
 from memguard import log
@@ -136,12 +136,16 @@ _reset_in_child: weakref.WeakSet[Resettable] = weakref.WeakSet()
 def _after_fork_in_child() -> None:
     # Threads do not survive a fork, nor may the locks they held.
     _tickers.clear()
+    reset_each([target._reset for target in list(_reset_in_child)])  # noqa: SLF001 - reason: the protocol is private to this floor
+
+
+def reset_each(resets: Iterable[Callable[[], object]]) -> None:
+    """Call each of *resets* in a forked child; where some fail, one error is raised at the end."""
     failed: Exception | None = None
-    for target in list(_reset_in_child):
-        reset = target._reset  # noqa: SLF001 - reason: the protocol is private to this floor
+    for reset in resets:
         try:
             reset()
-        except Exception as error:  # noqa: BLE001 - reason: the others must be reset all the same
+        except Exception as error:  # noqa: BLE001, PERF203 - reason: the others must be reset all the same
             failed = error
     if failed is not None:
         raise failed  # Python reports it as unraisable, and the child goes on

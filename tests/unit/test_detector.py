@@ -560,6 +560,6 @@ class TestOptions:
             bench.detector.check(seconds=seconds)
 
     def test_making_a_detector_starts_nothing(self) -> None:
-        before = set(threading.enumerate())
+        before = threading.enumerate()
         LeakDetector()
-        assert not set(threading.enumerate()) - before
+        assert threading.enumerate() == before

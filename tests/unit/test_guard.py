@@ -47,13 +47,13 @@ def test_nothing_runs_before_it_is_started_and_nothing_after_it_is_stopped() -> 
     before = set(threading.enumerate())
     callbacks = len(gc.callbacks)
     guard = MemoryGuard(limit="1TiB")
-    assert not set(threading.enumerate()) - before  # one of before may end meanwhile
+    assert set(threading.enumerate()) == before
     with guard:
         names = {thread.name for thread in set(threading.enumerate()) - before}
         assert names == {"memguard-pressure-memguard", "memguard-detector-memguard"}
         with pytest.raises(LifecycleError, match="already started"):
             guard.start()
-    assert not set(threading.enumerate()) - before
+    assert set(threading.enumerate()) == before
     assert len(gc.callbacks) == callbacks
     guard.close()
 

@@ -17,6 +17,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from memguard.ticking import reset_each
+
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
@@ -275,14 +277,7 @@ def _hook_fork() -> None:
 
 def _after_fork_in_child() -> None:
     """Give every container the chance to replace locks that a vanished thread may have held."""
-    failed: Exception | None = None
-    for entry in list(_entries.copy().values()):
-        container = entry()
-        reset = getattr(container, "_after_fork_in_child", None)
-        if reset is not None:
-            try:
-                reset()
-            except Exception as error:  # noqa: BLE001 - reason: the others must be reset all the same
-                failed = error
-    if failed is not None:
-        raise failed  # Python reports it as unraisable, and the child goes on
+    found = [
+        getattr(entry(), "_after_fork_in_child", None) for entry in list(_entries.copy().values())
+    ]
+    reset_each(reset for reset in found if reset is not None)
