@@ -34,8 +34,8 @@ import cachetools
 import cachetools.func
 
 from benchmarks.record import machine, write
-from memguard.bounded.cache import ENTRY_BYTES, BoundedCache
-from memguard.bounded.memoize import cached
+from memguard.bounded.cache.bounded_cache import ENTRY_BYTES, BoundedCache
+from memguard.bounded.cache.loading.decorator import cached
 
 SIZE = 1000
 MEMORY_ENTRIES = 100_000

@@ -27,7 +27,7 @@ from typing import Any
 from benchmarks.elsewhere import measure_elsewhere
 from benchmarks.record import machine, write
 from benchmarks.turns import Slice, if_installed, in_turns
-from memguard.bounded.listeners import ListenerRegistry
+from memguard.bounded.events.registry import ListenerRegistry
 
 BOUNDS = {
     ("ListenerRegistry emit, 10 functions", "blinker send, 10 functions"): 1.2,

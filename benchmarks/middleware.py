@@ -34,11 +34,11 @@ from starlette.routing import Route
 
 from benchmarks.elsewhere import measure_elsewhere
 from benchmarks.record import machine, write
-from memguard.integrations import django as django_integration
-from memguard.integrations import starlette
-from memguard.integrations.asgi import MemguardMiddleware
-from memguard.integrations.flask import Memguard
-from memguard.integrations.requests import RequestWatch
+from memguard.integrations.web import django as django_integration
+from memguard.integrations.web import starlette
+from memguard.integrations.web.asgi import MemguardMiddleware
+from memguard.integrations.web.flask import Memguard
+from memguard.integrations.web.requests import RequestWatch
 
 Slice = Callable[[int], object]
 """Serves so many requests."""

@@ -27,8 +27,8 @@ from typing import Any
 from benchmarks.elsewhere import measure_elsewhere
 from benchmarks.record import machine, write
 from benchmarks.turns import Slice, if_installed, in_turns
-from memguard.bounded.buffers import BufferPool
-from memguard.bounded.pool import ObjectPool
+from memguard.bounded.pool.buffer_pool import BufferPool
+from memguard.bounded.pool.object_pool import ObjectPool
 
 OURS = "ObjectPool acquire + release"
 PEERS = {"queue.LifoQueue get + put": 0.3, "SQLAlchemy QueuePool connect + close": 0.15}

@@ -25,7 +25,7 @@ from memguard.observe.gcwatch import GcWatch
 from memguard.observe.headroom import read_headroom
 from memguard.observe.history import History
 from memguard.observe.limits import read_limit
-from memguard.observe.reading import Detail, read_memory
+from memguard.observe.readings import Detail, read_memory
 
 BUDGET_MICROSECONDS = 100.0
 DETAILS: tuple[Detail, ...] = ("faults", "malloc", "files", "limit", "uss")

@@ -19,10 +19,10 @@ import time
 from dataclasses import asdict, dataclass
 
 from benchmarks.record import machine, write
-from memguard.bounded.cache import BoundedCache
-from memguard.observe.reading import read_memory
+from memguard.bounded.cache.bounded_cache import BoundedCache
+from memguard.observe.readings import read_memory
 from memguard.relief.callbacks import PressureLevel
-from memguard.relief.pressure import PressureMonitor
+from memguard.relief.monitor import PressureMonitor
 from memguard.relief.steps import Relief
 from memguard.units import MiB
 

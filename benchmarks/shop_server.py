@@ -16,7 +16,7 @@ import uvicorn
 
 import memguard
 from examples.leaky_shop import repaired
-from memguard.observe.reading import Reading, read_memory
+from memguard.observe.readings import Reading, read_memory
 
 State = Literal["bare", "watching", "steady", "tracing", "stacks"]
 

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.record import machine, write
-from memguard.bounded.timers import TimerRegistry
+from memguard.bounded.timers.threaded import TimerRegistry
 
 MOST_BYTES = 400
 MOST_LEFT = 0.5

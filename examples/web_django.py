@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 import memguard
-from memguard.integrations.django import request_scope, statistics
+from memguard.integrations.web.django import request_scope, statistics
 
 reports: dict[int, str] = {}
 closed: list[int] = []
@@ -43,7 +43,7 @@ def main() -> None:
     """Serve, ask, and tell."""
     settings.configure(
         ALLOWED_HOSTS=["127.0.0.1"],
-        MIDDLEWARE=["memguard.integrations.django.MemguardMiddleware"],
+        MIDDLEWARE=["memguard.integrations.web.django.MemguardMiddleware"],
         ROOT_URLCONF=__name__,
         # A busy service measures a tenth of its requests or less.
         MEMGUARD={"guard": {"leaks": False}, "admit": True, "sample": 1.0},

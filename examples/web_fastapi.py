@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import Depends, FastAPI
 
 from memguard import MemoryGuard, Scope
-from memguard.integrations.starlette import install, request_scope
+from memguard.integrations.web.starlette import install, request_scope
 
 app = FastAPI()
 guard = MemoryGuard(leaks=False)

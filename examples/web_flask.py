@@ -7,7 +7,7 @@ import httpx
 from flask import Flask
 
 from memguard import MemoryGuard
-from memguard.integrations.flask import Memguard, request_scope
+from memguard.integrations.web.flask import Memguard, request_scope
 
 app = Flask(__name__)
 guard = MemoryGuard(leaks=False)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from memguard import MemoryGuard
-from memguard.relief.alerts import Alert, PressureState
+from memguard.relief.records import Alert, PressureState
 from memguard.report.alerting.notice import Notice
 from memguard.report.figures import Figures, figures
 

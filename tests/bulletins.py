@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from memguard.report.bulletin import (
+from memguard.report.publish.bulletin import (
     BULLETIN_VERSION,
     AlertRow,
     Bulletin,

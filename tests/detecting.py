@@ -8,11 +8,11 @@ from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
 from memguard.leaks.detector import LeakDetector
-from memguard.leaks.evidence import Evidence, HolderEvidence
+from memguard.leaks.evidence.newest import Sample
+from memguard.leaks.evidence.tracing import Site, Trace
+from memguard.leaks.finding.evidence import Evidence, HolderEvidence
 from memguard.leaks.options import DetectorOptions, detector_options
-from memguard.leaks.sampling import Sample
-from memguard.leaks.tracing import Site, Trace
-from memguard.observe.reading import Reading
+from memguard.observe.readings import Reading
 from tests.clock import FakeClock
 
 MiB = 1024**2

@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 
 SOURCE = Path(__file__).parents[1] / "src"
 TIMEOUT = 150
-PLUGIN = "memguard.integrations.pytest_plugin"
+PLUGIN = "memguard.integrations.testing.plugin"
 
 
 @dataclass(frozen=True)

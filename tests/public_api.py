@@ -33,17 +33,17 @@ This page is made by `{RENEW}` and checked by the tests.
 """
 # Imported by who uses them: they need an extra, or load more than `import memguard` should.
 MODULES = {
-    "memguard.report.text, .html, .json": "[reports](reports.md)",
-    "memguard.report.compare, .compare_text, .html_compare": "[reports](reports.md)",
+    "memguard.report.render": "[reports](reports.md)",
+    "memguard.report.compare": "[reports](reports.md)",
     "memguard.report.sinks": "[reports](reports.md)",
     "memguard.report.alerting": "[alerts](alerts.md)",
-    "memguard.report.health_asgi, .health_wsgi": "[health](health.md)",
-    "memguard.report.prometheus, .prometheus_multiprocess": "[Prometheus](prometheus.md)",
-    "memguard.report.opentelemetry": "[OpenTelemetry](opentelemetry.md)",
-    "memguard.relief.advisor, .capacity, .gcpolicy": "[relief](relief.md)",
-    "memguard.integrations.starlette, .flask, .django, .asgi, .wsgi, .requests": "[web](web.md)",
-    "memguard.integrations.gunicorn, .celery": "[workers](workers.md)",
-    "memguard.integrations.structlog, .bounded_logging": "[logging](logging.md)",
+    "memguard.report.health": "[health](health.md)",
+    "memguard.report.metrics.prometheus": "[Prometheus](prometheus.md)",
+    "memguard.report.metrics.opentelemetry": "[OpenTelemetry](opentelemetry.md)",
+    "memguard.relief.advice": "[relief](relief.md)",
+    "memguard.integrations.web": "[web](web.md)",
+    "memguard.integrations.workers": "[workers](workers.md)",
+    "memguard.integrations.logging": "[logging](logging.md)",
 }
 # Plain values have no docstring to take a summary from.
 VALUES = {"__version__": "The version, such as `0.1.0`."}

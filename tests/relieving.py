@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from memguard.bounded.cache import BoundedCache
+from memguard.bounded.cache.bounded_cache import BoundedCache
 from memguard.observe.headroom import Fill, Headroom
 from memguard.observe.limits import Bound, Limit
-from memguard.observe.reading import Reading
+from memguard.observe.readings import Reading
 from memguard.relief.gauge import Gauge
 from tests.clock import FakeClock
 

@@ -78,7 +78,7 @@ def stop_janitor() -> None:
     It is started by the first cache that needs it and ends by itself when the last one is gone; it
     is the only thread that a test may leave to this.
     """
-    janitor = sys.modules.get("memguard.bounded.janitor")
+    janitor = sys.modules.get("memguard.lifecycle.janitor")
     if janitor is not None:
         janitor.stop(timeout=5.0)
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from memguard import BoundedCache
-from memguard.bounded.listeners import ListenerRegistry
-from memguard.bounded.scope import Scope
-from memguard.bounded.timers import Timer, TimerRegistry
+from memguard.bounded.events.registry import ListenerRegistry
+from memguard.bounded.lifetime.scope import Scope
+from memguard.bounded.timers.threaded import Timer, TimerRegistry
 
 from . import db, jobs, signals
 from .shop import create_app, log, shelf_item

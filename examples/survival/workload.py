@@ -24,9 +24,9 @@ import time
 from pathlib import Path
 
 from memguard import install, status, uninstall
-from memguard.bounded.buffers import BufferPool
-from memguard.bounded.cache import BoundedCache
-from memguard.observe.reading import read_memory
+from memguard.bounded.cache.bounded_cache import BoundedCache
+from memguard.bounded.pool.buffer_pool import BufferPool
+from memguard.observe.readings import read_memory
 from memguard.units import MiB
 
 WANTED = {"documents": 512 * MiB, "thumbnails": 512 * MiB, "rows": 192 * MiB}

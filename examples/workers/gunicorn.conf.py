@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from memguard.integrations.gunicorn import hooks
+from memguard.integrations.workers.gunicorn import hooks
 
 workers = 2
 preload_app = True

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from celery import Celery
 
-from memguard.integrations.celery import setup
+from memguard.integrations.workers.celery import setup
 
 KEPT: list[bytes] = []
 

@@ -6,15 +6,22 @@ has been imported before it.
 """
 
 from memguard._version import __version__
-from memguard.bounded.buffers import BufferPool
-from memguard.bounded.cache import BoundedCache
+from memguard.bounded.cache.bounded_cache import BoundedCache
+from memguard.bounded.cache.loading.decorator import cached
+from memguard.bounded.events.registry import ListenerRegistry, attach
 from memguard.bounded.inventory import inventory
-from memguard.bounded.listeners import ListenerRegistry, attach
-from memguard.bounded.memoize import cached
-from memguard.bounded.pool import ObjectPool
-from memguard.bounded.scope import Scope
+from memguard.bounded.lifetime.scope import Scope
+from memguard.bounded.lifetime.weak import (
+    WeakAttribute,
+    WeakIdentityMap,
+    WeakValueCache,
+    on_collect,
+    weak_callback,
+)
+from memguard.bounded.pool.buffer_pool import BufferPool
+from memguard.bounded.pool.object_pool import ObjectPool
 from memguard.bounded.sizing import size_of
-from memguard.bounded.streams import (
+from memguard.bounded.streams.streams import (
     ain_batches,
     apaginate,
     apaginate_after,
@@ -26,16 +33,9 @@ from memguard.bounded.streams import (
     pipeline,
     stream_lines,
 )
-from memguard.bounded.tasks import TaskRegistry
-from memguard.bounded.timers import TimerRegistry
-from memguard.bounded.timers_async import AsyncTimerRegistry
-from memguard.bounded.weak import (
-    WeakAttribute,
-    WeakIdentityMap,
-    WeakValueCache,
-    on_collect,
-    weak_callback,
-)
+from memguard.bounded.timers.on_loop import AsyncTimerRegistry
+from memguard.bounded.timers.tasks import TaskRegistry
+from memguard.bounded.timers.threaded import TimerRegistry
 from memguard.errors import (
     AdmissionError,
     CapacityError,
@@ -56,17 +56,16 @@ from memguard.guard import (
     status,
     uninstall,
 )
-from memguard.leaks.detector import LeakDetector
-from memguard.leaks.diagnose import diagnose
+from memguard.leaks.detector import LeakDetector, diagnose
 from memguard.leaks.profile import MemoryProfile, profile_memory
 from memguard.leaks.report import LeakReport
 from memguard.leaks.statistics import LeakDetectorStatistics
 from memguard.relief import components
 from memguard.relief.admission import Admission
-from memguard.relief.gcpolicy import GcPolicy, prefork
-from memguard.relief.pressure import PressureMonitor
-from memguard.relief.record import ReliefReport
-from memguard.report.health import HealthReport, health
+from memguard.relief.gc_policy import GcPolicy, prefork
+from memguard.relief.monitor import PressureMonitor
+from memguard.relief.records import ReliefReport
+from memguard.report.health.data import HealthReport, health
 
 __all__ = [
     "Admission",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from memguard import BoundedCache, MemoryGuard
-from memguard.report import health_site
+from memguard.report.health import site as health_site
 from tests.serving import TOKEN, Answer, Served
 from tests.waiting import wait_for
 

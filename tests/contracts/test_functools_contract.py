@@ -11,7 +11,7 @@ import pytest
 PROGRAM = """
 import functools, sys, types, unittest
 import test.test_functools as tests
-from memguard.bounded.memoize import cached
+from memguard.bounded.cache.loading.decorator import cached
 
 SINGLE_FLIGHT = sys.argv[1] == "True"
 EXPECTED_TO_FAIL = set(sys.argv[2:])

@@ -20,7 +20,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
-from memguard.relief.failures import Failures
+from memguard.lifecycle.failures import Failures
 from memguard.report.alerting import DeliveryError, MailSink
 from memguard.report.alerting import lane as lanes
 from memguard.report.alerting.lane import Lane, Patience

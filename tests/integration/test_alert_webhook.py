@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from memguard.observe.reading import Detail, read_memory
-from memguard.relief.failures import Failures
+from memguard.lifecycle.failures import Failures
+from memguard.observe.readings import Detail, read_memory
 from memguard.report.alerting import DeliveryError, SlackSink, WebhookSink
 from memguard.report.alerting import lane as lanes
 from memguard.report.alerting.lane import Lane, Patience

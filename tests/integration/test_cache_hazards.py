@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from memguard.bounded.cache import BoundedCache
-from memguard.bounded.memoize import cached
+from memguard.bounded.cache.bounded_cache import BoundedCache
+from memguard.bounded.cache.loading.decorator import cached
 
 DEADLINE = 20.0
 

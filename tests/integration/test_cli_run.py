@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from memguard.report.json import parse
+from memguard.report.render.json import parse
 
 WATCHED = ("-m", "memguard", "run")
 

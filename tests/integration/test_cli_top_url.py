@@ -13,13 +13,13 @@ import pytest
 
 from memguard import BoundedCache, MemoryGuard
 from memguard.cli import main
-from memguard.cli.top_sources import NobodyError
-from memguard.cli.top_url import UrlSource, address, told_by
+from memguard.cli.top.sources import NobodyError
+from memguard.cli.top.url import UrlSource, address, told_by
 from memguard.errors import ConfigError
-from memguard.report.bulletin import MOST_BYTES, render
-from memguard.report.health import health
-from memguard.report.health_asgi import HealthAsgi
-from memguard.report.health_wsgi import HealthWsgi
+from memguard.report.health.asgi import HealthAsgi
+from memguard.report.health.data import health
+from memguard.report.health.wsgi import HealthWsgi
+from memguard.report.publish.bulletin import MOST_BYTES, render
 from tests.clock import FakeClock
 from tests.serving import TOKEN, asgi_server, wsgi_server
 from tests.waiting import wait_for

@@ -15,7 +15,7 @@ import pytest
 from memguard.errors import LifecycleError
 from memguard.leaks.detector import LeakDetector
 from memguard.leaks.report import LeakReport
-from memguard.observe.reading import Reading, read_memory
+from memguard.observe.readings import Reading, read_memory
 from tests.waiting import wait_for
 
 HELD: list[Any] = []

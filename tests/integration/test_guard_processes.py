@@ -35,7 +35,7 @@ def test_a_forked_child_is_stopped_and_can_start_its_own() -> None:
         import os, threading, warnings
         warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads, on purpose
         from memguard.guard import install, relieve, status, uninstall
-        from memguard.relief.gcpolicy import GcPolicy
+        from memguard.relief.gc_policy import GcPolicy
 
         guard = install(interval=0.05, gc_policy=GcPolicy(threshold=(900, 10, 10)))
         place = guard.admit("1MiB")
@@ -66,7 +66,7 @@ def test_forks_under_load_never_meet_a_lock_of_a_thread_that_is_gone() -> None:
         """
         import os, threading, warnings
         warnings.simplefilter("ignore", DeprecationWarning)
-        from memguard.bounded.cache import BoundedCache
+        from memguard.bounded.cache.bounded_cache import BoundedCache
         from memguard.guard import install, relieve, uninstall
 
         guard = install(interval=0.01, leaks=False, limit="1TiB")

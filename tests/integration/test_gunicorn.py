@@ -14,7 +14,7 @@ from tests.gunicorn_server import EXAMPLE, Server
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gunicorn needs fork")
 
 CONF = """
-from memguard.integrations.gunicorn import hooks
+from memguard.integrations.workers.gunicorn import hooks
 workers = 2
 globals().update(hooks(
     limit="{limit}", min_age={min_age}, min_requests=5, interval=0.5, look=0.05, guard={guard},
@@ -91,7 +91,7 @@ def app(environ, start_response):
 def test_a_worker_has_a_guard_and_what_is_preloaded_is_shared(tmp_path: Path) -> None:
     application = """
 import gc, json, memguard
-from memguard.observe.reading import read_memory
+from memguard.observe.readings import read_memory
 
 LOADED = [bytearray(b"x") * (1 << 20) for _ in range(100)]
 

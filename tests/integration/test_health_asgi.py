@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from memguard import MemoryGuard
-from memguard.report.health_asgi import HealthAsgi
+from memguard.report.health.asgi import HealthAsgi
 from tests.contracts.health_contract import HealthContract
 from tests.serving import TOKEN, Served, asgi_server
 from tests.waiting import wait_for
@@ -125,7 +125,7 @@ def test_the_loop_goes_on_while_memory_is_given_back(guard: MemoryGuard) -> None
 def test_who_never_ends_a_form_is_not_waited_for(
     guard: MemoryGuard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("memguard.report.health_asgi._BODY_SECONDS", 0.05)
+    monkeypatch.setattr("memguard.report.health.asgi._BODY_SECONDS", 0.05)
     sent: list[Any] = []
 
     async def receive() -> Any:

@@ -20,7 +20,7 @@ from flask import Flask
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from memguard import MemoryGuard
-from memguard.report.health_wsgi import HealthWsgi
+from memguard.report.health.wsgi import HealthWsgi
 from tests.contracts.health_contract import HealthContract
 from tests.serving import TOKEN, Served, wsgi_server
 from tests.waiting import wait_for
@@ -75,7 +75,7 @@ urlpatterns = [path("hello", lambda request: HttpResponse("hello"))]
 django.setup()
 from django.core.wsgi import get_wsgi_application
 from memguard import MemoryGuard
-from memguard.report.health_wsgi import HealthWsgi
+from memguard.report.health.wsgi import HealthWsgi
 from tests.serving import wsgi_server
 with MemoryGuard(leaks=False) as guard:
     with wsgi_server(HealthWsgi(guard, get_wsgi_application())) as site:
@@ -105,7 +105,7 @@ def test_a_form_without_a_length_is_empty_and_is_not_waited_for(guard: MemoryGua
 
 WORKERS = """
 import memguard
-from memguard.report.health_wsgi import HealthWsgi
+from memguard.report.health.wsgi import HealthWsgi
 
 def post_fork(server, worker):
     memguard.install(leaks=False, name="worker")
@@ -163,7 +163,7 @@ def test_each_worker_of_gunicorn_answers_for_itself(tmp_path: Path) -> None:
 HANGING = """
 import threading, urllib.request
 from memguard import MemoryGuard
-from memguard.report.health_wsgi import HealthWsgi
+from memguard.report.health.wsgi import HealthWsgi
 from tests.serving import TOKEN, wsgi_server
 
 guard = MemoryGuard(leaks=False)

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from memguard.leaks.report import CurvePoint, LeakReport
-from memguard.report import html_compare
-from memguard.report.compare import compare
-from memguard.report.html import render
+from memguard.report.compare import html as html_compare
+from memguard.report.compare.comparison import compare
+from memguard.report.render.html.page import render
 from tests.html_page import Page
 from tests.specimens import MiB, leak_report
 

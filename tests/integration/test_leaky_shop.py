@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from examples.leaky_shop import __main__ as demo
 from examples.leaky_shop import client, db, driver, expected, jobs, plot, repaired, verdict
-from memguard.bounded.timers import TimerRegistry
+from memguard.bounded.timers.threaded import TimerRegistry
 from memguard.leaks.report import Frame, Holder, LeakReport, Suspect, TrendSummary, Verdict
 from memguard.units import MiB
 from tests.waiting import wait_for

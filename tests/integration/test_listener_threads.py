@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from memguard.bounded import _owners
-from memguard.bounded.listeners import ListenerRegistry, attach
-from memguard.bounded.scope import Scope
+from memguard.bounded.events.registry import ListenerRegistry, attach
+from memguard.bounded.lifetime import owners
+from memguard.bounded.lifetime.scope import Scope
 
 DEADLINE = 30.0
 
@@ -113,7 +113,7 @@ def test_eight_threads_share_scopes_and_owners() -> None:
 
         def __del__(self) -> None:
             scope.defer(ran.append, 1)
-            _owners.wind_up()
+            owners.wind_up()
 
     def work(chance: random.Random) -> None:
         for _ in range(300):
@@ -258,7 +258,7 @@ def test_a_fork_beside_the_first_use_of_a_process_leaves_no_lock_held(
 import os, signal, threading, warnings
 warnings.simplefilter("ignore")  # forking with threads is what is tested
 from memguard.bounded import _owners, janitor, refresh
-from memguard.bounded.listeners import ListenerRegistry
+from memguard.bounded.events.registry import ListenerRegistry
 class Ear: pass
 inside, go_on = threading.Event(), threading.Event()
 here = threading.get_ident()
@@ -292,8 +292,8 @@ print(status)
 
 def test_an_exit_with_open_scopes_and_listeners_is_quick_and_silent() -> None:
     program = (
-        "from memguard.bounded.listeners import ListenerRegistry\n"
-        "from memguard.bounded.scope import Scope\n"
+        "from memguard.bounded.events.registry import ListenerRegistry\n"
+        "from memguard.bounded.lifetime.scope import Scope\n"
         "class Ear:\n"
         "    def hear(self): pass\n"
         "    def __del__(self): registry.on('late', len).close()\n"

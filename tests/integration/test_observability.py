@@ -17,8 +17,8 @@ from prometheus_client import generate_latest
 
 import memguard
 from examples.observability.__main__ import WANTED, hurried
-from memguard.report.prometheus import MemguardCollector
-from memguard.report.prometheus_families import FAMILIES
+from memguard.report.metrics.prometheus.collector import MemguardCollector
+from memguard.report.metrics.prometheus.families import FAMILIES
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "observability"

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from memguard.observe._groups import find_groups
+from memguard.observe.cgroups import find_groups
 from memguard.observe.headroom import read_headroom
 from memguard.observe.limits import Bound, Limit
-from memguard.observe.reading import Reading
+from memguard.observe.readings import Reading
 
 MIB = 1024**2
 
@@ -95,7 +95,7 @@ def test_in_a_real_group_memory_that_is_held_counts_and_page_cache_does_not(
         run(
             """
             from memguard.observe.headroom import read_headroom
-            from memguard.observe.reading import read_memory
+            from memguard.observe.readings import read_memory
 
             def look():
                 # Not the fullest: of a small machine the host may be that at first.

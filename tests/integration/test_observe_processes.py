@@ -42,7 +42,7 @@ FORK = """
     from pathlib import Path
     from memguard.observe.gcwatch import GcWatch
     from memguard.observe.history import History
-    from memguard.observe.reading import Reading
+    from memguard.observe.readings import Reading
     from memguard.errors import LifecycleError
 
     gc.disable()
@@ -162,7 +162,7 @@ def test_after_a_fork_a_reading_is_the_childs_own() -> None:
     told = run(
         """
         import json, os
-        from memguard.observe.reading import read_memory
+        from memguard.observe.readings import read_memory
         read_memory()
         receive, send = os.pipe()
         if os.fork() == 0:
@@ -180,7 +180,7 @@ def test_after_a_fork_a_reading_is_the_childs_own() -> None:
 WRITER = """
     import sys, itertools
     from memguard.observe.history import History
-    from memguard.observe.reading import Reading
+    from memguard.observe.readings import Reading
     clock = [0.0]
     history = History(path=sys.argv[1], clock=lambda: clock[0], keep_minutes=20)
     print("ready", flush=True)
@@ -221,9 +221,9 @@ def test_importing_the_rooms_loads_no_ctypes_and_no_sqlite_and_hooks_nothing() -
         """
         import gc, json, sys, threading
         callbacks = list(gc.callbacks)
-        import memguard.observe.reading, memguard.observe.headroom, memguard.observe.history
+        import memguard.observe.readings, memguard.observe.headroom, memguard.observe.history
         import memguard.observe.gcwatch, memguard.observe.allocator
-        memguard.observe.reading.read_memory()
+        memguard.observe.readings.read_memory()
         print(json.dumps({
             "ctypes": "ctypes" in sys.modules,
             "sqlite": "sqlite3" in sys.modules,
@@ -243,7 +243,7 @@ def test_a_resource_limit_of_the_process_is_found_and_compared_with_address_spac
         resource.setrlimit(resource.RLIMIT_AS, (600 << 20, resource.RLIM_INFINITY))
         from memguard.observe.headroom import read_headroom
         from memguard.observe.limits import read_limit
-        from memguard.observe.reading import read_memory
+        from memguard.observe.readings import read_memory
         row = read_memory()
         before = read_headroom(row).fullest
         ballast = bytearray(400 << 20)
@@ -283,7 +283,7 @@ def test_pythons_allocator_is_told_as_it_really_is(
         """
         import json
         from memguard.observe.allocator import read_allocator
-        from memguard.observe.reading import read_memory
+        from memguard.observe.readings import read_memory
         print(json.dumps([read_allocator().python, read_memory().blocks]))
         """,
         env={"PYTHONMALLOC": asked},
@@ -346,7 +346,7 @@ def test_trimming_gives_freed_memory_back_to_the_system() -> None:
         """
         import ctypes, json
         from memguard.observe.allocator import read_allocator, trim
-        from memguard.observe.reading import read_memory
+        from memguard.observe.readings import read_memory
         state = read_allocator()
         if not state.can_trim:
             print(json.dumps(None)); raise SystemExit

@@ -11,7 +11,7 @@ from typing import Any
 
 from memguard.observe.gcwatch import GcWatch
 from memguard.observe.history import History
-from memguard.observe.reading import Reading, read_memory
+from memguard.observe.readings import Reading, read_memory
 
 
 def in_threads(count: int, work: Callable[[int], None]) -> None:

@@ -30,8 +30,8 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
 from memguard import BoundedCache, MemoryGuard
-from memguard.report.opentelemetry import Telemetry
-from memguard.report.opentelemetry_metrics import INSTRUMENTS
+from memguard.report.metrics.opentelemetry.instruments import INSTRUMENTS
+from memguard.report.metrics.opentelemetry.telemetry import Telemetry
 from tests.alerting import unused_port
 from tests.waiting import wait_for
 
@@ -208,7 +208,7 @@ import os, sys
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from memguard import MemoryGuard
-from memguard.report.opentelemetry import Telemetry
+from memguard.report.metrics.opentelemetry.telemetry import Telemetry
 reader = InMemoryMetricReader()
 provider = MeterProvider([reader], shutdown_on_exit=False)
 def told():
@@ -252,7 +252,7 @@ def test_an_exit_without_close_is_clean() -> None:
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from memguard import MemoryGuard
-from memguard.report.opentelemetry import Telemetry
+from memguard.report.metrics.opentelemetry.telemetry import Telemetry
 guard = MemoryGuard(leaks=False).start()
 telemetry = Telemetry(guard, meter_provider=MeterProvider([InMemoryMetricReader()])).start()
 print("fine")

@@ -11,8 +11,8 @@ import pytest
 
 from examples.page_screenshots.chromium import CHROMIUM, Tab, browser
 from memguard import BoundedCache, MemoryGuard
-from memguard.report.health_asgi import HealthAsgi
-from memguard.report.health_wsgi import HealthWsgi
+from memguard.report.health.asgi import HealthAsgi
+from memguard.report.health.wsgi import HealthWsgi
 from tests.serving import TOKEN, Served, asgi_server, wsgi_server
 from tests.specimens import leak_report
 from tests.waiting import wait_for
@@ -173,9 +173,9 @@ def test_even_what_is_let_in_is_stopped_by_the_policy(
     guard: MemoryGuard, tab: Tab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The traps of the test above do snap, and then stand before a second wall."""
-    from memguard.report import html_markup  # noqa: PLC0415 - reason: broken here on purpose
+    from memguard.report.render.html import markup  # noqa: PLC0415 - reason: broken here on purpose
 
-    monkeypatch.setattr(html_markup, "_ESCAPES", {})
+    monkeypatch.setattr(markup, "_ESCAPES", {})
     asked: list[str] = []
 
     def bait(environ: Any, start_response: Any) -> list[bytes]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from memguard.bounded.pool import ObjectPool
+from memguard.bounded.pool.object_pool import ObjectPool
 from memguard.errors import LifecycleError, PoolExhaustedError
 from tests.waiting import wait_for
 
@@ -358,7 +358,7 @@ def test_an_async_lease_is_entered_once(pool: ObjectPool[Thing]) -> None:
 def test_a_forked_child_starts_empty_and_leaves_the_parents_objects_alone() -> None:
     program = """
 import os, sys, threading
-from memguard.bounded.pool import ObjectPool
+from memguard.bounded.pool.object_pool import ObjectPool
 
 class Connection:
     def __init__(self):
@@ -429,7 +429,7 @@ def test_a_signal_handler_that_raises_costs_no_place_and_gives_no_object_to_two(
     """As timeouts by alarm do; thousands of them, at any step of ours."""
     program = f"""
 import gc, logging, signal, sys, threading, time
-from memguard.bounded.pool import ObjectPool
+from memguard.bounded.pool.object_pool import ObjectPool
 
 class Interruption(Exception): pass
 class Thing:
@@ -502,7 +502,7 @@ except TimeoutError:
 def test_an_interpreter_exits_with_a_pool_in_use() -> None:
     program = """
 import threading, time
-from memguard.bounded.pool import ObjectPool
+from memguard.bounded.pool.object_pool import ObjectPool
 class Thing: pass
 pool = ObjectPool(Thing, reset=None, maxsize=2, minsize=1, leak_after=0.01, max_idle=0.02)
 lease, thing = pool.lease(), pool.acquire()

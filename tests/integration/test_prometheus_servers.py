@@ -184,7 +184,7 @@ def test_a_forked_child_can_be_scraped_and_tells_its_own_numbers() -> None:
         import os, warnings
         warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads, on purpose
         import memguard
-        from memguard.report.prometheus import MemguardCollector
+        from memguard.report.metrics.prometheus.collector import MemguardCollector
 
         guard = memguard.install(interval=0.05)
         collector = MemguardCollector(guard)
@@ -216,7 +216,7 @@ def test_a_fork_in_the_midst_of_a_scrape_harms_neither_side() -> None:
         import os, warnings
         warnings.simplefilter("ignore", DeprecationWarning)
         import memguard
-        from memguard.report.prometheus import MemguardCollector
+        from memguard.report.metrics.prometheus.collector import MemguardCollector
 
         guard = memguard.MemoryGuard(leaks=False)
         collector = MemguardCollector(guard)
@@ -244,7 +244,7 @@ def test_a_child_of_a_worker_leaves_the_workers_files_alone(tmp_path: Path) -> N
         import os, sys, warnings
         warnings.simplefilter("ignore", DeprecationWarning)
         import memguard
-        from memguard.report.prometheus_multiprocess import MultiprocessBridge
+        from memguard.report.metrics.prometheus.multiprocess import MultiprocessBridge
 
         guard = memguard.install(leaks=False)
         bridge = MultiprocessBridge(guard, interval=3600, directory=sys.argv[1]).start()
@@ -279,8 +279,8 @@ def test_a_process_that_forgets_to_stop_its_bridge_ends_in_order(tmp_path: Path)
         """
         import sys
         import memguard
-        from memguard.report.prometheus import MemguardCollector
-        from memguard.report.prometheus_multiprocess import MultiprocessBridge
+        from memguard.report.metrics.prometheus.collector import MemguardCollector
+        from memguard.report.metrics.prometheus.multiprocess import MultiprocessBridge
         from prometheus_client import REGISTRY
 
         guard = memguard.install()

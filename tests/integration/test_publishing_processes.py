@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from memguard.report import published
+from memguard.report.publish import reader
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -126,7 +126,7 @@ def test_who_was_killed_is_known_to_be_dead(tmp_path: Path) -> None:
     """
     run(place, program, code=-9)
     assert len(list(place.iterdir())) == 1
-    assert published.look([place]) == published.Found(())
+    assert reader.look([place]) == reader.Found(())
 
 
 @pytest.mark.skipif(

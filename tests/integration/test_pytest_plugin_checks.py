@@ -222,7 +222,7 @@ UNUSED = """
 
     def test_nothing_is_loaded_or_started():
         ours = [name for name in sys.modules if name.startswith("memguard.integrations.pytest_")]
-        assert ours == ["memguard.integrations.pytest_plugin"]
+        assert ours == ["memguard.integrations.testing.plugin"]
         assert not tracemalloc.is_tracing()
         assert [t.name for t in threading.enumerate()] == ["MainThread"]
         assert not {"objgraph", "asyncio", "sqlite3", "rich"} & set(sys.modules)

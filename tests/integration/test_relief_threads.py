@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from memguard.bounded.buffers import BufferPool
-from memguard.bounded.cache import BoundedCache
+from memguard.bounded.cache.bounded_cache import BoundedCache
+from memguard.bounded.pool.buffer_pool import BufferPool
 from memguard.guard import MemoryGuard
 from memguard.guard.subscribers import Subscribers, Subscription
+from memguard.lifecycle.failures import Failures
 from memguard.relief.callbacks import Callbacks, Registration
-from memguard.relief.failures import Failures
-from memguard.relief.pressure import PressureMonitor
+from memguard.relief.monitor import PressureMonitor
 from memguard.relief.steps import Relief
 from tests.relieving import MIB
 from tests.specimens import leak_report

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from memguard.report.json import parse
-from memguard.report.sinks import ReportDirectory
+from memguard.report.render.json import parse
+from memguard.report.sinks.directory import ReportDirectory
 from tests.specimens import leak_report
 from tests.waiting import wait_for
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 # Each revision carries 200 KiB of text of its own and the checksum of that text.
 WRITER = """
 import hashlib, sys
-from memguard.report.sinks import ReportDirectory
+from memguard.report.sinks.directory import ReportDirectory
 from tests.specimens import leak_report
 
 directory = ReportDirectory(sys.argv[1])
@@ -113,7 +113,7 @@ def test_what_killed_writers_left_is_cleaned_up_by_the_next_one(tmp_path: Path) 
 
 FULL = """
 import resource, sys
-from memguard.report.sinks import ReportDirectory
+from memguard.report.sinks.directory import ReportDirectory
 from tests.specimens import leak_report
 
 directory = ReportDirectory(sys.argv[1])
@@ -178,7 +178,7 @@ print(os.waitstatus_to_exitcode(status), directory.statistics().written)
 def test_processes_that_share_a_directory_keep_its_bound(tmp_path: Path) -> None:
     program = """
 import os, sys
-from memguard.report.sinks import ReportDirectory
+from memguard.report.sinks.directory import ReportDirectory
 from tests.specimens import leak_report
 directory = ReportDirectory(sys.argv[1], max_files=6)
 for n in range(15):

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from memguard.bounded._crew import CLOCK_NAME, WORKER_NAME
-from memguard.bounded.timers import TimerRegistry
+from memguard.bounded.timers.threaded import TimerRegistry
+from memguard.bounded.timers.workers import CLOCK_NAME, WORKER_NAME
 
 DEADLINE = 20.0
 
@@ -70,7 +70,7 @@ def test_no_thread_before_the_first_timer_and_none_after_close() -> None:
 def test_threads_end_when_there_is_nothing_to_do_and_come_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("memguard.bounded._crew._LINGER", 0.05)
+    monkeypatch.setattr("memguard.bounded.timers.workers._LINGER", 0.05)
     with TimerRegistry() as timers:
         for _ in range(3):
             done = threading.Event()
@@ -246,7 +246,7 @@ def test_an_exit_with_waiting_and_running_timers_is_quick_and_silent() -> None:
     began = time.monotonic()
     done = run(
         "import time\n"
-        "from memguard.bounded.timers import TimerRegistry\n"
+        "from memguard.bounded.timers.threaded import TimerRegistry\n"
         "timers = TimerRegistry()\n"
         "timers.every(0.01, time.sleep, 0.01)\n"
         "timers.after(3600, print, 'never')\n"
@@ -261,7 +261,7 @@ def test_a_callback_that_never_ends_holds_up_an_exit_for_two_seconds_only() -> N
     began = time.monotonic()
     done = run(
         "import threading, time\n"
-        "from memguard.bounded.timers import TimerRegistry\n"
+        "from memguard.bounded.timers.threaded import TimerRegistry\n"
         "timers = TimerRegistry()\n"
         "timers.after(0, threading.Event().wait)\n"
         "time.sleep(0.2)\n"
@@ -273,7 +273,7 @@ def test_a_callback_that_never_ends_holds_up_an_exit_for_two_seconds_only() -> N
 
 def test_a_destructor_that_starts_a_timer_at_the_very_end_hangs_nothing() -> None:
     done = run(
-        "from memguard.bounded.timers import TimerRegistry\n"
+        "from memguard.bounded.timers.threaded import TimerRegistry\n"
         "class Late:\n"
         "    def __del__(self): timers.after(0, print, 'never')\n"
         "timers, late = TimerRegistry(), Late()\n"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from memguard.integrations.recycling import Ledger, RecycleOptions
-from memguard.integrations.turns import Turns
+from memguard.integrations.workers.recycle_policy import Ledger, RecycleOptions
+from memguard.integrations.workers.turns import Turns
 from tests.clock import FakeClock
 
 pytestmark = [
@@ -113,7 +113,7 @@ def test_a_child_of_a_worker_does_not_end_its_turn(fake_clock: FakeClock) -> Non
 def test_it_leaves_no_descriptor_and_no_file() -> None:
     program = """
     import gc, os
-    from memguard.integrations.turns import Turns
+    from memguard.integrations.workers.turns import Turns
     before = sorted(os.listdir("/proc/self/fd")) if os.path.isdir("/proc") else None
     turns = Turns()
     assert not os.get_inheritable(turns._descriptor)

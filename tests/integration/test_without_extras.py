@@ -57,8 +57,8 @@ def test_guard_health_alerts_and_pages_need_no_extra() -> None:
         import memguard
         from memguard.integrations import asgi, wsgi
         from memguard.report.alerting import Alerts, LogSink
-        from memguard.report.health_asgi import HealthAsgi
-        from memguard.report.health_wsgi import HealthWsgi
+        from memguard.report.health.asgi import HealthAsgi
+        from memguard.report.health.wsgi import HealthWsgi
 
         guard = memguard.install(limit="8GiB")
         HealthAsgi(guard), HealthWsgi(guard), Alerts(guard, sinks=[LogSink()])
@@ -73,15 +73,15 @@ def test_guard_health_alerts_and_pages_need_no_extra() -> None:
 @pytest.mark.parametrize(
     ("room", "extra"),
     [
-        ("memguard.report.prometheus", "prometheus"),
-        ("memguard.report.prometheus_multiprocess", "prometheus"),
-        ("memguard.report.opentelemetry", "otel"),
-        ("memguard.integrations.starlette", "web"),
-        ("memguard.integrations.flask", "flask"),
-        ("memguard.integrations.django", "django"),
-        ("memguard.integrations.celery", "celery"),
-        ("memguard.cli.top_live", "top"),
-        ("memguard.integrations.pytest_plugin", "pytest"),
+        ("memguard.report.metrics.prometheus.collector", "prometheus"),
+        ("memguard.report.metrics.prometheus.multiprocess", "prometheus"),
+        ("memguard.report.metrics.opentelemetry.telemetry", "otel"),
+        ("memguard.integrations.web.starlette", "web"),
+        ("memguard.integrations.web.flask", "flask"),
+        ("memguard.integrations.web.django", "django"),
+        ("memguard.integrations.workers.celery", "celery"),
+        ("memguard.cli.top.live", "top"),
+        ("memguard.integrations.testing.plugin", "pytest"),
     ],
 )
 def test_a_room_whose_package_is_missing_says_what_to_install(room: str, extra: str) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from memguard.errors import AdmissionError, ConfigError
 from memguard.relief.admission import Admission
-from memguard.relief.alerts import PressureState
 from memguard.relief.levels import Level
+from memguard.relief.records import PressureState
 from tests.clock import FakeClock
 
 MIB = 1024**2

@@ -9,8 +9,8 @@ import cachetools
 import pytest
 
 from memguard.bounded import inventory
-from memguard.bounded.adopted import AdoptedCache
-from memguard.bounded.cache import BoundedCache
+from memguard.bounded.cache.bounded_cache import BoundedCache
+from memguard.bounded.cache.wrapped import AdoptedCache
 from memguard.errors import ConfigError, LifecycleError
 
 

@@ -11,14 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.errors import ConfigError
-from memguard.relief.advisor import (
-    AdvisorOptions,
-    AdvisorState,
-    SignalRule,
-    Signals,
-    advise,
-)
-from memguard.relief.capacity import fit_capacity
+from memguard.relief.advice.advisor import AdvisorOptions, AdvisorState, SignalRule, Signals, advise
+from memguard.relief.advice.capacity import fit_capacity
 
 OPTIONS = AdvisorOptions(sustain=30, cooldown=300, reversal=900)
 

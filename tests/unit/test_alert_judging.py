@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from memguard.errors import ConfigError
 from memguard.report.alerting import RateLimit, UsedAbove, When
-from memguard.report.alerting.announcing import Announcer, TokenBucket, Told
-from memguard.report.alerting.judging import MOST_ALERTS, Judge, Judged
+from memguard.report.alerting.announcer import Announcer, TokenBucket, Told
+from memguard.report.alerting.judge import MOST_ALERTS, Judge, Judged
 from memguard.report.alerting.rule import Look, Rule, Sign
 from tests.alerting import figures_of
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from memguard.relief.failures import Failures
+from memguard.lifecycle.failures import Failures
 from memguard.report.alerting import CallSink, DeliveryError, LogSink, Notice
 from memguard.report.alerting import lane as lanes
 from memguard.report.alerting.lane import Lane, Patience

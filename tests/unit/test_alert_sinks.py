@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from memguard.errors import ConfigError
-from memguard.report import private
 from memguard.report.alerting import (
     CallSink,
     DeliveryError,
@@ -24,10 +23,11 @@ from memguard.report.alerting import (
     SlackSink,
     WebhookSink,
 )
-from memguard.report.alerting._http import may_succeed_later, retry_after
+from memguard.report.alerting.http import may_succeed_later, retry_after
 from memguard.report.alerting.notice import checked_labels, fingerprint
 from memguard.report.alerting.webhook import slack_payload
 from memguard.report.alerting.wire import Wire
+from memguard.report.sinks import private
 from tests.alerting import MIB, notice
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and links are of POSIX")

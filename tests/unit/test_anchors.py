@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from memguard.leaks.anchors import Anchors
+from memguard.leaks.holders.anchors import Anchors
 from tests import strangers
 
 OLD = sys.version_info < (3, 13)

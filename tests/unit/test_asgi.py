@@ -10,9 +10,9 @@ import pytest
 from starlette.requests import Request
 
 from memguard import LifecycleError, MemoryGuard, Scope
-from memguard.integrations.asgi import MemguardMiddleware
-from memguard.integrations.requests import RequestWatch
-from memguard.integrations.starlette import install, request_scope
+from memguard.integrations.web.asgi import MemguardMiddleware
+from memguard.integrations.web.requests import RequestWatch
+from memguard.integrations.web.starlette import install, request_scope
 from tests.web.waiting import make_critical
 
 Handler = Callable[[Any, Any, Any], Awaitable[None]]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from memguard.bounded import _owners
-from memguard.bounded._attach import attach
-from memguard.bounded.scope import Scope
+from memguard.bounded.events.attachment import attach
+from memguard.bounded.lifetime import owners
+from memguard.bounded.lifetime.scope import Scope
 from memguard.errors import ConfigError, LifecycleError
 
 
@@ -47,7 +47,7 @@ class Ear:
 
 def janitor() -> None:
     """Do what the janitor would do in a second."""
-    _owners._registry._sweep()
+    owners._registry._sweep()
 
 
 def test_what_is_attached_is_removed_with_its_owner() -> None:

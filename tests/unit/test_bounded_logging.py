@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from memguard.errors import ConfigError
-from memguard.integrations.bounded_logging import BoundedFilter, BoundedFormatter, changes
-from memguard.integrations.bounded_values import Bounds
+from memguard.integrations.logging.stdlib import BoundedFilter, BoundedFormatter, changes
+from memguard.integrations.logging.values import Bounds
 from tests.hostile_values import Color, Hostile, throw
 
 MiB = 1024**2

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from memguard.integrations.bounded_traceback import bounded_traceback
-from memguard.integrations.bounded_values import Bounds
+from memguard.integrations.logging.traceback import bounded_traceback
+from memguard.integrations.logging.values import Bounds
 from tests.hostile_values import throw
 
 MiB = 1024**2

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memguard.errors import ConfigError
-from memguard.integrations.bounded_values import Bounds, Walk, formatted, shared
+from memguard.integrations.logging.values import Bounds, Walk, formatted, shared
 from tests import strangers
 from tests.hostile_values import (
     Color,

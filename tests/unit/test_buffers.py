@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from memguard.bounded import inventory
-from memguard.bounded.buffers import BufferPool
+from memguard.bounded.pool.buffer_pool import BufferPool
 from memguard.errors import ConfigError, LifecycleError, PoolExhaustedError, ValueTooLargeError
 
 
@@ -326,7 +326,7 @@ def test_eight_threads_never_share_a_byte() -> None:
 def test_a_forked_child_starts_empty_and_an_exit_with_leases_is_clean() -> None:
     program = """
 import os
-from memguard.bounded.buffers import BufferPool
+from memguard.bounded.pool.buffer_pool import BufferPool
 pool = BufferPool([64], maxbytes=128)
 lease = pool.lease(64)
 pool.lease(1).release()
@@ -359,7 +359,7 @@ print(lease.view[0])
 def test_a_signal_handler_that_raises_costs_no_bytes_and_gives_no_block_to_two() -> None:
     program = """
 import gc, logging, signal, sys, threading, time
-from memguard.bounded.buffers import BufferPool
+from memguard.bounded.pool.buffer_pool import BufferPool
 from memguard.errors import PoolExhaustedError
 
 class Interruption(Exception): pass

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from memguard import BoundedCache, MemoryGuard
 from memguard.errors import ReportFormatError
-from memguard.observe.reading import Reading
-from memguard.relief.alerts import Alert
-from memguard.report import bulletin
-from memguard.report.bulletin import MOST_BYTES, MOST_CONTAINERS, MOST_POINTS, Bulletin
+from memguard.observe.readings import Reading
+from memguard.relief.records import Alert
 from memguard.report.figures import Figures, figures
+from memguard.report.publish import bulletin
+from memguard.report.publish.bulletin import MOST_BYTES, MOST_CONTAINERS, MOST_POINTS, Bulletin
 from memguard.schema import plain
 from tests.bulletins import a_bulletin
 from tests.specimens import MiB, leak_report

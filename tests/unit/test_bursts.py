@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from memguard.leaks import bursts, tracing
-from memguard.leaks.bursts import Bursts, Candidate
-from memguard.leaks.sampling import Sample
+from memguard.leaks.evidence import bursts, tracing
+from memguard.leaks.evidence.bursts import Bursts, Candidate
+from memguard.leaks.evidence.newest import Sample
 from tests.detecting import options
 
 

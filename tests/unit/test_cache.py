@@ -16,10 +16,11 @@ from typing import Any
 import cachetools
 import pytest
 
-from memguard.bounded import inventory, janitor
-from memguard.bounded._records import CacheStatistics
-from memguard.bounded.cache import ENTRY_BYTES, BoundedCache
+from memguard.bounded import inventory
+from memguard.bounded.cache.bounded_cache import ENTRY_BYTES, BoundedCache
+from memguard.bounded.cache.stats import CacheStatistics
 from memguard.errors import ConfigError, LifecycleError, ValueTooLargeError
+from memguard.lifecycle import janitor
 from tests.clock import FakeClock
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from memguard.bounded import flight, refresh
-from memguard.bounded.cache import BoundedCache
-from memguard.bounded.flight import AsyncFlight
+from memguard.bounded.cache.bounded_cache import BoundedCache
+from memguard.bounded.cache.loading import refresh, single_flight
+from memguard.bounded.cache.loading.single_flight import AsyncFlight
 from memguard.errors import ConfigError, ValueTooLargeError
 from tests.clock import FakeClock
 
@@ -81,7 +81,7 @@ def test_eight_threads_that_miss_together_load_once() -> None:
 
     def load(key: str) -> object:
         calls.append(key)
-        until(lambda: len(flight._waiting) == 7)
+        until(lambda: len(single_flight._waiting) == 7)
         return object()
 
     results = in_threads(8, lambda: cache.get_or_load("k", load))
@@ -95,7 +95,7 @@ def test_every_waiter_gets_the_error_and_nothing_is_cached() -> None:
 
     def fail(key: str) -> int:
         calls.append(key)
-        until(lambda: len(flight._waiting) == 3)  # whoever came later would load anew
+        until(lambda: len(single_flight._waiting) == 3)  # whoever came later would load anew
         raise LookupError(key)
 
     results = in_threads(4, lambda: cache.get_or_load("k", fail))
@@ -112,7 +112,7 @@ def test_an_interrupt_reaches_only_its_own_thread_and_a_waiter_takes_over() -> N
     def load(_: str) -> int:
         calls.append(1)
         if len(calls) == 1:
-            until(lambda: len(flight._waiting) == 3)
+            until(lambda: len(single_flight._waiting) == 3)
             raise KeyboardInterrupt
         return 7
 

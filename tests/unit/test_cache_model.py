@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from memguard.bounded.cache import ENTRY_BYTES, BoundedCache
+from memguard.bounded.cache.bounded_cache import ENTRY_BYTES, BoundedCache
 from tests.clock import FakeClock
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from memguard.bounded.cache import BoundedCache
+from memguard.bounded.cache.bounded_cache import BoundedCache
 from memguard.bounded.inventory import Footprint
-from memguard.relief.caps import Caps
+from memguard.relief.caches import Caps
 from tests.relieving import MIB, bytes_in, filled
 
 

@@ -20,8 +20,8 @@ from celery.local import Proxy
 
 import memguard
 from memguard.errors import ConfigError, LifecycleError
-from memguard.integrations.celery import CeleryWorkers, setup
-from memguard.leaks.finding import Finding
+from memguard.integrations.workers.celery import CeleryWorkers, setup
+from memguard.leaks.finding.findings import Finding
 from tests.specimens import leak_report
 
 pytestmark = pytest.mark.skipif(

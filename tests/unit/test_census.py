@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from memguard.leaks import census, heap
+from memguard.heap import walk
+from memguard.leaks.evidence import census
 from tests import strangers
 
 
@@ -149,7 +150,7 @@ def test_no_stranger_is_touched_by_a_census() -> None:
 def test_no_tuple_of_the_collectors_list_is_ever_handed_out() -> None:
     """One that is being filled by tuple(generator) breaks when somebody else holds it."""
     kept: list[tuple[int, list[int]]] = [(n, []) for n in range(1000)]
-    assert all(type(obj) is not tuple for chunk in heap.live_slices(pause=0) for obj in chunk)
+    assert all(type(obj) is not tuple for chunk in walk.live_slices(pause=0) for obj in chunk)
     assert len(kept) == 1000
 
 
@@ -157,29 +158,29 @@ def test_every_tracked_object_is_seen() -> None:
     kept = [[n] for n in range(20_000)]
     wanted = set(map(id, kept))
     gc.collect(0)
-    for chunk in heap.live_slices(pause=0):
+    for chunk in walk.live_slices(pause=0):
         wanted -= set(map(id, chunk))
     assert not wanted
 
 
 def test_the_huge_are_opened_piece_by_piece() -> None:
-    assert [len(piece) for piece in heap.pieces(list(range(25)), 10)] == [10, 10, 5]
-    keys_and_values = [x for piece in heap.pieces({n: -n for n in range(1, 8)}, 3) for x in piece]
+    assert [len(piece) for piece in walk.pieces(list(range(25)), 10)] == [10, 10, 5]
+    keys_and_values = [x for piece in walk.pieces({n: -n for n in range(1, 8)}, 3) for x in piece]
     assert sorted(keys_and_values) == sorted([*range(1, 8), *range(-7, 0)])
-    assert list(heap.pieces(object())) == []
+    assert list(walk.pieces(object())) == []
     deque = collections.deque(range(10))
-    pieces = heap.pieces(deque, 3)
+    pieces = walk.pieces(deque, 3)
     assert next(pieces) == [0, 1, 2]
     deque.append(11)
     assert list(pieces) == []
 
 
 def test_a_part_is_never_too_much_to_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heap, "OPENED", 100)
-    monkeypatch.setattr(heap, "HUGE", 150)
+    monkeypatch.setattr(walk, "OPENED", 100)
+    monkeypatch.setattr(walk, "HUGE", 150)
     small, middle, huge = [0] * 40, (0,) * 120, {n: n for n in range(151)}
     chunk: list[Any] = [small, small, huge, small, middle, 7, small]
-    opener = heap.Opener()
+    opener = walk.Opener()
     assert list(opener.parts(chunk)) == [[small, small], [small], [middle], [7, small]]
     assert opener.huge(chunk) == [huge]
 
@@ -187,7 +188,7 @@ def test_a_part_is_never_too_much_to_copy(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_module_is_never_opened() -> None:
     """CPython 3.12.1 would go round in circles at the next collection (cpython#115874)."""
     module = types.ModuleType("a_module")
-    opener = heap.Opener()
+    opener = walk.Opener()
     assert list(opener.parts([module, sys, [1]])) == [[[1]]]
     assert opener.huge([module, sys]) == []
 

@@ -16,13 +16,18 @@ import pytest
 
 import memguard
 from memguard import cli
-from memguard.cli import demo, main, reporting, running, top, version
+from memguard.cli import main, version
+from memguard.cli import report as reporting
+from memguard.cli import run as running
+from memguard.cli.demo import command as demo
 from memguard.cli.program import Target
-from memguard.cli.running import MOST_REPORTS, split, summary
+from memguard.cli.run import MOST_REPORTS, split, summary
+from memguard.cli.top import command as top
 from memguard.leaks.report import Frame, LeakReport
-from memguard.report import html, text
-from memguard.report import json as stored
-from memguard.report.sinks import ReportDirectory
+from memguard.report.render import json as stored
+from memguard.report.render import text
+from memguard.report.render.html import page
+from memguard.report.sinks.directory import ReportDirectory
 from tests.specimens import MiB, leak_report
 
 
@@ -184,7 +189,7 @@ def test_an_option_overrules_the_name_of_the_output(
 ) -> None:
     file, out = store(tmp_path, leak_report()), tmp_path / "o.txt"
     run(capsys, "report", file, "-o", str(out), "--format", "html")
-    assert out.read_text("utf-8") == html.render(leak_report())
+    assert out.read_text("utf-8") == page.render(leak_report())
 
 
 @pytest.mark.skipif(os.name != "posix", reason="mode bits are POSIX's")

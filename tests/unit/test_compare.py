@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.leaks.report import Holder, LeakReport
-from memguard.report import compare_text, html_compare
-from memguard.report.compare import Change, Comparison, compare
+from memguard.report.compare import html as html_compare
+from memguard.report.compare import text as compare_text
+from memguard.report.compare.comparison import Change, Comparison, compare
 from tests.html_page import Page
 from tests.specimens import MiB, leak_report
 from tests.strategies import leak_reports

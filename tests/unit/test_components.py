@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from memguard.errors import CapacityError, ConfigError
-from memguard.observe.reading import Reading
+from memguard.observe.readings import Reading
 from memguard.relief import components
 from memguard.relief.components import breakdown, register
 from tests.relieving import MIB, bytes_in, filled

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.leaks.compose import Origin, compose
-from memguard.leaks.evidence import Evidence, HolderEvidence
+from memguard.leaks.evidence.newest import Sample
+from memguard.leaks.evidence.tracing import Site, Trace
+from memguard.leaks.finding.compose import Origin, compose
+from memguard.leaks.finding.evidence import Evidence, HolderEvidence
 from memguard.leaks.report import LeakReport, TrendSummary
-from memguard.leaks.sampling import Sample
-from memguard.leaks.tracing import Site, Trace
-from memguard.observe import reading
+from memguard.observe import readings
 from tests import strategies
 from tests.detecting import LINE, MiB, evidence, holder
 
@@ -149,7 +149,7 @@ def test_a_line_that_leads_to_a_holder_comes_before_a_heavier_one_that_does_not(
 
 
 def test_a_line_of_memguard_is_no_suspect() -> None:
-    ours = (reading.__file__, 140)
+    ours = (readings.__file__, 140)
     ring = holder("shop.guard.history._ring", sample=Sample(10, 2000, lines=Counter({ours: 2000})))
     found = evidence(holder(), ring)
     assert [(each.file, each.line) for each in composed(found).suspects] == [LINE]

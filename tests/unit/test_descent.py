@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from memguard.leaks import descent
+from memguard.leaks.holders import descent
 
 
 class Registry:

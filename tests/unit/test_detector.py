@@ -13,9 +13,9 @@ import pytest
 from memguard.errors import ConfigError, LifecycleError
 from memguard.leaks import detector as detector_module
 from memguard.leaks.detector import LeakDetector
+from memguard.leaks.evidence.newest import Sample
 from memguard.leaks.report import LeakReport
-from memguard.leaks.sampling import Sample
-from memguard.observe.reading import Reading
+from memguard.observe.readings import Reading
 from tests.clock import FakeClock
 from tests.detecting import LINE, Bench, MiB, ScriptedInvestigation, evidence, holder
 

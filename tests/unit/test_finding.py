@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from memguard.leaks.allowance import Allowance
-from memguard.leaks.evidence import Evidence
-from memguard.leaks.finding import Finding, Findings, summarize
+from memguard.leaks.evidence.allowance import Allowance
+from memguard.leaks.evidence.newest import Sample
+from memguard.leaks.finding.evidence import Evidence
+from memguard.leaks.finding.findings import Finding, Findings, summarize
+from memguard.leaks.growth.trend import Trend, TrendKind
 from memguard.leaks.report import TrendSummary
-from memguard.leaks.sampling import Sample
-from memguard.leaks.trend import Trend, TrendKind
 from tests.detecting import MiB, evidence, holder
 
 TREND = Trend(

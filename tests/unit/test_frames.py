@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import memguard
-from memguard.leaks import frames
-from memguard.leaks.frames import (
+from memguard.leaks.evidence import frames
+from memguard.leaks.evidence.frames import (
     begin_after,
     frames_of,
     functions_at,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from memguard.observe.headroom import Fill, GroupEvents, Headroom, Stall
 from memguard.observe.limits import Bound, Limit
-from memguard.observe.reading import Reading
+from memguard.observe.readings import Reading
 from memguard.relief.gauge import OWN_LIMIT, Gauge
 from tests.clock import FakeClock
 from tests.relieving import MIB, Process

@@ -9,8 +9,8 @@ import pytest
 
 from memguard.errors import ConfigError, LifecycleError
 from memguard.observe.gcwatch import GcWatch
-from memguard.relief.collecting import Collecting
-from memguard.relief.gcpolicy import GcPolicy, prefork
+from memguard.relief.collector import Collecting
+from memguard.relief.gc_policy import GcPolicy, prefork
 from tests.clock import FakeClock
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.errors import ConfigError, LifecycleError
-from memguard.observe._gcslots import Slots
+from memguard.observe.gcslots import Slots
 from memguard.observe.gcwatch import PAUSE_BOUNDS_NS, GcWatch
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from memguard.observe.reading import read_memory
-from memguard.relief.glance import Glance
+from memguard.observe.readings import read_memory
+from memguard.relief.gauge import Glance
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="statm is Linux's")
 

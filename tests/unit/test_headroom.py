@@ -6,14 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from memguard.observe.headroom import (
-    parse_stall,
-    read_headroom,
-    version_1_use,
-    version_2_use,
-)
+from memguard.observe.headroom import parse_stall, read_headroom, version_1_use, version_2_use
 from memguard.observe.limits import read_limit
-from memguard.observe.reading import Reading
+from memguard.observe.readings import Reading
 
 MIB = 1024**2
 ROW = Reading(at=0.0, rss=120 * MIB, anon=100 * MIB, vms=900 * MIB, data=400 * MIB)

@@ -12,7 +12,7 @@ from typing import Any
 from memguard import BoundedCache, MemoryGuard
 from memguard.bounded.inventory import InventoryRow
 from memguard.report.figures import figures
-from memguard.report.health import MOST_CONTAINERS, HealthReport, by_size, health
+from memguard.report.health.data import MOST_CONTAINERS, HealthReport, by_size, health
 from tests.specimens import leak_report
 from tests.waiting import wait_for
 

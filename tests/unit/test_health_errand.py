@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from memguard.report.health_errand import MOST_WAITING, Errand, Outcome
+from memguard.report.health.background import MOST_WAITING, Errand, Outcome
 from tests.waiting import wait_for
 
 
@@ -131,7 +131,7 @@ def test_a_forked_child_has_nothing_under_way(gate: Gate) -> None:
     told: list[Outcome[int]] = []
     errand.ask(told.append, join=True)
     before = errand._lock
-    errand._reset()  # what `memguard.ticking` calls in a child
+    errand._reset()  # what `memguard.lifecycle.ticker` calls in a child
     assert errand._lock is not before
     gate.opened.set()
     assert errand.ask(told.append, join=False) == "accepted"

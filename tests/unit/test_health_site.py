@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memguard import ConfigError, MemoryGuard
-from memguard.report.health_asgi import HealthAsgi
-from memguard.report.health_response import Request, Response, Wait
-from memguard.report.health_site import ROUTES, HealthSite
-from memguard.report.health_wsgi import HealthWsgi
+from memguard.report.health.asgi import HealthAsgi
+from memguard.report.health.response import Request, Response, Wait
+from memguard.report.health.site import ROUTES, HealthSite
+from memguard.report.health.wsgi import HealthWsgi
 
 TOKEN = "a-token-of-a-test-0123456789"  # noqa: S105 - reason: a token of a test
 texts = st.text(max_size=60)
@@ -128,8 +128,8 @@ def test_statistics_are_those_of_the_application() -> None:
 
 def test_the_data_of_health_needs_no_server(tmp_path: Path) -> None:
     """The page and its adapters are loaded by those who use them."""
-    program = "import sys, memguard.report.health; print([n for n in ('asyncio', 'http', "
-    program += "'memguard.report.page', 'urllib.request') if n in sys.modules])"
+    program = "import sys, memguard.report.health.data; print([n for n in ('asyncio', 'http', "
+    program += "'memguard.report.health.page.document', 'urllib.request') if n in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
     )

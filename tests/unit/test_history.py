@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.errors import ConfigError, LifecycleError
-from memguard.observe._history_file import HistoryFile
-from memguard.observe._rollup import Bucket, minute_of, percentile, roll_up
 from memguard.observe.history import History, HourThresholds
-from memguard.observe.reading import Reading
+from memguard.observe.history_file import HistoryFile
+from memguard.observe.readings import Reading
+from memguard.observe.rollup import Bucket, minute_of, percentile, roll_up
 from tests.clock import FakeClock
 
 MIB = 1024**2

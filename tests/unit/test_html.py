@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 
 from memguard.leaks.report import CurvePoint, LeakReport, Verdict
-from memguard.report.html import render, render_all
-from memguard.report.html_parts import MOST_ENTRIES
-from memguard.report.html_style import STYLE, content_policy
+from memguard.report.render.html.page import render, render_all
+from memguard.report.render.html.parts import MOST_ENTRIES
+from memguard.report.render.html.style import STYLE, content_policy
 from tests.html_page import Page
 from tests.specimens import MiB, leak_report
 from tests.strategies import leak_reports

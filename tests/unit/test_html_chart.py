@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.leaks.report import CurvePoint, TrendSummary
-from memguard.report.html_chart import HEIGHT, fitted_line, memory_chart, two_curves
+from memguard.report.render.html.chart import HEIGHT, fitted_line, memory_chart, two_curves
 from tests.html_page import Page
 from tests.specimens import MiB, leak_report
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.report.html_markup import LONGEST, Markup, element, escape, join
-from memguard.report.words import printable
+from memguard.report.render.html.markup import LONGEST, Markup, element, escape, join
+from memguard.report.render.words import printable
 from tests.strategies import names
 
 

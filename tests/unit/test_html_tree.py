@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.report.html_tree import MAX_SEGMENTS, Branch, split_path, tree
+from memguard.report.render.html.tree import MAX_SEGMENTS, Branch, split_path, tree
 from tests.strategies import names
 
 path_like = names | st.text("ab.[]<>'", max_size=30)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from memguard.bounded import inventory
-from memguard.bounded.cache import BoundedCache
+from memguard.bounded.cache.bounded_cache import BoundedCache
 
 
 class Container:

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from memguard.leaks import retention
-from memguard.leaks.evidence import Evidence, HolderEvidence
-from memguard.leaks.investigation import Investigation
+from memguard.leaks.finding.evidence import Evidence, HolderEvidence
+from memguard.leaks.finding.investigate import Investigation
+from memguard.leaks.holders import paths
 from memguard.leaks.options import DetectorOptions, detector_options
 from tests import strangers
 from tests.waiting import wait_for
@@ -296,7 +296,7 @@ def test_a_chain_is_named_by_its_head_however_long_it_has_become(shop: types.Mod
     kept = chain(shop, length=3000, keep=20)
     wanted = {id(kept[0]): kept[0]}
     key = id(kept.pop())
-    path = retention.find_paths(wanted, seconds=20)[key]
+    path = paths.find_paths(wanted, seconds=20)[key]
     assert (path.path, path.anchored) == ("shop.app.LAST", True)
 
 

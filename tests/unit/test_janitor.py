@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from memguard.bounded import janitor
-from memguard.bounded.cache import BoundedCache
+from memguard.bounded.cache.bounded_cache import BoundedCache
+from memguard.lifecycle import janitor
 
 DEADLINE = 10.0
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from memguard.errors import ReportFormatError
 from memguard.leaks.report import LeakReport
-from memguard.report.json import parse, render
+from memguard.report.render.json import parse, render
 from tests.specimens import leak_report
 from tests.strategies import leak_reports
 

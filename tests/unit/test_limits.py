@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.observe._groups import find_groups, parse_stat
+from memguard.observe.cgroups import find_groups, parse_stat
 from memguard.observe.limits import Limit, read_limit
 
 MIB = 1024**2

@@ -22,8 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.bounded import inventory
-from memguard.bounded.listeners import Emission, ListenerRegistry, Subscription
-from memguard.bounded.scope import Scope
+from memguard.bounded.events.registry import Emission, ListenerRegistry, Subscription
+from memguard.bounded.lifetime.scope import Scope
 from memguard.errors import CapacityError, ConfigError, LifecycleError
 
 

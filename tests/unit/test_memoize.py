@@ -16,9 +16,9 @@ import cachetools
 import pytest
 
 from memguard.bounded import inventory
-from memguard.bounded._cached import CachedFunction
-from memguard.bounded.cache import BoundedCache
-from memguard.bounded.memoize import cached
+from memguard.bounded.cache.bounded_cache import BoundedCache
+from memguard.bounded.cache.loading.cached_function import CachedFunction
+from memguard.bounded.cache.loading.decorator import cached
 from memguard.errors import ConfigError
 from tests.clock import FakeClock
 

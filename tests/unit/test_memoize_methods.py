@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from memguard.bounded import janitor
-from memguard.bounded.memoize import cached
+from memguard.bounded.cache.loading.decorator import cached
+from memguard.lifecycle import janitor
 
 
 class Shop:

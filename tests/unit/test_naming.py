@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from memguard.leaks import naming
+from memguard.heap import naming
 from tests import strangers
 
 

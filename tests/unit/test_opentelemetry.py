@@ -23,14 +23,14 @@ from memguard import BoundedCache, MemoryGuard
 from memguard.bounded.inventory import InventoryRow
 from memguard.errors import CapacityError, ConfigError, LifecycleError
 from memguard.leaks.report import LeakReport
-from memguard.observe.reading import read_memory
-from memguard.relief.alerts import Alert
-from memguard.report import opentelemetry as room
-from memguard.report.opentelemetry import MOST_WAITING, Telemetry
-from memguard.report.opentelemetry_board import MOST_GUARDS, OTHERS, Board
-from memguard.report.opentelemetry_containers import NamedContainers
-from memguard.report.opentelemetry_events import of_alert, of_report
-from memguard.report.opentelemetry_metrics import INSTRUMENTS
+from memguard.observe.readings import read_memory
+from memguard.relief.records import Alert
+from memguard.report.metrics.opentelemetry import telemetry as room
+from memguard.report.metrics.opentelemetry.board import MOST_GUARDS, OTHERS, Board
+from memguard.report.metrics.opentelemetry.containers import NamedContainers
+from memguard.report.metrics.opentelemetry.events import of_alert, of_report
+from memguard.report.metrics.opentelemetry.instruments import INSTRUMENTS
+from memguard.report.metrics.opentelemetry.telemetry import MOST_WAITING, Telemetry
 from tests.clock import FakeClock
 from tests.specimens import leak_report
 from tests.strategies import leak_reports
@@ -424,7 +424,7 @@ from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from memguard import MemoryGuard
-from memguard.report.opentelemetry import Telemetry
+from memguard.report.metrics.opentelemetry.telemetry import Telemetry
 early, late = MemoryGuard(leaks=False, name="early"), MemoryGuard(leaks=False, name="late")
 one = Telemetry(early).start()
 reader = InMemoryMetricReader()
@@ -615,7 +615,7 @@ def test_without_opentelemetry_one_sentence_says_what_to_install() -> None:
 import sys
 sys.modules["opentelemetry"] = None
 try:
-    import memguard.report.opentelemetry
+    import memguard.report.metrics.opentelemetry.telemetry
 except ImportError as error:
     print(type(error).__name__, error.name, str(error))
 """

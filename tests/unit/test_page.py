@@ -18,14 +18,13 @@ from memguard import MemoryGuard
 from memguard.bounded.inventory import InventoryRow
 from memguard.leaks.report import LeakReport
 from memguard.observe.gcwatch import GcStatistics, GenerationStatistics
-from memguard.relief.alerts import Alert, PressureState
-from memguard.relief.record import ReliefReport, StepResult
+from memguard.relief.records import Alert, PressureState, ReliefReport, StepResult
 from memguard.report.figures import Figures, figures
-from memguard.report.page import LastRun, document, notice, render_parts
-from memguard.report.page_curve import Point
-from memguard.report.page_history import Story, story
-from memguard.report.page_style import page_policy
-from memguard.report.page_tables import MOST_ROWS, pauses_by_length
+from memguard.report.health.page.curve import Point
+from memguard.report.health.page.document import LastRun, document, notice, render_parts
+from memguard.report.health.page.history import Story, story
+from memguard.report.health.page.style import page_policy
+from memguard.report.health.page.tables import MOST_ROWS, pauses_by_length
 from tests.html_page import Page
 from tests.specimens import leak_report
 from tests.strategies import names

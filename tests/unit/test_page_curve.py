@@ -7,7 +7,7 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from memguard.report.page_curve import MOST_COLUMNS, Point, columns, memory_curve
+from memguard.report.health.page.curve import MOST_COLUMNS, Point, columns, memory_curve
 from tests.html_page import Page
 
 MiB = 1024**2

@@ -15,9 +15,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from memguard.bounded import inventory, janitor
-from memguard.bounded.pool import ObjectPool
+from memguard.bounded import inventory
+from memguard.bounded.pool.object_pool import ObjectPool
 from memguard.errors import ConfigError, LifecycleError, PoolExhaustedError
+from memguard.lifecycle import janitor
 from tests.clock import FakeClock
 
 

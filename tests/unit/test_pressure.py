@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from memguard.errors import ConfigError, LifecycleError
-from memguard.relief.alerts import Alert
 from memguard.relief.levels import LevelRules
-from memguard.relief.pressure import PressureMonitor
-from memguard.relief.record import ReliefReport
+from memguard.relief.monitor import PressureMonitor
+from memguard.relief.records import Alert, ReliefReport
 from memguard.relief.steps import Relief
 from tests.clock import FakeClock
 from tests.relieving import MIB, Process, bytes_in, filled

@@ -24,10 +24,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from prometheus_client.samples import Sample
 
 from memguard import BoundedCache, ConfigError, MemoryGuard
-from memguard.report import prometheus_gather
-from memguard.report.prometheus import MemguardCollector, _samples
-from memguard.report.prometheus_families import FAMILIES, USED
-from memguard.report.prometheus_rows import GUARD_PARTS
+from memguard.report.metrics.prometheus import gather
+from memguard.report.metrics.prometheus.collector import MemguardCollector, _samples
+from memguard.report.metrics.prometheus.families import FAMILIES, USED
+from memguard.report.metrics.prometheus.rows import GUARD_PARTS
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ class BrokenError(RuntimeError):
         raise AssertionError
 
 
-@pytest.mark.parametrize("part", prometheus_gather.PARTS)
+@pytest.mark.parametrize("part", gather.PARTS)
 def test_a_part_that_fails_is_left_out_counted_and_logged_once(
     guard: MemoryGuard, part: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -233,21 +233,17 @@ def test_a_part_that_fails_is_left_out_counted_and_logged_once(
 
     collector = MemguardCollector(guard)
     if part in ("figures", "process"):
-        monkeypatch.setattr(
-            prometheus_gather, {"figures": "figures", "process": "process_rows"}[part], fail
-        )
+        monkeypatch.setattr(gather, {"figures": "figures", "process": "process_rows"}[part], fail)
     elif part == "containers":
         monkeypatch.setattr(collector._gatherer._containers, "table", fail)
     else:
         parts = tuple((name, fail if name == part else of) for name, of in GUARD_PARTS)
-        monkeypatch.setattr(prometheus_gather, "GUARD_PARTS", parts)
+        monkeypatch.setattr(gather, "GUARD_PARTS", parts)
     with caplog.at_level(logging.WARNING, logger="memguard"):
         for _ in range(3):
             text = generate_latest(collector.registry).decode()
     assert f'memguard_collector_errors_total{{part="{part}"}} 3.0' in text
-    others = [
-        f'errors_total{{part="{each}"}} 0.0' for each in prometheus_gather.PARTS if each != part
-    ]
+    others = [f'errors_total{{part="{each}"}} 0.0' for each in gather.PARTS if each != part]
     assert all(line in text for line in others)
     assert len([m for m in caplog.messages if "prometheus.failed" in m]) == 1
     assert ("memguard_running{" in text) == (part not in ("figures", "pressure"))
@@ -343,7 +339,7 @@ def test_without_the_package_one_sentence_says_what_to_install() -> None:
     program = (
         "import sys; sys.modules['prometheus_client'] = None\n"
         "from memguard.errors import MissingExtraError\n"
-        "try:\n    import memguard.report.prometheus\n"
+        "try:\n    import memguard.report.metrics.prometheus.collector\n"
         "except MissingExtraError as error: print(error)\n"
         "import memguard; memguard.install(leaks=False); memguard.uninstall()\n"
     )

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from memguard import BoundedCache, BufferPool, ListenerRegistry, ObjectPool, WeakValueCache
 from memguard.bounded.inventory import InventoryRow, inventory
-from memguard.report.prometheus_containers import Containers
-from memguard.report.prometheus_rows import rows_of
+from memguard.report.metrics.prometheus.containers import Containers
+from memguard.report.metrics.prometheus.rows import rows_of
 
 
 def row(name: Any, items: Any = 1, size: Any = 10, kind: str = "K", **found: Any) -> InventoryRow:
@@ -21,7 +21,7 @@ def row(name: Any, items: Any = 1, size: Any = 10, kind: str = "K", **found: Any
 
 
 def statistics_of(found: dict[str, Any]) -> Any:
-    kind = type("Statistics", (), {**found, "__module__": "memguard.bounded._records"})
+    kind = type("Statistics", (), {**found, "__module__": "memguard.bounded.cache.stats"})
     return kind()
 
 

@@ -15,12 +15,12 @@ from prometheus_client.utils import floatToGoString
 from memguard import MemoryGuard
 from memguard.leaks.report import LeakReport, TrendSummary, Verdict
 from memguard.observe.gcwatch import PAUSE_BOUNDS_NS, GcStatistics, GenerationStatistics
-from memguard.observe.reading import Reading
-from memguard.relief.alerts import PressureState
-from memguard.report import prometheus_families as families
+from memguard.observe.readings import Reading
+from memguard.relief.records import PressureState
 from memguard.report.figures import Figures, figures
-from memguard.report.prometheus_families import FAMILIES
-from memguard.report.prometheus_rows import (
+from memguard.report.metrics.prometheus import families
+from memguard.report.metrics.prometheus.families import FAMILIES
+from memguard.report.metrics.prometheus.rows import (
     GUARD_PARTS,
     LONGEST_LABEL,
     Pauses,

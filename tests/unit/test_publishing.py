@@ -15,8 +15,11 @@ import pytest
 from memguard import MemoryGuard
 from memguard.errors import ConfigError
 from memguard.guard.environment import options_from
-from memguard.report import bulletin, identity, private, published, publishing
-from memguard.report.publishing import Publisher, directory_of
+from memguard.lifecycle import identity
+from memguard.report.publish import bulletin, reader
+from memguard.report.publish import publisher as publishing
+from memguard.report.publish.publisher import Publisher, directory_of
+from memguard.report.sinks import private
 from tests.clock import FakeClock
 
 posix = pytest.mark.skipif(os.name != "posix", reason="owners and modes of POSIX")
@@ -53,7 +56,7 @@ def test_it_writes_one_private_file_that_others_read(
     if os.name == "posix":
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert stat.S_IMODE(home.stat().st_mode) == 0o700
-    (one,) = published.look([home]).guards
+    (one,) = reader.look([home]).guards
     assert one.file == file
     assert (one.bulletin.pid, one.bulletin.guard) == (os.getpid(), "tested")
     assert publisher.statistics().file == str(file)
@@ -159,7 +162,7 @@ def test_files_of_the_dead_are_ignored_and_swept_those_of_the_living_are_not(
         os.utime(home / name, (0, 0))
     fresh = f"memguard-{2**22 + 8}-5-1.json"  # perhaps alive, in another container
     (home / fresh).write_bytes(content)
-    guards = published.look([home]).guards
+    guards = reader.look([home]).guards
     assert [one.file.name for one in guards] == [f"memguard-{os.getpid()}-{mine}-77.json"]
     publisher.open()
     publisher.publish(guard)
@@ -218,7 +221,7 @@ def test_where_there_is_no_directory_for_temporary_files_the_guard_starts_all_th
         publisher.open()
         publisher.publish(guard)
     assert (publisher.statistics().written, publisher.statistics().errors) == (0, 1)
-    assert published.directories({}) != ()
+    assert reader.directories({}) != ()
 
 
 @posix
@@ -255,8 +258,8 @@ def test_a_place_that_others_made_is_not_used(
     usual.open()
     usual.publish(guard)
     assert (names(home), usual.statistics().errors) == ([], 2)
-    assert published.look([home]).guards == ()
-    assert "others" in published.look([home]).troubles[0]
+    assert reader.look([home]).guards == ()
+    assert "others" in reader.look([home]).troubles[0]
     with pytest.raises(ConfigError, match="must not be writable by others"):
         Publisher(home, within=3.0)
 
@@ -276,7 +279,7 @@ def test_a_link_under_its_own_name_is_not_followed(
     assert publisher.statistics().errors == 1
     (home / f"{name}").unlink()
     (home / f"{name}").symlink_to(victim)
-    assert published.look([home]).guards == ()
+    assert reader.look([home]).guards == ()
 
 
 @posix
@@ -291,7 +294,7 @@ def test_a_pipe_and_a_giant_in_place_of_a_file_hold_nobody_up(
         giant.truncate(10**10)
     (home / f"memguard-{pid}-{start}-802.json").mkdir()
     (home / f"memguard-{pid}-{start}-803.json").write_bytes(b"\x1b[2J")
-    found = published.look([home])
+    found = reader.look([home])
     assert [one.file.name for one in found.guards] == [name]
     assert len(found.troubles) == 4
     assert not any("\x1b" in trouble for trouble in found.troubles)
@@ -304,7 +307,7 @@ def test_a_bulletin_about_another_process_is_not_believed(
     (name,) = names(home)
     content = (home / name).read_bytes().replace(f'"pid": {os.getpid()}'.encode(), b'"pid": 1')
     (home / name).write_bytes(content)
-    found = published.look([home])
+    found = reader.look([home])
     assert found.guards == ()
     assert "tells of another process, 1" in found.troubles[0]
 
@@ -314,12 +317,12 @@ def test_the_superuser_believes_an_owner_only_about_his_own_processes(
     publisher: Publisher, home: Path, guard: MemoryGuard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publisher.publish(guard)
-    monkeypatch.setattr(published, "_trusted_owner", lambda _: 12345)
-    monkeypatch.setattr(published, "_content", lambda file, _: file.read_bytes())
+    monkeypatch.setattr(reader, "_trusted_owner", lambda _: 12345)
+    monkeypatch.setattr(reader, "_content", lambda file, _: file.read_bytes())
     monkeypatch.setattr(identity, "owner", lambda _: 12345)
-    assert len(published.look([home]).guards) == 1
+    assert len(reader.look([home]).guards) == 1
     monkeypatch.setattr(identity, "owner", lambda _: 777)
-    assert "somebody else" in published.look([home]).troubles[0]
+    assert "somebody else" in reader.look([home]).troubles[0]
 
 
 @posix
@@ -327,10 +330,10 @@ def test_it_looks_in_each_place_where_a_guard_of_this_user_may_publish(tmp_path:
     session = tmp_path / "session"
     session.mkdir()
     environment = {"XDG_RUNTIME_DIR": str(session), "MEMGUARD_PUBLISH": str(tmp_path / "own")}
-    places = published.directories(environment)
+    places = reader.directories(environment)
     assert places[:2] == (tmp_path / "own", session / "memguard")
-    assert published.directories({"MEMGUARD_PUBLISH": "1"})[0] == directory_of({})
-    assert published.look([tmp_path / "missing"]) == published.Found(())
+    assert reader.directories({"MEMGUARD_PUBLISH": "1"})[0] == directory_of({})
+    assert reader.look([tmp_path / "missing"]) == reader.Found(())
 
 
 def test_where_names_cannot_be_looked_up_from_a_descriptor_it_works_by_path(
@@ -338,7 +341,7 @@ def test_where_names_cannot_be_looked_up_from_a_descriptor_it_works_by_path(
 ) -> None:
     monkeypatch.setattr(private, "CAN_NAME_FROM_DIRECTORY", False)
     publisher.publish(guard)
-    assert len(published.look([home]).guards) == 1
+    assert len(reader.look([home]).guards) == 1
     assert len(names(home)) == 1
 
 
@@ -373,9 +376,9 @@ def test_without_proc_the_clock_tells(tmp_path: Path) -> None:
 def test_a_guard_publishes_from_its_first_reading_until_it_is_stopped(home: Path) -> None:
     with MemoryGuard(leaks=False, publish=home) as running:
         deadline = time.monotonic() + 30
-        while not published.look([home]).guards and time.monotonic() < deadline:
+        while not reader.look([home]).guards and time.monotonic() < deadline:
             time.sleep(0.01)
-        (one,) = published.look([home]).guards
+        (one,) = reader.look([home]).guards
         assert one.bulletin.running
         statistics = running.status().publisher
         assert statistics is not None

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import pytest
 
 from memguard import BufferPool, ListenerRegistry
-from memguard.integrations.pytest_leftovers import Leftovers
-from memguard.integrations.pytest_options import KINDS
-from memguard.integrations.pytest_things import pending_tasks
+from memguard.integrations.testing.leftover_kinds import pending_tasks
+from memguard.integrations.testing.leftovers import Leftovers
+from memguard.integrations.testing.options import KINDS
 from tests.clock import FakeClock
 
 ALL = frozenset(KINDS)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.errors import ConfigError
-from memguard.integrations.pytest_options import (
+from memguard.integrations.testing.options import (
     KINDS,
     Plan,
     Settings,

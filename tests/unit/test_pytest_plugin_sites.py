@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.integrations import pytest_sites, pytest_text
-from memguard.integrations.pytest_sites import Runner, by_line, grown_each_time, without_runner
-from memguard.integrations.pytest_summary import MOST_ROWS, Summary
-from memguard.leaks import tracing
-from memguard.leaks.tracing import Location, Site
+from memguard.integrations.testing import sites as pytest_sites
+from memguard.integrations.testing import text as pytest_text
+from memguard.integrations.testing.sites import Runner, by_line, grown_each_time, without_runner
+from memguard.integrations.testing.summary import MOST_ROWS, Summary
+from memguard.leaks.evidence import tracing
+from memguard.leaks.evidence.tracing import Location, Site
 
 RUNNER = Runner()
 TEST = ("/home/me/tests/test_shop.py", 7)

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.errors import ConfigError
-from memguard.observe import _darwin
-from memguard.observe.reading import Reading, _BlockCounter, parse_status, read_memory
+from memguard.observe import darwin
+from memguard.observe.readings import Reading, _BlockCounter, parse_status, read_memory
 from tests.clock import FakeClock
 
 KIB = 1024
@@ -207,7 +207,7 @@ def stage_a_mac(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
 
     monkeypatch.setattr("psutil.Process", Process)
     monkeypatch.setattr("sys.platform", "darwin")
-    monkeypatch.setattr("memguard.observe._darwin._function", answer)
+    monkeypatch.setattr("memguard.observe.darwin._function", answer)
 
 
 def test_on_macos_compressed_memory_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,8 +239,8 @@ def test_on_a_mac_that_does_not_tell_resident_memory_has_to_do(
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="libproc is there")
 def test_a_system_without_libproc_has_no_footprint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memguard.observe._darwin._function", _darwin._unread)
-    assert _darwin.footprint() is None
+    monkeypatch.setattr("memguard.observe.darwin._function", darwin._unread)
+    assert darwin.footprint() is None
 
 
 class Costs:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from memguard.integrations.recycler import Recycler
-from memguard.integrations.recycling import Ledger, RecycleOptions
-from memguard.integrations.turns import Turns
-from memguard.observe.reading import Reading
+from memguard.integrations.workers.recycle_policy import Ledger, RecycleOptions
+from memguard.integrations.workers.recycler import Recycler
+from memguard.integrations.workers.turns import Turns
+from memguard.observe.readings import Reading
 from tests.clock import FakeClock
 
 MIB = 1 << 20

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.errors import ConfigError
-from memguard.integrations.recycling import (
+from memguard.integrations.workers.recycle_policy import (
     PACKED_BYTES,
     Ledger,
     RecycleOptions,

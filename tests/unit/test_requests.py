@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from memguard import AdmissionError, ConfigError, MemoryGuard
-from memguard.integrations import metering
-from memguard.integrations.allocated import BYTES_PER_BLOCK, allocated_source, read_allocated
-from memguard.integrations.refusal import refusal
-from memguard.integrations.requests import RequestWatch, watch_of
-from memguard.integrations.watched import WatchedRequest
-from memguard.relief.alerts import PressureState
+from memguard.integrations.web import metering
+from memguard.integrations.web.metering import BYTES_PER_BLOCK, allocated_source, read_allocated
+from memguard.integrations.web.refusal import refusal
+from memguard.integrations.web.requests import RequestWatch, watch_of
+from memguard.integrations.web.watched import WatchedRequest
+from memguard.relief.records import PressureState
 from tests.web.waiting import make_critical, wait_for_a_look
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from memguard.leaks import heap, retention
-from memguard.leaks.retention import Retention, find_paths
+from memguard.heap import walk
+from memguard.leaks.holders import paths as retention
+from memguard.leaks.holders.paths import Retention, find_paths
 from tests import strangers
 
 pytestmark = pytest.mark.timeout(180)  # each search is of the whole heap of the tests
@@ -435,8 +436,8 @@ def test_a_crowd_of_holders_does_not_crowd_out_another_target(
 def test_a_huge_container_is_searched_piece_by_piece(
     shop: Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heap, "HUGE", 500)
-    monkeypatch.setattr(heap, "OPENED", 100)
+    monkeypatch.setattr(walk, "HUGE", 500)
+    monkeypatch.setattr(walk, "OPENED", 100)
     for kind, link in (("dict", "[int]"), ("WantedDict", "[int]"), ("WantedList", "[…]")):
         ref = made(shop)
         shop.BIG = {"dict": dict}.get(kind) or getattr(shop, kind)
@@ -513,7 +514,7 @@ def test_objgraph_stops_when_time_is_up(shop: Module, monkeypatch: pytest.Monkey
     monkeypatch.setattr(retention, "OBJGRAPH_OBJECTS", 10**9)
     monkeypatch.setattr(retention, "_one_level_up", lambda *_: [])
     monkeypatch.setattr(retention, "_from_above", lambda _: {})
-    monkeypatch.setattr("memguard.leaks.retention.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("memguard.leaks.holders.paths.time.monotonic", lambda: next(clock))
     assert not path_of(ref).anchored
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.integrations.routes import SAMPLE_SIZE, RouteTable
+from memguard.integrations.web.routes import SAMPLE_SIZE, RouteTable
 
 
 def add(known: RouteTable, method: str, route: str, *, growth: int | None) -> bool:

@@ -10,9 +10,14 @@ from typing import Any
 
 import pytest
 
-from memguard.leaks import sampling
-from memguard.leaks.sampling import newest_entries, sample_container, shallow_size, weigh_object
-from memguard.leaks.tracing import Location
+from memguard.leaks.evidence import newest
+from memguard.leaks.evidence.newest import (
+    newest_entries,
+    sample_container,
+    shallow_size,
+    weigh_object,
+)
+from memguard.leaks.evidence.tracing import Location
 from tests import strangers
 
 HERE: Location = ("app.py", 7)
@@ -103,7 +108,7 @@ def test_the_program_itself_is_not_weighed() -> None:
 
 
 def test_one_entry_is_looked_into_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "MAX_NODES", 10)
+    monkeypatch.setattr(newest, "MAX_NODES", 10)
     wide = [bytearray(100) for _ in range(1000)]
     assert sample_container([wide], 1, origin=None, seen=set()).bytes < 12_000
 
@@ -112,7 +117,7 @@ def test_one_entry_is_looked_into_within_a_bound(monkeypatch: pytest.MonkeyPatch
 def test_a_huge_entry_is_weighed_and_not_opened(
     make: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampling, "MAX_OPENED", 50)
+    monkeypatch.setattr(newest, "MAX_OPENED", 50)
     huge = make([f"text {n}" for n in range(100)])
     assert sample_container([huge], 1, origin=None, seen=set()).bytes == sys.getsizeof(huge) + 9
 

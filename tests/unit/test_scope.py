@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.bounded import _owners, janitor
-from memguard.bounded.scope import Scope
+from memguard.bounded.lifetime import owners
+from memguard.bounded.lifetime.scope import Scope
 from memguard.errors import CapacityError, ConfigError, LifecycleError
+from memguard.lifecycle import janitor
 
 
 class Thing:
@@ -24,11 +25,11 @@ class Thing:
 
 def sweep() -> None:
     """Do what the janitor would do in a second."""
-    _owners._registry._sweep()
+    owners._registry._sweep()
 
 
-def adopt(owner: object, thing: _owners.Thing) -> _owners.Estate:
-    return _owners.adopt(owner, thing, next(_owners.serials))
+def adopt(owner: object, thing: owners.Thing) -> owners.Estate:
+    return owners.adopt(owner, thing, next(owners.serials))
 
 
 def fail(kind: type[BaseException]) -> None:
@@ -232,7 +233,7 @@ def test_a_collected_scope_ends_what_it_held_on_the_janitor() -> None:
 
     scope = Scope()
     scope.defer(dispose)
-    assert _owners._registry.watched
+    assert owners._registry.watched
     del scope
     assert done.wait(30)
     assert threads == [janitor.THREAD_NAME]
@@ -240,14 +241,14 @@ def test_a_collected_scope_ends_what_it_held_on_the_janitor() -> None:
 
 def test_a_disposer_that_fails_on_the_janitor_is_counted_and_the_rest_run() -> None:
     said: list[int] = []
-    before = _owners._registry.errors
+    before = owners._registry.errors
     scope = Scope()
     scope.defer(said.append, 1)
     scope.defer(fail, ValueError)
     del scope
     sweep()
     assert said == [1]
-    assert _owners._registry.errors == before + 1
+    assert owners._registry.errors == before + 1
 
 
 def test_the_janitor_has_nothing_to_do_when_all_owners_are_done() -> None:
@@ -256,13 +257,13 @@ def test_the_janitor_has_nothing_to_do_when_all_owners_are_done() -> None:
     owner = Thing()
     scope = Scope()
     handle = scope.defer(print)
-    assert _owners._registry._sweep() is not None
+    assert owners._registry._sweep() is not None
     handle.forget()
     del scope
     sweep()
-    assert _owners.estate_of(owner) is None
-    assert not _owners._registry.orphans
-    assert not _owners._registry.leftovers
+    assert owners.estate_of(owner) is None
+    assert not owners._registry.orphans
+    assert not owners._registry.leftovers
 
 
 class Counted:
@@ -280,12 +281,12 @@ class Counted:
 def test_registrations_of_a_collected_owner_end_without_the_janitor() -> None:
     owner, ours = Thing(), Counted()
     adopt(owner, ours)
-    estate = _owners.estate_of(owner)
+    estate = owners.estate_of(owner)
     assert estate is not None
     assert len(estate.things) == 1
     del owner
-    assert _owners.orphans()
-    _owners.wind_up()
+    assert owners.orphans()
+    owners.wind_up()
     assert ours.closed == 1
 
 
@@ -296,11 +297,11 @@ def test_what_was_released_is_not_ended_with_its_owner() -> None:
     assert estate.release(serial)
     assert not estate.release(serial)
     sweep()
-    assert _owners.estate_of(owner) is None
+    assert owners.estate_of(owner) is None
     again = Counted()
     adopt(owner, again)
     del owner
-    _owners.wind_up()
+    owners.wind_up()
     assert (ours.closed, again.closed) == (0, 1)
 
 
@@ -311,7 +312,7 @@ def test_an_owner_at_the_address_of_a_dead_one_inherits_nothing() -> None:
         del first
         second, others = Thing(), Counted()  # most likely where the first one was
         adopt(second, others)
-        _owners.wind_up()
+        owners.wind_up()
         assert (ours.closed, others.closed) == (1, 0)
 
 
@@ -337,9 +338,9 @@ def test_an_interruption_while_empty_estates_are_retired_loses_nothing() -> None
 
     held = [owner]
     estate.things = Interrupting()
-    _owners._registry.retire_empty()
+    owners._registry.retire_empty()
     del owner, held[:]
-    _owners.wind_up()
+    owners.wind_up()
     assert ours.closed == 1
 
 
@@ -369,18 +370,18 @@ def test_a_callable_that_would_keep_its_owner_alive_is_refused() -> None:
         (called, called.method, "its bound method"),
     ):
         with pytest.raises(ConfigError, match=rf"fn holds its owner through {how}, .* Scope"):
-            _owners.refuse_immortal(holder, fn)
-        _owners.refuse_immortal(Thing(), fn)
-    _owners.refuse_immortal(owner, harmless)
+            owners.refuse_immortal(holder, fn)
+        owners.refuse_immortal(Thing(), fn)
+    owners.refuse_immortal(owner, harmless)
     scope = Scope()
-    _owners.refuse_immortal(scope, lambda: scope)
+    owners.refuse_immortal(scope, lambda: scope)
 
 
 def test_a_closure_not_yet_assigned_is_no_obstacle() -> None:
     def early() -> object:
         return late
 
-    _owners.refuse_immortal(Thing(), early)
+    owners.refuse_immortal(Thing(), early)
     late = 1
     assert early() == 1
 
@@ -493,13 +494,13 @@ def test_a_hundred_thousand_scopes_leave_nothing() -> None:
     def size() -> int:
         sweep()
         gc.collect()
-        registry = _owners._registry
+        registry = owners._registry
         return len(registry.lines) + len(registry.orphans) + len(registry.leftovers)
 
     before = size()
     for number in range(100_000):
         cycle()
         if number % 1000 == 0:
-            _owners.wind_up()
+            owners.wind_up()
             sweep()
     assert size() <= before

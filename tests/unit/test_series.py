@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.errors import ConfigError
-from memguard.leaks.series import Point, RecentSeries, TroughSeries
+from memguard.leaks.growth.series import Point, RecentSeries, TroughSeries
 
 levels = st.lists(st.integers(-(2**40), 2**40), min_size=1, max_size=400)
 sizes = st.integers(4, 40)

@@ -12,7 +12,7 @@ import pytest
 
 import memguard
 from memguard.errors import ConfigError, LifecycleError
-from memguard.leaks.signals import SignalRequest
+from memguard.leaks.signal_request import SignalRequest
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR2"), reason="signals of POSIX")
 

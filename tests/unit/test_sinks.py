@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from memguard.errors import ConfigError, ValueTooLargeError
-from memguard.report import html, private
-from memguard.report.json import parse
-from memguard.report.sinks import ReportDirectory
-from memguard.report.text import render
+from memguard.report.render.html import page
+from memguard.report.render.json import parse
+from memguard.report.render.text import render
+from memguard.report.sinks import private
+from memguard.report.sinks.directory import ReportDirectory
 from tests.specimens import leak_report
 
 OPEN_FILES = Path("/proc/self/fd")
@@ -44,7 +45,7 @@ def test_a_report_is_written_as_json_text_and_html(home: Path) -> None:
     assert html_file == home / f"leak-{report.id}.html"
     assert parse(json_file.read_text("ascii")) == report
     assert text_file.read_text("utf-8") == render(report)
-    assert html_file.read_text("utf-8") == html.render(report)
+    assert html_file.read_text("utf-8") == page.render(report)
 
 
 @posix

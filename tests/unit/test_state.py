@@ -8,32 +8,32 @@ from typing import Any
 
 import pytest
 
-from memguard.leaks import state
+from memguard.leaks.evidence import heap_state
 from tests.detecting import options
 
 
 def test_a_state_is_numbers_of_this_process() -> None:
-    found = state.read_state(12.5)
+    found = heap_state.read_state(12.5)
     assert found.look.at == 12.5
     assert found.blocks > 1000
     assert found.modules > 50
 
 
 def test_a_heap_above_max_objects_is_not_walked() -> None:
-    refused = state.refusal(replace(options(), max_objects=1), None)
+    refused = heap_state.refusal(replace(options(), max_objects=1), None)
     assert refused is not None
     assert refused.startswith("no census: ")
     assert refused.endswith("more than max_objects")
 
 
 def test_where_little_memory_is_left_the_heap_is_not_walked() -> None:
-    refused = state.refusal(options(), 1024)
+    refused = heap_state.refusal(options(), 1024)
     assert refused == "no census: too little memory is left below the limit for it"
-    assert state.refusal(options(), 2**40) is None
+    assert heap_state.refusal(options(), 2**40) is None
 
 
 def test_a_collection_says_about_how_much_it_gave_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state, "COLLECT_BLOCKS", 2**62)  # whatever other tests have left alive
+    monkeypatch.setattr(heap_state, "COLLECT_BLOCKS", 2**62)  # whatever other tests have left alive
     thresholds = gc.get_threshold()
     gc.collect()
     gc.set_threshold(10**9)  # enabled, but not on its own account
@@ -42,7 +42,7 @@ def test_a_collection_says_about_how_much_it_gave_back(monkeypatch: pytest.Monke
             cycle: list[Any] = [bytearray(200)]
             cycle.append(cycle)
         del cycle
-        assert (state.collect() or 0) > 1_000_000
+        assert (heap_state.collect() or 0) > 1_000_000
     finally:
         gc.set_threshold(*thresholds)
 
@@ -50,7 +50,7 @@ def test_a_collection_says_about_how_much_it_gave_back(monkeypatch: pytest.Monke
 def test_a_collector_that_is_off_is_somebodys_decision() -> None:
     gc.disable()
     try:
-        assert state.collect() is None
+        assert heap_state.collect() is None
     finally:
         gc.enable()
 
@@ -58,5 +58,5 @@ def test_a_collector_that_is_off_is_somebodys_decision() -> None:
 def test_a_large_heap_is_not_collected_to_see_what_it_gives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(state, "COLLECT_BLOCKS", 10)
-    assert state.collect() is None
+    monkeypatch.setattr(heap_state, "COLLECT_BLOCKS", 10)
+    assert heap_state.collect() is None

@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 
 from memguard.bounded import inventory
-from memguard.bounded.buffers import BufferPool
-from memguard.bounded.cache import BoundedCache
+from memguard.bounded.cache.bounded_cache import BoundedCache
 from memguard.bounded.inventory import Footprint
-from memguard.bounded.pool import ObjectPool
+from memguard.bounded.pool.buffer_pool import BufferPool
+from memguard.bounded.pool.object_pool import ObjectPool
 from memguard.errors import CapacityError, ConfigError
 from memguard.observe.allocator import AllocatorState
-from memguard.relief import callbacks, trimming
-from memguard.relief.collecting import Collecting
-from memguard.relief.record import ReliefReport
+from memguard.relief import callbacks
+from memguard.relief import trim as trimming
+from memguard.relief.collector import Collecting
+from memguard.relief.records import ReliefReport
 from memguard.relief.steps import Relief
 from tests.clock import FakeClock
 from tests.relieving import MIB, bytes_in, filled

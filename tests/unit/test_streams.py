@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.bounded.streams import (
+from memguard.bounded.streams.streams import (
     ain_batches,
     apaginate,
     apaginate_after,

@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from memguard.errors import ConfigError
-from memguard.integrations.structlog import CUT, bounded_event
+from memguard.integrations.logging.structlog import CUT, bounded_event
 from tests.hostile_values import Hostile, throw
 
 MiB = 1024**2

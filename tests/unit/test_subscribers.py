@@ -11,7 +11,7 @@ import pytest
 from memguard.errors import CapacityError
 from memguard.guard import MemoryGuard
 from memguard.guard.subscribers import MOST_SUBSCRIBERS, Subscribers
-from memguard.relief.alerts import Alert
+from memguard.relief.records import Alert
 from tests.specimens import leak_report
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from memguard.bounded._targets import (
+from memguard.bounded.lifetime.callables import (
     Lifeline,
     described,
     is_coroutine_function,

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
-from memguard.bounded import _owners, inventory, tasks
-from memguard.bounded.scope import Scope
-from memguard.bounded.tasks import SpawnedTask, TaskRegistry
+from memguard.bounded import inventory
+from memguard.bounded.lifetime import owners
+from memguard.bounded.lifetime.scope import Scope
+from memguard.bounded.timers import tasks
+from memguard.bounded.timers.tasks import SpawnedTask, TaskRegistry
 from memguard.errors import CapacityError, ConfigError, LifecycleError
 
 pytestmark = pytest.mark.asyncio
@@ -413,7 +415,7 @@ async def test_a_hundred_thousand_tasks_leave_nothing() -> None:
     assert len(registry) == 0
     assert registry.statistics().finished == 100_000
     assert not tasks._busy
-    estate = _owners.estate_of(owner)
+    estate = owners.estate_of(owner)
     assert estate is None or not estate.things
 
 

@@ -16,9 +16,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Host, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
-from memguard.integrations.asgi import MemguardMiddleware
-from memguard.integrations.starlette import install
-from memguard.integrations.templates import template_of
+from memguard.integrations.web.asgi import MemguardMiddleware
+from memguard.integrations.web.starlette import install
+from memguard.integrations.web.templates import template_of
 from tests.web.waiting import wait_for_anyio
 
 HERE = Path(__file__).parent

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from memguard.cli.terminated import Terminated
+from memguard.cli.termination import Terminated
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 
 from memguard.leaks.report import Frame, Holder, LeakReport, Verdict
-from memguard.report.text import MAX_LINES, WIDTH, render
-from memguard.report.words import printable
+from memguard.report.render.text import MAX_LINES, WIDTH, render
+from memguard.report.render.words import printable
 from tests.specimens import leak_report
 from tests.strategies import leak_reports
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from memguard import ticking
-from memguard.leaks import ticker, tracing
+from memguard.leaks import ticker
+from memguard.leaks.evidence import tracing
+from memguard.lifecycle import ticker as ticking
 
 
 def test_a_child_of_a_watched_process_ends_its_parents_tracing(

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from memguard import ticking
-from memguard.ticking import Ticker
+from memguard.lifecycle import ticker as ticking
+from memguard.lifecycle.ticker import Ticker
 from tests.waiting import wait_for
 
 

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.bounded import inventory
-from memguard.bounded._timetable import CYCLE, Row, Timetable
-from memguard.bounded.scope import Scope
-from memguard.bounded.timers import Timer, TimerRegistry
+from memguard.bounded.lifetime.scope import Scope
+from memguard.bounded.timers.schedule import CYCLE, Row, Timetable
+from memguard.bounded.timers.threaded import Timer, TimerRegistry
 from memguard.errors import CapacityError, ConfigError, LifecycleError
 from tests.clock import FakeClock
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from memguard.bounded.scope import Scope
-from memguard.bounded.timers_async import AsyncTimerRegistry
+from memguard.bounded.lifetime.scope import Scope
+from memguard.bounded.timers.on_loop import AsyncTimerRegistry
 from memguard.errors import ConfigError, LifecycleError
 from tests.clock import FakeClock
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.cli import top_view
-from memguard.cli.top_view import ASCII, BLOCKS, Trail, chart, gauge, growth
-from memguard.leaks.series import Point
-from memguard.report.bulletin import AlertRow, Bulletin, ContainerRow, ReportRow
+from memguard.cli.top import view
+from memguard.cli.top.view import ASCII, BLOCKS, Trail, chart, gauge, growth
+from memguard.leaks.growth.series import Point
+from memguard.report.publish.bulletin import AlertRow, Bulletin, ContainerRow, ReportRow
 from memguard.units import MiB
 from tests.bulletins import a_bulletin
 
@@ -20,13 +20,13 @@ from tests.bulletins import a_bulletin
 def shown(bulletin: Bulletin, *, width: int = 100, age: float = 0.0) -> str:
     trail = Trail()
     trail.add(bulletin)
-    return top_view.plain(bulletin, trail.points, age=age, width=width)
+    return view.plain(bulletin, trail.points, age=age, width=width)
 
 
 def lines_of(bulletin: Bulletin, *, height: int, width: int = 80) -> int:
     trail = Trail()
     trail.add(bulletin)
-    sections = top_view.sections(bulletin, trail.points, width=width, height=height)
+    sections = view.sections(bulletin, trail.points, width=width, height=height)
     return sum(len(section.lines) + 2 for section in sections)
 
 
@@ -54,7 +54,7 @@ def test_it_shows_what_the_guard_knows() -> None:
 
 
 def test_a_curve_of_one_point_has_no_length() -> None:
-    (span,) = top_view._pace([Point(7.0, 150 * MiB)])
+    (span,) = view._pace([Point(7.0, 150 * MiB)])
     assert span.text == "150.0 MiB now; the curve begins here"
 
 
@@ -130,7 +130,7 @@ def test_a_hostile_name_does_nothing_to_the_terminal() -> None:
             ),
         ),
     )
-    for text in (shown(hostile), top_view.listed([hostile])):
+    for text in (shown(hostile), view.listed([hostile])):
         assert all(line.isprintable() for line in text.split("\n"))
         assert len(text.splitlines()) < 40
 
@@ -157,7 +157,7 @@ def test_containers_that_do_not_fit_are_counted() -> None:
     full = a_bulletin()
     trail = Trail()
     many = replace(full, containers=full.containers[:1] * 30, containers_count=30)
-    *_, containers, _, _ = top_view.sections(many, trail.points, width=80, height=30)
+    *_, containers, _, _ = view.sections(many, trail.points, width=80, height=30)
     assert containers.lines[-1][0].text.endswith(" more")
     assert len(containers.lines) - 1 + int(containers.lines[-1][0].text.split()[0]) == 30
 
@@ -186,7 +186,7 @@ def test_a_trail_has_an_end_and_no_place_for_nonsense() -> None:
     trail = Trail()
     for n in range(2000):
         trail.add(a_bulletin(written=float(n), curve_seconds=(), curve_bytes=(), private=n))
-    assert len(trail.points) == top_view.MOST_POINTS
+    assert len(trail.points) == view.MOST_POINTS
     trail.add(a_bulletin(written=float("nan")))
     assert trail.points[-1].value == 1999
 

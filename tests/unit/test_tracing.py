@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from memguard.leaks import tracing
-from memguard.leaks.tracing import Tracer
+from memguard.leaks.evidence import tracing
+from memguard.leaks.evidence.tracing import Tracer
 
 
 def allocate(size: int) -> bytearray:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.errors import ConfigError
-from memguard.leaks.series import Point, TroughSeries
-from memguard.leaks.trend import TrendKind, TrendOptions, classify, levels, segment_troughs
+from memguard.leaks.growth.series import Point, TroughSeries
+from memguard.leaks.growth.trend import TrendKind, TrendOptions, classify, levels, segment_troughs
 
 MiB = 1024**2
 DEFAULTS = TrendOptions()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.leaks.verdict import Signs, decide
+from memguard.leaks.finding.judge import Signs, decide
 
 MiB = 1024**2
 rates = st.floats(0, 2**40)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from memguard.leaks.growth.trend import TrendKind
+from memguard.leaks.growth.windows import Watch
 from memguard.leaks.options import DetectorOptions, detector_options
-from memguard.leaks.trend import TrendKind
-from memguard.leaks.watch import Watch
-from memguard.observe.reading import Reading
+from memguard.observe.readings import Reading
 
 MiB = 1024**2
 

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from memguard.bounded import inventory
-from memguard.bounded.scope import Scope
-from memguard.bounded.weak import (
+from memguard.bounded.lifetime.scope import Scope
+from memguard.bounded.lifetime.weak import (
     WeakAttribute,
     WeakIdentityMap,
     WeakValueCache,
@@ -745,7 +745,7 @@ def test_a_forked_child_says_no_last_words_of_the_parent() -> None:
     program = """
 import gc, os, sys, time
 from memguard.bounded import janitor
-from memguard.bounded.weak import on_collect, WeakValueCache, WeakIdentityMap
+from memguard.bounded.lifetime.weak import on_collect, WeakValueCache, WeakIdentityMap
 class Thing: pass
 said = []
 def say(word):

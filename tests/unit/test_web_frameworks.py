@@ -16,10 +16,10 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from memguard import ConfigError, LifecycleError, MemoryGuard
-from memguard.integrations.flask import Memguard
-from memguard.integrations.flask import request_scope as flask_scope
-from memguard.integrations.requests import RequestWatch
-from memguard.integrations.starlette import install, request_scope
+from memguard.integrations.web.flask import Memguard
+from memguard.integrations.web.flask import request_scope as flask_scope
+from memguard.integrations.web.requests import RequestWatch
+from memguard.integrations.web.starlette import install, request_scope
 from tests.web.waiting import wait_for_anyio
 
 
@@ -162,7 +162,7 @@ import django
 from django.conf import settings
 settings.configure(
     ROOT_URLCONF=__name__, LOGGING_CONFIG=None, ALLOWED_HOSTS=["*"],
-    MIDDLEWARE=["memguard.integrations.django.MemguardMiddleware"],
+    MIDDLEWARE=["memguard.integrations.web.django.MemguardMiddleware"],
 )
 django.setup()
 from django.core.exceptions import ImproperlyConfigured
@@ -171,7 +171,7 @@ from django.test import Client, AsyncClient, RequestFactory, override_settings
 from django.urls import path
 from memguard import ConfigError, LifecycleError, MemoryGuard, status
 from memguard.integrations import django as integration
-from memguard.integrations.django import request_scope, statistics
+from memguard.integrations.web.django import request_scope, statistics
 from tests.web.waiting import make_critical
 
 def view(request, name):
@@ -279,7 +279,7 @@ def test_a_missing_package_is_one_clear_sentence(module: str, package: str, extr
     program = f"""
 import sys
 sys.modules[{package!r}] = None
-import memguard.integrations.asgi, memguard.integrations.wsgi
+import memguard.integrations.web.asgi, memguard.integrations.web.wsgi
 try:
     import memguard.integrations.{module}
 except ImportError as error:
@@ -295,7 +295,7 @@ except ImportError as error:
 def test_the_middleware_loads_no_framework() -> None:
     heavy = ["starlette", "flask", "django", "asyncio", "http", "werkzeug", "ctypes"]
     program = f"""
-import sys, memguard.integrations.asgi, memguard.integrations.wsgi
+import sys, memguard.integrations.web.asgi, memguard.integrations.web.wsgi
 print([name for name in {heavy} if name in sys.modules])
 """
     done: Any = subprocess.run(

@@ -14,8 +14,8 @@ from wsgiref.validate import validator
 import pytest
 
 from memguard import MemoryGuard, Scope
-from memguard.integrations.requests import RequestWatch
-from memguard.integrations.wsgi import MemguardMiddleware
+from memguard.integrations.web.requests import RequestWatch
+from memguard.integrations.web.wsgi import MemguardMiddleware
 from tests.web.waiting import make_critical
 
 

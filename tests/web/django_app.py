@@ -13,7 +13,7 @@ from django.conf import settings
 settings.configure(
     ALLOWED_HOSTS=["*"],
     LOGGING_CONFIG=None,
-    MIDDLEWARE=["memguard.integrations.django.MemguardMiddleware"],
+    MIDDLEWARE=["memguard.integrations.web.django.MemguardMiddleware"],
     ROOT_URLCONF=__name__,
     SECRET_KEY="of a test",  # noqa: S106 - reason: it protects nothing
     MEMGUARD={
@@ -31,9 +31,9 @@ from django.http import FileResponse, HttpResponse, JsonResponse, StreamingHttpR
 from django.urls import include, path  # noqa: E402 - reason: as above
 
 import memguard  # noqa: E402 - reason: as above
-from memguard.integrations import django as integration  # noqa: E402 - reason: as above
-from memguard.integrations.asgi import MemguardMiddleware as AsgiMiddleware  # noqa: E402 - reason: as above
-from memguard.integrations.wsgi import MemguardMiddleware as WsgiMiddleware  # noqa: E402 - reason: as above
+from memguard.integrations.web import django as integration  # noqa: E402 - reason: as above
+from memguard.integrations.web.asgi import MemguardMiddleware as AsgiMiddleware  # noqa: E402 - reason: as above
+from memguard.integrations.web.wsgi import MemguardMiddleware as WsgiMiddleware  # noqa: E402 - reason: as above
 
 KEPT: list[bytes] = []
 EVENTS: list[str] = []

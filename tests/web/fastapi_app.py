@@ -11,7 +11,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException
 from starlette.responses import StreamingResponse
 
 from memguard import MemoryGuard, Scope
-from memguard.integrations.starlette import install, request_scope
+from memguard.integrations.web.starlette import install, request_scope
 
 KEPT: list[bytes] = []
 EVENTS: list[str] = []

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, Flask, Response, request, send_file
 
 from memguard import MemoryGuard
-from memguard.integrations.flask import Memguard, request_scope
+from memguard.integrations.web.flask import Memguard, request_scope
 
 KEPT: list[bytes] = []
 EVENTS: list[str] = []

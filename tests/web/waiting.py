@@ -6,7 +6,7 @@ import threading
 import time
 
 from memguard import MemoryGuard
-from memguard.relief.alerts import PressureState
+from memguard.relief.records import PressureState
 
 
 def wait_for_a_look(guard: MemoryGuard) -> None:

@@ -15,9 +15,9 @@ import time
 import weakref
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from memguard.ticking import reset_each
+from memguard.lifecycle.ticker import reset_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,3 +281,37 @@ def _after_fork_in_child() -> None:
         getattr(entry(), "_after_fork_in_child", None) for entry in list(_entries.copy().values())
     ]
     reset_each(reset for reset in found if reset is not None)
+
+
+SAMPLE = 8
+"""Entries measured at each end of a cache."""
+
+TRUSTED_SECONDS = 60.0
+"""How long a measured average counts while few entries change: values may grow in place."""
+
+
+class Measured(NamedTuple):
+    """An average, and what the cache was like when it was made."""
+
+    average: float
+    """Bytes of an entry."""
+    changes: int
+    """Changes of the cache until then."""
+    entries: int
+    """Its entries."""
+    at: float
+    """When that was, in seconds of the monotonic clock."""
+
+    def will_do(self, changes: int, count: int, now: float) -> bool:
+        """
+        Return whether it is told once more though it holds no longer, because others come first.
+
+        So it is in a look at all containers that measures only some of them; see
+        `memguard.bounded.inventory.survey`.
+        """
+        # A few entries, or none, say nothing of the many that have come since.
+        is_telling = self.entries >= 2 * SAMPLE or 0 < count <= 2 * self.entries
+        if not is_telling:
+            return False
+        age = now - self.at
+        return measures_later(age * (1 + abs(changes - self.changes) / max(1, count)))

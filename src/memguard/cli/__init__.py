@@ -6,7 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from memguard.cli import demo, reporting, running, top, version
+from memguard.cli import report, run, version
+from memguard.cli.demo import command as demo
+from memguard.cli.top import command as top
 
 _EPILOG = """\
 examples:
@@ -34,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser, commands = _parsers()
     if given[:1] == ["run"]:
-        own, target = running.split(given[1:])
-        return running.command(commands["run"], parser.parse_args(["run", *own]), target)
+        own, target = run.split(given[1:])
+        return run.command(commands["run"], parser.parse_args(["run", *own]), target)
     options = parser.parse_args(given)
     if options.command is None:
         parser.print_help(sys.stderr)
@@ -54,12 +56,12 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     )
     parser.add_argument("--version", action="version", version=version.line())
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    modules = {"run": running, "report": reporting, "top": top, "demo": demo, "version": version}
+    modules = {"run": run, "report": report, "top": top, "demo": demo, "version": version}
     return parser, {name: module.add_parser(commands) for name, module in modules.items()}
 
 
 _COMMANDS = {
-    "report": reporting.command,
+    "report": report.command,
     "top": top.command,
     "demo": demo.command,
     "version": version.command,

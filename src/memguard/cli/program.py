@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from memguard.leaks.frames import begin_after
+from memguard.leaks.evidence.frames import begin_after
 
 
 class ProgramNotFoundError(Exception):

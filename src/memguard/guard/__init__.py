@@ -1,8 +1,8 @@
 """The guard: builds and owns all of the rooms below from one call."""
 
-from memguard.guard.owner import MemoryGuard
+from memguard.guard.guard_status import GuardStatus
+from memguard.guard.memory_guard import MemoryGuard
 from memguard.guard.process import install, on_pressure, relieve, status, uninstall
-from memguard.guard.status import GuardStatus
 
 __all__ = [
     "GuardStatus",

@@ -11,12 +11,12 @@ from typing import Any
 from memguard import log
 from memguard.errors import LifecycleError
 from memguard.guard.environment import options_from
-from memguard.guard.owner import MemoryGuard
-from memguard.guard.status import GuardStatus
+from memguard.guard.guard_status import GuardStatus
+from memguard.guard.memory_guard import MemoryGuard
+from memguard.lifecycle.ticker import reset_after_fork
 from memguard.relief.callbacks import PressureLevel, Registration
-from memguard.relief.record import ReliefReport
+from memguard.relief.records import ReliefReport
 from memguard.relief.steps import Relief
-from memguard.ticking import reset_after_fork
 
 
 class _Process:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from memguard.errors import CapacityError
 from memguard.leaks.report import LeakReport
-from memguard.relief.alerts import Alert
+from memguard.relief.records import Alert
 
 if TYPE_CHECKING:
     from typing_extensions import Self

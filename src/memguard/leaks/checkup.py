@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 
 from memguard.bounded import inventory
-from memguard.leaks.evidence import Evidence
-from memguard.leaks.investigation import POLL_SECONDS, Investigation
+from memguard.leaks.finding.evidence import Evidence
+from memguard.leaks.finding.investigate import POLL_SECONDS, Investigation
+from memguard.leaks.growth.trend import Trend
+from memguard.leaks.growth.windows import Watch
 from memguard.leaks.options import DetectorOptions
-from memguard.leaks.trend import Trend
-from memguard.leaks.watch import Watch
-from memguard.observe.reading import Reading
+from memguard.observe.readings import Reading
 
 READINGS = 9
 """Between the two looks: enough to tell growth from what a request holds for a moment."""

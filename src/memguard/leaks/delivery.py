@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from memguard.errors import ConfigError
-from memguard.leaks.finding import Finding
+from memguard.leaks.finding.findings import Finding
 from memguard.leaks.options import OnError
 from memguard.leaks.report import LeakReport
 from memguard.leaks.statistics import Failures
-from memguard.report.sinks import ReportDirectory
+from memguard.report.sinks.directory import ReportDirectory
 
 
 class Delivery:

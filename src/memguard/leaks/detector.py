@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING
 
 from memguard.bounded import inventory
 from memguard.errors import ConfigError, LifecycleError
-from memguard.leaks.allowance import read_allowance
 from memguard.leaks.checkup import Checkup
 from memguard.leaks.delivery import Delivery
-from memguard.leaks.finding import Finding, Findings, summarize
-from memguard.leaks.investigation import POLL_SECONDS, Investigation
+from memguard.leaks.evidence.allowance import read_allowance
+from memguard.leaks.evidence.heap_state import HeapState
+from memguard.leaks.finding.findings import Finding, Findings, summarize
+from memguard.leaks.finding.investigate import POLL_SECONDS, Investigation
+from memguard.leaks.growth.windows import Watch
 from memguard.leaks.options import OnError, chosen_name, detector_options
 from memguard.leaks.report import LeakReport
-from memguard.leaks.signals import SignalRequest
-from memguard.leaks.state import HeapState
+from memguard.leaks.signal_request import SignalRequest
 from memguard.leaks.statistics import Account, Failures, LeakDetectorStatistics, State
 from memguard.leaks.ticker import Ticker, reset_after_fork
-from memguard.leaks.turn import Turn
-from memguard.leaks.watch import Watch
-from memguard.observe.reading import Reading, read_memory
+from memguard.lifecycle.turn import Turn
+from memguard.observe.readings import Reading, read_memory
 from memguard.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -398,3 +398,25 @@ class LeakDetector:
         if investigation is not None:
             investigation.abandon()
             self._account.traced_seconds += investigation.traced_seconds
+
+
+def diagnose(*, seconds: float = 1.0) -> LeakReport:
+    """
+    Look at this process for *seconds* and return what its memory is doing.
+
+    Two looks at the heap, a short burst of tracing, the holders of what grew, and a verdict: live
+    objects, garbage cycles, fragmentation, native memory, or nothing. Where nothing grew and the
+    heap is not large, garbage is collected to see what that gives.
+
+    Blocks the caller for *seconds* and some more; in a coroutine use ``asyncio.to_thread``.
+    Thread-safe: yes. Cost: see ``LeakDetector``; the report states its own.
+
+    Args:
+        seconds: Between the two looks, 0 to 3600: long enough for the program to do its work.
+
+    Raises:
+        ConfigError: *seconds* is out of its range.
+    """
+    # Tracing no longer than half of the watching, for somebody waits.
+    burst = min(5.0, max(0.25, seconds / 2))
+    return LeakDetector(name="diagnose", trace_seconds=burst).check(seconds=seconds)

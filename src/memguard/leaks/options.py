@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memguard.errors import ConfigError
-from memguard.leaks.trend import TrendOptions
+from memguard.leaks.growth.trend import TrendOptions
 from memguard.units import parse_bytes, parse_seconds
 
 OnError = Literal["log", "raise"]

@@ -19,7 +19,7 @@ from typing import Any, TypeVar, overload
 
 from memguard import log
 from memguard.errors import ConfigError, LifecycleError
-from memguard.leaks import frames, tracing
+from memguard.leaks.evidence import frames, tracing
 from memguard.units import format_bytes, format_seconds
 
 F = TypeVar("F", bound=Callable[..., Any])

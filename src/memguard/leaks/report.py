@@ -198,7 +198,7 @@ class LeakReport:
         """
         Return it in one to three lines: what grew and how fast, who holds it, which line allocates.
 
-        For a print or a chat; `memguard.report.text.render` shows all of it.
+        For a print or a chat; `memguard.report.render.text.render` shows all of it.
         """
         grown = format_bytes(self.trend.growth_bytes, signed=True)
         pace = format_rate(self.trend.bytes_per_hour / 60)

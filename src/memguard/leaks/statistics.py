@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memguard import log
-from memguard.leaks.finding import Findings
+from memguard.leaks.finding.findings import Findings
 
 State = Literal["idle", "watching", "tracing", "cooling"]
 MAX_KINDS = 50

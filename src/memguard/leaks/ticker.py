@@ -1,30 +1,31 @@
-"""The one thread of the leaks floor: `memguard.ticking`, and no tracing in a forked child."""
+"""The one thread of leak detection: a `Ticker`, and no tracing in a forked child."""
 
 from __future__ import annotations
 
-from memguard import ticking
-from memguard.leaks import retention, tracing
+from memguard.leaks.evidence import tracing
+from memguard.leaks.holders import paths
+from memguard.lifecycle import ticker
+from memguard.lifecycle.ticker import Resettable, Ticking
 from memguard.observe import allocator
-from memguard.ticking import Resettable, Ticking
 
 __all__ = ["Resettable", "Ticker", "Ticking", "reset_after_fork"]
 
 
-class Ticker(ticking.Ticker):
+class Ticker(ticker.Ticker):
     """A ticker whose thread imports nothing later: see ``allocator.prepare``."""
 
     def start(self) -> Ticker:
         """Import what evidence needs, here and now, and start the thread."""
         allocator.prepare()
-        retention.prepare()
+        paths.prepare()
         super().start()
         return self
 
 
 def reset_after_fork(target: Resettable) -> None:
     """Call ``target._reset`` in every forked child, while *target* is alive; it does not trace."""
-    ticking.reset_after_fork(_tracing)
-    ticking.reset_after_fork(target)
+    ticker.reset_after_fork(_tracing)
+    ticker.reset_after_fork(target)
 
 
 class _Tracing:

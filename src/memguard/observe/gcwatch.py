@@ -14,7 +14,7 @@ from typing import final
 
 from memguard import log
 from memguard.errors import ConfigError, LifecycleError
-from memguard.observe._gcslots import (
+from memguard.observe.gcslots import (
     GENERATIONS,
     PAUSE_BOUNDS_NS,
     Collection,

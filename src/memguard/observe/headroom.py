@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 
-from memguard.observe._groups import parse_stat, read_text
+from memguard.observe.cgroups import parse_stat, read_text
 from memguard.observe.limits import Bound, Limit, read_limit
 
 if TYPE_CHECKING:
-    from memguard.observe.reading import Reading
+    from memguard.observe.readings import Reading
 
 Scope = Literal["group", "process", "host"]
 """Whose memory *used* counts: the control group's, this process's, the machine's."""

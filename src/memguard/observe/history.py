@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import final
 
 from memguard.errors import ConfigError, LifecycleError
-from memguard.observe._history_file import HistoryFile
-from memguard.observe._journal import Failures, Journal
-from memguard.observe._rollup import (
+from memguard.observe.history_file import Failures, HistoryFile, Journal
+from memguard.observe.readings import Reading
+from memguard.observe.rollup import (
     HOUR,
     MINUTE,
     Bucket,
@@ -26,7 +26,6 @@ from memguard.observe._rollup import (
     percentile,
     roll_up,
 )
-from memguard.observe.reading import Reading
 
 __all__ = ["Bucket", "History", "HistoryStatistics", "Hour", "HourKind", "HourThresholds"]
 

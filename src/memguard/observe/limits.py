@@ -11,7 +11,7 @@ from typing import Literal
 
 import psutil
 
-from memguard.observe._groups import Group, find_groups, parse_stat, read_text
+from memguard.observe.cgroups import Group, find_groups, parse_stat, read_text
 
 __all__ = ["Bound", "Group", "Limit", "LimitKind", "read_limit"]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memguard.errors import AdmissionError
-from memguard.relief.alerts import PressureState
-from memguard.ticking import reset_after_fork
+from memguard.lifecycle.ticker import reset_after_fork
+from memguard.relief.records import PressureState
 from memguard.units import format_bytes, format_seconds, parse_bytes, parse_seconds
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from memguard.errors import CapacityError, ConfigError
-from memguard.relief.failures import Failures
+from memguard.lifecycle.failures import Failures
 from memguard.relief.levels import SEVERITY, Level
 
 if TYPE_CHECKING:

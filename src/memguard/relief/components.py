@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from memguard.bounded import inventory
 from memguard.errors import CapacityError, ConfigError
-from memguard.observe.reading import Reading, read_memory
+from memguard.observe.readings import Reading, read_memory
 from memguard.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:

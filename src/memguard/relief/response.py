@@ -8,7 +8,7 @@ from typing import Literal
 from memguard.relief.callbacks import PressureLevel
 from memguard.relief.gauge import Look
 from memguard.relief.levels import Judgement, LevelRules
-from memguard.relief.record import ReliefReport
+from memguard.relief.records import ReliefReport
 from memguard.relief.steps import Relief
 
 _REGROW_SECONDS = 1.0

@@ -16,16 +16,15 @@ from typing import Any
 
 from memguard.bounded import inventory
 from memguard.bounded.inventory import Footprint
-from memguard.observe.reading import Reading
+from memguard.lifecycle.failures import Failures
+from memguard.observe.readings import Reading
+from memguard.relief.caches import Caps, Shares
 from memguard.relief.callbacks import Callbacks
-from memguard.relief.caps import Caps
-from memguard.relief.collecting import Collecting
-from memguard.relief.failures import Failures
+from memguard.relief.collector import Collecting
 from memguard.relief.levels import Level
 from memguard.relief.plan import plan_shrink
-from memguard.relief.record import ReliefReport, StepResult
-from memguard.relief.shares import Shares
-from memguard.relief.trimming import Trimming
+from memguard.relief.records import ReliefReport, StepResult
+from memguard.relief.trim import Trimming
 
 _WORTH_TRIMMING = 1024 * 1024
 _WORTH_WAITING_FOR = 64 * 1024

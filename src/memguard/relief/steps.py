@@ -10,17 +10,16 @@ from typing import Any, Literal
 
 from memguard import log
 from memguard.errors import ConfigError
-from memguard.observe.reading import Reading
+from memguard.lifecycle.failures import Failures
+from memguard.lifecycle.ticker import reset_after_fork
+from memguard.observe.readings import Reading
+from memguard.relief.caches import Caps, Shares
 from memguard.relief.callbacks import Callbacks, PressureLevel, Registration
-from memguard.relief.caps import Caps
-from memguard.relief.collecting import Collecting
-from memguard.relief.failures import Failures
-from memguard.relief.glance import Glance
-from memguard.relief.record import ReliefReport, ReliefStatistics
+from memguard.relief.collector import Collecting
+from memguard.relief.gauge import Glance
+from memguard.relief.records import ReliefReport, ReliefStatistics
 from memguard.relief.run import Means, Run
-from memguard.relief.shares import Shares
-from memguard.relief.trimming import Trimming
-from memguard.ticking import reset_after_fork
+from memguard.relief.trim import Trimming
 from memguard.units import parse_bytes, parse_seconds
 
 OnError = Literal["log", "raise"]

@@ -16,10 +16,15 @@ from memguard.leaks.report import LeakReport
 from memguard.leaks.statistics import LeakDetectorStatistics
 from memguard.observe.gcwatch import GcStatistics
 from memguard.observe.history import History
-from memguard.observe.reading import Reading, read_memory
+from memguard.observe.readings import Reading, read_memory
 from memguard.relief.admission import AdmissionStatistics
-from memguard.relief.alerts import Alert, PressureState, PressureStatistics
-from memguard.relief.record import ReliefReport, ReliefStatistics
+from memguard.relief.records import (
+    Alert,
+    PressureState,
+    PressureStatistics,
+    ReliefReport,
+    ReliefStatistics,
+)
 
 _MEASURE_SECONDS = 0.0001
 """What one look may spend on measuring values in caches that do not count bytes."""

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from memguard import log
 from memguard.errors import ConfigError, LifecycleError
-from memguard.relief.failures import Failures
-from memguard.report.alerting.announcing import Announcer, RateLimit
-from memguard.report.alerting.composing import Composer
+from memguard.lifecycle.failures import Failures
+from memguard.lifecycle.ticker import Ticker, reset_after_fork
+from memguard.report.alerting.announcer import Announcer, RateLimit
+from memguard.report.alerting.composer import Composer
 from memguard.report.alerting.delivery import Delivery
-from memguard.report.alerting.judging import Judge
+from memguard.report.alerting.judge import Judge
 from memguard.report.alerting.lane import Patience
 from memguard.report.alerting.notice import Notice
 from memguard.report.alerting.rule import Rule
 from memguard.report.alerting.rules import default_rules
 from memguard.report.alerting.sink import LogSink, Sink
-from memguard.report.alerting.status import ActiveAlert, AlertsStatistics
+from memguard.report.alerting.stats import ActiveAlert, AlertsStatistics
 from memguard.report.figures import Guarded, figures
-from memguard.ticking import Ticker, reset_after_fork
 from memguard.units import parse_seconds
 
 if TYPE_CHECKING:

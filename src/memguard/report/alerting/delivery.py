@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from memguard.errors import ConfigError
-from memguard.relief.failures import Failures
+from memguard.lifecycle.failures import Failures
 from memguard.report.alerting.lane import Lane, Patience, SinkStatistics
 from memguard.report.alerting.notice import Notice
 from memguard.report.alerting.sink import CallSink, Sink

@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from memguard import log
-from memguard.relief.failures import Failures
+from memguard.lifecycle.failures import Failures
 from memguard.report.alerting.notice import Notice
 from memguard.report.alerting.sink import DeliveryError, Sink
 from memguard.report.alerting.wire import Wire

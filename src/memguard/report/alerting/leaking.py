@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 
 from memguard.errors import ConfigError
 from memguard.leaks.report import LeakReport
-from memguard.report import words
 from memguard.report.alerting.notice import Severity
 from memguard.report.alerting.rule import Look, Rule, Sign
 from memguard.report.figures import Figures
+from memguard.report.render import words
 from memguard.units import format_bytes, format_seconds, parse_seconds
 
 

@@ -88,7 +88,7 @@ class MailSink(Sink):
             raise ConfigError(f"recipients must be from 1 to 50 addresses (got {len(given)})")
         self._recipients = tuple(_checked_address(each, name="recipients") for each in given)
         # As for webhooks: neither at the top of this module nor in the thread.
-        from memguard.report.alerting._smtp import Mailer  # noqa: PLC0415 - reason: as said above
+        from memguard.report.alerting.smtp import Mailer  # noqa: PLC0415 - reason: as said above
 
         self._mailer = Mailer(host, self._port, security=security, login=login, context=context)
 
@@ -106,7 +106,7 @@ class MailSink(Sink):
 
     def message(self, notice: Notice) -> EmailMessage:
         """Return the e-mail for *notice*. Pure."""
-        from memguard.report.alerting._smtp import compose  # noqa: PLC0415 - reason: loaded already
+        from memguard.report.alerting.smtp import compose  # noqa: PLC0415 - reason: loaded already
 
         return compose(notice, body(notice), sender=self._sender, recipients=self._recipients)
 

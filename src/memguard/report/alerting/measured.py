@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Collection, Sequence
 
 from memguard.errors import ConfigError
-from memguard.leaks.series import Point
-from memguard.leaks.trend import Trend, TrendKind, TrendOptions, classify
+from memguard.leaks.growth.series import Point
+from memguard.leaks.growth.trend import Trend, TrendKind, TrendOptions, classify
 from memguard.report.alerting.notice import Severity
 from memguard.report.alerting.rule import Look, Rule, Sign, checked_number
 from memguard.report.figures import Figures
@@ -41,7 +41,7 @@ class GrowthAbove(Rule):
         calm: Seconds that it must not hold before it is over.
         repeat: Seconds between two messages while it fires.
 
-    Sources: see `memguard.leaks.trend`.
+    Sources: see `memguard.leaks.growth.trend`.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any, Literal
 
 from memguard.errors import ConfigError
-from memguard.report.words import printable
+from memguard.report.render.words import printable
 
 Severity = Literal["info", "warning", "critical"]
 Status = Literal["firing", "resolved", "test"]

@@ -10,15 +10,9 @@ from collections.abc import Callable
 
 from memguard import log
 from memguard.errors import ConfigError, MemguardError
-from memguard.report.alerting.notice import (
-    RANK,
-    SEVERITIES,
-    Notice,
-    Severity,
-    checked_severity,
-)
+from memguard.report.alerting.notice import RANK, SEVERITIES, Notice, Severity, checked_severity
 from memguard.report.alerting.wire import Wire
-from memguard.report.words import printable
+from memguard.report.render.words import printable
 from memguard.units import parse_seconds
 
 _LONGEST_AFTER = 7 * 86400.0

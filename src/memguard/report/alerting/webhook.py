@@ -80,7 +80,7 @@ class WebhookSink(Sink):
         self._payload = payload
         # Not at the top of this module: who sends nothing loads neither http nor ssl. And not in
         # the thread either: a fork could meet it half done.
-        from memguard.report.alerting._http import Poster  # noqa: PLC0415 - reason: as said above
+        from memguard.report.alerting.http import Poster  # noqa: PLC0415 - reason: as said above
 
         self._poster = Poster(url, _checked_headers(headers), context=context, trust_env=trust_env)
 

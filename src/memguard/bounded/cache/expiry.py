@@ -1,0 +1,149 @@
+"""
+When entries must go: deadlines in order. Pure structure: no lock, no clock.
+
+Entries that follow the cache's own ttl stand in a ring in the order in which they were written,
+which is the order in which they expire: filing and removal cost a few assignments and no memory.
+Entries with a ttl of their own, and all entries of a cache with an idle limit, hold a ticket in a
+heap. A ticket names the earliest moment at which a look is worth while, so an access moves nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from itertools import count
+from typing import Any
+
+from memguard.bounded.cache.entry import RichEntry, full_entry
+
+_len = len  # the program may cache the built-in itself, and then must not meet it here
+
+
+class ExpiryIndex:
+    """
+    The deadlines of one cache.
+
+    Bounded by: one place a live entry; severed tickets are swept out when they outnumber the rest.
+    """
+
+    __slots__ = ("_idle", "_next_number", "_severed", "heap", "root")
+
+    def __init__(self, idle: Any = None) -> None:
+        self._idle = idle
+        self._severed = 0
+        self.root: Any = full_entry(None, None, None)
+        self.heap: list[list[Any]] = []
+        self.clear()
+        self._next_number = count().__next__
+
+    def file(self, entry: Any, *, custom: bool = False) -> None:
+        """
+        File or re-file *entry* under its present deadline.
+
+        Args:
+            entry: The entry, with ``expires`` and, in a cache with an idle limit, ``used`` set.
+            custom: Its deadline does not follow from the cache's own ttl.
+        """
+        entry.filed = entry.expires
+        deadline = self.deadline(entry)
+        if deadline is None:
+            self.forget(entry)
+        elif custom or self._idle is not None:
+            ticket = entry.ticket
+            if ticket is not None and not deadline < ticket[0]:
+                return  # the ticket comes up first and is written anew then
+            self.forget(entry)
+            entry.ticket = ticket = [deadline, self._next_number(), entry]
+            heapq.heappush(self.heap, ticket)
+        else:
+            self.forget(entry)
+            root = self.root
+            last = root.older
+            entry.older, entry.newer = last, root
+            last.newer = root.older = entry
+
+    def refile(self, batch: list[Any]) -> None:
+        """Move those of *batch* in the ring whose deadline was renewed since, in turn."""
+        root = self.root
+        for entry in batch:
+            if entry.filed is not entry.expires and entry.prev is not None:
+                older = entry.older
+                if older is not None:
+                    newer = entry.newer
+                    older.newer = newer
+                    newer.older = older
+                    last = root.older
+                    entry.older = last
+                    entry.newer = root
+                    last.newer = root.older = entry
+                    entry.filed = entry.expires
+
+    def forget(self, entry: RichEntry) -> None:
+        """Take *entry* out, wherever it stands."""
+        older = entry.older
+        if older is not None:
+            newer = entry.newer
+            older.newer = newer
+            newer.older = older
+            entry.older = entry.newer = None
+        ticket = entry.ticket
+        if ticket is not None:
+            entry.ticket = None
+            ticket[2] = None  # the heap must not keep a removed value alive
+            self._severed += 1
+            if self._severed > 64 and self._severed * 2 > _len(self.heap):
+                self.heap = [kept for kept in self.heap if kept[2] is not None]
+                heapq.heapify(self.heap)
+                self._severed = 0
+
+    def due(self, now: Any) -> RichEntry | None:
+        """Return one entry whose time has come, still filed; None when there is none."""
+        first: RichEntry = self.root.newer
+        if first is not self.root and not now < first.expires:
+            return first
+        heap = self.heap
+        while heap and not now < heap[0][0]:
+            ticket = heap[0]
+            entry: RichEntry | None = ticket[2]
+            if entry is None:
+                heapq.heappop(heap)
+                self._severed -= 1
+                continue
+            deadline = self.deadline(entry)
+            if not now < deadline:
+                return entry
+            ticket[0] = deadline  # it was used or written again meanwhile
+            heapq.heapreplace(heap, ticket)
+        return None
+
+    def deadline(self, entry: Any) -> Any:
+        """Return the earlier of the two limits of *entry*, None when it has none."""
+        expires = entry.expires
+        if self._idle is None:
+            return expires
+        idle_until = entry.used + self._idle
+        return idle_until if expires is None or idle_until < expires else expires
+
+    def next_deadline(self) -> Any:
+        """Return a moment before which nothing is due, None when nothing is filed."""
+        first = self.root.newer
+        in_ring = None if first is self.root else first.expires
+        if not self.heap:
+            return in_ring
+        in_heap = self.heap[0][0]
+        return in_heap if in_ring is None or in_heap < in_ring else in_ring
+
+    def rebuild(self, entries: Iterable[Any]) -> None:
+        """Start over with *entries*, in any order: after an operation was torn apart."""
+        self.clear()
+        for entry in entries:
+            if isinstance(entry, RichEntry):
+                entry.older = entry.newer = entry.ticket = None
+                # Their order may be lost, so each of them goes through the heap once.
+                self.file(entry, custom=True)
+
+    def clear(self) -> None:
+        """Forget everything; the ring's root stays, for the store holds on to it."""
+        self.root.older = self.root.newer = self.root
+        self.heap = []
+        self._severed = 0

@@ -1,0 +1,1 @@
+"""memguard.bounded.cache.loading."""

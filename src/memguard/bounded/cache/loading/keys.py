@@ -1,0 +1,214 @@
+"""From the arguments of a call to a key: cheap, exact, and hashed once."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from memguard.bounded.cache.entry import MISSING, PLAIN, Token
+from memguard.lifecycle import janitor
+
+
+class _Reference(weakref.ref[Any]):
+    """A weak reference that knows the token of its instance."""
+
+    __slots__ = ("ident", "token")
+
+    ident: int
+    token: Token
+
+
+class Instances:
+    """
+    The tokens of the instances on which one method was called.
+
+    Bounded by: one row for each live instance; rows of dead ones leave with the next `bury`.
+    Locks: none; the dict operations are atomic.
+    Keeps alive: nothing.
+    """
+
+    __slots__ = ("_dead", "_rows", "fresh")
+
+    def __init__(self) -> None:
+        self._rows: dict[int, _Reference] = {}
+        self._dead: deque[_Reference] = deque()
+        self.fresh = False
+        """True when an instance was seen for the first time since this was set to False."""
+
+    def token(self, instance: object) -> Token | None:
+        """Return the token of *instance*; None when it cannot be weakly referenced."""
+        row = self._rows.get(id(instance))
+        if row is not None and row() is instance:
+            return row.token
+        try:
+            row = _Reference(instance, self._dead.append)
+        except TypeError:
+            return None
+        row.ident = id(instance)
+        row.token = Token()
+        self.fresh = True
+        while True:
+            there = self._rows.setdefault(row.ident, row)
+            if there is row or there() is instance:
+                return there.token
+            self._forget(there)  # it died, and its id was given to this instance
+
+    def bury(self) -> set[Token]:
+        """Forget the instances that have died and return their tokens."""
+        tokens = set()
+        while self._dead:
+            try:
+                row = self._dead.popleft()
+            except IndexError:  # another thread was faster
+                break
+            self._forget(row)
+            tokens.add(row.token)
+        return tokens
+
+    @property
+    def waiting(self) -> int:
+        """Instances that have died and are not buried yet."""
+        return len(self._dead)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def _forget(self, row: _Reference) -> None:
+        if self._rows.get(row.ident) is row:
+            self._rows.pop(row.ident, None)
+
+
+_len = len  # the program may cache the built-in itself, and then must not meet it here
+
+UNCACHEABLE: Any = Token()
+"""The key of a call that no cache can hold: an unhashable instance without weakref."""
+
+RAW = frozenset({int, str, float, bytes, bool, type(None)})
+"""Types of a single argument that is its own key. Equal ones share: ``f(1)``, ``f(1.0)``."""
+
+_KEYWORDS = Token()
+"""Separates positional from keyword arguments in a key."""
+
+_MOST_UNBURIED = 64
+"""Dead instances whose results may wait for the janitor."""
+
+
+class _ArgumentsKey:
+    """Arguments of which at least one has a hash of the user's: it is asked for once a call."""
+
+    __slots__ = ("arguments", "hashed")
+
+    def __init__(self, arguments: tuple[Any, ...]) -> None:
+        self.arguments = arguments
+        self.hashed = hash(arguments)
+
+    def __hash__(self) -> int:
+        return self.hashed
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is _ArgumentsKey and self.arguments == other.arguments
+
+
+class KeyMaker:
+    """
+    Makes the keys of one cached function, and drops what belonged to dead instances of a method.
+
+    Bounded by: one token for each live instance.
+    """
+
+    def __init__(
+        self, given: Callable[..., Any] | None, *, typed: bool, prefix: str | None = None
+    ) -> None:
+        self._given = given
+        self._typed = typed
+        self._instances: Instances | None = None
+        self._cache: Any = None
+        self._prefix: tuple[Any, ...] = () if prefix is None else (prefix,)
+        self.makes_raw_keys = given is None and not typed and prefix is None
+        """False when even a single plain argument is not its own key."""
+
+    def serve(self, cache: Any) -> None:
+        """Drop the results of dead instances from *cache*."""
+        self._cache = cache
+
+    def become_method(self) -> None:
+        """From now on the first argument is an instance, told apart by identity."""
+        if self._instances is None:
+            self._instances = Instances()
+            self.makes_raw_keys = False
+
+    def make(  # noqa: C901 - reason: every hit comes through here; a call less counts
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """
+        Return the key of a call.
+
+        Raises:
+            TypeError: An argument is not hashable.
+        """
+        owner = self._prefix
+        if self._instances is not None and args:
+            instance = args[0]
+            args = args[1:]
+            token = self._instances.token(instance)
+            if token is not None:
+                owner = (token, *owner)
+                if self._instances.fresh:
+                    self._watch()
+            elif _is_hashable(instance):
+                owner = (instance, *owner)  # as functools: kept alive until the entry leaves
+            else:
+                return UNCACHEABLE
+        if self._given is not None:
+            given = self._given(*args, **kwargs)
+            return (*owner, given) if owner else given
+        arguments = args
+        if kwargs:
+            arguments += (_KEYWORDS, *(part for item in kwargs.items() for part in item))
+        if self._typed:
+            arguments += tuple(map(type, args))
+            if kwargs:
+                arguments += tuple(map(type, kwargs.values()))
+        elif not owner and _len(arguments) == 1 and type(arguments[0]) in RAW:
+            return arguments[0]
+        if owner:
+            arguments = owner + arguments
+        return arguments if PLAIN.issuperset(map(type, arguments)) else _ArgumentsKey(arguments)
+
+    def _watch(self) -> None:
+        instances = self._instances
+        if instances is not None:
+            instances.fresh = False
+            janitor.watch(self, after=1.0)
+            if instances.waiting > _MOST_UNBURIED:
+                self._sweep()
+
+    def _sweep(self) -> float | None:
+        """Drop the results of instances that have died; on the janitor's thread."""
+        instances = self._instances
+        if instances is None:
+            return None
+        dead = instances.bury()
+        if dead and self._cache is not None:
+            self._cache._remove_where(  # noqa: SLF001 - reason: one family of modules
+                lambda key, _: _owner_of(key) in dead
+            )
+        return 1.0 if _len(instances) else None
+
+
+def _owner_of(key: Any) -> Any:
+    if type(key) is _ArgumentsKey:
+        key = key.arguments
+    if type(key) is tuple and key and type(key[0]) is Token:
+        return key[0]
+    return MISSING
+
+
+def _is_hashable(instance: Any) -> bool:
+    try:
+        hash(instance)
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,311 @@
+"""`ObjectPool`: expensive objects, reused, never more than a fixed number of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from sys import _getframe
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from memguard.bounded import inventory, options
+from memguard.bounded.lifetime.callables import is_coroutine_function
+from memguard.bounded.pool.acquire import Queueing
+from memguard.bounded.pool.lease import AsyncLease, Lease
+from memguard.bounded.pool.slots import ObjectPoolStatistics, Pair
+from memguard.bounded.pool.stock import UNWATCHED
+from memguard.errors import ConfigError
+from memguard.lifecycle import janitor
+from memguard.units import parse_seconds
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+T = TypeVar("T")
+
+__all__ = ["AsyncLease", "Lease", "ObjectPool", "ObjectPoolStatistics"]
+
+
+class ObjectPool(Queueing, Generic[T]):
+    """
+    Reuse expensive objects, never more than *maxsize* of them.
+
+    The object given back last is lent first, so that what is not needed stays idle and can go.
+    See ``docs/pools.md``.
+
+    Bounded by: *maxsize* objects, idle and lent together. Who waits for one is a blocked caller;
+        the pool keeps nothing else for it.
+    Locks: none around its objects: each hand-over is one atomic step. A mutex guards the counts.
+        *factory*, *reset*, *validate* and *dispose* run outside of it.
+    Keeps alive: idle objects only. A checkout dropped without release is found, counted, its place
+        in the code named, and the object recovered or replaced. An object that cannot be weakly
+        referenced is kept until it is released: it can be reported as overdue, never as lost,
+        unless it was taken with `lease`.
+
+    Thread-safe. One pool serves threads and asyncio tasks. In a forked child it is empty: the
+    parent's objects are neither used nor finalized there.
+
+    Args:
+        factory: Makes an object. Runs in the thread that needs it, and in the janitor's for
+            *minsize*.
+        reset: Called with each object that comes back, before anybody else gets it; None when
+            there is nothing to reset. When it raises, the object is disposed of.
+        maxsize: Most objects at the same time.
+        minsize: Objects kept ready; made at once, and made anew when some had to go.
+        timeout: Seconds to wait for an object when all are lent.
+        validate: Called with an object before it is lent again after a longer idle time; when it
+            raises or returns something false, the object is disposed of and another one lent.
+        validate_after_idle: Seconds an object is trusted without being asked.
+        max_lifetime: Seconds after which an idle object is disposed of, however much it is used.
+        max_idle: Seconds of idleness after which it is disposed of, down to *minsize*.
+        leak_after: Seconds after which a checkout is logged with its place, once.
+        dispose: Called with each object the pool lets go.
+        on_error: ``"log"`` counts and logs exceptions of *reset*, *validate* and *dispose*;
+            ``"raise"`` raises them to the caller, once the pool is in order again.
+        name: What reports call this pool; the line that made it by default.
+        timer: The clock of ages, seconds.
+
+    Raises:
+        TypeError: An option of the wrong kind.
+        ConfigError: An option out of range.
+    """
+
+    __slots__ = ("__weakref__",)
+
+    def __init__(
+        self,
+        factory: Callable[[], T],
+        *,
+        reset: Callable[[T], object] | None,
+        maxsize: int,
+        minsize: int = 0,
+        timeout: float | str = 30.0,
+        validate: Callable[[T], object] | None = None,
+        validate_after_idle: float | str = 30.0,
+        max_lifetime: float | str | None = None,
+        max_idle: float | str | None = None,
+        leak_after: float | str | None = None,
+        dispose: Callable[[T], object] | None = None,
+        on_error: Literal["log", "raise"] = "log",
+        name: str | None = None,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(
+            {
+                "factory": _check_plain(factory, "factory", optional=False),
+                "reset": _check_plain(reset, "reset"),
+                "maxsize": options.check_positive_int(maxsize, "maxsize"),
+                "minsize": _check_minsize(minsize, maxsize),
+                "validate": _check_plain(validate, "validate"),
+                "validate_after_idle": parse_seconds(
+                    validate_after_idle, name="validate_after_idle"
+                ),
+                "max_lifetime": options.check_duration(max_lifetime, timer, "max_lifetime"),
+                "max_idle": options.check_duration(max_idle, timer, "max_idle"),
+                "leak_after": options.check_duration(leak_after, timer, "leak_after"),
+                "dispose": _check_plain(dispose, "dispose"),
+                "on_error": options.check_choice(on_error, options.ON_ERROR, "on_error"),
+                "timeout": parse_seconds(timeout, name="timeout"),
+                "timer": options.check_callable(timer, "timer", optional=False),
+                "name": options.check_name(name)
+                or f"{type(self).__name__}@{inventory.creation_site()}",
+            }
+        )
+        inventory.register(
+            self, name=self.name, kind=type(self).__name__, also=(self._idle, self._by_id)
+        )
+        self._watched = janitor.epoch  # not yet in truth: it must not fill the pool beside us
+        try:
+            self._fill()
+        except BaseException:
+            self.close()
+            raise
+        self._watched = UNWATCHED
+        if minsize:
+            self._watch()
+
+    # -- lending ------------------------------------------------------------------------------
+
+    def acquire(self, timeout: float | str | None = None) -> T:
+        """
+        Return an object; give it back with `release`. Prefer ``with pool.lease() as obj``.
+
+        Args:
+            timeout: Seconds to wait for one; the pool's own by default, 0 not to wait.
+
+        Raises:
+            PoolExhaustedError: None came free in time; says who holds them.
+            LifecycleError: The pool is closed.
+        """
+        obj: T
+        try:
+            obj, slot = self._ready.pop()
+        except IndexError:
+            pass  # and on outside the handler, lest each error below names this one as well
+        else:
+            # Loaded on its own: CPython 3.11 does not specialise a call through a slot.
+            timer = self._timer
+            frame = _getframe(1)
+            slot.lent.append((timer(), get_ident(), frame.f_code, frame.f_lasti))
+            return obj
+        obj, slot = self._take(timeout)
+        frame = _getframe(1)
+        slot.lent.append((self._timer(), get_ident(), frame.f_code, frame.f_lasti))
+        return obj
+
+    def release(self, obj: T) -> None:
+        """
+        Give back *obj*, from any thread. After `close`, it is disposed of.
+
+        Raises:
+            LifecycleError: It is not from this pool, or was given back before.
+        """
+        try:
+            slot = self._swift[id(obj)]
+            slot.lent.pop()
+        except LookupError:
+            pass
+        else:
+            self._idle.append((obj, slot))
+            if self._line:
+                self._serve()
+            return
+        self._raise_if_told_to(self._put_back(obj, self._claim(obj)))
+
+    def discard(self, obj: T) -> None:
+        """
+        Give back *obj* as broken: it is disposed of, and a new one made when one is needed.
+
+        Raises:
+            LifecycleError: It is not from this pool, or was given back before.
+        """
+        self._raise_if_told_to(self._let_go(obj, self._claim(obj)))
+
+    def lease(self, timeout: float | str | None = None) -> Lease[T]:
+        """
+        Take an object; ``with pool.lease() as obj:`` gives it back however the block ends.
+
+        A lease that is dropped without release is noticed: the object goes back to the pool when
+        nobody else refers to it, and is replaced otherwise.
+
+        Args:
+            timeout: As in `acquire`.
+
+        Raises:
+            PoolExhaustedError: None came free in time; says who holds them.
+            LifecycleError: The pool is closed.
+        """
+        lease: Lease[T] = Lease(self)
+        frame = _getframe(1)
+        pair: Pair | None
+        try:
+            pair = self._ready.pop()
+        except IndexError:
+            pair = None
+        if pair is None:
+            pair = self._take(timeout)
+        lease._pair = pair  # noqa: SLF001 - reason: a lease is part of its pool
+        record = (self._timer(), get_ident(), frame.f_code, frame.f_lasti)
+        lease._record = record  # noqa: SLF001 - reason: a lease is part of its pool
+        pair[1].lent.append(record)
+        return lease
+
+    def alease(self, timeout: float | str | None = None) -> AsyncLease[T]:
+        """
+        Return ``async with pool.alease() as obj:``; waiting for an object blocks no event loop.
+
+        *factory*, *reset* and *validate* run in the thread of the loop: where they take long,
+        have *minsize* objects made beforehand.
+
+        Args:
+            timeout: As in `acquire`.
+
+        Raises:
+            PoolExhaustedError: On entering: none came free in time; says who holds them.
+            LifecycleError: On entering: the pool is closed.
+        """
+        frame = _getframe(1)
+        return AsyncLease(self, timeout, (frame.f_code, frame.f_lasti))
+
+    # -- looking ------------------------------------------------------------------------------
+
+    def statistics(self) -> ObjectPoolStatistics:
+        """Return counts since the pool was made. Thread-safe; cost: O(maxsize)."""
+        self._settle()
+        return ObjectPoolStatistics(
+            name=self.name,
+            implementation="python",
+            maxsize=self.maxsize,
+            minsize=self.minsize,
+            size=self._size(),
+            idle=len(self._idle),
+            leased=sum(1 for slot in self._by_id.copy().values() if slot.lent),
+            waiting=max(0, len(self._line) - self._ended),
+            lost=self._figures.losses.total,
+            lost_sites=self._figures.losses.sites(),
+            **self._figures.counts(),
+        )
+
+    def footprint(self) -> inventory.Footprint:
+        """Return how many objects exist, idle and lent; a pool does not weigh them."""
+        return inventory.Footprint(items=self._size(), bytes=None)
+
+    def reclaim(
+        self, *, fraction: float | None = None, to_bytes: int | None = None
+    ) -> inventory.Reclaimed:
+        """
+        Dispose of idle objects beyond *minsize*, the longest idle first.
+
+        Args:
+            fraction: This share of the idle objects; all of them by default.
+            to_bytes: Accepted for the sake of relief; a pool does not weigh its objects, so all
+                idle ones go.
+
+        Raises:
+            ConfigError: *fraction* is not from 0 to 1.
+        """
+        share = 1.0 if fraction is None else options.check_share(fraction, "fraction")
+        if to_bytes is not None:
+            share = 1.0
+        return inventory.Reclaimed(items=self._shrink(share), bytes=None)
+
+    def close(self) -> None:
+        """
+        Dispose of idle objects, wake who waits, and leave the inventory; idempotent.
+
+        Lent objects stay with their holders and are disposed of when they are released.
+        """
+        if not self._closed:
+            self._closed = True
+            inventory.unregister(self)
+        self._ready = []
+        self._raise_if_told_to(self._drain())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{len(self._idle)} idle"
+        return f"{type(self).__name__}(name={self.name!r}, maxsize={self.maxsize}, {state})"
+
+
+def _check_plain(value: Any, name: str, *, optional: bool = True) -> Any:
+    """Return *value* when it can be called without awaiting what it gives."""
+    options.check_callable(value, name, optional=optional)
+    if is_coroutine_function(value):
+        raise TypeError(
+            f"{name} must be a plain function (got a coroutine function); one pool serves threads "
+            f"and tasks, so open the object before it is used, or in a plain function"
+        )
+    return value
+
+
+def _check_minsize(minsize: Any, maxsize: Any) -> int:
+    if isinstance(minsize, bool) or not isinstance(minsize, int):
+        raise TypeError(f"minsize must be an int (got {type(minsize).__name__})")
+    if not 0 <= minsize <= maxsize:
+        raise ConfigError(f"minsize must be from 0 to maxsize={maxsize} (got {minsize})")
+    return minsize

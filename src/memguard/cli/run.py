@@ -1,0 +1,286 @@
+"""``memguard run``: a program under watch, for programs that cannot be edited."""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from memguard.cli import program
+from memguard.cli.program import ProgramNotFoundError, Target
+from memguard.errors import ConfigError
+from memguard.guard.environment import options_from
+from memguard.guard.memory_guard import MemoryGuard
+from memguard.leaks.report import LeakReport
+from memguard.report.publish.bulletin import report_row
+from memguard.report.render.words import VERDICTS, Places, printable, rate
+from memguard.schema import plain
+from memguard.units import format_bytes, parse_seconds
+
+REPORT_DIR = "memguard-reports"
+MOST_REPORTS = 5
+"""Findings that the summary shows, the latest; the directory has them all."""
+
+SHORTEST, LONGEST = 0.01, 86_400
+"""Seconds that may be between two readings."""
+
+_MOST_SECONDS = 1.0
+"""Between two readings for those who look on; the detector may want them less often."""
+_WITH_VALUE = ("--report-dir", "--interval", "--min-growth-bytes", "--limit", "--summary")
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
+_USAGE = """\
+memguard run [options] script.py [argument ...]
+       memguard run [options] -m module [argument ...]"""
+_EPILOG = """\
+examples:
+  memguard run app.py --port 8000
+  memguard run --interval 5s --report-dir reports -m uvicorn shop:app
+  memguard run --min-growth-bytes 4MiB --limit 512MiB worker.py
+  memguard run --json --summary found.json worker.py
+
+exit codes:
+  the program's own, whatever it is
+  2   memguard could not start it: a wrong option, no such script or module
+
+Reports are written while the program runs. What was found is summed up on standard error when it
+ends by itself; a program that is killed leaves its reports, but no summary. Meanwhile 'memguard
+top' shows how it is doing; MEMGUARD_PUBLISH=0 in the environment keeps that to itself.
+"""
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """Add ``run`` to the commands."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "run",
+        usage=_USAGE,
+        help="run a script or module under watch",
+        description="Run a program as python would, watch its memory, and report its leaks.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-m", metavar="module", help="run a module, as python -m does")
+    parser.add_argument(
+        "--report-dir",
+        metavar="DIR",
+        default=REPORT_DIR,
+        help="where reports go, readable by you alone (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--interval",
+        metavar="SECONDS",
+        default="10s",
+        help="between two readings of memory, from 0.01; 0.5, 10s, 1m (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--min-growth-bytes",
+        metavar="SIZE",
+        default="16MiB",
+        help="growth below this is not reported (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--limit",
+        metavar="SIZE",
+        default="auto",
+        help="memory that the program may use (default: what its cgroup or host allows)",
+    )
+    parser.add_argument(
+        "--summary",
+        metavar="FILE",
+        help="where the summary goes, even if nothing was found (default: standard error)",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="the summary as one line of JSON, even if nothing was found",
+    )
+    return parser
+
+
+def split(arguments: Sequence[str]) -> tuple[list[str], Target | None]:
+    """
+    Return our options and the program: the first word that is no option of ours begins it.
+
+    Done by hand, for nothing that stands behind the program's name may be taken for ours.
+
+    >>> split(["--interval", "1", "app.py", "--interval", "2"])[0]
+    ['--interval', '1']
+    """
+    own: list[str] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word == "-m":
+            return own, program.targets(rest, is_module=True)
+        if word.startswith("-m") and not word.startswith("--"):
+            return own, program.targets([word[2:], *rest], is_module=True)
+        if word == "--":
+            return own, program.targets(rest, is_module=False)
+        if not word.startswith("-"):
+            return own, program.targets([word, *rest], is_module=False)
+        own.append(word)
+        if word in _WITH_VALUE and rest:
+            own.append(rest.pop(0))
+    return own, None
+
+
+def command(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, target: Target | None
+) -> int:
+    """Run *target* to its end under a detector, and return 0 when it ended without an error."""
+    if target is None:
+        parser.error("give a script, or -m and a module")
+    directory_was_there = Path(options.report_dir).exists()
+    try:
+        guard = _guard(options)
+    except ValueError as error:
+        parser.error(_as_on_the_command_line(str(error)))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        parser.error(f"--report-dir {options.report_dir} cannot be used: {reason}")
+    if not directory_was_there:  # the first report makes it again; without one, nothing is left
+        with contextlib.suppress(OSError):
+            (Path.cwd() / options.report_dir).rmdir()
+    # At exit, not after the last line: threads of the program may go on after it. Registered before
+    # the guard registers its own end, so that it runs after it.
+    atexit.register(
+        _Summary(guard, Path(options.report_dir), file=options.summary, as_json=options.json).write
+    )
+    guard.start()
+    try:
+        program.run(target)
+    except ProgramNotFoundError as error:
+        parser.error(str(error))
+    return 0
+
+
+def _guard(options: argparse.Namespace) -> MemoryGuard:
+    """Return a guard that watches and tells, and takes nothing from the program."""
+    seconds = parse_seconds(options.interval, name="--interval")
+    if not SHORTEST <= seconds <= LONGEST:
+        raise ConfigError(
+            f"--interval must be from {SHORTEST} to {LONGEST} seconds (got {options.interval!r})"
+        )
+    publish = options_from({"MEMGUARD_PUBLISH": os.environ.get("MEMGUARD_PUBLISH", "")})
+    return MemoryGuard(
+        limit=options.limit,
+        interval=min(seconds, _MOST_SECONDS),
+        relief=False,
+        name="run",  # the program may have a guard of its own
+        report_dir=options.report_dir,
+        leak_options={
+            "name": "memguard",
+            "interval": options.interval,
+            "min_growth_bytes": options.min_growth_bytes,
+        },
+        publish=publish.get("publish", True),
+    )
+
+
+def _as_on_the_command_line(message: str) -> str:
+    """Return *message*, which begins with the name of an option, with the name it has here."""
+    name, space, rest = message.partition(" ")
+    option = f"--{name.replace('_', '-')}"
+    return f"{option}{space}{rest}" if option in _WITH_VALUE else message
+
+
+class _Summary:
+    """What was found, told when the program ends."""
+
+    def __init__(
+        self, guard: MemoryGuard, directory: Path, *, file: str | None, as_json: bool
+    ) -> None:
+        self._guard = guard
+        self._directory = directory
+        self._absolute = Path.cwd() / directory  # the program may go elsewhere
+        self._file = None if file is None else Path.cwd() / file
+        self._as_json = as_json
+        self._pid = os.getpid()
+
+    def write(self) -> None:
+        """Write it, unless nothing was found or this is a forked child of the program."""
+        if os.getpid() != self._pid:
+            return
+        self._guard.stop(timeout=2.0)
+        reports = self._guard.reports
+        if not reports and not self._as_json and self._file is None:
+            return
+        missing = self._missing(reports)
+        if self._as_json:
+            text = json.dumps(summary_data(reports, self._absolute, missing=missing)) + "\n"
+        else:
+            text = summary(reports, self._directory, missing=missing)
+        # The terminal or the disk may be gone; no word of ours may change how the program ends.
+        with contextlib.suppress(OSError, ValueError):
+            self._deliver(text)
+
+    def _deliver(self, text: str) -> None:
+        if self._file is not None:
+            with open(os.open(self._file, _NEW_FILE, 0o600), "wb") as file:  # noqa: PTH123 - reason: a Path cannot open a descriptor
+                file.write(text.encode("utf-8", "backslashreplace"))
+        elif sys.stderr is not None:
+            encoding = sys.stderr.encoding or "ascii"
+            sys.stderr.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            sys.stderr.flush()
+
+    def _missing(self, reports: Sequence[LeakReport]) -> set[str]:
+        """Return the ids of reports that are not there: the disk was full, or they were rotated."""
+        ids = [report.id for report in reports]
+        # Unlike Path.exists, it says no where the program has given up the right to look.
+        return {n for n in ids if not os.path.exists(self._absolute / f"leak-{n}.html")}  # noqa: PTH110 - reason: see above
+
+
+def summary_data(
+    reports: Sequence[LeakReport], directory: Path, *, missing: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return for scripts what `summary` returns for people: all reports, oldest first."""
+    return {
+        "leaks": sum(report.kind == "leak" for report in reports),
+        "reports": [
+            {
+                **plain(asdict(report_row(report))),
+                "file": None if report.id in missing else str(directory / f"leak-{report.id}.json"),
+            }
+            for report in reports
+        ],
+    }
+
+
+def summary(
+    reports: Sequence[LeakReport], directory: Path, *, missing: Collection[str] = ()
+) -> str:
+    """Return a few lines on *reports*, oldest first, and where to read those not *missing*."""
+    leaks = sum(report.kind == "leak" for report in reports)
+    found = "1 leak" if leaks == 1 else f"{leaks} leaks" if leaks else "no leak"
+    others = len(reports) - leaks
+    more = f"; growth that is not taken for one: {others}" if others else ""
+    lines = [f"memguard: found {found}{more}"]
+    for report in reports[-MOST_REPORTS:]:
+        lines += _finding(report, None if report.id in missing else directory)
+    return "\n".join(lines) + "\n"
+
+
+def _finding(report: LeakReport, directory: Path | None) -> list[str]:
+    places = Places()
+    growth = format_bytes(report.trend.growth_bytes, signed=True)
+    pace = rate(report.trend.bytes_per_hour / 60)
+    lines = [f"  {report.kind}: {growth}, {pace}, {VERDICTS[report.verdict.kind]}"]
+    lines += [
+        f"    held by       {printable(holder.path)} : {printable(holder.type)}"
+        for holder in report.holders[:1]
+    ]
+    for suspect in report.suspects[:1]:
+        lines.append(f"    allocated at  {places.shown(suspect)}")
+        mine = suspect.user_frame
+        if mine is not None and (mine.file, mine.line) != (suspect.file, suspect.line):
+            lines.append(f"    called from   {places.shown(mine)}")
+    if directory is None:
+        return [*lines, "    its files are not there: not written, or deleted since"]
+    return [*lines, f"    read          {directory / f'leak-{report.id}.html'}"]

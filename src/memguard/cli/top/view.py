@@ -1,0 +1,371 @@
+"""
+What ``memguard top`` shows, as lines of styled words: for rich where it is live, plain elsewhere.
+
+Pure. Whatever comes from the watched process is made printable here and nowhere later.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from memguard.leaks.growth.series import Point
+from memguard.leaks.growth.trend import TrendOptions, classify
+from memguard.report.publish.bulletin import AlertRow, Bulletin, ContainerRow, ReportRow
+from memguard.report.render.words import printable, rate
+from memguard.units import MiB, format_bytes, format_seconds
+
+Style = Literal["", "dim", "bold", "ok", "elevated", "critical", "curve"]
+MOST_POINTS = 600
+_LEAST_RANGE = 1 * MiB
+"""Of the curve's height: noise of some pages must not look like a mountain."""
+
+
+class Span(NamedTuple):
+    """Words of one style."""
+
+    text: str
+    style: Style = ""
+
+
+Line = tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Lines under a title."""
+
+    title: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """The characters that pictures are made of."""
+
+    eighths: str
+    """From empty to full, upwards."""
+    full: str
+    empty: str
+
+
+BLOCKS = Glyphs(" ▁▂▃▄▅▆▇█", "█", "░")
+ASCII = Glyphs(" ..::||##", "#", "-")
+
+
+class Trail:
+    """
+    What is known of one process's private memory over time.
+
+    Bounded by: `MOST_POINTS` points, oldest dropped first.
+    Locks: none; for one thread.
+    Keeps alive: numbers.
+    """
+
+    def __init__(self) -> None:
+        self._points: deque[Point] = deque(maxlen=MOST_POINTS)
+
+    def add(self, bulletin: Bulletin) -> None:
+        """Add what of *bulletin* is newer than what is known."""
+        if not math.isfinite(bulletin.written):
+            return
+        last = self._points[-1].at if self._points else -math.inf
+        told = zip(bulletin.curve_seconds, bulletin.curve_bytes, strict=True)
+        newer = [Point(bulletin.written - before, size) for before, size in told]
+        if bulletin.private is not None:
+            newer.append(Point(bulletin.written, bulletin.private))
+        for point in newer:
+            if point.at > last + 0.05:  # the same reading, told twice, is not two
+                self._points.append(point)
+                last = point.at
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """Seconds since the epoch and bytes, oldest first."""
+        return tuple(self._points)
+
+
+def sections(
+    bulletin: Bulletin,
+    points: Sequence[Point],
+    *,
+    width: int,
+    height: int | None = None,
+    glyphs: Glyphs = BLOCKS,
+) -> tuple[Section, ...]:
+    """
+    Return what to show of *bulletin*.
+
+    Args:
+        bulletin: What the guard told last.
+        points: Its memory over time.
+        width: Columns.
+        height: Lines in all, titles and frames included; None where there is no bound.
+        glyphs: What pictures are made of.
+    """
+    room = 1000 if height is None else height - 8  # four titles, four ends of frames
+    rows = 4 if room >= 20 else 2 if room >= 12 else 1
+    memory = _memory(bulletin, points, width=width, rows=rows, glyphs=glyphs)
+    room = max(3, room - len(memory))
+    alerts = tuple(map(_alert, reversed(bulletin.alerts[-5:]))) or (_nothing(),)
+    alerts = alerts[: max(1, room // 4)]
+    reports = tuple(line for row in reversed(bulletin.reports) for line in _report(row))
+    reports = reports or (_nothing() if bulletin.detector else (Span("not watched for", "dim"),),)
+    reports = reports[: max(1, (room - len(alerts)) // 2)]
+    left = max(1, room - len(alerts) - len(reports))
+    return (
+        Section("memory", memory),
+        Section(_containers_title(bulletin), _containers(bulletin.containers, left)),
+        Section("alerts", alerts),
+        Section("leak reports", reports),
+    )
+
+
+def headline(bulletin: Bulletin, *, age: float) -> Line:
+    """Return who this is, and how old the news are where they are late; *age* in seconds."""
+    who = f"{printable(bulletin.program)}, process {bulletin.pid}"
+    told = [f"guard {printable(bulletin.guard)}"]
+    if bulletin.python:
+        told += [f"Python {printable(bulletin.python)}", f"memguard {printable(bulletin.memguard)}"]
+    line = [Span(who, "bold"), Span(f"   {', '.join(told)}", "dim")]
+    if is_late(bulletin, age):
+        line.append(Span(f"   no news for {format_seconds(age)}", "critical"))
+    return tuple(line)
+
+
+def is_late(bulletin: Bulletin, age: float) -> bool:
+    """Return True when news of *bulletin*'s guard are overdue: it hangs, or was suspended."""
+    within = bulletin.within if math.isfinite(bulletin.within) else 0.0
+    return age > max(10.0, 2 * within)
+
+
+def plain(
+    bulletin: Bulletin, points: Sequence[Point], *, age: float, width: int, glyphs: Glyphs = BLOCKS
+) -> str:
+    """Return everything as text, ending in a newline."""
+    lines = [_text(headline(bulletin, age=age))]
+    for section in sections(bulletin, points, width=width - 2, glyphs=glyphs):
+        lines += ["", section.title, *(f"  {_text(line)}".rstrip() for line in section.lines)]
+    return "\n".join(lines) + "\n"
+
+
+def listed(bulletins: Iterable[Bulletin]) -> str:
+    """Return a table of processes to choose from."""
+    rows = [("PID", "PRIVATE", "LEVEL", "GUARD", "PROGRAM")]
+    rows += [
+        (
+            str(one.pid),
+            _bytes(one.private),
+            _level(one.level),
+            printable(one.guard, longest=30),
+            printable(one.program, longest=60),
+        )
+        for one in bulletins
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "".join(
+        f"{row[0]:>{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:{widths[2]}}  "
+        f"{row[3]:{widths[3]}}  {row[4]}\n"
+        for row in rows
+    )
+
+
+def growth(points: Sequence[Point]) -> tuple[float, float] | None:
+    """
+    Return (bytes a minute, seconds they are seen over), or None where that is too short to tell.
+
+    Theil-Sen slope; see `memguard.leaks.growth.trend`.
+    """
+    thin = points[:: -(-len(points) // 60) or 1]
+    if len(thin) < 6 or thin[-1].at - thin[0].at < 5.0:
+        return None
+    trend = classify(thin, TrendOptions())
+    return trend.bytes_per_hour / 60, trend.span_seconds
+
+
+def chart(points: Sequence[Point], *, width: int, rows: int, glyphs: Glyphs = BLOCKS) -> list[str]:
+    """
+    Draw *points* over time, the highest of each column, in *rows* lines; the top one first.
+
+    The lowest line is the lowest point and not zero; the height is a MiB at least.
+    """
+    if not points or width < 1:
+        return []
+    first, last = points[0].at, points[-1].at
+    span = max(last - first, 1e-9)
+    columns: list[int | None] = [None] * width
+    for point in points:
+        place = min(width - 1, int((point.at - first) / span * width))
+        columns[place] = max(columns[place] or 0, point.value)
+    low = min(point.value for point in points)
+    high = max(low + _LEAST_RANGE, *(point.value for point in points))
+    steps = rows * (len(glyphs.eighths) - 1)
+    heights: list[int] = []
+    for column in columns:  # where nothing was read, it is taken to be as it was
+        before = heights[-1] if heights else 1
+        heights.append(
+            before if column is None else 1 + round((column - low) / (high - low) * (steps - 1))
+        )
+    each = len(glyphs.eighths) - 1
+    return [
+        "".join(glyphs.eighths[max(0, min(each, height - row * each))] for height in heights)
+        for row in reversed(range(rows))
+    ]
+
+
+def gauge(share: float, *, width: int, glyphs: Glyphs = BLOCKS) -> str:
+    """Return a bar of *width* characters, filled to *share*."""
+    filled = round(min(1.0, max(0.0, share)) * width)
+    return glyphs.full * filled + glyphs.empty * (width - filled)
+
+
+def _memory(
+    bulletin: Bulletin, points: Sequence[Point], *, width: int, rows: int, glyphs: Glyphs
+) -> tuple[Line, ...]:
+    threads = "" if bulletin.threads is None else f"   {bulletin.threads} threads"
+    sizes = (
+        Span(f"{_bytes(bulletin.private)} private", "bold"),
+        Span(f"   {_bytes(bulletin.rss)} resident   {_bytes(bulletin.swap)} swapped{threads}"),
+    )
+    lines: list[Line] = [sizes, _limit(bulletin, width, glyphs)]
+    lines += [(Span(printable(reason), _style(bulletin.level)),) for reason in bulletin.reasons]
+    lines += [
+        (Span(row, "curve"),)
+        for row in chart(points, width=min(width, MOST_POINTS), rows=rows, glyphs=glyphs)
+    ]
+    lines.append(_pace(points))
+    lines.append(_upkeep(bulletin))
+    return tuple(lines)
+
+
+def _limit(bulletin: Bulletin, width: int, glyphs: Glyphs) -> Line:
+    level = Span(_level(bulletin.level), _style(bulletin.level))
+    if not bulletin.limit or bulletin.used is None:
+        return (Span("no limit known   "), level)
+    share = bulletin.used / bulletin.limit
+    of = f"{format_bytes(bulletin.used)} of {format_bytes(bulletin.limit)}"
+    whose = "the whole host" if bulletin.source == "MemTotal" else bulletin.source
+    told = f"  {share:.0%}  {of} ({printable(whose, longest=60)})   "
+    bar = gauge(share, width=max(10, min(40, width - len(told) - 20)), glyphs=glyphs)
+    return (Span(bar, _style(bulletin.level)), Span(told), level)
+
+
+def _pace(points: Sequence[Point]) -> Line:
+    if not points:
+        return (Span("no history is kept", "dim"),)
+    low, high = min(p.value for p in points), max(p.value for p in points)
+    if len(points) == 1:
+        return (Span(f"{format_bytes(high)} now; the curve begins here", "dim"),)
+    span = f"{format_seconds(points[-1].at - points[0].at)}: "
+    text = f"last {span}{format_bytes(low)} to {format_bytes(high)}"
+    seen = growth(points)
+    if seen is None:
+        return (Span(text),)
+    pace = "not growing" if abs(seen[0]) < 1024 else f"growth {_signed_rate(seen[0])}"
+    return (Span(f"{text}, {pace}"),)
+
+
+def _upkeep(bulletin: Bulletin) -> Line:
+    parts = []
+    if bulletin.gc_share is not None and math.isfinite(bulletin.gc_share):
+        pause = bulletin.gc_longest
+        longest = "" if pause is None else f", longest pause {format_seconds(pause)}"
+        parts.append(f"collector {bulletin.gc_share:.2%} of the time{longest}")
+    if bulletin.relief_runs:
+        freed = format_bytes(bulletin.relief_freed or 0)
+        parts.append(f"relief: {_count(bulletin.relief_runs, 'run')}, {freed} given back")
+    if bulletin.detector is not None:
+        found = f", {_count(bulletin.findings, 'finding')}" if bulletin.findings else ""
+        parts.append(f"leak detector: {printable(bulletin.detector)}{found}")
+    if bulletin.errors:
+        parts.append(f"failures inside memguard: {bulletin.errors}")
+    return (Span("   ".join(parts), "dim"),)
+
+
+def _containers_title(bulletin: Bulletin) -> str:
+    if not bulletin.containers_count:
+        return "containers"
+    together = format_bytes(bulletin.containers_bytes)
+    return f"containers: {bulletin.containers_count}, {together} by their own account"
+
+
+def _containers(rows: Sequence[ContainerRow], most: int) -> tuple[Line, ...]:
+    if not rows:
+        return (_nothing(),)
+    shown = rows if len(rows) <= most else rows[: max(1, most - 1)]
+    names = [printable(row.name, longest=40) for row in shown]
+    kinds = [printable(row.kind, longest=24) for row in shown]
+    name, kind = max(map(len, names)), max(map(len, kinds))
+    lines: list[Line] = [
+        (
+            Span(f"{_bytes(row.bytes):>11}  ", "bold"),
+            Span(f"{row.items:>9,}  {names[number]:{name}}  "),
+            Span(f"{kinds[number]:{kind}}", "dim"),
+        )
+        for number, row in enumerate(shown)
+    ]
+    if len(shown) < min(len(rows), most):
+        lines.append((Span(f"{len(rows) - len(shown)} more", "dim"),))
+    return tuple(lines)
+
+
+def _alert(row: AlertRow) -> Line:
+    style = _style(row.level)
+    what = _level(row.level) if row.kind == "level" else printable(row.kind)
+    was = f" (was {_level(row.previous)})" if row.previous != row.level else ""
+    why = "; ".join(map(printable, row.reasons))
+    return (Span(f"{_clock(row.time)}  ", "dim"), Span(what, style), Span(f"{was}  {why}".rstrip()))
+
+
+def _report(row: ReportRow) -> tuple[Line, ...]:
+    style: Style = "critical" if row.kind == "leak" else "elevated"
+    size = format_bytes(row.growth_bytes, signed=True)
+    what = f"  {size}, {rate(row.bytes_per_minute)}, {printable(row.verdict)}"
+    lines: list[Line] = [(Span(printable(row.kind), style), Span(what))]
+    if row.holder is not None:
+        kind = "" if row.holder_type is None else f" : {printable(row.holder_type)}"
+        held = f"{printable(row.holder)}{kind}"
+        lines.append((Span("  held by       ", "dim"), Span(held, "bold")))
+    if row.place is not None:
+        lines.append((Span("  allocated at  ", "dim"), Span(printable(row.place), "bold")))
+    return tuple(lines)
+
+
+def _nothing() -> Line:
+    return (Span("none", "dim"),)
+
+
+def _text(line: Line) -> str:
+    return "".join(span.text for span in line)
+
+
+def _bytes(size: int | None) -> str:
+    return "?" if size is None else format_bytes(size)
+
+
+def _count(number: int | None, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _signed_rate(bytes_per_minute: float) -> str:
+    return ("+" if bytes_per_minute > 0 else "") + rate(bytes_per_minute)
+
+
+def _level(level: str) -> str:
+    return "not known yet" if level == "insufficient_data" else printable(level, longest=20)
+
+
+def _style(level: str) -> Style:
+    styles: dict[str, Style] = {"ok": "ok", "elevated": "elevated", "critical": "critical"}
+    return styles.get(level, "dim")
+
+
+def _clock(seconds: float) -> str:
+    try:
+        return time.strftime("%H:%M:%S", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):  # no such day
+        return "--:--:--"

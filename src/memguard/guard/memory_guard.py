@@ -1,0 +1,346 @@
+"""`MemoryGuard`: one call builds and owns what watches a process and gives memory back."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from memguard.errors import LifecycleError
+from memguard.guard.guard_status import GuardStatus
+from memguard.guard.subscribers import Subscribers, Subscription
+from memguard.leaks.detector import LeakDetector
+from memguard.leaks.report import LeakReport
+from memguard.lifecycle.ticker import reset_after_fork
+from memguard.observe.gcwatch import GcWatch
+from memguard.observe.history import History
+from memguard.observe.readings import Reading
+from memguard.relief.admission import Admission, Admitted
+from memguard.relief.callbacks import PressureLevel, Registration
+from memguard.relief.gc_policy import GcPolicy
+from memguard.relief.levels import Level
+from memguard.relief.monitor import PressureMonitor
+from memguard.relief.records import Alert
+from memguard.relief.steps import Relief
+from memguard.report.publish.publisher import Publisher
+from memguard.units import parse_seconds
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class MemoryGuard:
+    """
+    Keep this process inside its memory, and find what leaks.
+
+    Owns a `LeakDetector`, a `PressureMonitor` with `Relief`, a `History` and a `GcWatch`, each of
+    which can be left out, and starts and stops them together: two threads at most.
+
+    Bounded by: its parts, each of which states its own bound.
+    Locks: one mutex around starting and stopping; nothing of the host's runs under it.
+    Keeps alive: its callbacks; containers not at all.
+
+    In a forked child it is stopped: call `start` there (gunicorn: in ``post_fork``).
+
+    Example:
+        >>> with MemoryGuard(limit="8GiB", leaks=False) as guard:
+        ...     guard.status().running
+        True
+
+    Args:
+        limit: ``"auto"`` for the bounds of control groups, rlimits and the host; or a bound of your
+            own on private memory, bytes or ``"512MiB"``, beside those.
+        interval: Seconds between readings where nothing is happening.
+        elevated: Used share of the limit from which memory is given back.
+        critical: Used share from which everything is given back and no work is admitted.
+        hold_off: Seconds that it must have been calm before a level is left.
+        relief: Give memory back; False only watches and tells.
+        leaks: Watch for leaks.
+        leak_options: More options for the `LeakDetector`.
+        report_dir: Directory for leak reports; None writes none.
+        history: Keep readings in memory; a path keeps them in a file, too.
+        gc_watch: Count the collector's pauses.
+        gc_policy: Thresholds or a share of the time for the collector.
+        publish: Tell other processes of the same user, ``memguard top`` above all, what this guard
+            knows: a small file, written again after each reading. True for the usual directory, or
+            a local directory of your own.
+        on_level: Called with an `Alert` after each change of the level.
+        on_alert: Called with every `Alert`.
+        on_recycle: Called with an `Alert` when relief gives nothing and memory is critical: end
+            this process in an orderly way, as a worker does after its last request.
+        on_leak: Called with each new `LeakReport`.
+        name: For logs and threads.
+
+    Raises:
+        TypeError: An option is of the wrong kind.
+        ConfigError: An option is out of its range, or a file or directory must not be used.
+        OSError: A file or directory cannot be made or opened.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit: int | str = "auto",
+        interval: float | str = 1.0,
+        elevated: float = 0.75,
+        critical: float = 0.90,
+        hold_off: float | str = 10.0,
+        relief: bool | Relief = True,
+        leaks: bool = True,
+        leak_options: Mapping[str, Any] | None = None,
+        report_dir: str | os.PathLike[str] | None = None,
+        history: bool | str | os.PathLike[str] = True,
+        gc_watch: bool = True,
+        gc_policy: GcPolicy | None = None,
+        publish: bool | str | os.PathLike[str] = False,
+        on_level: Callable[[Alert], object] | None = None,
+        on_alert: Callable[[Alert], object] | None = None,
+        on_recycle: Callable[[Alert], object] | None = None,
+        on_leak: Callable[[LeakReport], object] | None = None,
+        name: str = "memguard",
+    ) -> None:
+        for option, flag in (("leaks", leaks), ("gc_watch", gc_watch)):
+            if not isinstance(flag, bool):
+                raise TypeError(f"{option} must be True or False (got {type(flag).__name__})")
+        if not isinstance(relief, bool | Relief):
+            raise TypeError(f"relief must be True, False or a Relief (got {type(relief).__name__})")
+        if not isinstance(publish, bool | str | os.PathLike):
+            kind = type(publish).__name__
+            raise TypeError(f"publish must be True, False or a directory (got {kind})")
+        if gc_policy is not None and not isinstance(gc_policy, GcPolicy):
+            raise TypeError(f"gc_policy must be a GcPolicy (got {type(gc_policy).__name__})")
+        self.name = name
+        self._on_alert = _callable_or_none("on_alert", on_alert)
+        self._on_recycle = _callable_or_none("on_recycle", on_recycle)
+        self._on_leak = on_leak
+        self._subscribers = Subscribers()
+        self.relief: Relief | None = Relief() if relief is True else relief or None
+        self.gc_watch: GcWatch | None = GcWatch() if gc_watch else None
+        self.gc_policy = gc_policy
+        self.monitor = PressureMonitor(
+            limit,
+            elevated=elevated,
+            critical=critical,
+            hold_off=hold_off,
+            interval=interval,
+            relief=self.relief,
+            on_level=on_level,
+            on_alert=self._alerted,
+            on_reading=self._read,
+            name=name,
+        )
+        self.admission = Admission(
+            self.monitor.pressure, critical=critical, look=self.monitor.request
+        )
+        self.detector: LeakDetector | None = None
+        if leaks:
+            options: dict[str, Any] = {"limit": limit, "name": name, "report_dir": report_dir}
+            options |= {"on_leak": on_leak, **(leak_options or {})}
+            self._on_leak = _callable_or_none("on_leak", options["on_leak"])
+            self.detector = LeakDetector(**{**options, "on_leak": self._leaked})
+        self.publisher: Publisher | None = None
+        if publish is not False:
+            within = 3 * parse_seconds(interval, name="interval")  # at rest it looks less often
+            self.publisher = Publisher(None if publish is True else publish, within=within)
+        path = None if isinstance(history, bool) else history
+        # The last to be made: it may open a file, which nobody would close.
+        self.history = None if history is False else History(path=path)
+        self._lock = threading.RLock()  # a handler of SIGTERM may stop a guard that is stopping
+        self._running = False
+        self._entered = False
+        self._closed = False
+        reset_after_fork(self)
+
+    def _reset(self) -> None:
+        """Be stopped, in a forked child; the parts see to themselves."""
+        self._lock = threading.RLock()
+        self._running = False
+        self._entered = False
+
+    # -- life cycle -------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """
+        Start every part, and return the guard.
+
+        Raises:
+            LifecycleError: It is running already.
+        """
+        with self._lock:
+            if self._running:
+                raise LifecycleError(f"guard {self.name!r} is already started; call stop() first")
+            self._running = True
+            self._closed = False
+        try:
+            if self.publisher is not None:
+                self.publisher.open()
+            for part in (self.gc_watch, self.gc_policy, self.monitor, self.detector):
+                if part is not None:
+                    part.start()
+        except BaseException:
+            self.stop()
+            raise
+        if not self._running:  # stopped meanwhile, by another thread or a signal handler
+            self.stop()
+        return self
+
+    def stop(self, timeout: float = 5.0) -> bool:
+        """
+        Stop every part; caches get their own bounds back. Idempotent.
+
+        Args:
+            timeout: Seconds to wait for each thread.
+
+        Returns:
+            True when all threads have ended.
+        """
+        with self._lock:
+            self._running = False
+        ended = self.monitor.stop(timeout)
+        if self.detector is not None:
+            ended = self.detector.stop(timeout) and ended
+        for part in (self.gc_policy, self.gc_watch):
+            if part is not None:
+                part.stop()
+        if self.publisher is not None:
+            self.publisher.remove()
+        if self.history is not None:
+            self.history.flush()
+        return ended
+
+    def close(self) -> None:
+        """Stop, and let go of the history's file; `install` may then build another guard."""
+        self._closed = True
+        self.stop()
+        if self.history is not None:
+            self.history.close()
+            self.history = None
+
+    @property
+    def closed(self) -> bool:
+        """True after `close`, until it is started again."""
+        return self._closed
+
+    def __enter__(self) -> Self:
+        """Return the guard, started; one that runs, as `install` gives it back, is taken over."""
+        with self._lock:
+            if self._running and not self._entered:
+                self._entered = True
+                return self
+        self.start()
+        self._entered = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it, and let go of the history's file."""
+        self._entered = False
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "running" if self._running else "stopped"
+        return f"{type(self).__name__}(name={self.name!r}, {state})"
+
+    # -- what the monitor tells -------------------------------------------------------------------
+
+    def _read(self, reading: Reading) -> None:
+        history = self.history
+        if history is not None:
+            history.add(reading)
+        if self.gc_watch is not None:
+            self.gc_watch.tick()
+        if self.gc_policy is not None:
+            self.gc_policy.tick()
+        if self.publisher is not None:
+            self.publisher.publish(self)
+
+    def _alerted(self, alert: Alert) -> None:
+        try:
+            if self._on_alert is not None:
+                self._on_alert(alert)
+        finally:
+            try:
+                if alert.kind == "recycle" and self._on_recycle is not None:
+                    self._on_recycle(alert)
+            finally:
+                self._subscribers.tell(alert)
+
+    def _leaked(self, report: LeakReport) -> None:
+        try:
+            if self._on_leak is not None:
+                self._on_leak(report)
+        finally:
+            self._subscribers.tell(report)
+
+    # -- what it knows and does -------------------------------------------------------------------
+
+    @property
+    def level(self) -> Level:
+        """The level of the last look."""
+        return self.monitor.level
+
+    @property
+    def reports(self) -> tuple[LeakReport, ...]:
+        """The latest leak reports, oldest first; none where leaks are not watched."""
+        return () if self.detector is None else self.detector.reports
+
+    def status(self) -> GuardStatus:
+        """Return what every part knows. Thread-safe; cost: some ten µs."""
+        detector, history, watch = self.detector, self.history, self.gc_watch
+        return GuardStatus(
+            running=self._running,
+            pressure=self.monitor.pressure(),
+            alerts=self.monitor.alerts,
+            monitor=self.monitor.statistics(),
+            relief=None if self.relief is None else self.relief.statistics(),
+            admission=self.admission.statistics(),
+            detector=None if detector is None else detector.statistics(),
+            history=None if history is None else history.statistics(),
+            gc=None if watch is None else watch.statistics(),
+            gc_policy=None if self.gc_policy is None else self.gc_policy.statistics(),
+            publisher=None if self.publisher is None else self.publisher.statistics(),
+        )
+
+    def subscribe(self, callback: Callable[[Alert | LeakReport], object]) -> Subscription:
+        """
+        Call *callback* with every `Alert` and each new `LeakReport`, as on_alert and on_leak are.
+
+        It runs in the guard's threads, under no lock of ours; what it raises is counted. In a
+        forked child it stays subscribed.
+
+        Returns:
+            A subscription; close it to take the callback back.
+
+        Raises:
+            TypeError: It is not callable.
+            CapacityError: There are 100 already.
+        """
+        return self._subscribers.add(callback)
+
+    def admit(self, cost_bytes: int | str = 0, *, wait: float | str = 0.0) -> Admitted:
+        """
+        Hold a place for work that needs *cost_bytes*: ``with guard.admit("200MiB", wait=30):``.
+
+        Raises:
+            AdmissionError: There is no room for it now; it is a `MemoryError`, too.
+        """
+        return self.admission.admit(cost_bytes, wait=wait)
+
+    def on_pressure(
+        self, callback: Callable[[], Any], *, level: PressureLevel = "elevated", priority: int = 0
+    ) -> Registration:
+        """
+        Call *callback* when caches, pools and the collector do not give enough.
+
+        Raises:
+            LifecycleError: This guard gives nothing back (``relief=False``).
+        """
+        if self.relief is None:
+            raise LifecycleError("this guard was made with relief=False; nothing is given back")
+        return self.relief.on_pressure(callback, level=level, priority=priority)
+
+
+def _callable_or_none(option: str, given: Any) -> Any:
+    if given is not None and not callable(given):
+        raise TypeError(f"{option} must be callable (got {type(given).__name__})")
+    return given

@@ -1,0 +1,1 @@
+"""memguard.integrations.testing."""

@@ -1,0 +1,248 @@
+"""
+Bursts of tracing: short, ended as soon as they have seen enough, deeper only where that was cheap.
+
+While tracing is on, every allocation of the process pays for it. So the first burst records one
+frame a block and lasts until the containers that grow have shown enough new entries. If that took
+less than half of the time allowed, a second one records whole stacks.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from memguard.heap import walk
+from memguard.leaks.evidence import newest, tracing
+from memguard.leaks.options import DetectorOptions
+
+ENOUGH_ENTRIES = 4
+"""New entries of a container that settle where they come from."""
+WEIGHTY = 0.05
+"""Share of the growth at which a candidate is waited for."""
+BLIND = 0.25
+"""Share of the time that is spent where no candidate can be expected to show anything."""
+MIN_SECONDS = 0.03
+MAX_LEVELS = 4_000
+"""Polls of a burst whose level is kept."""
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A growing container or buffer, held for the seconds of a burst. A buffer's entries: bytes."""
+
+    obj: Any
+    gained: int
+    """Entries gained between the two looks."""
+    now: int
+    weight: float = 0.0
+    """Bytes gained between the two looks: an estimate."""
+    newborn: bool = False
+    """True when the first look did not have it: a holder only if it goes on growing."""
+    at_start: int = 0
+    steady: bool = True
+    """False once it has lost half of what it had gained: it is emptied now and then."""
+    sample: newest.Sample = field(default_factory=newest.Sample)
+
+    first: int = field(init=False)
+    """Entries when it was first followed."""
+
+    def __post_init__(self) -> None:
+        self.first = self.now
+
+    def measure(self) -> None:
+        """Count the entries anew."""
+        count = walk.counter_of(type(self.obj))
+        entries = count(self.obj) if count else self.now
+        # A queue with a slow reader loses entries all the time, and grows for all that.
+        self.steady = self.steady and entries >= self.first - self.gained / 2
+        self.now = entries
+
+    @property
+    def added(self) -> int:
+        """Entries gained since the burst began."""
+        return max(0, self.now - self.at_start)
+
+
+class Bursts:
+    """
+    One or two bursts of tracing over the same candidates.
+
+    Bounded by: the options' ``trace_seconds`` and ``trace_bytes``.
+    Locks: none; one thread calls it.
+    Keeps alive: the tracer's names and numbers; the candidates belong to the caller.
+    """
+
+    def __init__(
+        self,
+        options: DetectorOptions,
+        candidates: Sequence[Candidate],
+        *,
+        gap: float,
+        sample_more: Callable[[tracing.Tracer], None],
+    ) -> None:
+        """
+        Prepare bursts.
+
+        Args:
+            options: Time, bytes and frames.
+            candidates: The containers that grew; their samples are filled.
+            gap: Seconds between the looks that found them, to tell how fast they grow.
+            sample_more: Called at the end of a burst, while origins can still be asked for.
+        """
+        self._options = options
+        self._candidates = candidates
+        self._gap = max(gap, 0.001)
+        self._sample_more = sample_more
+        self._tracer: tracing.Tracer | None = None
+        self._traces: list[tracing.Trace] = []
+        self._levels: list[tuple[float, int]] = []
+        self._grown: list[tuple[float, float]] = []
+        self.note: str | None = None
+        """What went otherwise than planned."""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that tracing of ours was on so far."""
+        running = self._tracer.seconds if self._tracer and not self._tracer.foreign else 0.0
+        return running + sum(trace.seconds for trace in self._traces if not trace.foreign)
+
+    def start(self, frames: int = 1) -> None:
+        """Begin a burst of *frames* frames a block."""
+        for candidate in self._candidates:
+            candidate.measure()
+            candidate.at_start = candidate.now
+        self._levels = []
+        self._tracer = tracing.Tracer()
+        self._tracer.start(frames)
+        if self._tracer.foreign:
+            self.note = "another tracemalloc session was running: it was used as it is"
+
+    def poll(self) -> bool:
+        """Return True when the bursts are over; begin the deeper one where the first was cheap."""
+        for candidate in self._candidates:
+            candidate.measure()
+        tracer, options = self._tracer, self._options
+        if tracer is None:
+            return True
+        if len(self._levels) < MAX_LEVELS:
+            self._levels.append((tracer.seconds, tracer.live_bytes))
+        # A foreign session costs nothing extra, but it must end, too.
+        spent = tracer.seconds + sum(trace.seconds for trace in self._traces)
+        full = tracer.own_bytes > options.trace_bytes and not tracer.foreign
+        if full:
+            self.note = "tracing stopped early: it reached trace_bytes"
+        elif spent < options.trace_seconds and not self._seen_enough(tracer.seconds):
+            return False
+        deeper = not self._traces and options.trace_frames > 1 and not tracer.foreign and not full
+        self.end()
+        if deeper and spent <= options.trace_seconds / 2:
+            self.start(options.trace_frames)
+            return False
+        return True
+
+    def _seen_enough(self, seconds: float) -> bool:
+        """Return True when each weighty candidate has shown where its entries come from."""
+        if seconds < MIN_SECONDS:
+            return False
+        allowed = self._options.trace_seconds
+        least = WEIGHTY * sum(candidate.weight for candidate in self._candidates)
+        expected = [
+            candidate
+            for candidate in self._candidates
+            if candidate.weight >= least
+            and candidate.gained / self._gap * allowed >= ENOUGH_ENTRIES
+            and (candidate.added or not candidate.newborn)
+        ]
+        if not expected:
+            return seconds >= BLIND * allowed
+        return all(candidate.added >= ENOUGH_ENTRIES for candidate in expected)
+
+    def end(self) -> None:
+        """End the burst under way: take down what is alive, and ask where new entries come from."""
+        tracer = self._tracer
+        if tracer is None:
+            return
+        try:
+            if gc.isenabled():
+                gc.collect(1)  # young garbage looks alive; what leaks survives this
+            tracer.photograph()
+            self._grown.append(_growth(self._levels))
+            seen: set[int] = {id(self._candidates)}
+            for candidate in self._candidates:
+                candidate.measure()
+                if candidate.added:
+                    more = newest.sample_container(
+                        candidate.obj, candidate.added, origin=tracer.origin, seen=seen
+                    )
+                    if walk.size_of_buffer(type(candidate.obj)) is not None:
+                        _trace_buffer(candidate, tracer, more)
+                    _merge(candidate.sample, more)
+            self._sample_more(tracer)
+            self._traces.append(tracer.finish())
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """End tracing without looking. Idempotent."""
+        if self._tracer is not None:
+            self._tracer.abandon()
+            self._tracer = None
+
+    def trace(self) -> tracing.Trace | None:
+        """Return the bursts as one trace; None where there was none."""
+        return _combined(self._traces) if self._traces else None
+
+    def growth_per_minute(self) -> float | None:
+        """Return the growth of what is alive while tracing, in bytes; None where too short."""
+        seconds = sum(lasted for _, lasted in self._grown)
+        return sum(grown for grown, _ in self._grown) / seconds * 60 if seconds > 0 else None
+
+
+def _growth(levels: list[tuple[float, int]]) -> tuple[float, float]:
+    """
+    Return (bytes, seconds) by which what is alive has grown within a burst.
+
+    The lowest level of the last third over that of the first: requests in flight are in both.
+    """
+    third = len(levels) // 3
+    if third == 0:
+        return 0.0, 0.0
+    first = min(levels[:third], key=lambda level: level[1])
+    last = min(levels[-third:], key=lambda level: level[1])
+    return float(last[1] - first[1]), last[0] - first[0]
+
+
+def _trace_buffer(candidate: Candidate, tracer: tracing.Tracer, sample: newest.Sample) -> None:
+    """Enter the line that made the buffer grow, which is where its block was allocated last."""
+    stack = tracer.origin_of_block(candidate.now)
+    if stack:
+        sample.lines[stack[0]] += sample.bytes
+        sample.stacks[stack[0]] = stack
+
+
+def _merge(into: newest.Sample, more: newest.Sample) -> None:
+    """Add a later burst's sample; its stacks are deeper, so they win."""
+    into.entries += more.entries
+    into.bytes += more.bytes
+    into.extends = into.extends or more.extends
+    into.types.update(more.types)
+    into.lines.update(more.lines)
+    into.stacks.update(more.stacks)
+
+
+def _combined(traces: list[tracing.Trace]) -> tracing.Trace:
+    """Sum bursts into one trace; the deeper stacks of the later burst win."""
+    total = tracing.Trace(foreign=traces[0].foreign)
+    for trace in traces:
+        total.seconds += trace.seconds
+        total.traced_bytes += trace.traced_bytes
+        total.tracer_bytes = max(total.tracer_bytes, trace.tracer_bytes)
+        for location, site in trace.sites.items():
+            known = total.sites.setdefault(location, tracing.Site(location))
+            known.bytes += site.bytes
+            known.count += site.count
+            if len(site.stack) >= len(known.stack):
+                known.stack = site.stack
+    return total

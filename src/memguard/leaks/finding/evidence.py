@@ -1,0 +1,63 @@
+"""What an investigation brought home: plain data between the walk of the heap and the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from memguard.leaks.evidence.newest import Sample
+from memguard.leaks.evidence.tracing import Location, Trace
+
+
+@dataclass(slots=True)
+class HolderEvidence:
+    """One growing container, without the container."""
+
+    type: str
+    path: str
+    anchored: bool
+    inventory_name: str | None
+    bound: int | None
+    entries: int
+    entries_added: int
+    entries_per_minute: float
+    sample: Sample
+    steady: bool
+    """False when it was seen to lose half of what it had gained."""
+    bytes_added: float = 0.0
+    """Of the entries gained between the looks, estimated at the second one."""
+
+
+@dataclass(slots=True)
+class Evidence:
+    """Everything seen between the first look and the end of the last burst."""
+
+    gap_seconds: float = 0.0
+    """Between the two looks."""
+    holders: list[HolderEvidence] = field(default_factory=list)
+    types: list[tuple[str, int, int]] = field(default_factory=list)
+    """(name, count now, gained), most gained first."""
+    all_types: list[tuple[str, int, int]] = field(default_factory=list)
+    """Likewise, unfiltered."""
+    trace: Trace | None = None
+    functions: dict[Location, str] = field(default_factory=dict)
+    sources: dict[Location, str] = field(default_factory=dict)
+    """Text of the suspected lines, where it can be told."""
+    notes: list[str] = field(default_factory=list)
+    """What was not looked at, and why."""
+    census_seconds: float = 0.0
+    retention_seconds: float = 0.0
+    traced_growth_per_minute: float | None = None
+    """Growth of what was alive while tracing was on, bytes; what is in flight cancels out."""
+    collected_bytes: int | None = None
+    private_bytes: int | None = None
+    heap_free_bytes: int | None = None
+    heap_in_use_growth: int | None = None
+    heap_free_growth: int | None = None
+    private_growth: int | None = None
+    """Of private memory between the two looks, bytes."""
+    data_growth: int | None = None
+    """Of writable address space between the two looks, bytes."""
+    blocks_growth: int | None = None
+    modules_imported: int = 0
+    """Between the two looks."""
+    collector_enabled: bool = True

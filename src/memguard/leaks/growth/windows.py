@@ -1,0 +1,124 @@
+"""What a detector remembers of its readings, and the question it asks of them on every tick."""
+
+from __future__ import annotations
+
+from memguard.leaks.growth import trend as trends
+from memguard.leaks.growth.series import Point, RecentSeries, TroughSeries
+from memguard.leaks.growth.trend import Trend, TrendKind
+from memguard.leaks.options import DetectorOptions
+from memguard.leaks.report import CurvePoint
+from memguard.observe.readings import Reading
+
+CURVE_POINTS = 120
+"""Points of the curve that goes into a report."""
+
+
+class Watch:
+    """
+    Two views of the same readings: the latest ones in full, and the whole run thinned out.
+
+    The first sees a leak that begins after weeks, the second one that takes weeks.
+
+    Bounded by: twice *max_samples* points, and ``CURVE_POINTS`` for drawing.
+    Locks: none; the detector's mutex is held around every call.
+    Keeps alive: numbers only.
+    """
+
+    def __init__(self, options: DetectorOptions) -> None:
+        self._options = options
+        self._whole = TroughSeries(options.max_samples)
+        self._recent = RecentSeries(options.max_samples)
+        self._curve = TroughSeries(CURVE_POINTS)
+        self._own_bytes = 0
+        self._paused: tuple[float, int] | None = None
+        self.trend: Trend | None = None
+        """The trend that ``leak`` last returned."""
+        self.misses = 0
+        """Times in a row that ``leak`` was asked and saw none."""
+
+    def clear(self) -> None:
+        """Begin again: a new baseline."""
+        self._whole.clear()
+        self._recent.clear()
+        self._own_bytes = 0
+        self._paused = None
+        self.trend = None
+        self.misses = 0
+
+    def draw(self, now: float, reading: Reading) -> None:
+        """Add a reading to the curve of the whole run, whether it is judged or not."""
+        self._curve.add(now, self._level(reading))
+
+    def curve(self, since: float) -> tuple[CurvePoint, ...]:
+        """Return the whole run in few points, in seconds after *since*."""
+        return tuple(
+            CurvePoint(seconds=round(at - since, 3), bytes=value)
+            for at, value in self._curve.points()
+        )
+
+    def add(self, now: float, reading: Reading) -> None:
+        """Add a reading; what tracing itself takes does not count as growth."""
+        level = self._level(reading) - self._own_bytes
+        self._whole.add(now, level)
+        self._recent.add(now, level)
+
+    @staticmethod
+    def _level(reading: Reading) -> int:
+        return (reading.private or 0) - (reading.tracer or 0)
+
+    def growth_share(self) -> float:
+        """Return the growth so far as a share of what counts: 1.0 asks for statistics. Cheap."""
+        shares = []
+        for points in self._views():
+            if len(points) >= 4:
+                baseline, current = trends.levels(points)
+                shares.append((current - baseline) / self._options.trend.min_growth_bytes)
+        return max(shares, default=0.0)
+
+    def leak(self) -> Trend | None:
+        """Return the trend if it is a leak by now, else None. Cost: up to a millisecond."""
+        trend = self._leak()
+        self.misses = 0 if trend is not None else self.misses + 1
+        self.trend = trend or self.trend
+        return trend
+
+    def _leak(self) -> Trend | None:
+        if self.growth_share() < 1.0:
+            return None
+        for points in self._views():
+            if len(points) >= self._options.trend.min_samples:
+                trend = trends.classify(points, self._options.trend)
+                # Growth below the ratio counts once a whole window of readings has seen it go on.
+                sustained = self._whole.seen >= self._options.max_samples
+                if trend.kind is TrendKind.LEAK and (trend.ratio_reached or sustained):
+                    return trend
+        return None
+
+    def storage_ids(self) -> set[int]:
+        """Return the ids of the containers in which readings are kept."""
+        return {series.storage_id for series in (self._whole, self._recent, self._curve)}
+
+    def describe(self) -> Trend:
+        """Return the trend of the whole run, whatever it is; needs two readings."""
+        return trends.classify(self._whole.points(), self._options.trend)
+
+    def _views(self) -> list[list[Point]]:
+        views = [self._whole.points()]
+        if self._whole.seen > self._options.max_samples:
+            views.append(self._recent.points())
+        return views
+
+    def pause(self, now: float, reading: Reading) -> None:
+        """Remember the level before evidence is taken."""
+        self._paused = (now, self._level(reading))
+
+    def resume(self, now: float, reading: Reading) -> None:
+        """Leave out of later readings what taking evidence has left behind in the allocators."""
+        if self._paused is None:
+            return
+        before_at, before = self._paused
+        self._paused = None
+        expected = (
+            0.0 if self.trend is None else self.trend.bytes_per_hour / 3600 * (now - before_at)
+        )
+        self._own_bytes += max(0, round(self._level(reading) - before - max(0.0, expected)))

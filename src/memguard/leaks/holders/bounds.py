@@ -1,0 +1,68 @@
+"""
+Has the owner of a growing container declared a bound? Then it is filling up, not leaking.
+
+Told by structure, not by library: a deque with a ``maxlen``, a ``functools.lru_cache`` with a
+``maxsize``, or an owner with an attribute of such a name that is a number and not yet reached.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from memguard.heap import naming
+
+_LRU_WRAPPER: type = type(functools.lru_cache(maxsize=1)(id))
+_DEQUE_MAXLEN: Any = vars(deque)["maxlen"]
+_NAMES = re.compile(
+    r"_*(?:\w+?__)?(?:max_?(?:size|len|length|entries|items|count|keys)|capacity|size_limit|maxsize)",
+    re.IGNORECASE,
+)
+"""Public, private and mangled spellings: ``maxsize``, ``_capacity``, ``_Cache__maxsize``."""
+_ENDLESS = sys.maxsize >> 3
+"""More entries than any list can have: who writes such a bound means none."""
+_ABOVE = 3
+"""Objects above a container that may be its owner: its instance, and the dict between them."""
+
+
+def declared_bound(path: Sequence[Any], entries: int) -> int | None:
+    """
+    Return the bound that was declared for a container and is not yet reached, or None.
+
+    Args:
+        path: From the anchor down to the container, which is last.
+        entries: Entries of the container now; a smaller number elsewhere does not bound it.
+    """
+    for obj in reversed(path[-_ABOVE:]):
+        bound = _bound_of(obj)
+        if bound is not None and bound >= entries:
+            return bound
+    return None
+
+
+def _bound_of(obj: Any) -> int | None:
+    kind = type(obj)
+    if issubclass(kind, deque):
+        return _whole(_DEQUE_MAXLEN.__get__(obj))
+    if kind is _LRU_WRAPPER:
+        return _whole(obj.cache_info().maxsize)
+    namespace = naming.instance_dict(obj)
+    named = list(namespace.items()) if namespace is not None else []
+    for name, value in (*named, *naming.slots_of(obj)):
+        if type(name) is str and _NAMES.fullmatch(name):
+            bound = _whole(value)
+            if bound is not None:
+                return bound
+    return None
+
+
+def _whole(value: Any) -> int | None:
+    """Return *value* as an int when it is a positive number of a builtin type, and not endless."""
+    kind = type(value)
+    if (kind is int or kind is float) and 0 < value < _ENDLESS:
+        return int(value)
+    return None

@@ -1,0 +1,158 @@
+"""A thread that calls ``tick``, sleeps, and does not survive a fork: one for each watcher."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
+
+from memguard import log
+from memguard.lifecycle.wake import Wake
+
+T = TypeVar("T")
+RETRY_SECONDS = 1.0
+"""Pause after a tick that failed and so did not say when the next one is due."""
+MAX_KINDS = 50
+"""Kinds of failures that are logged, each once."""
+
+
+class Ticking(Protocol):
+    """What a ticker drives."""
+
+    def tick(self) -> float:
+        """Do what is due and return the seconds until the next tick."""
+
+    def look_on_request(self) -> None:
+        """Do what was asked for by `Ticker.request`."""
+
+
+class Ticker:
+    """
+    Call ``tick`` of *target* in a thread until stopped.
+
+    Bounded by: one thread; what is requested while a request waits is one with it.
+    Locks: none.
+    Keeps alive: *target*, while the thread runs: what was started goes on until it is stopped.
+
+    The thread is a daemon, so that it never holds up an exit; it is ended with a bounded wait when
+    the interpreter begins to exit, before anything it uses is gone.
+    """
+
+    def __init__(self, target: Ticking, name: str) -> None:
+        self._target = target
+        self._ended = False
+        self._said: set[str] = set()
+        self._requested = False
+        # Not a queue: SimpleQueue.get waits for ever where its time is up before the wait begins
+        # (seen on CPython 3.10 to 3.12: what is left of it is less than nothing, and so no limit).
+        self._wake = Wake()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> Ticker:
+        """
+        Start the thread, and return the ticker.
+
+        Raises:
+            RuntimeError: There is no thread to be had; so it is while the interpreter ends.
+        """
+        _tickers.add(self)
+        atexit.unregister(_stop_all)  # last in, first out: be early
+        atexit.register(_stop_all)
+        self._thread.start()
+        return self
+
+    def stop(self, timeout: float) -> bool:
+        """End the thread and wait up to *timeout* seconds; True when it has ended."""
+        self._ended = True
+        self._wake.set()
+        if self._thread is threading.current_thread():
+            return True  # stopped from its own on_leak: it ends after this tick
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    @property
+    def alive(self) -> bool:
+        """True while the thread runs."""
+        return self._thread.is_alive()
+
+    def request(self) -> None:
+        """Ask for one ``look_on_request`` in the thread. Safe in a signal handler."""
+        self._requested = True
+        self._wake.set()
+
+    def _run(self) -> None:
+        delay = 0.0
+        while not self._ended:
+            woken = self._wake.wait(delay)
+            if self._ended:
+                return
+            if not woken:
+                delay = self._call(self._target.tick) or RETRY_SECONDS
+            elif self._requested:
+                self._requested = False  # before the look: what comes during it asks for another
+                self._call(self._target.look_on_request)
+
+    def _call(self, work: Callable[[], T]) -> T | None:
+        try:
+            return work()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - reason: counted by the target; the thread lives on
+            kind = type(error).__name__
+            if kind not in self._said and len(self._said) < MAX_KINDS:
+                self._said.add(kind)
+                log.event(logging.ERROR, "ticker.failed", thread=self._thread.name, error=kind)
+            return None
+
+
+_tickers: weakref.WeakSet[Ticker] = weakref.WeakSet()
+
+
+def _stop_all() -> None:
+    for ticker in list(_tickers):
+        ticker.stop(2.0)
+
+
+class Resettable(Protocol):
+    """What must begin anew in a forked child."""
+
+    def _reset(self) -> None:
+        """Set every field as if never started. It runs during fork: no lock, no log."""
+
+
+def reset_after_fork(target: Resettable) -> None:
+    """Call ``target._reset`` in every forked child, while *target* is alive."""
+    _reset_in_child.add(target)
+    _register_at_fork()
+
+
+_reset_in_child: weakref.WeakSet[Resettable] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    # Threads do not survive a fork, nor may the locks they held.
+    _tickers.clear()
+    reset_each([target._reset for target in list(_reset_in_child)])  # noqa: SLF001 - reason: the protocol is private to this floor
+
+
+def reset_each(resets: Iterable[Callable[[], object]]) -> None:
+    """Call each of *resets* in a forked child; where some fail, one error is raised at the end."""
+    failed: Exception | None = None
+    for reset in resets:
+        try:
+            reset()
+        except Exception as error:  # noqa: BLE001, PERF203 - reason: the others must be reset all the same
+            failed = error
+    if failed is not None:
+        raise failed  # Python reports it as unraisable, and the child goes on
+
+
+@functools.cache
+def _register_at_fork() -> None:
+    """Once, with the first watcher: importing registers nothing."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork_in_child)

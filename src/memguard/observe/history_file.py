@@ -1,0 +1,301 @@
+"""Minutes and hours in an SQLite file: one writer, capped, private. The only room with SQL."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from memguard import log
+from memguard.errors import ConfigError, LifecycleError
+from memguard.observe.rollup import HOUR, MINUTE, Bucket, roll_up
+
+if TYPE_CHECKING:
+    import sqlite3
+
+_APPLICATION_ID = 0x6D67_6831  # "mgh1": a database that is not ours is not written to
+_COLUMNS = "run, start, seconds, count, total, lowest, peak, first_minute, first, last_minute, last"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS bucket (
+    run TEXT NOT NULL,
+    start INTEGER NOT NULL,
+    seconds INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    lowest INTEGER NOT NULL,
+    peak INTEGER NOT NULL,
+    first_minute INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last_minute INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    PRIMARY KEY (seconds, start, run)
+) WITHOUT ROWID
+"""
+_BUSY_SECONDS = 2.0
+
+_writers: dict[str, int] = {}
+"""Files this process writes, and the process id that opened them (a forked child writes none)."""
+
+
+class HistoryFile:
+    """
+    One SQLite file of buckets.
+
+    A connection lives for one call only, so that none is ever carried through a fork. Calls raise
+    ``sqlite3.Error`` and ``OSError``; the caller counts them.
+
+    Bounded by: *keep_minutes* and *keep_hours* rows; what falls off is counted.
+    Locks: none of its own (the caller brings one); a POSIX record lock on ``<path>.lock`` keeps
+        other processes from writing.
+    Keeps alive: one file descriptor, of the lock file.
+    """
+
+    def __init__(self, path: Path, *, keep_minutes: int, keep_hours: int) -> None:
+        """
+        Open or make the file, mode 0600.
+
+        Raises:
+            ConfigError: *path* is no database of memguard's, or this Python lacks ``sqlite3``.
+            LifecycleError: Another writer has it.
+            OSError: It cannot be made or read.
+        """
+        try:
+            import sqlite3  # noqa: PLC0415 - reason: some interpreters are built without it
+        except ImportError as error:
+            raise ConfigError(
+                "a history file needs the sqlite3 module, which this Python was built without; "
+                "leave path out to keep the history in memory"
+            ) from error
+        self._sqlite3 = sqlite3
+        self.path = path.absolute()
+        self.dropped = 0
+        self._keep = {MINUTE: keep_minutes, HOUR: keep_hours}
+        self._key = os.path.realpath(self.path)
+        self._pid = os.getpid()
+        if _writers.get(self._key) == self._pid:
+            raise LifecycleError(f"{path} is being written by another History of this process")
+        self._lock = _lock_file(Path(f"{self.path}.lock"))
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._prepare()
+        except BaseException:
+            os.close(self._lock)
+            raise
+        _writers[self._key] = self._pid
+
+    def _prepare(self) -> None:
+        with closing(self._connect()) as connection:
+            try:
+                owner = connection.execute("PRAGMA application_id").fetchone()[0]
+                tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            except self._sqlite3.DatabaseError as error:
+                if isinstance(error, self._sqlite3.OperationalError):
+                    raise OSError(f"{self.path} cannot be read now: {error}") from error
+                raise ConfigError(
+                    f"{self.path} is no SQLite database that can be read ({error}); "
+                    "give the history a file of its own"
+                ) from error
+            if owner != _APPLICATION_ID and tables:
+                raise ConfigError(
+                    f"{self.path} is a database of another application; "
+                    "give the history a file of its own"
+                )
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute("PRAGMA journal_mode = WAL")
+            with connection:
+                connection.execute(_SCHEMA)
+
+    def write(self, minutes: Iterable[Bucket]) -> None:
+        """Add *minutes*, roll the oldest ones up to hours, and drop the oldest hours."""
+        with closing(self._connect()) as connection, connection:
+            # WAL stays whole without a sync per commit; a power cut may cost the last minute.
+            connection.execute("PRAGMA synchronous = NORMAL")
+            self._put(connection, minutes)
+            self._put(connection, roll_up(self._take_oldest(connection, MINUTE), seconds=HOUR))
+            self.dropped += len(self._take_oldest(connection, HOUR))
+
+    def read(self) -> tuple[Bucket, ...]:
+        """Return all buckets, hours and minutes, oldest first."""
+        with closing(self._connect()) as connection:
+            rows = connection.execute(f"SELECT {_COLUMNS} FROM bucket ORDER BY start")  # noqa: S608 - reason: a constant of this module
+            return tuple(map(_bucket, rows))
+
+    def close(self) -> None:
+        """Let others write. Idempotent."""
+        if self._lock >= 0:
+            # In a forked child the lock is not ours (record locks are not inherited), only the fd.
+            if _writers.get(self._key) == self._pid:
+                del _writers[self._key]
+            os.close(self._lock)
+            self._lock = -1
+
+    def _connect(self) -> sqlite3.Connection:
+        return self._sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
+
+    def _put(self, connection: sqlite3.Connection, buckets: Iterable[Bucket]) -> None:
+        for bucket in buckets:
+            key = (bucket.seconds, bucket.start, bucket.run)
+            row = connection.execute(
+                f"SELECT {_COLUMNS} FROM bucket WHERE seconds = ? AND start = ? AND run = ?",  # noqa: S608 - reason: a constant of this module
+                key,
+            ).fetchone()
+            known = () if row is None else (_bucket(row),)
+            (merged,) = roll_up((*known, bucket), seconds=bucket.seconds)
+            marks = ", ".join("?" * len(_COLUMNS.split(", ")))
+            connection.execute(
+                f"INSERT OR REPLACE INTO bucket ({_COLUMNS}) VALUES ({marks})",  # noqa: S608 - reason: a constant of this module
+                [getattr(merged, name) for name in _COLUMNS.split(", ")],
+            )
+
+    def _take_oldest(self, connection: sqlite3.Connection, seconds: int) -> tuple[Bucket, ...]:
+        """Remove and return the rows of *seconds* above their cap."""
+        count = connection.execute(
+            "SELECT count(*) FROM bucket WHERE seconds = ?", (seconds,)
+        ).fetchone()[0]
+        excess = max(0, count - self._keep[seconds])
+        rows = connection.execute(
+            f"SELECT {_COLUMNS} FROM bucket WHERE seconds = ? ORDER BY start, run LIMIT ?",  # noqa: S608 - reason: a constant of this module
+            (seconds, excess),
+        ).fetchall()
+        taken = tuple(map(_bucket, rows))
+        connection.executemany(
+            "DELETE FROM bucket WHERE seconds = ? AND start = ? AND run = ?",
+            [(bucket.seconds, bucket.start, bucket.run) for bucket in taken],
+        )
+        return taken
+
+
+def _bucket(row: tuple[str | int, ...]) -> Bucket:
+    return Bucket(**dict(zip(_COLUMNS.split(", "), row, strict=True)))  # type: ignore[arg-type]  # reason: the schema keeps the types
+
+
+def _lock_file(path: Path) -> int:
+    """Return the descriptor of *path*, locked for this process alone."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    try:
+        if sys.platform == "win32":
+            import msvcrt  # noqa: PLC0415 - reason: the module exists on Windows only
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl  # noqa: PLC0415 - reason: the module does not exist on Windows
+
+            # lockf, not flock: a record lock is not inherited, so that a worker that was forked
+            # off does not keep the file locked when its parent is gone.
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise LifecycleError(
+            f"{path.with_suffix('')} is being written by another process; "
+            "give each process a history file of its own"
+        ) from error
+    return descriptor
+
+
+WAITING = 120
+"""Minutes kept for a file that cannot be written at the moment."""
+
+
+@dataclass(slots=True)
+class Failures:
+    """What went wrong with a file. A fresh one says that nothing did."""
+
+    count: int = 0
+    last: str | None = None
+    """The last failure; None after a write that succeeded."""
+    logged: set[str] = field(default_factory=set)
+    """Kinds of errors that are in the log already, once each."""
+
+
+class Journal:
+    """
+    Brings minutes to a `HistoryFile` and never lets it fail its caller.
+
+    Bounded by: 120 waiting minutes; older ones are dropped and counted.
+    Locks: one mutex around the queue, held for no I/O; one around the file.
+    Keeps alive: the file.
+    """
+
+    def __init__(self, file: HistoryFile) -> None:
+        self.file = file
+        self.dropped = 0
+        self.failures = Failures()
+        self._waiting: deque[Bucket] = deque()
+        # Re-entrant: a collection that starts in here may run a finalizer that comes back.
+        self._lock = threading.RLock()
+        self._file_lock = threading.RLock()
+
+    def add(self, minute: Bucket) -> None:
+        """Queue *minute*; no I/O."""
+        with self._lock:
+            if len(self._waiting) >= WAITING:
+                self._waiting.popleft()
+                self.dropped += 1
+            self._waiting.append(minute)
+
+    def write(self) -> None:
+        """Write what waits. A failure is counted, logged once a kind, and made up for later."""
+        if not self._waiting:
+            return
+        with self._file_lock:
+            with self._lock:
+                minutes = tuple(self._waiting)
+            if not minutes:
+                return
+            try:
+                self.file.write(minutes)
+            except Exception as error:  # noqa: BLE001 - reason: a full disk must not reach the host's tick
+                self._failed(error)
+                return
+            with self._lock:
+                self.failures.last = None
+                # The queue may have dropped some of them meanwhile, and new ones are behind them.
+                written = set(map(id, minutes))
+                while self._waiting and id(self._waiting[0]) in written:
+                    self._waiting.popleft()
+
+    def read(self, newer: Callable[[], tuple[Bucket, ...]]) -> tuple[Bucket, ...] | None:
+        """
+        Return what is in the file and what *newer* gives; None where the file cannot be read.
+
+        *newer* is called while no write can move a minute from the queue to the file, so that
+        nothing is told twice or left out.
+        """
+        with self._file_lock:
+            try:
+                stored = self.file.read()
+            except Exception as error:  # noqa: BLE001 - reason: the caller still has this run in memory
+                self._failed(error)
+                return None
+            return (*stored, *newer())
+
+    def pending(self) -> tuple[Bucket, ...]:
+        """Return the minutes that wait."""
+        with self._lock:
+            return tuple(self._waiting)
+
+    def waiting(self) -> int:
+        """Return how many minutes wait."""
+        return len(self._waiting)
+
+    def close(self) -> None:
+        """Let go of the file. Idempotent."""
+        with self._file_lock:
+            self.file.close()
+
+    def _failed(self, error: Exception) -> None:
+        kind = type(error).__name__
+        with self._lock:
+            self.failures.count += 1
+            self.failures.last = f"{kind}: {error}"
+            new = kind not in self.failures.logged
+            self.failures.logged.add(kind)
+        if new:
+            log.event(logging.WARNING, "history.file_failed", error=f"{kind}: {error}")

@@ -1,0 +1,260 @@
+"""What the process's own caches, pools and buffers hold, asked of each without trusting any."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from memguard.bounded import inventory
+from memguard.bounded.inventory import Footprint, Reclaimed
+from memguard.lifecycle.failures import Failures
+from memguard.relief.plan import Holding, Lowered, plan_regrowth
+from memguard.units import MiB
+
+_SLICE_BYTES = 4 * MiB
+"""Given back by one call, so that no other thread waits long for the interpreter or the lock."""
+_LEAST_SHARE = 0.01
+"""Of what a cache holds, that is left to it while the level is not critical."""
+
+
+@dataclass(slots=True)
+class _Floor:
+    reference: weakref.ref[Any]
+    least_bytes: int
+
+
+class Shares:
+    """
+    Ask containers what they hold, and take from them in slices.
+
+    Bounded by: a row for each live cache that was asked or is protected.
+    Locks: none; for one thread at a time. Containers are called under no lock of ours.
+    Keeps alive: nothing; containers are held by weak references.
+    """
+
+    def __init__(self, failures: Failures) -> None:
+        self._failures = failures
+        self._floors: dict[int, _Floor] = {}
+        self._hits: dict[int, int] = {}
+
+    def protect(self, cache: Any, least_bytes: int) -> None:
+        """Leave *cache* at least so many bytes; 0 takes that back."""
+        self._prune()
+        if least_bytes == 0:
+            self._floors.pop(id(cache), None)
+        else:
+            self._floors[id(cache)] = _Floor(weakref.ref(cache), least_bytes)
+
+    def measure(self, container: Any) -> Footprint | None:
+        """Return what *container* holds; None when it fails to say."""
+        try:
+            footprint: Footprint = container.footprint()
+        except Exception as error:  # noqa: BLE001 - reason: one broken container must not hide the others
+            self._failures.add("footprint", error)
+            return None
+        return footprint
+
+    def caches(self) -> list[tuple[Any, Footprint]]:
+        """Return every live container that holds bytes it can drop entry by entry."""
+        found = []
+        for container in inventory.containers():
+            if is_pool(container) or not hasattr(container, "reclaim"):
+                continue
+            footprint = self.measure(container)
+            if footprint is not None and footprint.bytes is not None:
+                found.append((container, footprint))
+        return found
+
+    @staticmethod
+    def pools() -> list[Any]:
+        """Return every live container that lends: what is idle there can go."""
+        return [container for container in inventory.containers() if is_pool(container)]
+
+    def holdings(self, caches: Iterable[tuple[Any, Footprint]], *, critical: bool) -> list[Holding]:
+        """Return *caches* as the plan wants them; their hits count from the last call."""
+        self._prune()
+        rows = []
+        hits: dict[int, int] = {}
+        for cache, footprint in caches:
+            size = footprint.bytes or 0
+            known = _hits_of(cache)
+            hits[id(cache)] = known
+            new = max(0, known - self._hits.get(id(cache), 0))
+            floor = self._floors.get(id(cache))
+            least = 0 if critical else int(size * _LEAST_SHARE)
+            rows.append(
+                Holding(
+                    ident=id(cache),
+                    bytes=size,
+                    floor=max(least, 0 if floor is None else floor.least_bytes),
+                    heat=new / (size / MiB) if size else 0.0,
+                )
+            )
+        self._hits = hits
+        return rows
+
+    def take(self, cache: Any, footprint: Footprint, wanted: int) -> Reclaimed:
+        """Take about *wanted* bytes from *cache*, slice by slice; return what it says it gave."""
+        size = footprint.bytes or 0
+        average = max(1.0, size / max(1, footprint.items))
+        items = freed = 0
+        while freed < wanted:
+            left = footprint.items - items
+            if left <= 0:
+                break
+            entries = max(1, int(min(wanted - freed, _SLICE_BYTES) / average))
+            given = self.reclaim(cache, min(1.0, entries / left))
+            if given.items == 0:
+                break
+            items += given.items
+            # A container that counts no bytes is believed about its entries.
+            freed += int(given.items * average) if given.bytes is None else given.bytes
+        return Reclaimed(items=items, bytes=freed)
+
+    def reclaim(self, container: Any, share: float) -> Reclaimed:
+        """Ask *container* for this share of its entries; a failure gives nothing and is counted."""
+        try:
+            given: Reclaimed = container.reclaim(fraction=share)
+        except Exception as error:  # noqa: BLE001 - reason: the others can still give
+            self._failures.add("reclaim", error)
+            return Reclaimed(items=0, bytes=0)
+        return given
+
+    def _prune(self) -> None:
+        for ident, floor in list(self._floors.items()):
+            if floor.reference() is None:
+                self._floors.pop(ident, None)
+
+
+def is_pool(container: Any) -> bool:
+    """Return whether *container* lends what it holds."""
+    return hasattr(type(container), "lease")
+
+
+def _hits_of(cache: Any) -> int:
+    try:
+        return int(cache.statistics().hits)
+    except Exception:  # noqa: BLE001 - reason: one that counts no hits is as cold as can be
+        return 0
+
+
+LEAST_SHARE = 1 / 64
+"""Of its own bound, that a cache always may hold: one that is new is not starved."""
+
+
+@dataclass(slots=True)
+class _Cap:
+    reference: weakref.ref[Any]
+    unit: Literal["maxbytes", "maxsize"]
+    original: float
+    now: float
+    per_unit: float
+    """Bytes for each unit of the bound."""
+
+
+class Caps:
+    """
+    Keep caches as small as relief made them, until there is room again.
+
+    Without this a busy cache would be full again before the next look, and a process would swing
+    between shrinking and filling. A cache whose owner resizes it meanwhile is the owner's again.
+
+    Bounded by: one row for each live cache that was made smaller.
+    Locks: none of its own; for one thread at a time. ``resize`` of the caches runs under none.
+    Keeps alive: nothing; caches are held by weak references.
+    """
+
+    def __init__(self) -> None:
+        self._caps: dict[int, _Cap] = {}
+
+    def __len__(self) -> int:
+        """Return the caches whose bound is lowered."""
+        return len(self._caps)
+
+    def hold(self, caches: Sequence[tuple[Any, Footprint]], *, room: int = 0) -> int:
+        """
+        Let *caches* hold what they hold now, and *room* bytes more together; return how many.
+
+        Bounds are only ever lowered here. Left alone are caches for which a smaller bound could
+        turn a value away that the owner's own bound lets in, by an error: those that raise on too
+        large values and those that weigh them.
+        """
+        self._prune()
+        total = sum(footprint.bytes or 0 for _, footprint in caches)
+        factor = 1 + max(0, room) / total if total else 1.0
+        held = 0
+        for cache, footprint in caches:
+            unit = getattr(cache, "lowerable", None)
+            if unit is None:
+                continue
+            bound = getattr(cache, unit)
+            size = (footprint.bytes or 0) if unit == "maxbytes" else footprint.items
+            cap = self._caps.get(id(cache))
+            original = bound if cap is None or cap.now != bound else cap.original
+            # An int always: a bound of entries may be infinite, and is then no measure of a least.
+            least = int(original * LEAST_SHARE) if original < 2**62 else 1024
+            lower = max(1, least, int(size * factor))
+            if lower >= bound:
+                continue
+            per_unit = (footprint.bytes or 0) / size if size else 1.0
+            self._caps[id(cache)] = _Cap(weakref.ref(cache), unit, original, lower, per_unit)
+            cache.resize(**{unit: lower})
+            held += 1
+        return held
+
+    def regrow(self, room: int, measure: Callable[[Any], Footprint | None]) -> int:
+        """Raise bounds so that *room* more bytes are used at most; return how many were raised."""
+        self._prune()
+        rows = []
+        for ident, cap in list(self._caps.items()):
+            cache = cap.reference()
+            footprint = None if cache is None else measure(cache)
+            if cache is None or footprint is None or getattr(cache, cap.unit, None) != cap.now:
+                self._caps.pop(ident, None)  # the owner has resized it, or it is gone
+                continue
+            size = (footprint.bytes or 0) if cap.unit == "maxbytes" else footprint.items
+            rows.append(
+                Lowered(
+                    ident=ident,
+                    bytes=int(size * cap.per_unit),
+                    bound=int(cap.now * cap.per_unit),
+                    original=int(min(cap.original, 2**62) * cap.per_unit),
+                )
+            )
+        raised = plan_regrowth(rows, room)
+        originals = {row.ident: row.original for row in rows}
+        for ident, bound in raised.items():
+            cap = self._caps[ident]
+            if bound >= originals[ident]:
+                self._give_back(ident, cap)
+            else:
+                self._set(cap, max(cap.now + 1, int(bound / max(cap.per_unit, 1e-9))))
+        return len(raised)
+
+    def restore(self) -> None:
+        """Give every cache the bound that its owner gave it."""
+        for ident, cap in list(self._caps.items()):
+            self._give_back(ident, cap)
+
+    def _give_back(self, ident: int, cap: _Cap) -> None:
+        self._caps.pop(ident, None)
+        self._set(cap, cap.original)
+
+    @staticmethod
+    def _set(cap: _Cap, bound: float) -> None:
+        cache = cap.reference()
+        if cache is None or getattr(cache, cap.unit, None) != cap.now:
+            return
+        # The owner's own bound goes back as it was, infinity too.
+        bound = int(bound) if bound < cap.original else cap.original
+        cap.now = bound
+        with contextlib.suppress(Exception):  # closed meanwhile, or a resize of the owner's own
+            cache.resize(**{cap.unit: bound})
+
+    def _prune(self) -> None:
+        for ident, cap in list(self._caps.items()):
+            if cap.reference() is None:
+                self._caps.pop(ident, None)

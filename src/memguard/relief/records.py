@@ -1,0 +1,245 @@
+"""What a relief run did: frozen, strings and numbers only."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from memguard.relief.gauge import Look
+from memguard.relief.levels import Judgement, Level
+from memguard.units import format_bytes, format_seconds
+
+StepName = Literal["expire", "caches", "pools", "collect", "trim", "callbacks"]
+
+
+def change(fell: int | None) -> str:
+    """Return by how much the memory of a process fell, or rose although some was given back."""
+    if fell is None:
+        return "memory changed by an unknown amount"
+    return f"memory {'fell' if fell >= 0 else 'rose'} by {format_bytes(abs(fell))}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """What one step of a relief run did. Bytes."""
+
+    name: str
+    """``expire``, ``caches``, ``pools``, ``collect``, ``trim`` or ``callbacks``."""
+    items: int = 0
+    """Entries, idle objects, garbage objects or callbacks."""
+    freed: int | None = None
+    """What the containers or callbacks say they gave; None where nobody counts."""
+    rss_freed: int | None = None
+    """By how much the private memory of the process fell; negative where others grew meanwhile."""
+    seconds: float = 0.0
+    """How long it took."""
+    skipped: str | None = None
+    """Why it was not done; None when it was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReliefReport:
+    """One relief run. Bytes."""
+
+    reason: str
+    """Who asked for it."""
+    goal: int
+    """What was wanted."""
+    before: int | None = None
+    """Private memory when it began."""
+    after: int | None = None
+    """And when it had ended."""
+    seconds: float = 0.0
+    """How long it took."""
+    steps: tuple[StepResult, ...] = ()
+    """Each step, in order; also those that were skipped, with the reason."""
+    busy: bool = False
+    """True when another run was under way and this one did nothing."""
+
+    @property
+    def freed(self) -> int:
+        """Bytes given back by the containers' and callbacks' own account."""
+        return sum(step.freed or 0 for step in self.steps)
+
+    @property
+    def rss_freed(self) -> int | None:
+        """By how much the private memory of the process fell; None where it cannot be read."""
+        return None if self.before is None or self.after is None else self.before - self.after
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as strings, numbers, lists and dicts."""
+        return {**asdict(self), "freed": self.freed, "rss_freed": self.rss_freed}
+
+    def __str__(self) -> str:
+        """Return a line for the run and one for each step."""
+        if self.busy:
+            return "relief: another run was under way; nothing was done"
+        head = (
+            f"relief ({self.reason}): wanted {format_bytes(self.goal)}, {change(self.rss_freed)}, "
+        )
+        account = f"{format_bytes(self.freed)} by own account, in {format_seconds(self.seconds)}"
+        lines = [head + account]
+        for step in self.steps:
+            if step.skipped is not None:
+                lines.append(f"  {step.name:9} skipped: {step.skipped}")
+                continue
+            given = "not counted" if step.freed is None else format_bytes(step.freed)
+            lines.append(
+                f"  {step.name:9} {step.items} items, {given}, {change(step.rss_freed)}, "
+                f"{format_seconds(step.seconds)}"
+            )
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReliefStatistics:
+    """What all relief runs did so far. Bytes and seconds."""
+
+    runs: int
+    refused: int
+    """Runs asked for while another was under way."""
+    freed: int
+    """By own account, all runs together."""
+    rss_freed: int
+    """By what the private memory fell, all runs together."""
+    seconds: float
+    longest_seconds: float
+    lowered_caches: int
+    """Caches whose bound is lowered now."""
+    callbacks: int
+    """Callbacks registered now."""
+    errors: int
+    """Failures caught, of every kind; each kind was logged once."""
+    errors_by_kind: tuple[tuple[str, int], ...]
+
+
+AlertKind = Literal["level", "ineffective", "recycle"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PressureState:
+    """How near this process is to its limit, as of the last look. Bytes and seconds."""
+
+    level: Level = "insufficient_data"
+    """The level; ``"insufficient_data"`` until it can be told."""
+    reasons: tuple[str, ...] = ()
+    """Why it is not ok, for people."""
+    used: int | None = None
+    """What cannot be reclaimed, in the scope of the bound that is fullest."""
+    limit: int | None = None
+    """That bound."""
+    source: str = "unknown"
+    """Where it is written."""
+    private: int | None = None
+    """What this process holds by itself."""
+    bytes_per_minute: float = 0.0
+    """Growth over the last seconds; negative when shrinking."""
+    stall_some: float | None = None
+    """Percent of time that some task waited for memory (Linux PSI)."""
+    at: float | None = None
+    """When it was seen, on the monitor's timer; None before the first look."""
+
+    @property
+    def used_ratio(self) -> float | None:
+        """*used* over *limit*."""
+        return None if self.used is None or not self.limit else self.used / self.limit
+
+    @property
+    def headroom(self) -> int | None:
+        """Bytes left below the limit."""
+        if self.used is None or self.limit is None:
+            return None
+        return max(0, self.limit - self.used)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as strings, numbers, lists and dicts."""
+        return {**asdict(self), "used_ratio": self.used_ratio, "headroom": self.headroom}
+
+    @classmethod
+    def of(cls, look: Look, judgement: Judgement) -> PressureState:
+        """Return what *look* and *judgement* say."""
+        sample = look.sample
+        return cls(
+            level=judgement.level,
+            reasons=judgement.reasons,
+            used=sample.used,
+            limit=sample.limit,
+            source=sample.source,
+            private=look.reading.private,
+            bytes_per_minute=judgement.bytes_per_second * 60,
+            stall_some=sample.stall_some,
+            at=sample.at,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """Something an operator should know."""
+
+    kind: AlertKind
+    """A change of the level, relief without effect, or the request to be recycled."""
+    level: Level
+    previous: Level
+    """The level before; the same where it did not change."""
+    reasons: tuple[str, ...]
+    used: int | None
+    """Bytes that cannot be reclaimed."""
+    limit: int | None
+    """The bound that is fullest, bytes."""
+    source: str
+    """Where that bound is written."""
+    time: float
+    """Seconds since the epoch."""
+    relief: ReliefReport | None = None
+    """The run that was in vain; None for changes of the level."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as strings, numbers, lists and dicts."""
+        return asdict(self)
+
+    @classmethod
+    def of(
+        cls, kind: AlertKind, look: Look, judgement: Judgement, relief: ReliefReport | None
+    ) -> Alert:
+        """Return an alert of *kind*, now."""
+        reasons = judgement.reasons
+        if relief is not None:
+            gave = format_bytes(relief.freed)
+            said = f"relief gave {gave} by own account, {change(relief.rss_freed)}"
+            reasons = (*reasons, said)
+        return cls(
+            kind=kind,
+            level=judgement.level,
+            previous=judgement.previous if kind == "level" else judgement.level,
+            reasons=reasons,
+            used=look.sample.used,
+            limit=look.sample.limit,
+            source=look.sample.source,
+            time=time.time(),
+            relief=relief,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PressureStatistics:
+    """What a monitor did and what it cost. Seconds and counts."""
+
+    name: str
+    running: bool
+    level: Level
+    ticks: int
+    full_looks: int
+    """Ticks that looked at every bound; the others only at this process."""
+    level_changes: int
+    alerts: int
+    """Alerts ever raised."""
+    alerts_by_kind: tuple[tuple[AlertKind, int], ...]
+    """(kind, alerts ever raised), by name."""
+    alerts_dropped: int
+    """Alerts that left ``alerts`` for its bound."""
+    cpu_seconds: float
+    """Processor time of all ticks, relief included."""
+    errors: int
+    """Failures caught, of every kind; each kind was logged once."""
+    errors_by_kind: tuple[tuple[str, int], ...]

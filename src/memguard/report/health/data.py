@@ -1,0 +1,350 @@
+"""How a guarded process is doing: one frozen report with the unit of every number in its name."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from memguard.bounded.inventory import InventoryRow
+from memguard.leaks.report import LeakReport
+from memguard.observe.gcwatch import GcStatistics
+from memguard.relief.levels import Level
+from memguard.relief.records import Alert
+from memguard.report.figures import Figures, Guarded, figures
+from memguard.report.render.words import printable
+
+MOST_CONTAINERS = 50
+"""Containers that are listed, the largest first; the others are only counted."""
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryHealth:
+    """What this process holds. None where the system does not tell."""
+
+    private_bytes: int | None
+    """Bytes that only this process holds, resident or swapped: what a leak grows."""
+    resident_bytes: int | None
+    """All resident pages, those of files and of shared memory too."""
+    highest_resident_bytes: int | None
+    """The most that was ever resident."""
+    swapped_bytes: int | None
+    shared_bytes: int | None
+    """Resident shared memory."""
+    virtual_bytes: int | None
+    """Address space, touched or not."""
+    allocated_blocks: int | None
+    """Blocks in use by Python's allocator."""
+    threads: int | None
+    """Threads of the process, not only those Python started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitHealth:
+    """How near the process is to the bound that is fullest, as of the monitor's last look."""
+
+    used_bytes: int | None
+    """What cannot be reclaimed, in the scope of the bound: others in a control group count."""
+    limit_bytes: int | None
+    limit_source: str
+    """Where the bound is written."""
+    used_ratio: float | None
+    """*used_bytes* over *limit_bytes*."""
+    headroom_bytes: int | None
+    """What is left below the bound."""
+    growth_bytes_per_minute: float
+    """Over the last seconds; negative when shrinking."""
+    stalled_percent: float | None
+    """Percent of time that some task waited for memory (Linux PSI)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GcHealth:
+    """What the garbage collector did while it was watched."""
+
+    watched_seconds: float
+    pauses: int
+    pauses_total_seconds: float
+    longest_pause_seconds: float
+    pause_ratio: float
+    """Part of the watched time that went into pauses, 0 to 1."""
+    collected_objects: int
+    uncollectable_objects: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReliefHealth:
+    """What was given back so far."""
+
+    runs: int
+    refused_runs: int
+    """Asked for while another one was under way."""
+    freed_bytes: int
+    """By the containers' own account."""
+    memory_fell_bytes: int
+    """By what the private memory fell."""
+    total_seconds: float
+    longest_seconds: float
+    lowered_caches: int
+    """Caches whose bound is lowered now."""
+    errors: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmissionHealth:
+    """Who was let in."""
+
+    running: int
+    promised_bytes: int
+    admitted: int
+    refused: int
+    waited: int
+    waited_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakHealth:
+    """One leak report in short; the whole of it is in `memguard.LeakReport`."""
+
+    id: str
+    kind: str
+    verdict: str
+    updated_at: str
+    """ISO 8601, UTC."""
+    growth_bytes: int
+    growth_bytes_per_hour: float
+    holder: str | None
+    """The path of what holds the most; None where nothing nameable was found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerHealth:
+    """One live container."""
+
+    name: str
+    kind: str
+    items: int
+    bytes: int | None
+    """By its own account; None where it does not weigh bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainersHealth:
+    """All live containers."""
+
+    count: int
+    items: int
+    bytes: int
+    """Of those that weigh bytes."""
+    largest: tuple[ContainerHealth, ...]
+    """The largest by bytes, then by items, at most 50."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertHealth:
+    """Something an operator should know."""
+
+    kind: str
+    level: str
+    previous_level: str
+    reasons: tuple[str, ...]
+    time_seconds: float
+    """Since the epoch."""
+    used_bytes: int | None
+    limit_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthReport:
+    """
+    How a guarded process is doing: names and numbers, never values.
+
+    Bounded by: 50 containers, ten alerts, the reports that the guard keeps.
+    Locks: none.
+    Keeps alive: strings and numbers.
+    """
+
+    time_seconds: float
+    """When it was taken, since the epoch."""
+    process_id: int
+    guard: str
+    """The guard's name."""
+    watching: bool
+    """True while the guard runs; without that, the level is not known."""
+    level: Level
+    """``"ok"``, ``"elevated"``, ``"critical"`` or ``"insufficient_data"``."""
+    reasons: tuple[str, ...]
+    """Why it is not ok."""
+    memory: MemoryHealth
+    limit: LimitHealth
+    gc: GcHealth | None
+    """None where the collector is not watched; likewise the two below."""
+    relief: ReliefHealth | None
+    leaks_state: str | None
+    """What the leak detector does."""
+    admission: AdmissionHealth
+    containers: ContainersHealth
+    alerts: tuple[AlertHealth, ...]
+    """The last ten, oldest first."""
+    leaks: tuple[LeakHealth, ...]
+    """The latest leak reports, oldest first."""
+
+    @property
+    def is_critical(self) -> bool:
+        """True when work should go elsewhere."""
+        return self.level == "critical"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as strings, numbers, lists and dicts, ready for strict JSON."""
+        found: dict[str, Any] = _finite(asdict(self))
+        return found
+
+    @classmethod
+    def of(cls, known: Figures) -> HealthReport:
+        """Return what *known* says. Pure, but for the number of this process."""
+        pressure, reading, admission = known.pressure, known.reading, known.admission
+        level, reasons = current_level(known)
+        return cls(
+            time_seconds=known.time,
+            process_id=os.getpid(),
+            guard=known.name,
+            watching=known.running,
+            level=level,
+            reasons=reasons,
+            memory=MemoryHealth(
+                private_bytes=reading.private,
+                resident_bytes=reading.rss,
+                highest_resident_bytes=reading.peak,
+                swapped_bytes=reading.swap,
+                shared_bytes=reading.shmem,
+                virtual_bytes=reading.vms,
+                allocated_blocks=reading.blocks,
+                threads=reading.threads,
+            ),
+            limit=LimitHealth(
+                used_bytes=pressure.used,
+                limit_bytes=pressure.limit,
+                limit_source=pressure.source,
+                used_ratio=pressure.used_ratio,
+                headroom_bytes=pressure.headroom,
+                growth_bytes_per_minute=pressure.bytes_per_minute,
+                stalled_percent=pressure.stall_some,
+            ),
+            gc=None if known.gc is None else _gc(known.gc),
+            relief=_relief(known),
+            leaks_state=None if known.detector is None else known.detector.state,
+            admission=AdmissionHealth(
+                running=admission.running,
+                promised_bytes=admission.promised,
+                admitted=admission.admitted,
+                refused=admission.refused,
+                waited=admission.waited,
+                waited_seconds=admission.waited_seconds,
+            ),
+            containers=_containers(known.containers),
+            alerts=tuple(map(_alert, known.alerts)),
+            leaks=tuple(map(_leak, known.reports)),
+        )
+
+
+def health(guard: Guarded) -> HealthReport:
+    """
+    Return how the process of *guard* is doing. Thread-safe.
+
+    Cost: that of `memguard.report.figures.figures`, and O(containers log containers) to sort them.
+    """
+    return HealthReport.of(figures(guard))
+
+
+def current_level(known: Figures) -> tuple[Level, tuple[str, ...]]:
+    """Return the level and the reasons for it; what a stopped guard once saw is no level of now."""
+    if not known.running:
+        return "insufficient_data", ("the guard is not running in this process",)
+    return known.pressure.level, known.pressure.reasons
+
+
+def by_size(rows: Iterable[InventoryRow]) -> list[InventoryRow]:
+    """Return *rows* with the largest first, by bytes, then by items; those of one size by name."""
+    return sorted(rows, key=lambda row: (-(row.bytes or 0), -row.items, row.name))
+
+
+def _gc(found: GcStatistics) -> GcHealth:
+    return GcHealth(
+        watched_seconds=found.watched_seconds,
+        pauses=found.collections,
+        pauses_total_seconds=found.pause_total,
+        longest_pause_seconds=found.pause_max,
+        pause_ratio=found.wall_share,
+        collected_objects=found.collected,
+        uncollectable_objects=found.uncollectable,
+    )
+
+
+def _relief(known: Figures) -> ReliefHealth | None:
+    found = known.relief
+    if found is None:
+        return None
+    return ReliefHealth(
+        runs=found.runs,
+        refused_runs=found.refused,
+        freed_bytes=found.freed,
+        memory_fell_bytes=found.rss_freed,
+        total_seconds=found.seconds,
+        longest_seconds=found.longest_seconds,
+        lowered_caches=found.lowered_caches,
+        errors=found.errors,
+    )
+
+
+def _containers(rows: tuple[InventoryRow, ...]) -> ContainersHealth:
+    return ContainersHealth(
+        count=len(rows),
+        items=sum(row.items for row in rows),
+        bytes=sum(row.bytes or 0 for row in rows),
+        largest=tuple(
+            ContainerHealth(
+                name=printable(row.name, longest=_LONGEST_NAME),
+                kind=printable(row.kind, longest=_LONGEST_NAME),
+                items=row.items,
+                bytes=row.bytes,
+            )
+            for row in by_size(rows)[:MOST_CONTAINERS]
+        ),
+    )
+
+
+def _alert(found: Alert) -> AlertHealth:
+    return AlertHealth(
+        kind=found.kind,
+        level=found.level,
+        previous_level=found.previous,
+        reasons=found.reasons,
+        time_seconds=found.time,
+        used_bytes=found.used,
+        limit_bytes=found.limit,
+    )
+
+
+def _leak(found: LeakReport) -> LeakHealth:
+    holder = found.holders[0].path if found.holders else None
+    return LeakHealth(
+        id=found.id,
+        kind=found.kind,
+        verdict=found.verdict.kind,
+        updated_at=found.updated_at,
+        growth_bytes=found.trend.growth_bytes,
+        growth_bytes_per_hour=found.trend.bytes_per_hour,
+        holder=None if holder is None else printable(holder, longest=_LONGEST_NAME),
+    )
+
+
+def _finite(value: Any) -> Any:
+    """Return *value* with None for what JSON has no number for, and lists for tuples."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,195 @@
+"""
+`MemguardCollector`: what memguard knows, for a Prometheus that comes to ask for it.
+
+Needs the package ``prometheus-client`` (extra ``prometheus``). Nothing is gathered between two
+scrapes, and no thread is started. For servers of several processes see
+`memguard.report.metrics.prometheus.multiprocess`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from memguard.errors import ConfigError
+from memguard.extras import missing
+from memguard.lifecycle.ticker import reset_after_fork
+from memguard.report.figures import Guarded
+from memguard.report.metrics.prometheus.families import FAMILIES, Family
+from memguard.report.metrics.prometheus.gather import Gatherer
+from memguard.report.metrics.prometheus.rows import Pauses, bound_label
+
+try:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics_core import Metric
+    from prometheus_client.samples import Sample
+except ImportError as error:
+    raise missing("prometheus-client", "prometheus") from error
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["MemguardCollector"]
+
+
+class MemguardCollector:
+    """
+    Give ``memguard_*`` metrics to a registry of ``prometheus_client``, computed at each scrape.
+
+    Registers itself; `close` takes it out again. The names are listed in ``docs/prometheus.md``.
+
+    Bounded by: *max_containers* pairs of name and kind of containers, and one for all others; no
+        other label takes a value that is not in a list of ours or the name of a guard.
+    Locks: private mutexes around counters; guards, containers and the host's code run beside them.
+    Keeps alive: its guards and the samples of the last scrape, and the registry keeps it.
+
+    Thread-safe: may be scraped by several at once. In a forked child it goes on, with the child's
+    numbers.
+
+    Example:
+        >>> from memguard import MemoryGuard
+        >>> from prometheus_client import generate_latest
+        >>> with MemoryGuard(leaks=False) as guard, MemguardCollector(guard) as collector:
+        ...     text = generate_latest(collector.registry).decode()
+        >>> "memguard_private_bytes" in text
+        True
+
+    Args:
+        guard: The guard to tell of.
+        more: Other guards of this process; each has a name of its own.
+        registry: Where to register: ``prometheus_client.REGISTRY`` for the default one. None makes
+            a registry with nothing else in it.
+        max_containers: Pairs of name and kind of containers that get labels of their own, for the
+            life of the collector; the rest is summed as ``container="other"``. 0 to 1000.
+        containers: Names of containers that get labels before all others.
+
+    Raises:
+        TypeError: An option is of the wrong kind.
+        ConfigError: It is out of range, two guards have the same name, or the registry has
+            metrics of these names already.
+        MissingExtraError: At import: ``prometheus-client`` is not installed.
+    """
+
+    registry: CollectorRegistry
+    """Where it is registered."""
+
+    def __init__(
+        self,
+        guard: Guarded,
+        *more: Guarded,
+        registry: CollectorRegistry | None = None,
+        max_containers: int = 100,
+        containers: Collection[str] = (),
+    ) -> None:
+        if registry is not None and not isinstance(registry, CollectorRegistry):
+            raise TypeError(
+                f"registry must be a CollectorRegistry or None (got {type(registry).__name__})"
+            )
+        self._gatherer = Gatherer(
+            (guard, *more), max_containers=max_containers, containers=containers
+        )
+        self._told: dict[Family, tuple[_Column, list[Sample]]] = {}
+        self.registry = CollectorRegistry() if registry is None else registry
+        try:
+            self.registry.register(self)
+        except ValueError as error:
+            raise ConfigError(
+                "this registry has metrics named memguard_* already; a process needs one "
+                "MemguardCollector, which takes several guards: MemguardCollector(first, second). "
+                "close() takes the old one out"
+            ) from error
+        reset_after_fork(self)
+
+    def _reset(self) -> None:
+        """Let nobody be at work: runs after fork."""
+        self._gatherer.reset()
+
+    def describe(self) -> list[Metric]:
+        """Return every metric without samples: what registering asks for."""
+        return [_metric(family) for family in FAMILIES]
+
+    def collect(self) -> list[Metric]:
+        """
+        Return every metric with its samples. Raises nothing; what fails is left out and counted.
+
+        Cost: see ``docs/prometheus.md``.
+        """
+        table = self._gatherer.gather()
+        metrics = []
+        for family in FAMILIES:
+            metric = _empty(family)
+            metric.samples = self._samples(family, table.get(family, _NOTHING))
+            metrics.append(metric)
+        return metrics
+
+    def _samples(self, family: Family, column: _Column) -> list[Sample]:
+        """Return the samples of *family*: those of the last time where nothing has changed."""
+        before = self._told.get(family)
+        if before is None or before[0] != column:
+            before = self._told[family] = (column, _samples(family, *column))
+        return before[1].copy()
+
+    def close(self) -> None:
+        """Take it out of its registry; idempotent."""
+        try:
+            self.registry.unregister(self)
+        except KeyError:
+            return  # closed before, or taken out by its owner
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _metric(family: Family) -> Metric:
+    # The client names a counter without its suffix, and adds it where it writes.
+    return Metric(family.name.removesuffix("_total"), family.help, family.type)
+
+
+_METRICS = {family: _metric(family) for family in FAMILIES}
+_new = object.__new__
+
+
+def _empty(family: Family) -> Metric:
+    # What the client's constructor made; to let it check the same names at every scrape takes as
+    # long as to ask a guard what it knows.
+    if hasattr(Metric, "__slots__"):  # not so in any version by now
+        return _metric(family)
+    metric = _new(Metric)
+    metric.__dict__ = vars(_METRICS[family]).copy()
+    return metric
+
+
+_SIX_FIELDS = ("name", "labels", "value", "timestamp", "exemplar", "native_histogram")
+
+
+_Column: TypeAlias = tuple[list[dict[str, str]], list[Any]]
+_NOTHING: _Column = ([], [])
+
+
+def _samples(family: Family, labelled: list[dict[str, str]], values: list[Any]) -> list[Sample]:
+    name = family.name
+    pairs = zip(labelled, values, strict=True)
+    if family.type == "histogram":
+        return [each for labels, pauses in pairs for each in _histogram(name, labels, pauses)]
+    if Sample._fields != _SIX_FIELDS:  # prometheus_client before 0.22, or one that is yet to come
+        return [Sample(name, labels, value) for labels, value in pairs]
+    # The same in half the time, for there may be a thousand: a namedtuple's constructor is a
+    # function of Python's, with defaults to fill in.
+    new = tuple.__new__
+    return [new(Sample, (name, labels, value, None, None, None)) for labels, value in pairs]
+
+
+def _histogram(name: str, labels: dict[str, str], pauses: Pauses) -> list[Sample]:
+    """Return the samples of a histogram; its buckets are cumulative and end with all."""
+    counts = list(itertools.accumulate(count for _, count in pauses.buckets))
+    samples = [
+        Sample(f"{name}_bucket", {**labels, "le": bound_label(bound)}, count)
+        for (bound, _), count in zip(pauses.buckets, counts, strict=True)
+    ]
+    samples.append(Sample(f"{name}_count", labels, counts[-1]))
+    samples.append(Sample(f"{name}_sum", labels, pauses.total))
+    return samples

@@ -1,0 +1,146 @@
+"""Read what guards of this machine publish: who there is, and what each one knew last."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import itertools
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from memguard.errors import ConfigError, ReportFormatError
+from memguard.lifecycle import identity
+from memguard.report.publish import bulletin
+from memguard.report.publish.bulletin import Bulletin
+from memguard.report.publish.publisher import MOST_FILES, NAME, directory_of, is_current, temporary
+from memguard.report.render.words import printable
+from memguard.report.sinks import private
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One bulletin and where it was found."""
+
+    bulletin: Bulletin
+    file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Who publishes, by process number; and what could not be read, in words."""
+
+    guards: tuple[Published, ...]
+    troubles: tuple[str, ...] = ()
+
+
+def directories(environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """
+    Return the directories in which guards publish that this user may look at.
+
+    The superuser may look at those of all users.
+    """
+    found = [directory_of(environment)]
+    given = environment.get("MEMGUARD_PUBLISH", "")
+    if os.sep in given:
+        found.insert(0, Path(given))
+    if os.name == "posix":
+        user = os.geteuid()
+        whose = "[0-9]*" if user == 0 else str(user)
+        # A service has no session, and a session may have its own directory for temporary files.
+        patterns = [f"/run/user/{whose}/memguard"]
+        shared = (temporary(), "/tmp")  # noqa: S108 - reason: its owner is checked
+        patterns += [f"{glob.escape(str(place))}/memguard-{whose}" for place in shared]
+        for pattern in patterns:
+            found += map(Path, sorted(glob.glob(pattern)))  # noqa: PTH207 - reason: absolute patterns
+    return tuple(dict.fromkeys(found))
+
+
+def look(places: Iterable[Path], *, pid: int | None = None) -> Found:
+    """
+    Return what guards publish in *places*; files of processes that have ended are left out.
+
+    Cost: one small file for each of them.
+
+    Args:
+        places: Directories; those that are not there are passed over.
+        pid: Of this process only.
+    """
+    guards: dict[str, Published] = {}
+    troubles: list[str] = []
+    for place in places:
+        for one in _readable(place, pid, troubles):
+            # A guard that moved to another directory may have left a file in the first one.
+            other = guards.get(one.file.name)
+            if other is None or one.bulletin.written > other.bulletin.written:
+                guards[one.file.name] = one
+    ordered = sorted(
+        guards.values(), key=lambda one: (one.bulletin.pid, len(one.file.name), one.file.name)
+    )
+    return Found(tuple(ordered), tuple(troubles))
+
+
+def _readable(place: Path, pid: int | None, troubles: list[str]) -> Iterator[Published]:
+    """Yield what can be read in *place*, and add the rest to *troubles*."""
+    try:
+        owner = _trusted_owner(place)
+        with os.scandir(place) as entries:
+            names = [entry.name for entry in itertools.islice(entries, MOST_FILES)]
+    except FileNotFoundError:
+        return
+    except (OSError, ConfigError) as error:
+        troubles.append(printable(str(error)))
+        return
+    for match in filter(None, map(NAME.fullmatch, names)):
+        if pid in (None, int(match["pid"])) and is_current(match):
+            with contextlib.suppress(FileNotFoundError):  # ended a moment ago
+                try:
+                    yield _one(place, match, owner)
+                except FileNotFoundError:
+                    raise
+                except (OSError, ReportFormatError) as error:
+                    troubles.append(printable(f"{place / match[0]}: {error}", longest=400))
+
+
+def _one(place: Path, match: re.Match[str], owner: int | None) -> Published:
+    file, pid = place / match[0], int(match["pid"])
+    found = bulletin.parse(_content(file, owner))
+    if found.pid != pid:
+        raise ReportFormatError(f"it tells of another process, {found.pid}")
+    if owner not in (None, 0, os.geteuid()) and identity.owner(pid) != owner:
+        raise ReportFormatError("the process belongs to somebody else")
+    return Published(found, file)
+
+
+def _trusted_owner(place: Path) -> int | None:
+    """Return whose directory it is, after a check that nobody else may write to it."""
+    found = os.lstat(place)
+    if os.name == "posix" and os.geteuid() == 0 and stat.S_ISDIR(found.st_mode):
+        if found.st_mode & 0o022:
+            raise ConfigError(f"{place} may be written to by others, and so is not believed")
+        return found.st_uid
+    private.refuse_unsafe(place, found)
+    return found.st_uid if os.name == "posix" else None
+
+
+def _content(file: Path, owner: int | None) -> bytes:
+    # Whoever wrote it may not be a friend of the superuser who reads it: no link is followed, no
+    # pipe is waited for, and no more is read than a bulletin can have.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(file, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or (owner is not None and found.st_uid != owner):
+            raise ReportFormatError("it is no plain file of the directory's owner")
+        parts: list[bytes] = []
+        while sum(map(len, parts)) <= bulletin.MOST_BYTES:
+            part = os.read(descriptor, bulletin.MOST_BYTES + 1)
+            if not part:
+                break
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,149 @@
+"""The evidence of a report as HTML: who holds the growth, and which lines allocate it. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from memguard.leaks.report import Frame, Holder, Suspect
+from memguard.report.render.html.markup import Markup, element, join
+from memguard.report.render.html.parts import MOST_ENTRIES, bar, path
+from memguard.report.render.html.tree import Branch, tree
+from memguard.report.render.words import Places, allocated_for, bound_of, rate
+from memguard.units import format_bytes
+
+
+def holder_tree(holders: Sequence[Holder], suspects: Sequence[Suspect], places: Places) -> Markup:
+    """Return *holders* as a tree of their paths, each with what is known of it."""
+    largest = max((_pace(holder) for holder in holders), default=0.0)
+
+    def item(branch: Branch, above: str) -> Markup:
+        shown = [
+            _holder(
+                holders[number],
+                above,
+                _pace(holders[number]) / largest if largest > 0 else 0.0,
+                allocated_for(holders[number], suspects),
+                places,
+            )
+            for number in branch.members
+        ]
+        below = [item(further, above + branch.text) for further in branch.branches]
+        stem = None if shown else element("p", path(branch.text), class_="stem")
+        return element("li", stem, *shown, element("ul", *below) if below else None)
+
+    branches = tree([holder.path for holder in holders])
+    return element("div", element("ul", *(item(b, "") for b in branches)), class_="tree card")
+
+
+def _pace(holder: Holder) -> float:
+    pace = holder.bytes_per_minute
+    return pace if pace is not None and math.isfinite(pace) else 0.0
+
+
+def _holder(
+    holder: Holder, above: str, share: float, suspect: Suspect | None, places: Places
+) -> Markup:
+    facts = [f"{holder.entries:,} entries now"]
+    if holder.bytes_per_entry is not None:
+        facts[0] += (
+            f", about {format_bytes(holder.entries * holder.bytes_per_entry)}, "
+            f"{format_bytes(holder.bytes_per_entry)} each"
+        )
+    if holder.entry_types:
+        facts.append("new ones are " + ", ".join(holder.entry_types[:5]))
+    if holder.inventory_name:
+        facts.append(f"registered as {holder.inventory_name}")
+    bound = bound_of(holder)
+    if bound is not None:
+        facts.append(f"its owner allows {bound:,}")
+    if not holder.anchored:
+        facts.append("nothing nameable was found above it")
+    size = "size unknown"
+    if holder.bytes_added is not None:
+        size = format_bytes(holder.bytes_added, signed=True)
+    pace = "" if holder.bytes_per_minute is None else f", {rate(holder.bytes_per_minute)}"
+    own = holder.path[len(above) :]
+    whole = element("code", element("span", path(above), class_="above"), path(own))
+    site: Suspect | Frame | None = suspect or holder.site
+    return element(
+        "div",
+        element("p", whole, element("span", holder.type, class_="type"), class_="name"),
+        bar(share),
+        element(
+            "p",
+            element("span", size, class_="size"),
+            f"{pace}, {holder.entries_added:+,} entries",
+            class_="number",
+        ),
+        element("p", "; ".join(facts), class_="soft small"),
+        element("p", "allocated at ", _place(site, places), class_="small") if site else None,
+        _source(suspect) if suspect else None,
+        class_="holder",
+    )
+
+
+def _place(place: Suspect | Frame, places: Places) -> Markup:
+    shown = [element("span", f"{places.file(place.file)}:{place.line}", class_="place")]
+    if place.function:
+        shown += [Markup(" "), element("bdi", place.function, class_="soft place")]
+    return join(*shown)
+
+
+def _source(suspect: Suspect) -> Markup | None:
+    if not suspect.source:
+        return None
+    text = suspect.source.expandtabs(4)
+    line = element("span", f"{suspect.line}", class_="line")
+    return element("pre", line, element("code", text), class_="source")
+
+
+def suspect_card(position: int, suspect: Suspect, places: Places) -> Markup:
+    """Return a card with an allocating line, its text, and the stack that calls it."""
+    blocks = "1 block" if suspect.count == 1 else f"{suspect.count:,} blocks"
+    # What no holder explains may be a request in flight when a short burst ended: no rate.
+    pace = rate(suspect.bytes_per_minute) if suspect.held_by else "in no holder"
+    held = None
+    if suspect.held_by:
+        held = element("p", "held by ", path(suspect.held_by), class_="small soft")
+    return element(
+        "div",
+        element(
+            "div",
+            element("p", _place(suspect, places)),
+            element(
+                "p",
+                element("span", pace, class_="size"),
+                element(
+                    "span",
+                    f" \u2013 {format_bytes(suspect.bytes)} in {blocks} still alive",
+                    class_="soft small",
+                ),
+                class_="number",
+            ),
+            class_="head",
+        ),
+        _source(suspect),
+        held,
+        _stack(suspect, places, is_open=position == 0),
+        class_="card",
+    )
+
+
+def _stack(suspect: Suspect, places: Places, *, is_open: bool) -> Markup | None:
+    frames = suspect.frames[:MOST_ENTRIES]
+    if len(frames) < 2:
+        return None  # the line itself, which stands above
+    own = sum(frame.in_user_code for frame in frames)
+    yours = f", {own} in your code" if own else ", none of them in your code"
+    return element(
+        "details",
+        element("summary", f"{len(frames)} frames, the allocating one first{yours}"),
+        element("ol", *(_frame(frame, places) for frame in frames), class_="stack"),
+        open=is_open,
+    )
+
+
+def _frame(frame: Frame, places: Places) -> Markup:
+    mark = element("span", "your code", class_="yours") if frame.in_user_code else None
+    return element("li", _place(frame, places), mark, class_="user" if frame.in_user_code else None)

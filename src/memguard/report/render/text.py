@@ -1,0 +1,241 @@
+"""
+A report for a terminal: at most 60 lines, the most important first.
+
+Pure, but for asking the current directory, which file names are shortened against. Names in a
+report come from the program watched and may be hostile: whatever a terminal would not print as
+itself is written as an escape.
+"""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memguard.leaks.report import Holder, LeakReport, Suspect, TypeGrowth
+from memguard.report.render.advice import hints
+from memguard.report.render.words import (
+    VERDICTS,
+    Places,
+    allocated_for,
+    bound_of,
+    limit,
+    number,
+    printable,
+    rate,
+)
+from memguard.units import format_bytes, format_seconds
+
+WIDTH = 100
+MAX_LINES = 60
+
+_HEADLINES = {
+    "leak": "LEAK: ",
+    "growth": "Growth, not taken for a leak: ",
+    "snapshot": "One look on demand: ",
+}
+_INDENT = " " * 16
+
+
+@dataclass(frozen=True)
+class _Caps:
+    """How many entries of each section are shown; the JSON has them all."""
+
+    holders: int
+    suspects: int
+    types: int
+    limits: int
+    reasons: int
+    prose: int  # lines of advice
+
+
+# The most generous that fits is taken. The last always fits: 5 lines of headline, 4 a holder, 2 a
+# suspect, 1 a type, 2 a limit, and a heading, an "and more" and a blank for each section.
+_CAPS = (
+    _Caps(holders=10, suspects=8, types=8, limits=8, reasons=6, prose=8),
+    _Caps(holders=6, suspects=4, types=4, limits=4, reasons=3, prose=4),
+    _Caps(holders=4, suspects=3, types=3, limits=3, reasons=2, prose=3),
+)
+_HINTS = (3, 1, 0)
+"""How many hints are shown; they give way to what was found."""
+
+
+def render(report: LeakReport, *, directory: str | None = None) -> str:
+    """
+    Return *report* as text of at most 60 lines, about 100 columns wide, ending in a newline.
+
+    Longer lines hold a long name, which is left whole so that it can be searched for.
+
+    Args:
+        report: What was found; its holders, suspects and types are shown in their order.
+        directory: File names below it are shown relative to it; by default the current directory.
+    """
+    places = Places(directory)
+    lines: list[str] = []
+    for caps, most in itertools.product(_CAPS, _HINTS):
+        lines = _lines(report, places, caps, hints(report, most=most))
+        if len(lines) <= MAX_LINES:
+            break
+    return "\n".join(lines) + "\n"
+
+
+def _lines(report: LeakReport, places: Places, caps: _Caps, said: Sequence[str]) -> list[str]:
+    holders = report.holders[: caps.holders]
+    claimed = {holder.path: allocated_for(holder, report.suspects) for holder in holders}
+    others = [suspect for suspect in report.suspects if suspect not in claimed.values()]
+    sections = [
+        _headline(report),
+        _section(
+            "Held by (sizes estimated from a sample of new entries)",
+            [_holder(holder, claimed[holder.path], places) for holder in holders],
+            len(report.holders),
+        ),
+        _section(
+            "Also allocated at" if len(others) < len(report.suspects) else "Allocated at",
+            [_suspect(suspect, places) for suspect in others[: caps.suspects]],
+            len(others),
+        ),
+        _section(
+            "Growing types",
+            [_type(growth) for growth in report.types[: caps.types]],
+            len(report.types),
+        ),
+        _advice(report, caps, said),
+        _section(
+            "Not seen",
+            [_wrapped("  - " + unseen, most=2) for unseen in report.limits[: caps.limits]],
+            len(report.limits),
+        ),
+        _cost(report),
+    ]
+    return "\n\n".join("\n".join(section) for section in sections if section).split("\n")
+
+
+def _section(title: str, entries: Sequence[Sequence[str]], found: int) -> list[str]:
+    if not entries:
+        return []
+    more = [f"  and {found - len(entries):,} more"] if found > len(entries) else []
+    return [title, *(line for entry in entries for line in entry), *more]
+
+
+def _headline(report: LeakReport) -> list[str]:
+    trend = report.trend
+    revision = f", updated {report.updated_at}" if report.revision > 1 else ""
+    growth = (
+        f"  {format_bytes(trend.growth_bytes, signed=True)} over a baseline of "
+        f"{format_bytes(trend.baseline_bytes)}, {rate(trend.bytes_per_hour / 60)}; trend "
+        f"{printable(trend.kind, longest=40)}, confidence {number(trend.confidence, '.2f')}, "
+        f"{trend.samples:,} readings in {format_seconds(trend.span_seconds)}"
+    )
+    lines = [_HEADLINES[report.kind] + VERDICTS[report.verdict.kind], growth]
+    if trend.limit_bytes is not None:
+        lines.append("  " + limit(trend, trend.limit_bytes))
+    if report.explained_ratio is not None:
+        share = number(report.explained_ratio * 100, ".0f")
+        lines.append(f"  the holders named account for {share} % of the growth rate")
+    lines.append(
+        "  "
+        + printable(f"{report.detector}, process {report.pid}, {report.started_at}{revision}")
+        + f", {format_seconds(report.uptime_seconds)} after the start of watching"
+    )
+    return lines
+
+
+def _holder(holder: Holder, suspect: Suspect | None, places: Places) -> list[str]:
+    size = "size unknown"
+    if holder.bytes_added is not None:
+        size = format_bytes(holder.bytes_added, signed=True)
+    pace = "" if holder.bytes_per_minute is None else f", {rate(holder.bytes_per_minute)}"
+    facts = [f"{holder.entries:,} entries now"]
+    if holder.bytes_per_entry is not None:
+        facts[0] += f", about {format_bytes(holder.entries * holder.bytes_per_entry)}"
+    if holder.entry_types:
+        sampled = ", ".join(printable(name, longest=60) for name in holder.entry_types[:3])
+        facts.append(f"new ones are {sampled}")
+    if holder.inventory_name:
+        facts.append(f"registered as {printable(holder.inventory_name)}")
+    bound = bound_of(holder)
+    if bound is not None:
+        facts.append(f"its owner allows {bound:,}")
+    if not holder.anchored:
+        facts.append("nothing nameable was found above it")
+    first = (
+        f"  {size:<12}  ({holder.entries_added:+,} entries{pace})  held by  "
+        f"{printable(holder.path)} : {printable(holder.type, longest=80)}"
+    )
+    lines = [first, _INDENT + "; ".join(facts)]
+    if suspect is not None:
+        lines += _chain(f"{_INDENT}allocated at  ", suspect, places)
+    elif holder.site is not None:
+        lines.append(f"{_INDENT}allocated at  {places.shown(holder.site)}")
+    return lines
+
+
+def _suspect(suspect: Suspect, places: Places) -> list[str]:
+    # No rate: what no holder explains may be a request in flight when a short burst ended.
+    size = format_bytes(suspect.bytes, signed=True)
+    blocks = "1 block" if suspect.count == 1 else f"{suspect.count:,} blocks"
+    amount = f"  {size:<12}  ({blocks} alive)  "
+    return _chain(amount, suspect, places)
+
+
+def _chain(start: str, suspect: Suspect, places: Places) -> list[str]:
+    """Return *start*, the allocating line and the nearest caller in the user's own code."""
+    line = start + places.shown(suspect)
+    site = (suspect.file, suspect.line)
+    above = (frame for frame in suspect.frames[1:] if (frame.file, frame.line) != site)
+    caller = next((frame for frame in above if frame.in_user_code), None)
+    if caller is None:
+        return [line]
+    called_from = "←  " + places.shown(caller, after=suspect.file)
+    if len(line) + 2 + len(called_from) <= WIDTH:
+        return [f"{line}  {called_from}"]
+    return [line, _INDENT + called_from]
+
+
+def _type(growth: TypeGrowth) -> list[str]:
+    added = f"{growth.added:+,}"
+    now = f"{growth.count:,} now, {number(growth.per_minute, ',.0f')}/min"
+    return [f"  {added:<12}  {printable(growth.name)}  ({now})"]
+
+
+def _advice(report: LeakReport, caps: _Caps, said: Sequence[str]) -> list[str]:
+    advice = _wrapped("  " + report.verdict.advice, most=caps.prose)
+    reasons = report.verdict.reasons[: caps.reasons]
+    lines = [
+        *advice,
+        *(line for hint in said for line in _wrapped("  - " + hint, most=2)),
+        *(line for reason in reasons for line in _wrapped("  - " + reason, most=1)),
+    ]
+    return ["What to do", *lines] if lines else []
+
+
+def _cost(report: LeakReport) -> list[str]:
+    cost = report.cost
+    return [
+        (
+            f"Cost: traced for {format_seconds(cost.traced_seconds)}, census "
+            f"{format_seconds(cost.census_seconds)}, holders "
+            f"{format_seconds(cost.retention_seconds)}, "
+            f"{format_seconds(cost.cpu_seconds)} of processor time"
+        ),
+        (
+            f"      tracer at most {format_bytes(cost.tracer_peak_bytes)}; "
+            f"{printable(report.python, longest=60) or 'Python'}"
+        ),
+    ]
+
+
+def _wrapped(text: str, *, most: int) -> list[str]:
+    """Return *text* in at most *most* lines, indented as its first one."""
+    body = text.lstrip(" -")
+    indent = " " * (len(text) - len(body))
+    return textwrap.wrap(
+        printable(" ".join(body.split()), longest=WIDTH * most * 2),
+        WIDTH,
+        initial_indent=text[: len(indent)],
+        subsequent_indent=indent,
+        max_lines=most,
+        placeholder=" ...",
+    )

@@ -1,0 +1,296 @@
+"""
+Reports on disk: private, whole or not at all, and never more than was allowed.
+
+A file is written under another name in the same directory, forced to disk and then renamed over the
+old one, so that a crash at any moment leaves the old file or the new one (rename is atomic, POSIX
+``rename(2)``; the directory is forced to disk as well, for a rename is a change of the directory).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from memguard.errors import ConfigError, ValueTooLargeError
+from memguard.leaks.report import LeakReport
+from memguard.report.render import json, text
+from memguard.report.render.html import page
+from memguard.report.render.words import printable
+from memguard.report.sinks import private
+from memguard.units import parse_bytes
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_REPORT_FILE = re.compile(rf"leak-({_ID.pattern})\.(?:html|json|txt)")
+_TEMPORARY = re.compile(r"\.leak-(\d{1,10})-[0-9a-f]{16}\.tmp")
+
+# No write takes a minute. Asking for the writer's process alone would not do: in a directory that
+# containers share, a process number of one means nothing in another.
+_DEAD_AFTER_SECONDS = 60.0
+_SURELY_DEAD_AFTER_SECONDS = 3600.0  # that process number may by now be somebody else's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportDirectoryStatistics:
+    """What a report directory has done so far, in this process."""
+
+    written: int
+    """Reports written whole, each as JSON, text and HTML."""
+    failed: int
+    """Reports of which a file could not be written."""
+    dropped_files: int
+    """Files deleted, oldest first, to stay within the bounds."""
+    dropped_bytes: int
+    removed_leftovers: int
+    """Half-written files of writers that died, deleted."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    name: str
+    id: str
+    size: int
+    changed_ns: int
+
+
+class ReportDirectory:
+    """
+    Keep the reports of detectors in one private directory.
+
+    Several processes may share one directory, each with its own instance.
+
+    Bounded by: *max_files* files and *max_bytes* bytes of reports, oldest deleted first. While a
+        report is written, its new files exist beside its old ones.
+    Locks: one mutex around a write, so that two threads do not both count the same space as free.
+        ``statistics`` does not wait for it.
+    Keeps alive: nothing; no file stays open between two calls.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_files: int = 150,
+        max_bytes: int | str = "16MiB",
+    ) -> None:
+        """
+        Create the directory, readable by its owner alone, or check the one that is there.
+
+        Args:
+            path: The directory; missing parents are created, as private as itself.
+            max_files: Files of reports to keep; a report has three.
+            max_bytes: Bytes of reports to keep, or a string such as ``"16MiB"``.
+
+        Raises:
+            TypeError: An option of a wrong kind.
+            ConfigError: An option out of its range, or a *path* that is a symbolic link, is no
+                directory, belongs to another user, or may be written to by others.
+            OSError: The directory cannot be created or read.
+        """
+        if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+            raise TypeError(f"path must be a string or a Path (got {type(path).__name__})")
+        if not os.fspath(path):
+            raise ConfigError("path must name a directory (got ''); for the current one write '.'")
+        if isinstance(max_files, bool) or not isinstance(max_files, int):
+            raise TypeError(f"max_files must be a number (got {type(max_files).__name__})")
+        if max_files < 3:
+            raise ConfigError(f"max_files must be >= 3, for a report has three (got {max_files})")
+        self._max_files = max_files
+        self._max_bytes = parse_bytes(max_bytes, name="max_bytes")
+        if self._max_bytes < 512 * 1024:
+            raise ConfigError(f"max_bytes must be >= 512 KiB, to hold a report (got {max_bytes!r})")
+        # Absolute from now on: the host may change its current directory.
+        self._path = Path(os.path.abspath(path))  # noqa: PTH100 - reason: resolve() follows links
+        self._written = self._failed = 0
+        self._dropped_files = self._dropped_bytes = self._removed_leftovers = 0
+        self._mutex = threading.Lock()
+        self._pid = os.getpid()
+        with self._opened() as directory:
+            self._remove_leftovers(directory)
+
+    def __repr__(self) -> str:
+        return f"ReportDirectory({str(self._path)!r})"
+
+    @property
+    def path(self) -> Path:
+        """The directory, absolute."""
+        return self._path
+
+    def write(self, report: LeakReport) -> tuple[Path, Path, Path]:
+        """
+        Write *report*, in place of an earlier one of the same id, and return its three files.
+
+        ``leak-<id>.json`` first, then ``.txt``, then ``.html``; each is replaced whole, with mode
+        0600.
+
+        Thread-safe: yes. Cost: three small files forced to disk, typically milliseconds.
+
+        Raises:
+            ConfigError: The report's id is no plain file name, or the directory is not private any
+                more.
+            ValueTooLargeError: The report alone is larger than *max_bytes*.
+            OSError: The disk is full, the directory is gone for good, and the like. Each file is
+                then the old one or the new one; nothing half-written stays.
+        """
+        if self._pid != os.getpid():
+            # Forked: another thread of the parent may have held the mutex, and no one here does.
+            self._mutex, self._pid = threading.Lock(), os.getpid()
+        try:
+            contents = _contents(report)
+            with self._mutex:
+                self._write(report.id, contents)
+                self._written += 1
+        except Exception:
+            with self._mutex:
+                self._failed += 1
+            raise
+        json_file, text_file, html_file = (self._path / name for name in contents)
+        return json_file, text_file, html_file
+
+    def statistics(self) -> ReportDirectoryStatistics:
+        """Return what was done so far, in this process."""
+        return ReportDirectoryStatistics(
+            written=self._written,
+            failed=self._failed,
+            dropped_files=self._dropped_files,
+            dropped_bytes=self._dropped_bytes,
+            removed_leftovers=self._removed_leftovers,
+        )
+
+    def _write(self, report_id: str, contents: dict[str, bytes]) -> None:
+        size = sum(map(len, contents.values()))
+        if size > self._max_bytes:
+            raise ValueTooLargeError(
+                f"report {report_id} has {size} bytes, all reports may have {self._max_bytes}; "
+                "raise max_bytes"
+            )
+        with self._opened() as directory:
+            self._remove_leftovers(directory)
+            self._make_room(directory, report_id, files=len(contents), size=size)
+            for name, content in contents.items():
+                directory.replace(name, content)
+            directory.force_to_disk()
+
+    def _make_room(self, directory: _Directory, report_id: str, *, files: int, size: int) -> None:
+        others: dict[str, list[_Entry]] = {}
+        for entry in directory.reports():
+            if entry.id != report_id:
+                others.setdefault(entry.id, []).append(entry)
+                files += 1
+                size += entry.size
+        # A report goes as a whole; its age is that of its last change.
+        oldest_first = sorted(others.values(), key=lambda report: max(e.changed_ns for e in report))
+        for report in oldest_first:
+            if files <= self._max_files and size <= self._max_bytes:
+                return
+            for entry in report:
+                directory.remove(entry.name)
+                files -= 1
+                size -= entry.size
+                self._dropped_files += 1
+                self._dropped_bytes += entry.size
+
+    def _remove_leftovers(self, directory: _Directory) -> None:
+        for name in directory.leftovers():
+            directory.remove(name)
+            self._removed_leftovers += 1
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[_Directory]:
+        """Open the directory for one call, created where it is missing and checked each time."""
+        with private.opened(self._path) as descriptor:
+            yield _Directory(self._path, descriptor)
+
+
+class _Directory:
+    """The open directory: the file operations on plain names inside it."""
+
+    def __init__(self, path: Path, descriptor: int | None) -> None:
+        self._path = path
+        self._descriptor = descriptor
+
+    def _named(self, name: str) -> str:
+        return name if self._descriptor is not None else str(self._path / name)
+
+    def _names(self) -> list[str]:
+        place = self._path if self._descriptor is None else self._descriptor
+        return os.listdir(place)  # noqa: PTH208 - reason: a Path cannot list a descriptor
+
+    def _stat(self, name: str) -> os.stat_result | None:
+        """Return what *name* itself is, or None where another process was faster to delete it."""
+        try:
+            return os.stat(self._named(name), dir_fd=self._descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def reports(self) -> Iterator[_Entry]:
+        for name in self._names():
+            match = _REPORT_FILE.fullmatch(name)
+            found = self._stat(name) if match else None
+            if match and found and not stat.S_ISDIR(found.st_mode):
+                yield _Entry(name, match[1], found.st_size, found.st_mtime_ns)
+
+    def leftovers(self) -> Iterator[str]:
+        for name in self._names():
+            match = _TEMPORARY.fullmatch(name)
+            found = self._stat(name) if match else None
+            if match and found and not stat.S_ISDIR(found.st_mode):
+                age = time.time() - found.st_mtime
+                limit = _DEAD_AFTER_SECONDS
+                if private.is_alive(int(match[1])):
+                    limit = _SURELY_DEAD_AFTER_SECONDS
+                if age > limit:
+                    yield name
+
+    def remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._named(name), dir_fd=self._descriptor)
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Give the file *name* new *content*, so that it is never seen half-written."""
+        temporary = f".leak-{os.getpid()}-{secrets.token_hex(8)}.tmp"
+        # O_EXCL also refuses a link that somebody placed under that name.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+        flags |= getattr(os, "O_BINARY", 0)
+        descriptor = os.open(self._named(temporary), flags, 0o600, dir_fd=self._descriptor)
+        try:
+            try:
+                private.write_all(descriptor, content)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(
+                self._named(temporary),
+                self._named(name),
+                src_dir_fd=self._descriptor,
+                dst_dir_fd=self._descriptor,
+            )
+        except BaseException:
+            self.remove(temporary)
+            raise
+
+    def force_to_disk(self) -> None:
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):  # some network file systems refuse; the data is safe
+                os.fsync(self._descriptor)
+
+
+def _contents(report: LeakReport) -> dict[str, bytes]:
+    if not _ID.fullmatch(report.id):
+        raise ConfigError(
+            "a report's id must be 1 to 100 letters, digits, dots, dashes or underscores, a letter "
+            f"or digit first (got {printable(report.id)!r})"
+        )
+    return {
+        f"leak-{report.id}.json": json.render(report).encode("ascii"),
+        f"leak-{report.id}.txt": text.render(report).encode("utf-8"),
+        f"leak-{report.id}.html": page.render(report).encode("utf-8"),
+    }
