@@ -117,3 +117,45 @@ def check_share(value: Any, name: str) -> float:
     if not 0 <= value <= 1 or not math.isfinite(value):
         raise ConfigError(f"{name} must be from 0 to 1 (got {value})")
     return float(value)
+
+
+def check_flag(value: Any, name: str) -> bool:
+    """Return *value* when it is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False (got {type(value).__name__})")
+    return value
+
+
+def check_int(value: Any, name: str, least: int, most: int) -> int:
+    """Return *value* when it is an int from *least* to *most*."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int (got {type(value).__name__})")
+    if not least <= value <= most:
+        raise ConfigError(f"{name} must be from {least} to {most} (got {value})")
+    return value
+
+
+def check_number(value: Any, name: str, least: float, most: float, unit: str = "") -> float:
+    """Return *value* when it is a number from *least* to *most*; *unit* is for the message."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number (got {type(value).__name__})")
+    if not least <= value <= most:
+        raise ConfigError(f"{name} must be from {least:g} to {most:g}{unit} (got {value})")
+    return value
+
+
+def check_seconds(value: Any, name: str, least: float, most: float) -> float:
+    """Return *value*, a number of seconds or a string such as ``"10m"``, from *least* to *most*."""
+    seconds = parse_seconds(value, name=name)
+    if not least <= seconds <= most:
+        raise ConfigError(f"{name} must be from {least:g} to {most:g} seconds (got {value!r})")
+    return seconds
+
+
+def check_instance(value: Any, kind: type, name: str, *, optional: bool = False) -> Any:
+    """Return *value* when it is a *kind*, or None and may be."""
+    if isinstance(value, kind) or (optional and value is None):
+        return value
+    article = "an" if kind.__name__[0] in "AEIOU" else "a"
+    wanted = f"{article} {kind.__name__}{' or None' if optional else ''}"
+    raise TypeError(f"{name} must be {wanted} (got {type(value).__name__})")
