@@ -246,7 +246,7 @@ def test_a_child_forked_while_threads_use_the_registry_can_use_it() -> None:
     ("room", "called_under_the_lock", "use"),
     [
         ("janitor", "_Watch", "janitor.watch(ListenerRegistry())"),
-        ("_owners", "_line", "_owners.adopt(Ear(), Ear(), 1)"),
+        ("owners", "_line", "owners.adopt(Ear(), Ear(), 1)"),
         ("refresh", "len", "refresh.in_background(print)"),
     ],
 )
@@ -257,8 +257,10 @@ def test_a_fork_beside_the_first_use_of_a_process_leaves_no_lock_held(
     program = f"""
 import os, signal, threading, warnings
 warnings.simplefilter("ignore")  # forking with threads is what is tested
-from memguard.bounded import _owners, janitor, refresh
+from memguard.bounded.cache.loading import refresh
 from memguard.bounded.events.registry import ListenerRegistry
+from memguard.bounded.lifetime import owners
+from memguard.lifecycle import janitor
 class Ear: pass
 inside, go_on = threading.Event(), threading.Event()
 here = threading.get_ident()

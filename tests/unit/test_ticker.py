@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 
 from memguard.leaks import ticker
 from memguard.leaks.evidence import tracing
-from memguard.lifecycle import ticker as ticking
+from memguard.lifecycle import fork
 
 
 def test_a_child_of_a_watched_process_ends_its_parents_tracing(
@@ -23,7 +25,9 @@ def test_a_child_of_a_watched_process_ends_its_parents_tracing(
         type(tracing.session), "after_fork_in_child", lambda _session: ended.append(True)
     )
     target = Resettable()
+    monkeypatch.setattr(fork, "_calls", {})
+    monkeypatch.setattr(fork, "_targets", weakref.WeakSet())
     ticker.reset_after_fork(target)
-    ticking._after_fork_in_child()
+    fork._after_fork_in_child()
     assert ended == [True]
     assert target.resets == 1

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import pytest
 
-from memguard.lifecycle import ticker as ticking
 from memguard.lifecycle.ticker import Ticker
 from tests.waiting import wait_for
 
@@ -170,40 +169,3 @@ def test_a_wait_that_is_over_before_it_begins_ends() -> None:
     for ticks in range(0, 100_001, 10_000):  # however long all of them take, it goes on
         wait_for(functools.partial(is_past, ticks))
     assert ticker.stop(20)
-
-
-def test_no_thread_and_no_lock_of_a_parent_is_in_the_way_of_a_child() -> None:
-    class Resettable:
-        resets = 0
-
-        def _reset(self) -> None:
-            self.resets += 1
-
-    target = Resettable()
-    ticking.reset_after_fork(target)
-    ticking._after_fork_in_child()
-    assert target.resets == 1
-    assert not list(ticking._tickers)
-
-
-def test_one_that_cannot_be_reset_is_not_in_the_way_of_the_others() -> None:
-    class Resettable:
-        resets = 0
-
-        def _reset(self) -> None:
-            self.resets += 1
-
-    class Broken:
-        def _reset(self) -> None:
-            raise ZeroDivisionError
-
-    targets: list[Resettable | Broken] = [Resettable(), Broken(), Resettable()]
-    for target in targets:
-        ticking.reset_after_fork(target)
-    try:
-        with pytest.raises(ZeroDivisionError):
-            ticking._after_fork_in_child()
-    finally:
-        for target in targets:
-            ticking._reset_in_child.discard(target)
-    assert [each.resets for each in targets if isinstance(each, Resettable)] == [1, 1]

@@ -744,7 +744,7 @@ def test_a_hundred_thousand_last_words_leave_nothing() -> None:
 def test_a_forked_child_says_no_last_words_of_the_parent() -> None:
     program = """
 import gc, os, sys, time
-from memguard.bounded import janitor
+from memguard.lifecycle import janitor
 from memguard.bounded.lifetime.weak import on_collect, WeakValueCache, WeakIdentityMap
 class Thing: pass
 said = []

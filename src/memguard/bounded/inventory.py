@@ -17,7 +17,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from memguard.lifecycle.ticker import reset_each
+from memguard.lifecycle import fork
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,6 @@ class _Entry(weakref.ref[Any]):
 _entries: dict[int, _Entry] = {}
 # Weakref callbacks only append here; the dead are taken out at the next ordinary call.
 _dead: deque[_Entry] = deque()
-_hooked = False
 
 
 class _Look(threading.local):
@@ -116,7 +115,7 @@ def register(container: object, *, name: str, kind: str, also: tuple[object, ...
         also: Objects that belong to it and live as long as it does; `names` answers for them too.
     """
     _bury()
-    _hook_fork()
+    fork.call_in_child(_after_fork_in_child)
     entry = _Entry(container, _dead.append)
     entry.name = name
     entry.kind = kind
@@ -267,20 +266,12 @@ def _remove(entry: _Entry) -> None:
             _entries.pop(ident, None)
 
 
-def _hook_fork() -> None:
-    global _hooked  # noqa: PLW0603 - reason: once per process; there is no object to hang it on
-    if not _hooked:
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_after_fork_in_child)
-        _hooked = True  # last: two threads may hook it twice, which does no harm
-
-
 def _after_fork_in_child() -> None:
     """Give every container the chance to replace locks that a vanished thread may have held."""
     found = [
         getattr(entry(), "_after_fork_in_child", None) for entry in list(_entries.copy().values())
     ]
-    reset_each(reset for reset in found if reset is not None)
+    fork.reset_each(reset for reset in found if reset is not None)
 
 
 SAMPLE = 8

@@ -12,7 +12,7 @@ from memguard.guard.guard_status import GuardStatus
 from memguard.guard.subscribers import Subscribers, Subscription
 from memguard.leaks.detector import LeakDetector
 from memguard.leaks.report import LeakReport
-from memguard.lifecycle.ticker import reset_after_fork
+from memguard.lifecycle.fork import reset_after_fork
 from memguard.observe.gcwatch import GcWatch
 from memguard.observe.history import History
 from memguard.observe.readings import Reading

@@ -13,7 +13,7 @@ from memguard.errors import LifecycleError
 from memguard.guard.environment import options_from
 from memguard.guard.guard_status import GuardStatus
 from memguard.guard.memory_guard import MemoryGuard
-from memguard.lifecycle.ticker import reset_after_fork
+from memguard.lifecycle.fork import reset_after_fork
 from memguard.relief.callbacks import PressureLevel, Registration
 from memguard.relief.records import ReliefReport
 from memguard.relief.steps import Relief

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from memguard.leaks.evidence import tracing
 from memguard.leaks.holders import paths
-from memguard.lifecycle import ticker
-from memguard.lifecycle.ticker import Resettable, Ticking
+from memguard.lifecycle import fork, ticker
+from memguard.lifecycle.fork import Resettable
+from memguard.lifecycle.ticker import Ticking
 from memguard.observe import allocator
 
 __all__ = ["Resettable", "Ticker", "Ticking", "reset_after_fork"]
@@ -24,8 +25,8 @@ class Ticker(ticker.Ticker):
 
 def reset_after_fork(target: Resettable) -> None:
     """Call ``target._reset`` in every forked child, while *target* is alive; it does not trace."""
-    ticker.reset_after_fork(_tracing)
-    ticker.reset_after_fork(target)
+    fork.reset_after_fork(_tracing)
+    fork.reset_after_fork(target)
 
 
 class _Tracing:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from memguard import log
+from memguard.lifecycle import fork
 from memguard.lifecycle.wake import Wake
 
 THREAD_NAME = "memguard-janitor"
@@ -184,8 +184,7 @@ def _hook() -> None:
     """Set the hooks of this process: before the mutex is first held, which a fork may meet."""
     global _hooked  # noqa: PLW0603 - reason: hooks are set once per process
     if not _hooked and not sys.is_finalizing():
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_after_fork_in_child)
+        fork.call_in_child(_after_fork_in_child)
         atexit.register(stop)
         _hooked = True  # last: two threads may set them twice, which does no harm
 

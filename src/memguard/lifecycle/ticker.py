@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import atexit
-import functools
 import logging
-import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from memguard import log
+from memguard.lifecycle import fork
 from memguard.lifecycle.wake import Wake
 
 T = TypeVar("T")
@@ -60,6 +59,7 @@ class Ticker:
         Raises:
             RuntimeError: There is no thread to be had; so it is while the interpreter ends.
         """
+        fork.call_in_child(_forget_all)
         _tickers.add(self)
         atexit.unregister(_stop_all)  # last in, first out: be early
         atexit.register(_stop_all)
@@ -117,42 +117,5 @@ def _stop_all() -> None:
         ticker.stop(2.0)
 
 
-class Resettable(Protocol):
-    """What must begin anew in a forked child."""
-
-    def _reset(self) -> None:
-        """Set every field as if never started. It runs during fork: no lock, no log."""
-
-
-def reset_after_fork(target: Resettable) -> None:
-    """Call ``target._reset`` in every forked child, while *target* is alive."""
-    _reset_in_child.add(target)
-    _register_at_fork()
-
-
-_reset_in_child: weakref.WeakSet[Resettable] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    # Threads do not survive a fork, nor may the locks they held.
-    _tickers.clear()
-    reset_each([target._reset for target in list(_reset_in_child)])  # noqa: SLF001 - reason: the protocol is private to this floor
-
-
-def reset_each(resets: Iterable[Callable[[], object]]) -> None:
-    """Call each of *resets* in a forked child; where some fail, one error is raised at the end."""
-    failed: Exception | None = None
-    for reset in resets:
-        try:
-            reset()
-        except Exception as error:  # noqa: BLE001, PERF203 - reason: the others must be reset all the same
-            failed = error
-    if failed is not None:
-        raise failed  # Python reports it as unraisable, and the child goes on
-
-
-@functools.cache
-def _register_at_fork() -> None:
-    """Once, with the first watcher: importing registers nothing."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_after_fork_in_child)
+def _forget_all() -> None:
+    _tickers.clear()  # threads do not survive a fork

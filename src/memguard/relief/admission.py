@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memguard.errors import AdmissionError
-from memguard.lifecycle.ticker import reset_after_fork
+from memguard.lifecycle.fork import reset_after_fork
 from memguard.relief.records import PressureState
 from memguard.units import format_bytes, format_seconds, parse_bytes, parse_seconds
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from memguard.errors import ConfigError, LifecycleError
 from memguard.lifecycle.failures import Failures
-from memguard.lifecycle.ticker import Ticker, reset_after_fork
+from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.ticker import Ticker
 from memguard.observe import allocator
 from memguard.observe.readings import Reading, read_memory
 from memguard.relief.announcer import Announcer

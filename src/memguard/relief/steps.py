@@ -11,7 +11,7 @@ from typing import Any, Literal
 from memguard import log
 from memguard.errors import ConfigError
 from memguard.lifecycle.failures import Failures
-from memguard.lifecycle.ticker import reset_after_fork
+from memguard.lifecycle.fork import reset_after_fork
 from memguard.observe.readings import Reading
 from memguard.relief.caches import Caps, Shares
 from memguard.relief.callbacks import Callbacks, PressureLevel, Registration

@@ -13,7 +13,6 @@ import contextlib
 import functools
 import itertools
 import logging
-import os
 import threading
 import types
 from collections import deque
@@ -23,7 +22,7 @@ from typing import Any, Protocol
 from memguard import log
 from memguard.bounded.lifetime.callables import Lifeline
 from memguard.errors import CapacityError, ConfigError, LifecycleError
-from memguard.lifecycle import janitor
+from memguard.lifecycle import fork, janitor
 
 _NAP = 1.0
 _MOST_KINDS = 100
@@ -136,7 +135,6 @@ class _OwnerLine(Lifeline):
 _registry = _Registry()
 serials = itertools.count(1)
 """Numbers for everything registered in this process: one of them names it wherever it is."""
-_hooked = False
 
 
 def adopt(owner: Any, thing: Thing, serial: int) -> Estate:
@@ -150,7 +148,7 @@ def adopt(owner: Any, thing: Thing, serial: int) -> Estate:
         LifecycleError: It is a scope that has ended.
         CapacityError: It is a scope that is full.
     """
-    _hook_fork()  # before the lock is first held, which a fork may meet
+    fork.call_in_child(_after_fork_in_child)  # before the lock is first held, which a fork may meet
     registry = _registry
     own = owner._estate if issubclass(type(owner), Owner) else None  # noqa: SLF001 - reason: the protocol between our own rooms
     with registry.lock:
@@ -285,14 +283,6 @@ def _held_by(fn: Any) -> Iterator[tuple[Any, str]]:
                 yield cell.cell_contents, "its closure"
         for held in fn.__defaults__ or ():
             yield held, "its defaults"
-
-
-def _hook_fork() -> None:
-    global _hooked  # noqa: PLW0603 - reason: once per process; there is no object to hang it on
-    if not _hooked:
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_after_fork_in_child)
-        _hooked = True  # last: two threads may hook it twice, which does no harm
 
 
 def _after_fork_in_child() -> None:

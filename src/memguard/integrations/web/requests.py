@@ -22,7 +22,7 @@ from memguard.integrations.web.refusal import EXEMPT, checked_paths
 from memguard.integrations.web.routes import UNMATCHED, RequestStatistics, RouteTable
 from memguard.integrations.web.watched import Pending, WatchedRequest
 from memguard.lifecycle.failures import Failures
-from memguard.lifecycle.ticker import reset_after_fork
+from memguard.lifecycle.fork import reset_after_fork
 from memguard.units import parse_seconds
 
 KEY = "memguard.scope"

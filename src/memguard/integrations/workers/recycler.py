@@ -18,7 +18,8 @@ from memguard.integrations.workers.recycle_policy import (
     judge,
 )
 from memguard.integrations.workers.turns import Turns
-from memguard.lifecycle.ticker import Ticker, reset_after_fork
+from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.ticker import Ticker
 from memguard.observe.readings import Reading, read_memory
 from memguard.units import format_bytes
 

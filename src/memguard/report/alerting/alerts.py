@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from memguard import log
 from memguard.errors import ConfigError, LifecycleError
 from memguard.lifecycle.failures import Failures
-from memguard.lifecycle.ticker import Ticker, reset_after_fork
+from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.ticker import Ticker
 from memguard.report.alerting.announcer import Announcer, RateLimit
 from memguard.report.alerting.composer import Composer
 from memguard.report.alerting.delivery import Delivery

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from memguard.lifecycle.ticker import reset_after_fork
+from memguard.lifecycle.fork import reset_after_fork
 
 T = TypeVar("T")
 MOST_WAITING = 64

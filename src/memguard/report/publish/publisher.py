@@ -25,8 +25,8 @@ from pathlib import Path
 
 from memguard.errors import ConfigError, ValueTooLargeError
 from memguard.lifecycle.failures import Failures
+from memguard.lifecycle.fork import reset_after_fork
 from memguard.lifecycle.identity import UNKNOWN, started
-from memguard.lifecycle.ticker import reset_after_fork
 from memguard.report.figures import Guarded, figures
 from memguard.report.publish import bulletin
 from memguard.report.sinks import private

@@ -25,7 +25,7 @@ from opentelemetry.metrics import CallbackOptions, Observation, get_meter_provid
 from memguard._version import __version__
 from memguard.bounded.inventory import InventoryRow
 from memguard.errors import CapacityError
-from memguard.lifecycle.ticker import reset_after_fork
+from memguard.lifecycle.fork import reset_after_fork
 from memguard.report.figures import Figures
 from memguard.report.metrics.opentelemetry.containers import NamedContainers
 from memguard.report.metrics.opentelemetry.instruments import (

@@ -20,7 +20,8 @@ from memguard import log
 from memguard.errors import ConfigError, LifecycleError
 from memguard.extras import missing
 from memguard.leaks.report import LeakReport
-from memguard.lifecycle.ticker import Ticker, reset_after_fork
+from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.ticker import Ticker
 from memguard.relief.records import Alert
 from memguard.report.figures import Figures, Guarded, figures
 from memguard.report.render.words import printable

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 from memguard.errors import ConfigError, LifecycleError
 from memguard.extras import missing
 from memguard.lifecycle.failures import Failures
-from memguard.lifecycle.ticker import Ticker, reset_after_fork
+from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.ticker import Ticker
 from memguard.report.figures import Guarded
 from memguard.report.metrics.prometheus.gather import Gatherer
 from memguard.report.metrics.prometheus.rows import rows_of
