@@ -141,11 +141,15 @@ def passed_on(call: Call, every: list[Call]) -> list[tuple[str, set[str]]]:
     through = call.owner if is_field else call.function
     if through is None:
         return []
-    own: set[str] = set()
-    if isinstance(through, Function):
-        own = {each.arg for each in (*through.args.args, *through.args.kwonlyargs)}
+    own = {
+        each.arg
+        for function in ast.walk(through)
+        if function is through or getattr(function, "name", "") == "__init__"
+        if isinstance(function, Function)
+        for each in (*function.args.args, *function.args.kwonlyargs)
+    }
     ways = [
-        (other.module, prefix + text, set() if is_field else other.keys() - own)
+        (other.module, prefix + text, other.keys() - own)
         for other in every
         if other.called == through.name and other.node.args
         for text in texts(other.node.args[0])

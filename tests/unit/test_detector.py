@@ -279,7 +279,7 @@ class TestFailures:
         class Handler(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 - reason: what is asked is the point
                 bench.process.failure = None
-                free = turn.run(lambda: None, timeout=1)
+                free = turn.run(lambda: True, busy=False, timeout=1)
                 seen.append(f"free: {free}")
 
         handler = Handler()

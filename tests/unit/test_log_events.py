@@ -31,6 +31,10 @@ from tests.log_events import events
             "class Failures:\n def add(self):\n  log.event(1, self._event, x=1)\nFailures('a.b')",
             {"a.b": {"x"}},
         ),
+        (
+            "class F:\n def a(self):\n  log.event(1, self._name, x=1, **self._more)\nF('a.b', y=2)",
+            {"a.b": {"x", "y"}},
+        ),
     ],
 )
 def test_an_event_is_found_however_it_is_written(code: str, found: dict[str, set[str]]) -> None:

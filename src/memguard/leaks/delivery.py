@@ -10,7 +10,7 @@ from memguard.errors import ConfigError
 from memguard.leaks.finding.findings import Finding
 from memguard.leaks.options import OnError
 from memguard.leaks.report import LeakReport
-from memguard.leaks.statistics import Failures
+from memguard.lifecycle.failures import Failures
 from memguard.report.sinks.directory import ReportDirectory
 
 
@@ -59,7 +59,6 @@ class Delivery:
                 paths = self._directory.write(finding.report)
             except Exception as error:  # noqa: BLE001 - reason: a full disk must not end the detector
                 self._failures.add("write report", error)
-                self._failures.announce()
         finding.log(paths)
         if self._on_leak is None or not finding.is_alarm:
             return
@@ -67,6 +66,5 @@ class Delivery:
             self._on_leak(finding.report)
         except Exception as error:
             self._failures.add("on_leak", error)
-            self._failures.announce()
             if self._on_error == "raise":
                 raise

@@ -28,8 +28,9 @@ from memguard.leaks.growth.windows import Watch
 from memguard.leaks.options import OnError, chosen_name, detector_options
 from memguard.leaks.report import LeakReport
 from memguard.leaks.signal_request import SignalRequest
-from memguard.leaks.statistics import Account, Failures, LeakDetectorStatistics, State
+from memguard.leaks.statistics import Account, LeakDetectorStatistics, State
 from memguard.leaks.ticker import Ticker, reset_after_fork
+from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.turn import Turn
 from memguard.observe.readings import Reading, read_memory
 from memguard.units import parse_bytes
@@ -134,7 +135,7 @@ class LeakDetector:
         self._signal = None if on_signal is None else SignalRequest(on_signal, self._on_signal)
         self._findings = Findings(self.name, max_reports)
         self._account = Account()
-        self._failures = Failures(self.name)
+        self._failures = Failures("detector.failed", detector=self.name)
         self._delivery = Delivery(report_dir, on_leak, on_error, self._failures)
         self._reset()
         reset_after_fork(self)
@@ -164,7 +165,7 @@ class LeakDetector:
         """
         if self._ticker is not None:
             raise LifecycleError(f"detector {self.name!r} is already started; call stop() first")
-        self._turn.run(self._end, timeout=5.0)
+        self._turn.run(self._end, busy=None, timeout=5.0)
         if self._signal is not None:
             self._signal.open()
         self._ticker = Ticker(self, f"memguard-detector-{self.name}").start()
@@ -194,7 +195,7 @@ class LeakDetector:
         ticker, self._ticker = self._ticker, None
         ended = ticker.stop(timeout) if ticker is not None else True
         self._stop_asked = True  # a tick under way, perhaps our caller, ends it instead
-        self._turn.run(self._end, timeout=timeout if ended else 0.0)
+        self._turn.run(self._end, busy=None, timeout=timeout if ended else 0.0)
         return ended
 
     def __enter__(self) -> Self:
@@ -238,8 +239,17 @@ class LeakDetector:
 
         Cost: 0.2 ms while watching; see the class for what a finding costs.
         """
-        if not self._turn.take(timeout=0):
-            return self._options.interval
+        interval = self._options.interval
+        done = self._turn.run(self._tick, busy=None)
+        if done is None:
+            return interval
+        finding, state = done
+        self._failures.log()
+        if finding is not None:
+            self._delivery.deliver(finding)
+        return min(POLL_SECONDS, interval) if state == "tracing" else interval
+
+    def _tick(self) -> tuple[Finding | None, State]:
         self._stop_asked = False
         started = time.thread_time()
         finding: Finding | None = None
@@ -249,20 +259,14 @@ class LeakDetector:
                 self._enter_watching()
             finding = self._step(self._timer())
         except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
-            self._failures.add("tick", error)
+            self._failures.count_only("tick", error)
             self._abandon()
             self._cool(self._timer())
         finally:
             self._account.cpu_seconds += time.thread_time() - started
             if self._stop_asked:
                 self._end()
-            state = self._state
-            self._turn.give_back()
-        self._failures.announce()
-        if finding is not None:
-            self._delivery.deliver(finding)
-        interval = self._options.interval
-        return min(POLL_SECONDS, interval) if state == "tracing" else interval
+        return finding, self._state
 
     def _enter_watching(self) -> None:
         self._state = "watching"
@@ -362,23 +366,25 @@ class LeakDetector:
         gap = min(self._options.interval, 1.0) if seconds is None else seconds
         if not 0 <= gap <= 3600:
             raise ConfigError(f"seconds must be from 0 to 3600 (got {seconds!r})")
-        with self._turn.held():
-            if self._state == "tracing":
-                self._abandon()
-                self._state = "watching"
-            checkup = Checkup(self._options, self._timer, self._read)
-            try:
-                evidence = checkup.take(gap)
-            finally:
-                self._account.traced_seconds += checkup.traced_seconds
-                self._account.cpu_seconds += checkup.cpu_seconds
-            return self._findings.snapshot(
-                summarize(checkup.trend, read_allowance(self._read(), self._limit)),
-                evidence,
-                uptime_seconds=self._uptime(),
-                traced_seconds=checkup.traced_seconds,
-                cpu_seconds=checkup.cpu_seconds,
-            )
+        return self._turn.wait(lambda: self._check(gap))
+
+    def _check(self, gap: float) -> LeakReport:
+        if self._state == "tracing":
+            self._abandon()
+            self._state = "watching"
+        checkup = Checkup(self._options, self._timer, self._read)
+        try:
+            evidence = checkup.take(gap)
+        finally:
+            self._account.traced_seconds += checkup.traced_seconds
+            self._account.cpu_seconds += checkup.cpu_seconds
+        return self._findings.snapshot(
+            summarize(checkup.trend, read_allowance(self._read(), self._limit)),
+            evidence,
+            uptime_seconds=self._uptime(),
+            traced_seconds=checkup.traced_seconds,
+            cpu_seconds=checkup.cpu_seconds,
+        )
 
     def _end(self) -> None:
         """Become idle, as if never started; what was reported stays."""

@@ -1,23 +1,26 @@
-"""A mutex that knows who holds it: one that its own holder is never made to wait for."""
+"""One thread at a time, and it is known which: a mutex that its owner never waits for."""
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import TypeVar
 
 from memguard.errors import LifecycleError
+
+T = TypeVar("T")
+B = TypeVar("B")
 
 
 class Turn:
     """
-    Let one thread at a time work; the same thread is refused, not deadlocked.
+    Let one thread at a time do work that must not overlap with itself.
 
-    While the heap is walked, objects die in our thread, and their finalizers may call anything, the
-    detector too.
+    A finalizer, a signal handler or a callback that runs in the owner's thread and asks for another
+    turn is refused; it would wait for itself for ever.
 
-    Bounded by: one holder.
-    Locks: it is one.
+    Bounded by: one owner.
+    Locks: it is one. Make a new one in a forked child: the owner may not be there.
     Keeps alive: nothing.
     """
 
@@ -27,42 +30,52 @@ class Turn:
         self._lock = threading.Lock()
         self._owner: int | None = None
 
-    def take(self, timeout: float = -1.0) -> bool:
-        """Wait up to *timeout* seconds, -1 for ever; False when in vain, at once in its holder."""
-        if self._owner == threading.get_ident() or not self._lock.acquire(timeout=timeout):
-            return False
-        self._owner = threading.get_ident()
-        return True
+    @property
+    def is_mine(self) -> bool:
+        """True in the thread that works."""
+        return self._owner == threading.get_ident()
 
-    def give_back(self) -> None:
-        """Let the next one work."""
-        self._owner = None
-        self._lock.release()
+    @property
+    def is_taken(self) -> bool:
+        """True while some thread works."""
+        return self._lock.locked()
 
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def run(self, work: Callable[[], T], *, busy: B, timeout: float = 0.0) -> T | B:
         """
-        Wait for it, and hold it.
+        Return what *work* returns; *busy* where another thread, or this one, is at work.
+
+        Args:
+            work: Called with no argument, in this thread.
+            busy: What to return when the turn was not to be had.
+            timeout: Seconds to wait for another thread, -1 for ever. The owner never waits.
+        """
+        if self.is_mine:
+            return busy
+        taken: list[bool] = []
+        try:
+            # One C call takes the lock and notes that it did: a signal handler that raises comes
+            # before it or after it, and `finally` knows which.
+            taken.extend(map(self._lock.acquire, (True,), (timeout,)))
+            if not taken[0]:
+                return busy
+            self._owner = threading.get_ident()
+            return work()
+        finally:
+            if taken and taken[0]:
+                self._owner = None
+                self._lock.release()
+
+    def wait(self, work: Callable[[], T]) -> T:
+        """
+        Return what *work* returns, after waiting for as long as it takes.
 
         Raises:
-            LifecycleError: This thread holds it already.
+            LifecycleError: This thread is at work already.
         """
-        if not self.take():
+        if self.is_mine:
             raise LifecycleError(
-                "the detector is at work in this very thread: a finalizer or callback that runs "
-                "meanwhile cannot ask for another look; ask later, or in another thread"
+                "this thread is inside that very work: a finalizer or callback that runs meanwhile "
+                "cannot ask for it again; ask later, or in another thread"
             )
-        try:
-            yield
-        finally:
-            self.give_back()
-
-    def run(self, work: Callable[[], None], timeout: float) -> bool:
-        """Do *work* while holding it; False when it could not be taken in *timeout* seconds."""
-        if not self.take(timeout):
-            return False
-        try:
-            work()
-        finally:
-            self.give_back()
-        return True
+        # Forever cannot be busy: only its own thread is refused, and that was excluded.
+        return self.run(work, busy=None, timeout=-1)  # type: ignore[return-value] # reason: as the line above says
