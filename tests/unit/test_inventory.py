@@ -111,10 +111,6 @@ def test_rows_hold_no_live_entries() -> None:
     assert "secret key" not in repr(row)
 
 
-def test_a_default_name_is_the_line_outside_of_memguard() -> None:
-    assert inventory.creation_site().startswith("unit/test_inventory.py:")
-
-
 def test_listing_while_containers_come_and_go_raises_nothing() -> None:
     stop = threading.Event()
     errors: list[BaseException] = []

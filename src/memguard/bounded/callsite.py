@@ -7,7 +7,9 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from types import CodeType
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+from memguard.bounded import options
 
 Site: TypeAlias = tuple[CodeType, int]
 """A piece of code and an offset in it: cheaper to take than a line number, and as telling."""
@@ -23,6 +25,17 @@ def caller(depth: int = 1) -> Site:
         frame = frame.f_back
         code = frame.f_code
     return code, frame.f_lasti
+
+
+def name_for(kind: str, name: Any) -> str:
+    """
+    Return *name* where one was given, else what and where: ``BoundedCache@shop/app.py:12``.
+
+    Raises:
+        TypeError: *name* is no string.
+        ConfigError: It is empty.
+    """
+    return options.check_name(name) or f"{kind}@{shown(caller())}"
 
 
 def line_of(site: Site) -> int:

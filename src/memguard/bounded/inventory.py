@@ -8,8 +8,6 @@ cache that owns it; relief uses it to find what can be made smaller.
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import time
 import weakref
@@ -238,16 +236,6 @@ def _row(container: Any, entry: _Entry) -> InventoryRow:
     row = _new(InventoryRow)
     _set(row, "__dict__", fields)
     return row
-
-
-def creation_site() -> str:
-    """Return ``package/file.py:line`` of the nearest caller outside memguard."""
-    frame = sys._getframe(1)  # noqa: SLF001 - reason: the documented way to the caller's frame
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - reason: pathlib costs 20 us here
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(here):
-        frame = frame.f_back
-    parts = frame.f_code.co_filename.replace("\\", "/").rsplit("/", 2)
-    return f"{'/'.join(parts[-2:])}:{frame.f_lineno}"
 
 
 def _bury() -> None:

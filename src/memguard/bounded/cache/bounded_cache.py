@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, ItemsView, Iterator, Mapping, MutableMapping, ValuesView
 from typing import Any, Generic, Literal, TypeVar, cast
 
-from memguard.bounded import inventory, options
+from memguard.bounded import callsite, inventory, options
 from memguard.bounded.cache.clock import TimerView
 from memguard.bounded.cache.entry import CAUSES, MISSING, Cause, Entry, SizedEntry
 from memguard.bounded.cache.eviction import LruOrder, S3FifoOrder
@@ -99,8 +99,7 @@ class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
                 else options.check_choice(oversized, options.OVERSIZED, "oversized"),
                 "on_removal": options.check_callable(on_removal, "on_removal"),
                 "on_error": options.check_choice(on_error, options.ON_ERROR, "on_error"),
-                "name": options.check_name(name)
-                or f"{type(self).__name__}@{inventory.creation_site()}",
+                "name": callsite.name_for(type(self).__name__, name),
                 "timer": timer,
             }
         )

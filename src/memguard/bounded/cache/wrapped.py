@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
-from memguard.bounded import inventory, options
+from memguard.bounded import callsite, inventory, options
 from memguard.bounded.cache.entry import CAUSES, MISSING, Cause
 from memguard.bounded.cache.loading.loader import Loading
 from memguard.bounded.cache.removal_listener import Removed, Teller
@@ -81,9 +81,7 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
             options.check_bounded(self._maxsize, self._maxbytes, "wrap")
         options.check_callable(on_removal, "on_removal")
         options.check_choice(on_error, options.ON_ERROR, "on_error")
-        self.name = options.check_name(name) or (
-            f"{type(existing).__name__}@{inventory.creation_site()}"
-        )
+        self.name = callsite.name_for(type(existing).__name__, name)
         self._teller = Teller(on_removal, on_error, self.name)
         self._existing = existing
         self._lock = threading.RLock()

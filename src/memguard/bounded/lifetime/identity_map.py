@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from memguard import log
-from memguard.bounded import inventory, options
+from memguard.bounded import callsite, inventory, options
 from memguard.bounded.atomic import remove_if_dead
 from memguard.bounded.counter import Tally
 from memguard.errors import ConfigError, LifecycleError
@@ -81,7 +81,7 @@ class WeakIdentityMap(Generic[V]):
 
     def __init__(self, maxsize: int = DEFAULT_MAXSIZE, *, name: str | None = None) -> None:
         self.maxsize = options.check_positive_int(maxsize, "maxsize")
-        self.name = options.check_name(name) or f"WeakIdentityMap@{inventory.creation_site()}"
+        self.name = callsite.name_for("WeakIdentityMap", name)
         self._data: dict[int, _KeyRef] = {}
         # The callbacks of dead objects only append here.
         self._dead: deque[_KeyRef] = deque()

@@ -10,7 +10,7 @@ from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from memguard.bounded import inventory, options
+from memguard.bounded import callsite, inventory, options
 from memguard.bounded.atomic import remove_if_dead
 from memguard.bounded.counter import Tally
 from memguard.errors import LifecycleError
@@ -83,7 +83,7 @@ class WeakValueCache(MutableMapping[K, V], Generic[K, V]):
 
     def __init__(self, maxsize: int, *, name: str | None = None) -> None:
         self.maxsize = options.check_positive_int(maxsize, "maxsize")
-        self.name = options.check_name(name) or f"WeakValueCache@{inventory.creation_site()}"
+        self.name = callsite.name_for("WeakValueCache", name)
         self._data: dict[K, _ValueRef] = {}
         # The callbacks of dead values only append here.
         self._dead: deque[_ValueRef] = deque()

@@ -13,7 +13,7 @@ from sys import _getframe
 from threading import get_ident
 from typing import TYPE_CHECKING, NoReturn
 
-from memguard.bounded import inventory, options
+from memguard.bounded import callsite, inventory, options
 from memguard.bounded.counter import Tally
 from memguard.bounded.pool.blocks import (
     Block,
@@ -86,7 +86,7 @@ class BufferPool:
         if not isinstance(zero, bool):
             raise TypeError(f"zero must be True or False (got {type(zero).__name__})")
         self.zero = zero
-        self.name = options.check_name(name) or f"BufferPool@{inventory.creation_site()}"
+        self.name = callsite.name_for("BufferPool", name)
         self._closed = False
         self._start_empty()
         inventory.register(self, name=self.name, kind="BufferPool", also=(self._lent,))

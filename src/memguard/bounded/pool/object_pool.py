@@ -8,7 +8,7 @@ from sys import _getframe
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from memguard.bounded import inventory, options
+from memguard.bounded import callsite, inventory, options
 from memguard.bounded.lifetime.callables import is_coroutine_function
 from memguard.bounded.pool.acquire import Queueing
 from memguard.bounded.pool.lease import AsyncLease, Lease
@@ -107,8 +107,7 @@ class ObjectPool(Queueing, Generic[T]):
                 "on_error": options.check_choice(on_error, options.ON_ERROR, "on_error"),
                 "timeout": parse_seconds(timeout, name="timeout"),
                 "timer": options.check_callable(timer, "timer", optional=False),
-                "name": options.check_name(name)
-                or f"{type(self).__name__}@{inventory.creation_site()}",
+                "name": callsite.name_for(type(self).__name__, name),
             }
         )
         inventory.register(

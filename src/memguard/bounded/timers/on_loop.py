@@ -62,9 +62,7 @@ class AsyncTimerRegistry(TimerBook):
         options.check_positive_int(maxsize, "maxsize")
         self._on_error = options.check_choice(on_error, options.ON_ERROR, "on_error")
         options.check_callable(timer, "timer", optional=False)
-        self.name = options.check_name(name) or (
-            f"{type(self).__name__}@{callsite.shown(callsite.caller())}"
-        )
+        self.name = callsite.name_for(type(self).__name__, name)
         """What reports call it."""
         self._table = Timetable(self.name, maxsize, timer)
         # Weak: neither the table nor the loop keeps the registry.

@@ -97,9 +97,7 @@ class TaskRegistry:
         self._timeout = parse_seconds(timeout, name="timeout")
         self._grace = parse_seconds(grace, name="grace")
         self._on_error = options.check_choice(on_error, options.ON_ERROR, "on_error")
-        self.name = options.check_name(name) or (
-            f"{type(self).__name__}@{callsite.shown(callsite.caller())}"
-        )
+        self.name = callsite.name_for(type(self).__name__, name)
         """What reports call it."""
         self._records: dict[int, Record] = {}
         self._left: list[Any] = []

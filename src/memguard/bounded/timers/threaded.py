@@ -206,9 +206,7 @@ class TimerRegistry(TimerBook):
         self._workers = options.check_positive_int(workers, "workers")
         self._on_failure = on_failure(options.check_choice(on_error, options.ON_ERROR, "on_error"))
         options.check_callable(timer, "timer", optional=False)
-        self.name = options.check_name(name) or (
-            f"{type(self).__name__}@{callsite.shown(callsite.caller())}"
-        )
+        self.name = callsite.name_for(type(self).__name__, name)
         """What reports call it."""
         self._table = Timetable(self.name, maxsize, timer)
         self._lock = threading.RLock()
