@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from memguard import BoundedCache, ListenerRegistry, Scope, TimerRegistry
@@ -30,7 +32,7 @@ def test_a_default_name_is_the_kind_and_the_line_outside_memguard() -> None:
 
 def test_every_container_is_named_after_the_line_that_made_it() -> None:
     first = test_every_container_is_named_after_the_line_that_made_it.__code__.co_firstlineno
-    made = [
+    made: list[Any] = [
         BoundedCache[str, int](5),
         ListenerRegistry(),
         Scope(),
