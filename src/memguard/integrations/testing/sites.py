@@ -16,7 +16,7 @@ from typing import Any
 
 from memguard.leaks.evidence.tracing import Location, Site
 
-_MEMGUARD = str(Path(__file__).parent.parent)
+_MEMGUARD = str(Path(__file__).parents[2])
 _RUNNERS = ("pytest", "_pytest", "pluggy", "xdist", "execnet", "coverage", "hypothesis")
 
 

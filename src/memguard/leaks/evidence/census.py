@@ -21,7 +21,7 @@ MIN_BUFFER_BYTES = 64 * 1024
 """Smaller buffers are not recorded."""
 MAX_CONTAINERS = 200_000
 """Containers recorded in one look."""
-OWN_TYPES = ("memguard.leaks.", "memguard.observe.")
+OWN_TYPES = ("memguard.leaks.", "memguard.heap.", "memguard.observe.")
 """What watching itself keeps is no news."""
 
 

@@ -80,7 +80,7 @@ def _cover(code: types.CodeType, lines: set[int], best: dict[Location, tuple[int
             _cover(constant, lines, best)
 
 
-_OWN_FOLDER = str(Path(__file__).parent.parent)
+_OWN_FOLDER = str(Path(__file__).parents[2])
 
 
 @functools.cache

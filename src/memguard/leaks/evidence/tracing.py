@@ -13,6 +13,7 @@ import time
 import tracemalloc
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 Location = tuple[str, int]
@@ -25,7 +26,7 @@ _OWN = tuple(
     tracemalloc.Filter(inclusive=False, filename_pattern=pattern)
     for pattern in (
         tracemalloc.__file__,
-        __file__.rpartition("leaks")[0] + "*",
+        str(Path(__file__).parents[2] / "*"),
         "<frozen importlib*>",
     )
 )

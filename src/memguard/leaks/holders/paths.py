@@ -282,7 +282,7 @@ class _Level:
         return (
             id(obj) in self._own
             or id(obj) in self.search.ignore
-            or naming.type_name(kind).startswith("memguard.leaks.")
+            or naming.type_name(kind).startswith(("memguard.leaks.", "memguard.heap."))
         )
 
 
