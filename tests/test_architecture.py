@@ -21,6 +21,7 @@ FLOORS = (
     {
         "memguard.errors",
         "memguard.extras",
+        "memguard.lazy",
         "memguard.units",
         "memguard.log",
         "memguard.schema",

@@ -27,12 +27,18 @@ def test_the_list_of_names_is_sorted_and_has_each_once() -> None:
 
 
 def test_every_public_name_of_the_package_is_on_the_list() -> None:
+    """Beside the names on the list there are its modules, and the word for type checkers."""
     public = {
         name
         for name, thing in vars(memguard).items()
         if not name.startswith("_") and not isinstance(thing, types.ModuleType)
     }
-    assert public <= set(memguard.__all__)
+    assert public - {"TYPE_CHECKING"} <= set(memguard.__all__) == set(dir(memguard))
+
+
+def test_a_name_that_is_not_on_the_list_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'memguard' has no attribute 'LRUCache'"):
+        memguard.LRUCache  # type: ignore[attr-defined]  # noqa: B018 - reason: asked for on purpose
 
 
 @each_name

@@ -5,67 +5,65 @@ PYTEST_DONT_REWRITE: nothing here asserts; pytest, which finds our plugin, would
 has been imported before it.
 """
 
-from memguard._version import __version__
-from memguard.bounded.cache.bounded_cache import BoundedCache
-from memguard.bounded.cache.loading.decorator import cached
-from memguard.bounded.events.registry import ListenerRegistry, attach
-from memguard.bounded.inventory import inventory
-from memguard.bounded.lifetime.scope import Scope
-from memguard.bounded.lifetime.weak import (
-    WeakAttribute,
-    WeakIdentityMap,
-    WeakValueCache,
-    on_collect,
-    weak_callback,
-)
-from memguard.bounded.pool.buffer_pool import BufferPool
-from memguard.bounded.pool.object_pool import ObjectPool
-from memguard.bounded.sizing import size_of
-from memguard.bounded.streams.streams import (
-    ain_batches,
-    apaginate,
-    apaginate_after,
-    apipeline,
-    astream_lines,
-    in_batches,
-    paginate,
-    paginate_after,
-    pipeline,
-    stream_lines,
-)
-from memguard.bounded.timers.on_loop import AsyncTimerRegistry
-from memguard.bounded.timers.tasks import TaskRegistry
-from memguard.bounded.timers.threaded import TimerRegistry
-from memguard.errors import (
-    AdmissionError,
-    CapacityError,
-    ConfigError,
-    LifecycleError,
-    MemguardError,
-    MissingExtraError,
-    PoolExhaustedError,
-    ReportFormatError,
-    ValueTooLargeError,
-)
-from memguard.guard import (
-    GuardStatus,
-    MemoryGuard,
-    install,
-    on_pressure,
-    relieve,
-    status,
-    uninstall,
-)
-from memguard.leaks.detector import LeakDetector, diagnose
-from memguard.leaks.profile import MemoryProfile, profile_memory
-from memguard.leaks.report import LeakReport
-from memguard.leaks.statistics import LeakDetectorStatistics
-from memguard.relief import components
-from memguard.relief.admission import Admission
-from memguard.relief.gc_policy import GcPolicy, prefork
-from memguard.relief.monitor import PressureMonitor
-from memguard.relief.records import ReliefReport
-from memguard.report.health.data import HealthReport, health
+from memguard import lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from memguard._version import __version__
+    from memguard.bounded.cache.bounded_cache import BoundedCache
+    from memguard.bounded.cache.loading.decorator import cached
+    from memguard.bounded.events.registry import ListenerRegistry, attach
+    from memguard.bounded.inventory import inventory
+    from memguard.bounded.lifetime.scope import Scope
+    from memguard.bounded.lifetime.weak import (
+        WeakAttribute,
+        WeakIdentityMap,
+        WeakValueCache,
+        on_collect,
+        weak_callback,
+    )
+    from memguard.bounded.pool.buffer_pool import BufferPool
+    from memguard.bounded.pool.object_pool import ObjectPool
+    from memguard.bounded.sizing import size_of
+    from memguard.bounded.streams.streams import (
+        ain_batches,
+        apaginate,
+        apaginate_after,
+        apipeline,
+        astream_lines,
+        in_batches,
+        paginate,
+        paginate_after,
+        pipeline,
+        stream_lines,
+    )
+    from memguard.bounded.timers.on_loop import AsyncTimerRegistry
+    from memguard.bounded.timers.tasks import TaskRegistry
+    from memguard.bounded.timers.threaded import TimerRegistry
+    from memguard.errors import (
+        AdmissionError,
+        CapacityError,
+        ConfigError,
+        LifecycleError,
+        MemguardError,
+        MissingExtraError,
+        PoolExhaustedError,
+        ReportFormatError,
+        ValueTooLargeError,
+    )
+    from memguard.guard.guard_status import GuardStatus
+    from memguard.guard.memory_guard import MemoryGuard
+    from memguard.guard.process import install, on_pressure, relieve, status, uninstall
+    from memguard.leaks.detector import LeakDetector, diagnose
+    from memguard.leaks.profile import MemoryProfile, profile_memory
+    from memguard.leaks.report import LeakReport
+    from memguard.leaks.statistics import LeakDetectorStatistics
+    from memguard.relief import components
+    from memguard.relief.admission import Admission
+    from memguard.relief.gc_policy import GcPolicy, prefork
+    from memguard.relief.monitor import PressureMonitor
+    from memguard.relief.records import ReliefReport
+    from memguard.report.health.data import HealthReport, health
 
 __all__ = [
     "Admission",
@@ -127,3 +125,46 @@ __all__ = [
     "uninstall",
     "weak_callback",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy.exports(
+        __name__,
+        {
+            "memguard._version": "__version__",
+            "memguard.bounded.cache.bounded_cache": "BoundedCache",
+            "memguard.bounded.cache.loading.decorator": "cached",
+            "memguard.bounded.events.registry": "ListenerRegistry attach",
+            "memguard.bounded.inventory": "inventory",
+            "memguard.bounded.lifetime.scope": "Scope",
+            "memguard.bounded.lifetime.weak": (
+                "WeakAttribute WeakIdentityMap WeakValueCache on_collect weak_callback"
+            ),
+            "memguard.bounded.pool.buffer_pool": "BufferPool",
+            "memguard.bounded.pool.object_pool": "ObjectPool",
+            "memguard.bounded.sizing": "size_of",
+            "memguard.bounded.streams.streams": (
+                "ain_batches apaginate apaginate_after apipeline astream_lines in_batches paginate "
+                "paginate_after pipeline stream_lines"
+            ),
+            "memguard.bounded.timers.on_loop": "AsyncTimerRegistry",
+            "memguard.bounded.timers.tasks": "TaskRegistry",
+            "memguard.bounded.timers.threaded": "TimerRegistry",
+            "memguard.errors": (
+                "AdmissionError CapacityError ConfigError LifecycleError MemguardError "
+                "MissingExtraError PoolExhaustedError ReportFormatError ValueTooLargeError"
+            ),
+            "memguard.guard.guard_status": "GuardStatus",
+            "memguard.guard.memory_guard": "MemoryGuard",
+            "memguard.guard.process": "install on_pressure relieve status uninstall",
+            "memguard.leaks.detector": "LeakDetector diagnose",
+            "memguard.leaks.profile": "MemoryProfile profile_memory",
+            "memguard.leaks.report": "LeakReport",
+            "memguard.leaks.statistics": "LeakDetectorStatistics",
+            "memguard.relief": "components",
+            "memguard.relief.admission": "Admission",
+            "memguard.relief.gc_policy": "GcPolicy prefork",
+            "memguard.relief.monitor": "PressureMonitor",
+            "memguard.relief.records": "ReliefReport",
+            "memguard.report.health.data": "HealthReport health",
+        },
+    )

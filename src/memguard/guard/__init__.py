@@ -1,8 +1,12 @@
 """The guard: builds and owns all of the rooms below from one call."""
 
-from memguard.guard.guard_status import GuardStatus
-from memguard.guard.memory_guard import MemoryGuard
-from memguard.guard.process import install, on_pressure, relieve, status, uninstall
+from memguard import lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from memguard.guard.guard_status import GuardStatus
+    from memguard.guard.memory_guard import MemoryGuard
+    from memguard.guard.process import install, on_pressure, relieve, status, uninstall
 
 __all__ = [
     "GuardStatus",
@@ -13,3 +17,13 @@ __all__ = [
     "status",
     "uninstall",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy.exports(
+        __name__,
+        {
+            "memguard.guard.guard_status": "GuardStatus",
+            "memguard.guard.memory_guard": "MemoryGuard",
+            "memguard.guard.process": "install on_pressure relieve status uninstall",
+        },
+    )
