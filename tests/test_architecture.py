@@ -22,6 +22,7 @@ FLOORS = (
         "memguard.errors",
         "memguard.extras",
         "memguard.lazy",
+        "memguard.bounded.options",
         "memguard.units",
         "memguard.log",
         "memguard.schema",

@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from memguard.errors import ConfigError
 from memguard.observe import allocator as module
 from memguard.observe.allocator import (
     AllocatorState,
@@ -105,11 +104,6 @@ def test_a_large_block_is_seen_as_in_use_with_a_mapping_of_its_own() -> None:
 def test_trim_gives_an_answer_only_where_it_did_something() -> None:
     answer = trim()
     assert (answer is not None) == read_allocator().can_trim
-
-
-def test_trim_refuses_a_negative_pad() -> None:
-    with pytest.raises(ConfigError, match=r"pad must be >= 0 bytes \(got -1\)"):
-        trim(pad=-1)
 
 
 def test_without_a_c_library_to_ask_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:

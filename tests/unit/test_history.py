@@ -232,7 +232,7 @@ def test_rolling_up_in_two_steps_gives_what_one_step_gives(buckets: list[Bucket]
 )
 def test_an_option_out_of_range_is_refused(options: dict[str, Any]) -> None:
     (name,) = options
-    with pytest.raises(ConfigError, match=f"{name} must be 1 to"):
+    with pytest.raises(ConfigError, match=f"{name} must be from 1 to"):
         History(**options)
 
 

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.errors import ConfigError
-from memguard.observe import darwin
+from memguard.observe import readings
 from memguard.observe.readings import Reading, _BlockCounter, parse_status, read_memory
 from tests.clock import FakeClock
 
@@ -207,7 +207,7 @@ def stage_a_mac(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
 
     monkeypatch.setattr("psutil.Process", Process)
     monkeypatch.setattr("sys.platform", "darwin")
-    monkeypatch.setattr("memguard.observe.darwin._function", answer)
+    monkeypatch.setattr(readings, "_proc_pid_rusage", lambda: answer)
 
 
 def test_on_macos_compressed_memory_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,9 +238,8 @@ def test_on_a_mac_that_does_not_tell_resident_memory_has_to_do(
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="libproc is there")
-def test_a_system_without_libproc_has_no_footprint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memguard.observe.darwin._function", darwin._unread)
-    assert darwin.footprint() is None
+def test_a_system_without_libproc_has_no_footprint() -> None:
+    assert readings.footprint() is None
 
 
 class Costs:

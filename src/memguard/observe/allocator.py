@@ -1,4 +1,4 @@
-"""Which malloc is this really, what does it hold back, and can it be asked to give that back?"""
+"""Which malloc does this process run on, how much free memory does it keep, can it be trimmed?"""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
-
-from memguard.errors import ConfigError
 
 if TYPE_CHECKING:
     import ctypes
@@ -21,7 +19,7 @@ AllocatorName = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllocatorState:
-    """What the C allocator of this process holds. Bytes; None where it does not tell."""
+    """What the C allocator of this process holds. Bytes; None where unknown."""
 
     name: AllocatorName
     """The allocator that ``malloc`` really resolves to, preloaded ones included."""
@@ -32,7 +30,7 @@ class AllocatorState:
     in_use: int | None = None
     """Allocated and not freed; blocks with a mapping of their own included."""
     free: int | None = None
-    """Freed by the program and kept by the allocator: what trimming could give back at most."""
+    """Freed by the program and kept by the allocator: the most that trimming could return."""
     mmapped: int | None = None
     """The part of *in_use* in blocks with a mapping of their own."""
     arena: int | None = None
@@ -68,31 +66,24 @@ def read_allocator() -> AllocatorState:
     )
 
 
-def trim(*, pad: int = 0) -> bool | None:
+def trim() -> bool | None:
     """
-    Ask glibc to give free memory back to the system.
+    Return free memory of glibc's malloc to the system.
 
     Cost: it holds the lock of each arena while it walks it, up to a second with tens of GiB, and
     threads that allocate there wait. The GIL is released. Not for a request's thread.
 
-    Args:
-        pad: Bytes to leave at the top of the main heap.
-
     Returns:
-        True when memory was given back, False when there was none to give, None when this process
+        True when memory was returned, False when there was none to return, None when this process
         does not run on glibc's malloc: then nothing was done.
-
-    Raises:
-        ConfigError: *pad* is negative.
 
     Source: malloc_trim(3).
     """
-    if pad < 0:
-        raise ConfigError(f"pad must be >= 0 bytes (got {pad}); 0 gives back all there is")
+    # psutil.heap_trim() is the same call, but keeps the GIL (seen in 7.2.2).
     libc = _load()
     if libc is None or libc.malloc_trim is None:
         return None
-    return bool(libc.malloc_trim(pad))
+    return bool(libc.malloc_trim(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +150,7 @@ def _mallinfo2_type(ctypes_: Any) -> type[ctypes.Structure]:
 
 
 def _library_of(ctypes_: Any, program: Any, symbol: str) -> str | None:
-    """Return the file that *symbol* really resolves to, by ``dladdr``; None when it cannot tell."""
+    """Return the file that *symbol* really resolves to, by ``dladdr``; None when unknown."""
     dladdr = getattr(program, "dladdr", None)
     if dladdr is None:
         return None
@@ -252,10 +243,10 @@ def python_allocator(
     Return the name of Python's allocator as PYTHONMALLOC spells it.
 
     Args:
-        asked: What PYTHONMALLOC says, empty where it is not set or ignored. The variable may have
-            been changed since the start, so that the block count overrules it.
+        asked: The value of PYTHONMALLOC, empty where it is not set or ignored. It may have been
+            changed since the start, so the block count overrules it.
         counts_blocks: ``sys.getallocatedblocks()`` is above 0, as it never is with plain malloc.
-        dev_mode: ``-X dev`` is on, which adds the debug hooks unless PYTHONMALLOC says otherwise.
+        dev_mode: ``-X dev`` is on, which adds the debug hooks unless PYTHONMALLOC overrides it.
         free_threaded: The build has no GIL; such a build runs on mimalloc.
     """
     checks = "_debug" if asked.endswith("debug") or (dev_mode and not asked) else ""

@@ -31,7 +31,7 @@ def find_groups(*, root: str = "/") -> tuple[Group, ...]:
 
     The path in ``/proc/self/cgroup`` counts from the root of the hierarchy (of the namespace);
     what is mounted may be only a part of it. So each mount's own root is taken off the path, as
-    ``/proc/self/mountinfo`` tells it. Where the rest does not exist (a container that sees the
+    listed in ``/proc/self/mountinfo``. Where the rest does not exist (a container that sees the
     host's paths but only its own group), the nearest directory above it is taken.
     """
     proc = Path(root, "proc", "self")

@@ -6,18 +6,27 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 import psutil
 
 from memguard.observe.cgroups import parse_stat, read_text
 from memguard.observe.limits import Bound, Limit, read_limit
 
-if TYPE_CHECKING:
-    from memguard.observe.readings import Reading
-
 Scope = Literal["group", "process", "host"]
 """Whose memory *used* counts: the control group's, this process's, the machine's."""
+
+
+class AddressSpace(Protocol):
+    """What a `Reading` knows of the process's own bounds. Bytes."""
+
+    @property
+    def vms(self) -> int | None:
+        """Address space, touched or not."""
+
+    @property
+    def data(self) -> int | None:
+        """Private writable address space."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +34,7 @@ class Fill:
     """One bound and how much of it is taken. Bytes."""
 
     bound: Bound
-    """What is allowed, and who says so."""
+    """What is allowed, and where that is written."""
     used: int
     """Memory that the kernel cannot take back by dropping caches, counted in the bound's scope."""
     scope: Scope
@@ -81,21 +90,23 @@ class Headroom:
     """How near this process is to the end of its memory, by every bound that can be seen."""
 
     fills: tuple[Fill, ...]
-    """Every bound whose use could be told, the fullest first."""
+    """Every bound whose use is known, the fullest first."""
     limit: Limit
     """The bounds as they were found."""
     stall: Stall | None = None
-    """Waiting for memory; None where the kernel does not tell."""
+    """Waiting for memory; None where the kernel keeps no such figure."""
     events: GroupEvents | None = None
     """Collisions with the bound of the fullest group; None outside groups."""
 
     @property
     def fullest(self) -> Fill | None:
-        """The bound that will be hit first, by ratio; None where nothing could be told."""
+        """The bound that will be hit first, by ratio; None where no use is known."""
         return self.fills[0] if self.fills else None
 
 
-def read_headroom(reading: Reading, *, limit: Limit | None = None, root: str = "/") -> Headroom:
+def read_headroom(
+    reading: AddressSpace, *, limit: Limit | None = None, root: str = "/"
+) -> Headroom:
     """
     Return how full each bound of this process is. Never raises.
 
@@ -125,7 +136,7 @@ def read_headroom(reading: Reading, *, limit: Limit | None = None, root: str = "
     )
 
 
-def _fill(bound: Bound, reading: Reading, root: str) -> Fill | None:
+def _fill(bound: Bound, reading: AddressSpace, root: str) -> Fill | None:
     if bound.kind == "rlimit.as":
         return None if reading.vms is None else Fill(bound=bound, used=reading.vms, scope="process")
     if bound.kind == "rlimit.data":

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from memguard.bounded.options import check_instance, check_int
 from memguard.errors import ConfigError, LifecycleError
-from memguard.observe.history_file import Failures, HistoryFile, Journal
+from memguard.observe.history_file import HistoryFile, Journal
 from memguard.observe.readings import Reading
 from memguard.observe.rollup import (
     HOUR,
@@ -105,11 +106,10 @@ class History:
             LifecycleError: *path* has a writer already.
             OSError: *path* cannot be made.
         """
-        _check("maxlen", maxlen, 1_000_000)
-        _check("keep_minutes", keep_minutes, 100_000)
-        _check("keep_hours", keep_hours, 100_000)
-        if thresholds is not None and not isinstance(thresholds, HourThresholds):
-            raise TypeError(f"thresholds must be HourThresholds (got {type(thresholds).__name__})")
+        check_int(maxlen, "maxlen", 1, 1_000_000)
+        check_int(keep_minutes, "keep_minutes", 1, 100_000)
+        check_int(keep_hours, "keep_hours", 1, 100_000)
+        check_instance(thresholds, HourThresholds, "thresholds", optional=True)
         self._thresholds = thresholds or HourThresholds()
         self._clock = clock
         self._ring: deque[Reading] = deque(maxlen=maxlen)
@@ -273,7 +273,6 @@ class History:
         self._after_fork()
         with self._lock:
             journal = self._journal
-            failures = Failures() if journal is None else journal.failures
             return HistoryStatistics(
                 readings=len(self._ring),
                 added=self._added,
@@ -283,8 +282,8 @@ class History:
                 hours=len(self._hours),
                 hours_dropped=self._hours_dropped if journal is None else journal.file.dropped,
                 file=None if journal is None else str(journal.file.path),
-                file_errors=failures.count,
-                file_error=failures.last,
+                file_errors=0 if journal is None else journal.failures.count,
+                file_error=None if journal is None else journal.last_failure,
                 unwritten=0 if journal is None else journal.waiting(),
                 unwritten_dropped=0 if journal is None else journal.dropped,
             )
@@ -324,12 +323,3 @@ class History:
         self._current = []
         self._added = self._blind = self._thinned = 0
         self._hours_dropped = 0
-
-
-def _check(name: str, value: int, highest: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int (got {type(value).__name__})")
-    if not 1 <= value <= highest:
-        raise ConfigError(
-            f"{name} must be 1 to {highest:,} (got {value}); unlimited is not offered"
-        )

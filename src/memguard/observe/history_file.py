@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memguard import log
 from memguard.errors import ConfigError, LifecycleError
+from memguard.lifecycle.failures import Failures
 from memguard.observe.rollup import HOUR, MINUTE, Bucket, roll_up
 
 if TYPE_CHECKING:
@@ -203,17 +201,6 @@ WAITING = 120
 """Minutes kept for a file that cannot be written at the moment."""
 
 
-@dataclass(slots=True)
-class Failures:
-    """What went wrong with a file. A fresh one says that nothing did."""
-
-    count: int = 0
-    last: str | None = None
-    """The last failure; None after a write that succeeded."""
-    logged: set[str] = field(default_factory=set)
-    """Kinds of errors that are in the log already, once each."""
-
-
 class Journal:
     """
     Brings minutes to a `HistoryFile` and never lets it fail its caller.
@@ -226,7 +213,9 @@ class Journal:
     def __init__(self, file: HistoryFile) -> None:
         self.file = file
         self.dropped = 0
-        self.failures = Failures()
+        self.failures = Failures("history.file_failed")
+        self.last_failure: str | None = None
+        """The last failure; None after a write that succeeded."""
         self._waiting: deque[Bucket] = deque()
         # Re-entrant: a collection that starts in here may run a finalizer that comes back.
         self._lock = threading.RLock()
@@ -242,39 +231,42 @@ class Journal:
 
     def write(self) -> None:
         """Write what waits. A failure is counted, logged once a kind, and made up for later."""
-        if not self._waiting:
+        if self._waiting:
+            with self._file_lock:
+                self._write()
+            self.failures.log()
+
+    def _write(self) -> None:
+        with self._lock:
+            minutes = tuple(self._waiting)
+        if not minutes:
             return
-        with self._file_lock:
-            with self._lock:
-                minutes = tuple(self._waiting)
-            if not minutes:
-                return
-            try:
-                self.file.write(minutes)
-            except Exception as error:  # noqa: BLE001 - reason: a full disk must not reach the host's tick
-                self._failed(error)
-                return
-            with self._lock:
-                self.failures.last = None
-                # The queue may have dropped some of them meanwhile, and new ones are behind them.
-                written = set(map(id, minutes))
-                while self._waiting and id(self._waiting[0]) in written:
-                    self._waiting.popleft()
+        try:
+            self.file.write(minutes)
+        except Exception as error:  # noqa: BLE001 - reason: a full disk must not reach the host's tick
+            self._fail("write", error)
+            return
+        with self._lock:
+            self.last_failure = None
+            # The queue may have dropped some of them meanwhile, and new ones are behind them.
+            written = set(map(id, minutes))
+            while self._waiting and id(self._waiting[0]) in written:
+                self._waiting.popleft()
 
     def read(self, newer: Callable[[], tuple[Bucket, ...]]) -> tuple[Bucket, ...] | None:
         """
         Return what is in the file and what *newer* gives; None where the file cannot be read.
 
         *newer* is called while no write can move a minute from the queue to the file, so that
-        nothing is told twice or left out.
+        nothing is returned twice or left out.
         """
-        with self._file_lock:
-            try:
-                stored = self.file.read()
-            except Exception as error:  # noqa: BLE001 - reason: the caller still has this run in memory
-                self._failed(error)
-                return None
-            return (*stored, *newer())
+        try:
+            with self._file_lock:
+                return (*self.file.read(), *newer())
+        except Exception as error:  # noqa: BLE001 - reason: the caller still has this run in memory
+            self._fail("read", error)
+            self.failures.log()
+            return None
 
     def pending(self) -> tuple[Bucket, ...]:
         """Return the minutes that wait."""
@@ -290,12 +282,6 @@ class Journal:
         with self._file_lock:
             self.file.close()
 
-    def _failed(self, error: Exception) -> None:
-        kind = type(error).__name__
-        with self._lock:
-            self.failures.count += 1
-            self.failures.last = f"{kind}: {error}"
-            new = kind not in self.failures.logged
-            self.failures.logged.add(kind)
-        if new:
-            log.event(logging.WARNING, "history.file_failed", error=f"{kind}: {error}")
+    def _fail(self, what: str, error: Exception) -> None:
+        self.failures.count_only(what, error)
+        self.last_failure = f"{type(error).__name__}: {error}"

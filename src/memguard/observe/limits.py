@@ -39,7 +39,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """What this process may use, and who says so."""
+    """What this process may use, and what sets that bound."""
 
     bytes: int | None
     """The smallest bound; None where not even the host's memory is known."""
@@ -54,7 +54,7 @@ class Limit:
     groups: tuple[Group, ...] = ()
     """The memory control groups of this process that can be seen, version 2 first."""
     unread: tuple[str, ...] = ()
-    """Files that should have told a bound and could not be read or understood."""
+    """Files that should hold a bound and could not be read or understood."""
 
 
 def read_limit(

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import re
+import struct
 import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Any, Literal, get_args
 
 import psutil
 
 from memguard.errors import ConfigError
-from memguard.observe import darwin
 from memguard.observe.allocator import read_allocator
 from memguard.observe.headroom import read_headroom
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Detail", "Reading", "ReadingSource", "parse_status", "read_memory"]
 
@@ -105,7 +103,7 @@ class Reading:
         """
         Bytes that only this process holds, resident or swapped: the number a leak grows.
 
-        *anon* and *swap* where the system tells them, else *footprint*, else *rss* and *swap*;
+        *anon* and *swap* where the system reports them, else *footprint*, else *rss* and *swap*;
         None where nothing is known. tracemalloc's own memory (*tracer*) is in it.
         """
         swap = self.swap or 0
@@ -240,13 +238,62 @@ def _from_psutil() -> dict[str, int]:
         found["footprint"] = int(info.private)
         found["peak"] = int(info.peak_wset)
     elif sys.platform == "darwin":
-        figure = darwin.footprint()
+        figure = footprint()
         if figure is not None:
             found["footprint"] = figure
     elif hasattr(info, "shared"):
         # Linux: statm's "shared" counts file and shmem pages, so the rest is anonymous.
         found["anon"] = max(0, int(info.rss) - int(info.shared))
     return found
+
+
+_RUSAGE_INFO_V0 = 0
+# struct rusage_info_v0 of <sys/resource.h>: uuid, user and system time, package idle and interrupt
+# wakeups, page-ins, wired, resident, physical footprint, start and exit time.
+_RUSAGE = struct.Struct("16s10Q")
+_FOOTPRINT = 8
+
+
+def footprint() -> int | None:
+    """
+    Return macOS's physical footprint of this process, in bytes: what Activity Monitor shows.
+
+    Resident memory is no measure there: idle pages are compressed and leave it, so that a process
+    of gigabytes may show some MiB. None on other systems. Never raises.
+
+    Source: ``proc_pid_rusage`` of ``<libproc.h>``.
+    """
+    try:
+        call = _proc_pid_rusage()
+        if call is None:
+            return None
+        buffer = bytearray(_RUSAGE.size)
+        return None if call(os.getpid(), _RUSAGE_INFO_V0, buffer) else parse_rusage(bytes(buffer))
+    except Exception:  # noqa: BLE001 - reason: a figure less beats a dead thread
+        return None
+
+
+def parse_rusage(buffer: bytes) -> int | None:
+    """Return the physical footprint in a ``struct rusage_info_v0``; None where it is zero."""
+    fields = _RUSAGE.unpack(buffer)
+    return int(fields[_FOOTPRINT]) or None
+
+
+@functools.cache
+def _proc_pid_rusage() -> Any:
+    import ctypes  # noqa: PLC0415 - reason: only macOS needs it here
+
+    call = getattr(ctypes.CDLL(None), "proc_pid_rusage", None)
+    if call is None:
+        return None
+    call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
+    call.restype = ctypes.c_int
+
+    def into(pid: int, flavor: int, buffer: bytearray) -> int:
+        view = (ctypes.c_char * len(buffer)).from_buffer(buffer)
+        return int(call(pid, flavor, ctypes.byref(view)))
+
+    return into
 
 
 class _BlockCounter:
@@ -272,7 +319,7 @@ class _BlockCounter:
         self._strikes = 0
 
     def count(self) -> int | None:
-        """Return the blocks in use, or None while the answer is too dear."""
+        """Return the blocks in use, or None while counting is too expensive."""
         # No lock: a race between threads costs one walk more or less.
         if self._walk is None:
             return None
@@ -286,7 +333,7 @@ class _BlockCounter:
             self._strikes = 0
             return blocks
         self._strikes += 1
-        # One dear walk may be a neighbour's doing (preemption); the second one in a row is ours.
+        # One may be expensive because we were preempted; the second one in a row is not.
         if self._strikes >= 2:
             self._rest = cost // self.PRICE_PER_READING_NS
         return blocks
@@ -370,7 +417,7 @@ def _unique_bytes(root: str) -> int | None:
         return sum(map(int, sizes)) * 1024 if sizes else None
     try:
         return int(psutil.Process().memory_full_info().uss)
-    except Exception:  # noqa: BLE001 - reason: forbidden or unknown there; None says so
+    except Exception:  # noqa: BLE001 - reason: forbidden or unknown there; None then
         return None
 
 
@@ -393,5 +440,5 @@ def _open_files(root: str) -> int | None:
     try:
         process = psutil.Process()
         return int(process.num_handles() if sys.platform == "win32" else process.num_fds())
-    except Exception:  # noqa: BLE001 - reason: forbidden or unknown there; None says so
+    except Exception:  # noqa: BLE001 - reason: forbidden or unknown there; None then
         return None
