@@ -15,9 +15,7 @@ import pytest
 from memguard import AdmissionError, ConfigError, MemoryGuard
 from memguard.integrations.web import metering
 from memguard.integrations.web.metering import BYTES_PER_BLOCK, allocated_source, read_allocated
-from memguard.integrations.web.refusal import refusal
-from memguard.integrations.web.requests import RequestWatch, watch_of
-from memguard.integrations.web.watched import WatchedRequest
+from memguard.integrations.web.requests import RequestWatch, WatchedRequest, watch_of
 from memguard.relief.records import PressureState
 from tests.web.waiting import make_critical, wait_for_a_look
 
@@ -79,7 +77,7 @@ def test_of_two_at_the_same_time_neither_is_measured(memory: Memory) -> None:
     first.end("GET", "/a")
     seen = watch.statistics()
     assert [row.growth_bytes for row in seen.routes] == [0, 0]
-    assert (seen.crowded, seen.sampled) == (2, 0)
+    assert (seen.overlapped, seen.sampled) == (2, 0)
 
 
 def test_one_that_came_and_went_meanwhile_crowds_as_well(memory: Memory) -> None:
@@ -87,13 +85,13 @@ def test_one_that_came_and_went_meanwhile_crowds_as_well(memory: Memory) -> None
     slow = watch.begin("/slow")
     watch.begin("/quick").end("GET", "/quick")
     slow.end("GET", "/slow")
-    assert watch.statistics().crowded == 2
+    assert watch.statistics().overlapped == 2
 
 
 def test_a_socket_that_waits_for_its_client_does_not_crowd(memory: Memory) -> None:
     watch = watching(memory)
     socket = watch.begin("/ws", measure=False)
-    socket.rest()
+    socket.pause()
     serve(watch, memory, 300)
     assert watch.statistics().sampled == 1
 
@@ -102,31 +100,31 @@ def test_a_socket_that_waits_for_its_client_does_not_crowd(memory: Memory) -> No
 def test_a_socket_that_does_something_meanwhile_does(memory: Memory, way: str) -> None:
     watch = watching(memory)
     socket = watch.begin("/ws", measure=False)
-    socket.rest()
+    socket.pause()
     request = watch.begin("/a")
     if way == "wake":
-        socket.wake()
-        socket.rest()
+        socket.resume()
+        socket.pause()
     else:
-        socket.stir()
+        socket.touch()
     request.end("GET", "/a")
-    assert (watch.statistics().sampled, watch.statistics().crowded) == (0, 1)
+    assert (watch.statistics().sampled, watch.statistics().overlapped) == (0, 1)
 
 
 def test_a_socket_that_is_being_served_crowds(memory: Memory) -> None:
     watch = watching(memory)
     socket = watch.begin("/ws", measure=False)
     serve(watch, memory, 300)
-    socket.rest()
-    socket.rest()  # two tasks of one socket may wait
-    socket.wake()
+    socket.pause()
+    socket.pause()  # two tasks of one socket may wait
+    socket.resume()
     serve(watch, memory, 300)
-    socket.wake()
+    socket.resume()
     serve(watch, memory, 300)
     socket.end("WEBSOCKET", "/ws")
     serve(watch, memory, 300)
     seen = watch.statistics()
-    assert (seen.crowded, seen.sampled, seen.in_flight) == (2, 2, 0)
+    assert (seen.overlapped, seen.sampled, seen.in_flight) == (2, 2, 0)
 
 
 def test_a_request_that_raised_is_counted_and_not_measured(memory: Memory) -> None:
@@ -168,7 +166,7 @@ def test_what_cannot_be_told_is_no_growth(memory: Memory, when: str, what: str) 
     finally:
         tracemalloc.stop()
         guard.stop()
-    assert (watch.statistics().disturbed, watch.statistics().sampled) == (1, 0)
+    assert (watch.statistics().discarded, watch.statistics().sampled) == (1, 0)
 
 
 def test_what_lies_in_buffers_until_the_next_request_is_no_growth(memory: Memory) -> None:
@@ -186,12 +184,12 @@ def test_a_request_that_something_followed_before_the_next_is_not_measured(
 ) -> None:
     watch = watching(memory)
     socket = watch.begin("/ws", measure=False)
-    socket.rest()
+    socket.pause()
     watch.begin("/a").end("GET", "/a")
-    socket.wake()
+    socket.resume()
     settle(watch)
     seen = watch.statistics()
-    assert (seen.crowded, seen.sampled) == (1, 0)
+    assert (seen.overlapped, seen.sampled) == (1, 0)
 
 
 def test_a_request_that_nothing_followed_for_long_is_not_measured(
@@ -203,7 +201,7 @@ def test_a_request_that_nothing_followed_for_long_is_not_measured(
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 61)
     settle(watch)
-    assert watch.statistics().disturbed == 1
+    assert watch.statistics().discarded == 1
 
 
 @pytest.mark.parametrize(("sample", "most"), [(1 - 1e-9, 2), (1.0, 12)])
@@ -306,7 +304,7 @@ def test_a_request_ends_once(memory: Memory) -> None:
 
 def test_one_that_the_server_forgot_is_not_in_flight_for_ever(memory: Memory) -> None:
     watch = watching(memory)
-    watch.begin("/a").rest()
+    watch.begin("/a").pause()
     watch.begin("/b")
     gc.collect()
     seen = watch.statistics()
@@ -322,7 +320,7 @@ def test_a_reading_that_fails_is_counted_and_hurts_nobody() -> None:
     watch = RequestWatch(sample=1.0, warmup=0, read=broken)
     watch.begin("/a").end("GET", "/a")
     seen = watch.statistics()
-    assert (seen.in_flight, seen.disturbed, seen.routes[0].count) == (0, 1, 1)
+    assert (seen.in_flight, seen.discarded, seen.routes[0].count) == (0, 1, 1)
     assert seen.errors_by_kind == (("read: OSError", 1),)
 
 
@@ -334,10 +332,10 @@ def test_a_route_that_cannot_be_found_is_unmatched() -> None:
         __slots__ = ()
 
     watch = RequestWatch()
-    assert watch.template(broken, "x") == "unmatched"
-    assert watch.template(lambda: None) == "unmatched"
-    assert watch.template(lambda: Strange("/a")) == "unmatched"
-    assert watch.template(lambda: "/a") == "/a"
+    assert watch.route(broken, "x") == "unmatched"
+    assert watch.route(lambda: None) == "unmatched"
+    assert watch.route(lambda: Strange("/a")) == "unmatched"
+    assert watch.route(lambda: "/a") == "/a"
     assert watch.statistics().errors == 1
 
 
@@ -399,9 +397,9 @@ def test_many_threads_leave_nothing_in_flight() -> None:
         for _ in range(500):
             request = watch.begin("/a", measure=chance.random() < 0.5)
             if chance.random() < 0.3:
-                request.rest()
+                request.pause()
                 if chance.random() < 0.5:
-                    request.wake()
+                    request.resume()
             request.end("GET", f"/{chance.randrange(3)}", failed=chance.random() < 0.1)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
@@ -505,7 +503,7 @@ def test_a_watch_has_its_options_already() -> None:
 
 
 def test_a_refusal_says_when_to_come_back() -> None:
-    headers, body = refusal(RequestWatch(retry_after="1.5s").retry_after)
+    headers, body = RequestWatch(retry_after="1.5s").refusal()
     assert dict(headers)["Retry-After"] == "2"
     assert dict(headers)["Content-Length"] == str(len(body))
 

@@ -6,11 +6,14 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from memguard.errors import AdmissionError
-from memguard.integrations.web.refusal import refusal
-from memguard.integrations.web.requests import KEY, ROUTE, RequestWatch, is_open, watch_of
-from memguard.integrations.web.routes import RequestStatistics
+from memguard.integrations.web.requests import (
+    KEY,
+    ROUTE,
+    RequestMiddleware,
+    WatchedRequest,
+    is_open,
+)
 from memguard.integrations.web.templates import template_of
-from memguard.integrations.web.watched import WatchedRequest
 
 __all__ = ["MemguardMiddleware"]
 
@@ -23,7 +26,7 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 _TRY_AGAIN_LATER = 1013  # a registered close code of WebSockets (RFC 6455, 11.7)
 
 
-class MemguardMiddleware:
+class MemguardMiddleware(RequestMiddleware[Application, Scope]):
     """
     Give each request a `memguard.Scope`, and watch what requests do to memory.
 
@@ -44,23 +47,6 @@ class MemguardMiddleware:
     Raises:
         TypeError: An option is of the wrong kind.
     """
-
-    def __init__(
-        self,
-        app: Application,
-        *,
-        watch: RequestWatch | None = None,
-        route: Callable[[Scope], str | None] | None = None,
-    ) -> None:
-        self.app = app
-        self.watch = watch_of(watch, {})
-        if route is not None and not callable(route):
-            raise TypeError(f"route must be callable or None (got {type(route).__name__})")
-        self._route = route
-
-    def statistics(self) -> RequestStatistics:
-        """Return what the requests did. Thread-safe."""
-        return self.watch.statistics()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, a WebSocket or the lifespan."""
@@ -86,7 +72,7 @@ class MemguardMiddleware:
         failed = True
         try:
             if is_socket:
-                receive, send = _restful(request, receive, send)
+                receive, send = _pausing(request, receive, send)
             await self.app(scope, receive, send)
             failed = False
         except GeneratorExit:
@@ -97,7 +83,7 @@ class MemguardMiddleware:
                 await owned.aclose()
             finally:
                 method = "WEBSOCKET" if is_socket else scope.get("method", "")
-                route = self.watch.template(self._template, scope, root_path)
+                route = self.watch.route(self._template, scope, root_path)
                 request.end(method, route, failed=failed)
 
     def _template(self, scope: Scope, root_path: str) -> str | None:
@@ -106,7 +92,7 @@ class MemguardMiddleware:
         return scope.get(ROUTE) or template_of(scope, root_path)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers, body = refusal(self.watch.retry_after)
+        headers, body = self.watch.refusal()
         raw = [(name.lower().encode(), value.encode()) for name, value in headers]
         if scope["type"] == "http":
             kind = "http.response"
@@ -144,18 +130,18 @@ class MemguardMiddleware:
             self.watch.stop_guard(again=not started)
 
 
-def _restful(request: WatchedRequest, receive: Receive, send: Send) -> tuple[Receive, Send]:
-    """Return both ways of a WebSocket: one that waits for its client does not crowd others."""
+def _pausing(request: WatchedRequest, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Return both ways of a WebSocket that does not count as busy while it waits for its client."""
 
     async def receiving() -> Message:
-        request.rest()
+        request.pause()
         try:
             return await receive()
         finally:
-            request.wake()
+            request.resume()
 
     async def sending(message: Message) -> None:
-        request.stir()
+        request.touch()
         await send(message)
 
     return receiving, sending

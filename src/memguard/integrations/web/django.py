@@ -17,10 +17,15 @@ from memguard.bounded.lifetime.scope import Scope
 from memguard.errors import AdmissionError, ConfigError, LifecycleError
 from memguard.extras import missing
 from memguard.guard import process
-from memguard.integrations.web.refusal import refusal
-from memguard.integrations.web.requests import KEY, ROUTE, RequestWatch, is_open
+from memguard.integrations.web.requests import (
+    KEY,
+    ROUTE,
+    RequestWatch,
+    WatchedRequest,
+    is_open,
+    scope_in,
+)
 from memguard.integrations.web.routes import RequestStatistics
-from memguard.integrations.web.watched import WatchedRequest
 
 try:
     from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -122,15 +127,13 @@ class MemguardMiddleware:
             response = self.get_response(request)
             outer[ROUTE] = _template(request)
             return response
-        try:
-            watched = self.watch.begin(request.path_info)
-        except AdmissionError:
-            return self._refuse()
-        request.memguard_scope = watched.scope
+        watched = self._begin(request)
+        if not isinstance(watched, WatchedRequest):
+            return watched
         try:
             response = self.get_response(request)
         except BaseException:
-            self._end(watched, request.method, self._route(request), failed=True)
+            watched.close(request.method, self._route(request), failed=True)
             raise
         self._end_later(response, watched, request)
         return response
@@ -141,55 +144,51 @@ class MemguardMiddleware:
             response = await self.get_response(request)
             outer[ROUTE] = _template(request)
             return response
-        try:
-            watched = self.watch.begin(request.path_info)
-        except AdmissionError:
-            return self._refuse()
-        scope = request.memguard_scope = watched.scope
+        watched = self._begin(request)
+        if not isinstance(watched, WatchedRequest):
+            return watched
+        scope = watched.scope
         try:
             response = await self.get_response(request)
             if not getattr(response, "streaming", False):
                 await scope.aclose()
             elif getattr(response, "is_async", False):
                 response.streaming_content = _scoped(response.streaming_content, scope)
-        except GeneratorExit:  # the loop is gone, and nothing can be awaited any more
-            self._end(watched, request.method, self._route(request), failed=True)
-            raise
-        except BaseException:
+        except BaseException as error:
             try:
-                await scope.aclose()
+                if not isinstance(error, GeneratorExit):  # then the loop is gone: await nothing
+                    await scope.aclose()
             finally:
-                self._end(watched, request.method, self._route(request), failed=True)
+                watched.close(request.method, self._route(request), failed=True)
             raise
         self._end_later(response, watched, request)
         return response
 
+    def _begin(self, request: Any) -> WatchedRequest | HttpResponse:
+        """Return the request, begun, or the response that refuses it."""
+        try:
+            watched = self.watch.begin(request.path_info)
+        except AdmissionError:
+            headers, body = self.watch.refusal()
+            return HttpResponse(body, status=503, headers=dict(headers))
+        request.memguard_scope = watched.scope
+        return watched
+
+    def _route(self, request: Any) -> str:
+        return self.watch.route(_template, request)
+
     def _end_later(self, response: Any, watched: WatchedRequest, request: Any) -> None:
         """End the request when the server closes its response; it must not hold the request."""
         failed = getattr(response, "status_code", 500) >= 500
-        end = functools.partial(
-            self._end, watched, request.method, self._route(request), failed=failed
-        )
+        route = self._route(request)
+        end = functools.partial(watched.close, request.method, route, failed=failed)
         closers = getattr(response, "_resource_closers", None)
-        if closers is None:  # no response of Django's, which it will say itself
+        if closers is None:  # no response of Django's, which will say itself
             end()
             return
-        # What HttpResponse.close() calls, as Django does for its uploaded files; a replaced close
+        # HttpResponse.close() calls these; Django closes its uploaded files so. A replaced close
         # would make each response a cycle for the collector.
         closers.append(end)
-
-    def _end(self, watched: WatchedRequest, method: str, route: str, *, failed: bool) -> None:
-        try:
-            watched.scope.close()
-        finally:
-            watched.end(method, route, failed=failed)
-
-    def _route(self, request: Any) -> str:
-        return self.watch.template(_template, request)
-
-    def _refuse(self) -> HttpResponse:
-        headers, body = refusal(self.watch.retry_after)
-        return HttpResponse(body, status=503, headers=dict(headers))
 
 
 def statistics() -> RequestStatistics:
@@ -204,13 +203,10 @@ def request_scope(request: Any) -> Scope:
     Raises:
         LifecycleError: The middleware is not installed.
     """
-    scope = getattr(request, "memguard_scope", None)
-    if not isinstance(scope, Scope):
-        raise LifecycleError(
-            "this request has no memguard scope; add "
-            "'memguard.integrations.web.django.MemguardMiddleware' to MIDDLEWARE"
-        )
-    return scope
+    return scope_in(
+        getattr(request, "memguard_scope", None),
+        "add 'memguard.integrations.web.django.MemguardMiddleware' to MIDDLEWARE",
+    )
 
 
 def _outer(request: Any) -> Any:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from memguard.bounded.lifetime.scope import Scope
+from memguard.bounded.options import check_instance
 from memguard.errors import LifecycleError
 from memguard.extras import missing
-from memguard.integrations.web.requests import KEY, ROUTE, RequestWatch, watch_of
+from memguard.integrations.web.requests import KEY, ROUTE, RequestWatch, scope_in, watch_of
 from memguard.integrations.web.routes import RequestStatistics
 from memguard.integrations.web.wsgi import MemguardMiddleware
 
@@ -51,8 +52,7 @@ class Memguard:
         Raises:
             LifecycleError: It is wrapped already, or has begun to serve.
         """
-        if not isinstance(app, Flask):
-            raise TypeError(f"app must be a Flask application (got {type(app).__name__})")
+        check_instance(app, Flask, "app")
         if "memguard" in app.extensions:
             raise LifecycleError(f"memguard is installed in {app.name!r} already")
         try:
@@ -83,7 +83,4 @@ def request_scope() -> Scope:
         LifecycleError: The extension is not installed.
         RuntimeError: There is no request (Flask's own error).
     """
-    scope = request.environ.get(KEY)
-    if not isinstance(scope, Scope):
-        raise LifecycleError("this request has no memguard scope; call Memguard(app) first")
-    return scope
+    return scope_in(request.environ.get(KEY), "call Memguard(app) first")

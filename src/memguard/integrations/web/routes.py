@@ -76,11 +76,11 @@ class RequestStatistics:
     """Answered with 503, for memory was critical."""
     sampled: int
     """Chosen, and measured."""
-    crowded: int
+    overlapped: int
     """Chosen, but another request was under way: whose growth it is cannot be told."""
     warming: int
     """Chosen, but among the first of its route."""
-    disturbed: int
+    discarded: int
     """Chosen, but tracemalloc was on, memory was being given back, or no request followed soon."""
     failed: int
     """Chosen, but it raised: the traceback still held what it had made."""

@@ -8,7 +8,7 @@ from memguard.bounded.lifetime.scope import Scope
 from memguard.errors import LifecycleError
 from memguard.extras import missing
 from memguard.integrations.web.asgi import MemguardMiddleware
-from memguard.integrations.web.requests import KEY, RequestWatch, watch_of
+from memguard.integrations.web.requests import KEY, RequestWatch, scope_in, watch_of
 
 try:
     from starlette.applications import Starlette
@@ -58,7 +58,4 @@ def request_scope(connection: HTTPConnection) -> Scope:
     Raises:
         LifecycleError: The middleware is not installed.
     """
-    scope = connection.scope.get(KEY)
-    if not isinstance(scope, Scope):
-        raise LifecycleError("this request has no memguard scope; call install(app) first")
-    return scope
+    return scope_in(connection.scope.get(KEY), "call install(app) first")

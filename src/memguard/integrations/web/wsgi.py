@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 from memguard.errors import AdmissionError
-from memguard.integrations.web.refusal import refusal
-from memguard.integrations.web.requests import KEY, ROUTE, RequestWatch, is_open, watch_of
-from memguard.integrations.web.routes import RequestStatistics
-from memguard.integrations.web.watched import WatchedRequest
+from memguard.integrations.web.requests import (
+    KEY,
+    ROUTE,
+    RequestMiddleware,
+    WatchedRequest,
+    is_open,
+)
 
 __all__ = ["MemguardMiddleware"]
 
@@ -18,7 +21,7 @@ Environ: TypeAlias = dict[str, Any]
 Application: TypeAlias = Callable[[Environ, Any], Iterable[bytes]]
 
 
-class MemguardMiddleware:
+class MemguardMiddleware(RequestMiddleware[Application, Environ]):
     """
     Give each request a `memguard.Scope`, and watch what requests do to memory.
 
@@ -44,23 +47,6 @@ class MemguardMiddleware:
         TypeError: An option is of the wrong kind.
     """
 
-    def __init__(
-        self,
-        app: Application,
-        *,
-        watch: RequestWatch | None = None,
-        route: Callable[[Environ], str | None] | None = None,
-    ) -> None:
-        self.app = app
-        self.watch = watch_of(watch, {})
-        if route is not None and not callable(route):
-            raise TypeError(f"route must be callable or None (got {type(route).__name__})")
-        self._route = route
-
-    def statistics(self) -> RequestStatistics:
-        """Return what the requests did. Thread-safe."""
-        return self.watch.statistics()
-
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Serve a request."""
         if is_open(environ.get(KEY)):
@@ -69,7 +55,7 @@ class MemguardMiddleware:
         try:
             request = self.watch.begin(environ.get("PATH_INFO", ""))
         except AdmissionError:
-            headers, body = refusal(self.watch.retry_after)
+            headers, body = self.watch.refusal()
             start_response("503 Service Unavailable", headers)
             return [body]
         environ[KEY] = request.scope
@@ -97,32 +83,29 @@ class MemguardMiddleware:
 
 
 class _Ending:
-    """What is owed when a response has ended: once, whoever asks."""
+    """Ends the request when its response has ended: once, whoever calls it."""
 
-    __slots__ = ("_debt", "_handled")
+    __slots__ = ("_handled", "_pending")
 
     def __init__(
         self, middleware: MemguardMiddleware, request: WatchedRequest, environ: Environ
     ) -> None:
-        self._debt = [(middleware, request, environ)]  # whoever pops it pays it
+        self._pending = [(middleware, request, environ)]  # taken by the first that runs
         self._handled = id(sys.exc_info()[1])  # what the server was handling before, if anything
 
     def run(self) -> None:
         try:
-            middleware, request, environ = self._debt.pop()
+            middleware, request, environ = self._pending.pop()
         except IndexError:
             return
         # The server closes in its own finally; then the exception is one that was not there before.
         failed = id(sys.exc_info()[1]) not in (id(None), self._handled)
-        try:
-            request.scope.close()
-        finally:
-            route = middleware.watch.template(middleware.template, environ)
-            request.end(environ.get("REQUEST_METHOD", ""), route, failed=failed)
+        route = middleware.watch.route(middleware.template, environ)
+        request.close(environ.get("REQUEST_METHOD", ""), route, failed=failed)
 
 
 class _Body:
-    """A response body that tells when it is closed; its blocks come straight from the original."""
+    """A response body that ends its request when it is closed; its blocks pass untouched."""
 
     __slots__ = ("_body", "_ending")
 
