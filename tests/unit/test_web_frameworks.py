@@ -98,7 +98,7 @@ def test_a_flask_application_is_wrapped_once_and_before_it_serves() -> None:
     assert app.extensions["memguard"] is extension
     with pytest.raises(LifecycleError, match="already"):
         extension.init_app(app)
-    with pytest.raises(TypeError, match="Flask application"):
+    with pytest.raises(TypeError, match="must be a Flask"):
         extension.init_app(object())
     late = Flask(__name__)
     late.test_client().get("/")

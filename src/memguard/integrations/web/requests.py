@@ -80,7 +80,7 @@ class RequestWatch:
     Args:
         sample: Share of the requests to measure, chosen at random; 0 measures none, 1 every one,
             whatever it costs.
-        warmup: First requests of each route, not measured: imports and caches they fill are no leak.
+        warmup: First requests of each route, not measured: what they import or cache is no leak.
         max_routes: Rows of statistics, one for each method and route; the rest is ``"other"``.
         guard: Started before the first request in each process where it is not running, and with
             an ASGI lifespan, which also stops it.
