@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from memguard.leaks.statistics import LeakDetectorStatistics
     from memguard.relief import components
     from memguard.relief.admission import Admission
-    from memguard.relief.gc_policy import GcPolicy, prefork
+    from memguard.relief.collector import GcPolicy, prefork
     from memguard.relief.monitor import PressureMonitor
     from memguard.relief.records import ReliefReport
     from memguard.report.health.data import HealthReport, health
@@ -162,7 +162,7 @@ if not TYPE_CHECKING:
             "memguard.leaks.statistics": "LeakDetectorStatistics",
             "memguard.relief": "components",
             "memguard.relief.admission": "Admission",
-            "memguard.relief.gc_policy": "GcPolicy prefork",
+            "memguard.relief.collector": "GcPolicy prefork",
             "memguard.relief.monitor": "PressureMonitor",
             "memguard.relief.records": "ReliefReport",
             "memguard.report.health.data": "HealthReport health",

@@ -35,7 +35,7 @@ def test_a_forked_child_is_stopped_and_can_start_its_own() -> None:
         import os, threading, warnings
         warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads, on purpose
         from memguard.guard import install, relieve, status, uninstall
-        from memguard.relief.gc_policy import GcPolicy
+        from memguard.relief.collector import GcPolicy
 
         guard = install(interval=0.05, gc_policy=GcPolicy(threshold=(900, 10, 10)))
         place = guard.admit("1MiB")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from memguard.integrations.workers.recycle_policy import Ledger, RecycleOptions
+from memguard.integrations.workers.recycle_policy import RecycleOptions, TurnRecord
 from memguard.integrations.workers.turns import Turns
 from tests.clock import FakeClock
 
@@ -64,7 +64,7 @@ def test_only_one_process_has_a_turn_and_its_death_gives_it_back(fake_clock: Fak
         second.kill()
     assert first.said == "granted"
     assert {second.said, third.said} == {"another worker is ending"}
-    assert turns.ledger().granted == 1
+    assert turns.record().granted == 1
     fourth = Child(take)
     fourth.kill()
     assert fourth.said == "granted"
@@ -80,13 +80,13 @@ def test_many_processes_are_all_counted_as_ready() -> None:
     for child in children:
         child.kill()
     assert [child.said for child in children] == ["50"] * 4
-    assert turns.ledger().ready == 200
+    assert turns.record().ready == 200
 
 
 def test_a_half_written_file_is_mended_and_costs_one_interval(fake_clock: FakeClock) -> None:
     turns = Turns(timer=fake_clock)
     os.pwrite(turns._descriptor, b"\xff", 3)
-    assert turns.ledger() == Ledger()
+    assert turns.record() == TurnRecord()
     first = turns.take(OPTIONS, at_once=False)
     assert (first.granted, first.wait) == (False, 60.0)
     fake_clock.advance(61)
@@ -140,7 +140,7 @@ def test_a_host_that_closes_all_descriptors_does_not_have_its_next_file_written_
     assert not turns.take(OPTIONS, at_once=False).granted
     turns._timer = iter(range(1000)).__next__
     assert not turns.ready()
-    assert turns.ledger() == Ledger()
+    assert turns.record() == TurnRecord()
     del turns
     gc.collect()
     assert os.pread(number, 100, 0) == file.read_bytes() == b"precious"

@@ -55,7 +55,7 @@ def test_guard_health_alerts_and_pages_need_no_extra() -> None:
     done = run(
         """
         import memguard
-        from memguard.integrations import asgi, wsgi
+        from memguard.integrations.web import asgi, wsgi
         from memguard.report.alerting import Alerts, LogSink
         from memguard.report.health.asgi import HealthAsgi
         from memguard.report.health.wsgi import HealthWsgi

@@ -9,8 +9,7 @@ import pytest
 
 from memguard.errors import ConfigError, LifecycleError
 from memguard.observe.gcwatch import GcWatch
-from memguard.relief.collector import Collecting
-from memguard.relief.gc_policy import GcPolicy, prefork
+from memguard.relief.collector import Collecting, GcPolicy, prefork
 from tests.clock import FakeClock
 
 

@@ -16,7 +16,7 @@ from memguard import guard as front
 from memguard.errors import AdmissionError, ConfigError, LifecycleError
 from memguard.guard import MemoryGuard
 from memguard.guard.environment import VARIABLES, options_from
-from memguard.relief.gc_policy import GcPolicy
+from memguard.relief.collector import GcPolicy
 from memguard.relief.records import Alert
 from memguard.relief.steps import Relief
 from tests.relieving import MIB, filled

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from memguard.integrations.workers.recycle_policy import Ledger, RecycleOptions
+from memguard.integrations.workers.recycle_policy import RecycleOptions, TurnRecord
 from memguard.integrations.workers.recycler import Recycler
 from memguard.integrations.workers.turns import Turns
 from memguard.observe.readings import Reading
@@ -111,7 +111,7 @@ def test_one_that_waits_is_not_asked_more_often_than_it_makes_sense(fake_clock: 
     worker = Worker(fake_clock, look_seconds=100.0)
     worker.grow(90)
     assert len(worker.relieved) == 1
-    worker.turns._write(Ledger(granted_at=fake_clock() - 5, granted=2, ready=2))
+    worker.turns._write(TurnRecord(granted_at=fake_clock() - 5, granted=2, ready=2))
     assert worker.recycler.tick() == pytest.approx(55.0)
 
 
@@ -149,7 +149,7 @@ def test_one_that_nobody_can_end_is_told_about_and_takes_no_turn(fake_clock: Fak
     worker.grow(0, seconds=1)
     [sentence] = worker.said
     assert "should be replaced (110.0 MiB of 100.0 MiB" in sentence
-    assert worker.turns.ledger().granted == 0
+    assert worker.turns.record().granted == 0
 
 
 def test_a_worker_that_does_not_end_is_told_again_once(fake_clock: FakeClock) -> None:
@@ -168,7 +168,7 @@ def test_a_worker_that_somebody_else_has_ended_takes_no_turn(fake_clock: FakeClo
     worker = Worker(fake_clock, is_leaving=lambda: fake_clock() > 1500)
     worker.grow(90)
     worker.grow(0, seconds=1)
-    assert (worker.ended, worker.said, worker.turns.ledger().granted) == ([], [], 0)
+    assert (worker.ended, worker.said, worker.turns.record().granted) == ([], [], 0)
 
 
 def test_between_two_tasks_the_host_asks_for_the_turn(fake_clock: FakeClock) -> None:
@@ -231,7 +231,7 @@ def test_it_starts_and_stops_its_thread(fake_clock: FakeClock) -> None:
     for start in starts:
         start()
     assert worker.recycler.statistics().running
-    assert worker.turns.ledger().ready == 1
+    assert worker.turns.record().ready == 1
     assert worker.recycler.stop()
     assert worker.recycler.stop()
     assert not worker.recycler.statistics().running

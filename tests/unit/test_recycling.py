@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from memguard.errors import ConfigError
 from memguard.integrations.workers.recycle_policy import (
     PACKED_BYTES,
-    Ledger,
     RecycleOptions,
     Seen,
+    TurnRecord,
     Verdict,
     WorkerState,
     ask_for_turn,
@@ -120,7 +120,7 @@ def test_whoever_is_due_is_over_the_limit_old_enough_and_worth_it(
 
 
 def test_the_first_turn_is_given_and_the_next_after_an_interval() -> None:
-    turn, ledger = ask_for_turn(Ledger(ready=2), at=1000.0, at_once=False, options=OPTIONS)
+    turn, ledger = ask_for_turn(TurnRecord(ready=2), at=1000.0, at_once=False, options=OPTIONS)
     assert turn.granted
     ledger = dataclasses.replace(ledger, ready=3)  # the replacement
     early, same = ask_for_turn(ledger, at=1059.0, at_once=False, options=OPTIONS)
@@ -129,20 +129,20 @@ def test_the_first_turn_is_given_and_the_next_after_an_interval() -> None:
 
 
 def test_no_turn_before_the_replacement_of_the_last_one_is_ready() -> None:
-    _, ledger = ask_for_turn(Ledger(ready=2), at=1000.0, at_once=False, options=OPTIONS)
+    _, ledger = ask_for_turn(TurnRecord(ready=2), at=1000.0, at_once=False, options=OPTIONS)
     turn, _ = ask_for_turn(ledger, at=1100.0, at_once=False, options=OPTIONS)
     assert (turn.granted, turn.reason) == (False, "the replacement of the last one is not ready")
 
 
 def test_a_replacement_that_never_comes_is_not_waited_for_for_ever() -> None:
     """The operator may have asked for one worker less."""
-    _, ledger = ask_for_turn(Ledger(ready=2), at=1000.0, at_once=False, options=OPTIONS)
+    _, ledger = ask_for_turn(TurnRecord(ready=2), at=1000.0, at_once=False, options=OPTIONS)
     assert ask_for_turn(ledger, at=1600.0, at_once=False, options=OPTIONS)[0].granted
 
 
 def test_while_replacing_does_not_help_the_interval_doubles_up_to_its_most() -> None:
     gaps: list[float] = []
-    ledger, at = Ledger(ready=1), 1000.0
+    ledger, at = TurnRecord(ready=1), 1000.0
     for _ in range(10):
         before = at
         while not (answer := ask_for_turn(ledger, at=at, at_once=True, options=OPTIONS))[0].granted:
@@ -154,14 +154,14 @@ def test_while_replacing_does_not_help_the_interval_doubles_up_to_its_most() -> 
 
 
 def test_one_worker_that_lived_long_ends_the_back_off() -> None:
-    ledger = Ledger(granted_at=1000.0, granted=5, ready=9, ready_at_grant=8, in_vain=5)
+    ledger = TurnRecord(granted_at=1000.0, granted=5, ready=9, ready_at_grant=8, in_vain=5)
     turn, after = ask_for_turn(ledger, at=9000.0, at_once=False, options=OPTIONS)
     assert (turn.granted, after.in_vain) == (True, 0)
 
 
 @given(
     st.builds(
-        Ledger,
+        TurnRecord,
         granted_at=st.floats(-1, 1e9),
         granted=st.integers(0, 2**63),
         ready=st.integers(0, 2**63),
@@ -169,16 +169,16 @@ def test_one_worker_that_lived_long_ends_the_back_off() -> None:
         in_vain=st.integers(0, 2**63),
     )
 )
-def test_a_ledger_comes_back_as_it_was_written(ledger: Ledger) -> None:
-    assert Ledger.unpack(ledger.pack()) == ledger
+def test_a_ledger_comes_back_as_it_was_written(ledger: TurnRecord) -> None:
+    assert TurnRecord.unpack(ledger.pack()) == ledger
 
 
 @given(st.integers(0, PACKED_BYTES - 1), st.integers(1, 255))
 def test_a_ledger_that_is_not_whole_is_not_believed(place: int, difference: int) -> None:
-    packed = bytearray(Ledger(granted_at=7.0, granted=3, ready=4).pack())
+    packed = bytearray(TurnRecord(granted_at=7.0, granted=3, ready=4).pack())
     packed[place] ^= difference
-    assert Ledger.unpack(bytes(packed)) is None
-    assert Ledger.unpack(bytes(packed[:place])) is None
+    assert TurnRecord.unpack(bytes(packed)) is None
+    assert TurnRecord.unpack(bytes(packed[:place])) is None
 
 
 @given(
@@ -187,7 +187,7 @@ def test_a_ledger_that_is_not_whole_is_not_believed(place: int, difference: int)
 def test_two_turns_are_never_nearer_than_the_interval(
     asked: list[tuple[float, bool, bool]],
 ) -> None:
-    ledger, at, given_at = Ledger(), 1000.0, []
+    ledger, at, given_at = TurnRecord(), 1000.0, []
     for pause, at_once, replaced in asked:
         at += pause
         turn, ledger = ask_for_turn(ledger, at=at, at_once=at_once, options=OPTIONS)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.integrations.workers.task_growth import MOST_NAMES, OTHERS, GrowthTable, TaskGrowth
+from memguard.integrations.workers.celery import MOST_NAMES, OTHERS, GrowthTable, TaskGrowth
 
 NAMES = st.text("abc", max_size=3)
 runs_of_tasks = st.lists(st.tuples(NAMES, st.integers(-(2**40), 2**40)), max_size=60)

@@ -170,7 +170,7 @@ from django.http import HttpResponse
 from django.test import Client, AsyncClient, RequestFactory, override_settings
 from django.urls import path
 from memguard import ConfigError, LifecycleError, MemoryGuard, status
-from memguard.integrations import django as integration
+from memguard.integrations.web import django as integration
 from memguard.integrations.web.django import request_scope, statistics
 from tests.web.waiting import make_critical
 
@@ -281,7 +281,7 @@ import sys
 sys.modules[{package!r}] = None
 import memguard.integrations.web.asgi, memguard.integrations.web.wsgi
 try:
-    import memguard.integrations.{module}
+    import memguard.integrations.web.{module}
 except ImportError as error:
     print(error)
 """

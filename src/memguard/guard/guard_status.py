@@ -9,7 +9,7 @@ from memguard.leaks.statistics import LeakDetectorStatistics
 from memguard.observe.gcwatch import GcStatistics
 from memguard.observe.history import HistoryStatistics
 from memguard.relief.admission import AdmissionStatistics
-from memguard.relief.gc_policy import GcPolicyStatistics
+from memguard.relief.collector import GcPolicyStatistics
 from memguard.relief.records import Alert, PressureState, PressureStatistics, ReliefStatistics
 from memguard.report.publish.publisher import PublisherStatistics
 

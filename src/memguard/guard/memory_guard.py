@@ -18,7 +18,7 @@ from memguard.observe.history import History
 from memguard.observe.readings import Reading
 from memguard.relief.admission import Admission, Admitted
 from memguard.relief.callbacks import PressureLevel, Registration
-from memguard.relief.gc_policy import GcPolicy
+from memguard.relief.collector import GcPolicy
 from memguard.relief.levels import Level
 from memguard.relief.monitor import PressureMonitor
 from memguard.relief.records import Alert

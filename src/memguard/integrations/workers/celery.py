@@ -15,37 +15,44 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import weakref
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from memguard import log
-from memguard.errors import ConfigError, LifecycleError
+from memguard.bounded.options import check_instance, check_positive_int
+from memguard.errors import LifecycleError
 from memguard.extras import missing
-from memguard.integrations.workers.celery_pool import end_between_tasks, pool_process
-from memguard.integrations.workers.options import WorkerGuard, WorkerOptions, fair_share
 from memguard.integrations.workers.recycler import Recycler
-from memguard.integrations.workers.task_growth import GrowthTable, TaskGrowth
-from memguard.integrations.workers.turns import Turns
+from memguard.integrations.workers.worker import WorkerKeywords, WorkerOptions, WorkerProcess
 from memguard.leaks.report import LeakReport
+from memguard.lifecycle.ticker import reset_after_fork
 from memguard.observe.readings import read_memory
-from memguard.relief.gc_policy import prefork
 from memguard.units import format_bytes
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 try:
     from celery import signals
 except ImportError:
     raise missing("celery", "celery") from None
 
-__all__ = ["CeleryWorkers", "setup"]
+__all__ = ["CeleryWorkers", "TaskGrowth", "setup"]
 
 _MOST_RUNS = 1000
 """Tasks under way at the same time that are known; with more of them none is measured anyway."""
-_MOST_TOLD = 5
+_MOST_LOGGED = 5
 """Kinds of task in one line of the log."""
-_WORTH_TELLING = 1 << 20
+_LEAST_LOGGED = 1 << 20
 """Bytes: the first tasks of every process touch what they use, and that is no growth of theirs."""
+MOST_NAMES = 200
+OTHERS = "(other tasks)"
+_RECYCLED = 0x9B
+"""``billiard.pool.EX_RECYCLE``: the exit status of a process that is to be replaced."""
 
 
 class CeleryWorkers:
@@ -59,15 +66,11 @@ class CeleryWorkers:
 
     def __init__(self, app: Any, options: WorkerOptions, *, every: int = 1) -> None:
         self._app = weakref.ref(app)
-        self._options = options
+        self._process = WorkerProcess(options)
         self._every = every
         self._table = GrowthTable()
-        self._turns: Turns | None = None
         self._processes: int | None = None
-        self._is_active = self._is_frozen = False
-        self._begun_in = 0
-        self._guard: WorkerGuard | None = None
-        self._recycler: Recycler | None = None
+        self._is_active = False
         self._tasks = 0
         self._lock = threading.Lock()
         self._runs: dict[int, _Run] = {}
@@ -88,13 +91,15 @@ class CeleryWorkers:
         """Take the receivers away, and stop what was started in this process. Idempotent."""
         for signal, receiver in self._receivers:
             signal.disconnect(receiver)
-        self._stop()
-        _forget(self)
+        self._process.end()
+        for app, known in list(_known.items()):
+            if known is self:
+                del _known[app]
 
     @property
     def recycler(self) -> Recycler | None:
         """That of this process; None where there is none."""
-        return self._recycler
+        return self._process.recycler
 
     def growth(self) -> tuple[TaskGrowth, ...]:
         """Return what each kind of task added to this process, the worst first. Thread-safe."""
@@ -107,16 +112,12 @@ class CeleryWorkers:
         self._is_active = sender is not None and sender.app is self._app()
         count = getattr(sender, "concurrency", None)
         self._processes = count if isinstance(count, int) else os.cpu_count()
-        if self._is_active and self._options.replaces:
-            try:
-                self._turns = Turns()
-            except (OSError, LifecycleError) as error:
-                log.event(logging.WARNING, "worker.recycling_off", reason=str(error))
+        if self._is_active:
+            self._process.share_turns()
 
     def _on_before_fork(self, **_: Any) -> None:
-        if self._is_active and self._options.freeze and not self._is_frozen:
-            self._is_frozen = True
-            prefork()
+        if self._is_active:
+            self._process.freeze()
 
     # -- the process that works -------------------------------------------------------------------
 
@@ -137,65 +138,50 @@ class CeleryWorkers:
             self._begin()
 
     def _begin(self) -> None:
-        if not self._is_active or self._begun_in == os.getpid():
+        process = self._process
+        if not self._is_active or process.is_begun:
             return
-        self._begun_in = os.getpid()
         self._tasks, self._lock, self._runs = 0, threading.Lock(), {}
+        theirs = (process.options.guard or {}).get("on_leak")
+
+        def on_leak(report: LeakReport) -> None:
+            self._log_growth("worker.leak", logging.WARNING, report=report.id)
+            if theirs is not None:
+                theirs(report)
+
         try:
-            if self._options.guard is not None:
-                theirs = self._options.guard.get("on_leak")
-
-                def on_leak(report: LeakReport) -> None:
-                    self._tell_growth("worker.leak", logging.WARNING, report=report.id)
-                    if theirs is not None:
-                        theirs(report)
-
-                self._guard = WorkerGuard({**self._options.guard, "on_leak": on_leak})
+            process.begin(on_leak=on_leak)
             self._watch()
         except Exception as error:  # noqa: BLE001 - reason: a worker unguarded is better than none
             log.event(logging.ERROR, "worker.not_guarded", error=str(error))
 
     def _watch(self) -> None:
-        if not self._options.replaces:
-            return
-        limit = self._options.limit or fair_share(self._processes)
-        if limit is None or self._turns is None:
-            reason = "no limit was given or found" if limit is None else "not forked, but spawned"
-            log.event(logging.INFO, "worker.recycling_off", reason=reason)
-            return
         worker = pool_process()
-        recycler = Recycler(
-            self._options.rules(limit),
-            self._turns,
+        why_not = self._process.recycle(
+            self._processes,
             # What ends it is the answer of `take_turn`, between two tasks.
             end=None if worker is None else lambda _reason: None,
-            relief=None if self._guard is None else self._guard.guard.relief,
             requests=lambda: self._tasks,
             waits_for_boundary=worker is not None,
-            spread=self._options.spread,
-            look_seconds=self._options.look,
         )
+        recycler = self._process.recycler
+        if recycler is None:
+            if self._process.options.limit is not None:
+                log.event(logging.INFO, "worker.recycling_off", reason=why_not)
+            return
         if worker is not None:
             end_between_tasks(worker, recycler.take_turn)
-        self._recycler = recycler.start()
+        recycler.start()
 
     def _on_end(self, **_: Any) -> None:
-        if self._begun_in == os.getpid():
-            self._tell_growth("worker.growth", logging.INFO, least=_WORTH_TELLING)
-            self._stop()
-
-    def _stop(self) -> None:
-        recycler, self._recycler = self._recycler, None
-        if recycler is not None:
-            recycler.stop()
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            guard.close()
+        if self._process.is_begun:
+            self._log_growth("worker.growth", logging.INFO, least=_LEAST_LOGGED)
+            self._process.end()
 
     # -- tasks ------------------------------------------------------------------------------------
 
     def _on_prerun(self, task: Any = None, task_id: str = "", **_: Any) -> None:
-        if self._begun_in != os.getpid() or task.request.is_eager:
+        if not self._process.is_begun or task.request.is_eager:
             return  # one that another task calls is part of that one
         thread, run = threading.get_ident(), _Run(task_id)
         with self._lock:
@@ -221,8 +207,8 @@ class CeleryWorkers:
             if after is not None and run.before is not None:
                 self._table.add(task.name, after - run.before)
 
-    def _tell_growth(self, event: str, level: int, *, least: int = 1, **keys: Any) -> None:
-        rows = [row for row in self._table.rows() if row.grown >= least][:_MOST_TOLD]
+    def _log_growth(self, event: str, level: int, *, least: int = 1, **keys: Any) -> None:
+        rows = [row for row in self._table.rows() if row.grown >= least][:_MOST_LOGGED]
         if rows:
             worst = ", ".join(
                 f"{row.name} {format_bytes(row.grown, signed=True)} in {row.runs} runs"
@@ -242,39 +228,106 @@ class _Run:
         self.is_alone, self.is_measured = True, False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskGrowth:
+    """What one kind of task did to the memory of this process. Bytes."""
+
+    name: str
+    """The task's, or ``(other tasks)`` for those beyond the first two hundred."""
+    runs: int
+    """How many runs were measured."""
+    grown: int
+    """By how much memory was higher after all of them together than before; may be negative."""
+    largest: int
+    """The most that one run added."""
+
+
+class GrowthTable:
+    """
+    Add up, by the name of the task, what its runs added to this process's memory.
+
+    Bounded by: two hundred names; the rest is added up under one more.
+    Locks: one mutex around the sums.
+    Keeps alive: names.
+
+    In a forked child it is empty.
+    """
+
+    def __init__(self) -> None:
+        self._reset()
+        reset_after_fork(self)
+
+    def _reset(self) -> None:
+        """Begin anew; runs in a forked child."""
+        self._lock = threading.Lock()
+        self._sums: dict[str, tuple[int, int, int]] = {}
+
+    def add(self, name: str, grown: int) -> None:
+        """Add one run of *name*, after which there were *grown* bytes more. Thread-safe; 1 µs."""
+        with self._lock:
+            if name not in self._sums and len(self._sums) >= MOST_NAMES:
+                name = OTHERS
+            runs, total, largest = self._sums.get(name, (0, 0, grown))
+            self._sums[name] = (runs + 1, total + grown, max(largest, grown))
+
+    def rows(self) -> tuple[TaskGrowth, ...]:
+        """Return what is known, the one that added most first. Thread-safe."""
+        with self._lock:
+            sums = list(self._sums.items())
+        found = [
+            TaskGrowth(name=name, runs=runs, grown=total, largest=largest)
+            for name, (runs, total, largest) in sums
+        ]
+        return tuple(sorted(found, key=lambda row: (-row.grown, row.name)))
+
+
+# Only the next two know how a process of Celery's prefork pool waits for its next task: billiard
+# calls ``wait_for_job`` for each. Between two calls the result of the last task has been sent and
+# no other one was taken; ``max_tasks_per_child`` ends a process there, by the same way out.
+
+
+def pool_process() -> Any | None:
+    """Return billiard's worker of this process, or None where this is none of its prefork pool."""
+    try:
+        from billiard import current_process  # noqa: PLC0415 - reason: only inside Celery
+    except ImportError:
+        return None
+    worker = getattr(current_process(), "_target", None)
+    return worker if callable(getattr(worker, "wait_for_job", None)) else None
+
+
+def end_between_tasks(worker: Any, wants_to: Callable[[], bool]) -> None:
+    """
+    Have *worker* end, before it takes its next task, as soon as *wants_to* says so.
+
+    Call it in ``worker_process_init``: afterwards billiard has its own reference.
+    """
+    wait = worker.wait_for_job
+
+    def wait_or_end(*arguments: Any, **options: Any) -> Any:
+        if wants_to():
+            sys.exit(_RECYCLED)  # billiard's own, while a worker runs: it notes the status
+        return wait(*arguments, **options)
+
+    worker.wait_for_job = wait_or_end
+
+
 def setup(
-    app: Any,
-    *,
-    limit: int | str | None = "auto",
-    min_age: float | str = 300.0,
-    min_tasks: int = 20,
-    interval: float | str = 60.0,
-    spread: float = 0.1,
-    look: float | str = 5.0,
-    freeze: bool = True,
-    every: int = 1,
-    guard: Mapping[str, Any] | None = {},
+    app: Any, *, min_tasks: int = 20, every: int = 1, **options: Unpack[WorkerKeywords]
 ) -> CeleryWorkers:
     """
     Guard the worker processes of *app*, and return what does.
 
     In each process of the pool a guard is started after the fork, and the growth of memory is added
     up by the name of the task. A process of the prefork pool that has outgrown *limit* ends between
-    two tasks, when its turn has come; those of other pools are only told about.
+    two tasks, when its turn has come; other pools are only watched and logged.
 
     Args:
         app: The `Celery` application; ``current_app`` stands for the one that it is now.
-        limit: Private memory of one process above which it is replaced: bytes, ``"400MiB"``, or
-            ``"auto"``, which is its share of nine tenths of the container's bound. None replaces
-            none.
-        min_age: Seconds that a process must have worked before it is replaced.
-        min_tasks: And tasks.
-        interval: Least seconds between two replacements.
-        spread: Part of the limit, by up to which that of each process is lowered by chance.
-        look: Seconds between two looks.
-        freeze: Freeze what is loaded before the first fork.
+        min_tasks: Tasks that a process must have done before it is replaced.
         every: Measure one task in so many; each costs two readings, 40 µs.
-        guard: Options of the `MemoryGuard` in each process; None starts none.
+        **options: Those of `WorkerOptions`: *limit*, *min_age*, *interval*, *spread*, *look*,
+            *freeze* and *guard*.
 
     Raises:
         LifecycleError: It was called for this application already.
@@ -284,33 +337,13 @@ def setup(
     from celery import Celery  # noqa: PLC0415 - reason: lazy in Celery, too
 
     get_object = getattr(app, "_get_current_object", None)  # of Celery's proxies
-    app = app if get_object is None else get_object()
-    if not isinstance(app, Celery):
-        raise TypeError(f"app must be a Celery application (got {type(app).__name__})")
-    if isinstance(every, bool) or not isinstance(every, int):
-        raise TypeError(f"every must be an int (got {type(every).__name__})")
-    if every < 1:
-        raise ConfigError(f"every must be >= 1 (got {every}); 1 measures every task")
-    options = WorkerOptions(
-        limit=limit,
-        min_age=min_age,
-        min_requests=min_tasks,
-        interval=interval,
-        spread=spread,
-        look=look,
-        freeze=freeze,
-        guard=guard,
-    )
+    app = check_instance(app if get_object is None else get_object(), Celery, "app")
+    check_positive_int(every, "every", "; 1 measures every task")
+    checked = WorkerOptions(min_requests=min_tasks, **options)
     if app in _known:
         raise LifecycleError("setup() was called for this application already; close() that first")
-    workers = _known[app] = CeleryWorkers(app, options, every=every)
+    workers = _known[app] = CeleryWorkers(app, checked, every=every)
     return workers
 
 
 _known: weakref.WeakKeyDictionary[Any, CeleryWorkers] = weakref.WeakKeyDictionary()
-
-
-def _forget(workers: CeleryWorkers) -> None:
-    for app, known in list(_known.items()):
-        if known is workers:
-            del _known[app]

@@ -16,16 +16,16 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from memguard import log
-from memguard.errors import LifecycleError
-from memguard.integrations.workers.options import WorkerGuard, WorkerOptions, fair_share
-from memguard.integrations.workers.recycler import LOOK_SECONDS, Recycler
-from memguard.integrations.workers.turns import Turns
-from memguard.relief.gc_policy import prefork
+from memguard.integrations.workers.recycler import Recycler
+from memguard.integrations.workers.worker import WorkerKeywords, WorkerOptions, WorkerProcess
 from memguard.units import format_bytes
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["GunicornHooks", "hooks"]
 
@@ -42,50 +42,20 @@ class GunicornHooks:
     worker); …``.
 
     Args:
-        limit: Private memory of one worker above which it is replaced: bytes, ``"400MiB"``, or
-            ``"auto"``, which is its share of nine tenths of the container's bound. None replaces
-            none.
-        min_age: Seconds that a worker must have served before it is replaced.
-        min_requests: And requests, where the worker counts them (uvicorn's does not).
-        interval: Least seconds between two replacements, all workers of this master together.
-        spread: Part of the limit, by up to which that of each worker is lowered by chance.
-        look: Seconds between two looks.
-        freeze: With ``preload_app``, freeze what is loaded before the first fork.
-        guard: Options of the `MemoryGuard` in each worker; None starts none. Where the application
-            has installed one, that is used, and these are not.
+        min_requests: Requests that a worker must have served before it is replaced, where it counts
+            them (uvicorn's does not).
+        **options: Those of `WorkerOptions`: *limit*, *min_age*, *interval*, *spread*, *look*,
+            *freeze* (with ``preload_app``) and *guard*. Where the application has installed a
+            guard, that is used, and the options of ours are not.
 
     Raises:
         TypeError: An option is of the wrong kind.
         ConfigError: An option is out of its range.
     """
 
-    def __init__(
-        self,
-        *,
-        limit: int | str | None = "auto",
-        min_age: float | str = 300.0,
-        min_requests: int = 20,
-        interval: float | str = 60.0,
-        spread: float = 0.1,
-        look: float | str = LOOK_SECONDS,
-        freeze: bool = True,
-        guard: Mapping[str, Any] | None = {},
-    ) -> None:
-        self._options = WorkerOptions(
-            limit=limit,
-            min_age=min_age,
-            min_requests=min_requests,
-            interval=interval,
-            spread=spread,
-            look=look,
-            freeze=freeze,
-            guard=guard,
-        )
+    def __init__(self, *, min_requests: int = 20, **options: Unpack[WorkerKeywords]) -> None:
+        self._process = WorkerProcess(WorkerOptions(min_requests=min_requests, **options))
         self._is_prepared = False
-        self._turns: Turns | None = None
-        self._guard: WorkerGuard | None = None
-        self._recycler: Recycler | None = None
-        self._pid = os.getpid()
 
     # -- in the master ----------------------------------------------------------------------------
 
@@ -94,14 +64,9 @@ class GunicornHooks:
         if self._is_prepared:
             return
         self._is_prepared = True
-        if self._options.replaces:
-            try:
-                self._turns = Turns()
-            except (OSError, LifecycleError) as error:
-                self._options.replaces = False
-                log.event(logging.WARNING, "worker.recycling_off", reason=str(error))
-        if self._options.freeze and server.cfg.preload_app:
-            prefork()
+        self._process.share_turns()
+        if server.cfg.preload_app:
+            self._process.freeze()
 
     # -- in a worker ------------------------------------------------------------------------------
 
@@ -112,9 +77,7 @@ class GunicornHooks:
         Later than ``post_fork``, so that a guard that the application installs is found.
         """
         try:
-            self._pid = os.getpid()
-            if self._options.guard is not None:
-                self._guard = WorkerGuard(self._options.guard)
+            self._process.begin()
             self._watch(worker)
         except Exception as error:  # noqa: BLE001 - reason: a worker that cannot boot ends gunicorn
             worker.log.warning("memguard: this worker is not guarded: %s", error)
@@ -122,54 +85,44 @@ class GunicornHooks:
 
     def worker_exit(self, server: Any, worker: Any) -> None:  # noqa: ARG002 - reason: gunicorn's signature
         """At the end of a worker: stop what was started in it."""
-        if self._pid != os.getpid():
-            return  # the master, on behalf of a worker that vanished
-        recycler, self._recycler = self._recycler, None
-        if recycler is not None:
-            recycler.stop()
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            guard.close()
+        if self._process.is_begun:  # else the master, on behalf of a worker that vanished
+            self._process.end()
 
     @property
     def recycler(self) -> Recycler | None:
         """That of this worker; None in the master, and where no worker is replaced."""
-        return self._recycler
+        return self._process.recycler
 
     def _watch(self, worker: Any) -> None:
-        if not self._options.replaces:
-            return
-        if self._turns is None:
-            worker.log.warning("memguard: no worker is replaced: pre_fork was not called")
-            return
-        limit = self._options.limit or fair_share(worker.cfg.workers)
-        if limit is None:
-            worker.log.info("memguard: no worker is replaced: no limit was given or found")
-            return
-        worker.log.debug("memguard: replaced above %s of its own", format_bytes(limit))
         cfg = worker.cfg
-        self._recycler = Recycler(
-            self._options.rules(limit),
-            self._turns,
+        why_not = self._process.recycle(
+            cfg.workers,
             end=lambda _reason: _end(worker),
-            relief=None if self._guard is None else self._guard.guard.relief,
             requests=_counter(worker),
             is_leaving=lambda: not worker.alive,
             insist=_terminate,
             grace=cfg.graceful_timeout + cfg.timeout + 5.0,
             say=lambda level, sentence: worker.log.log(level, "%s", sentence),
-            spread=self._options.spread,
-            look_seconds=self._options.look,
-        ).start()
+        )
+        recycler = self._process.recycler
+        if recycler is not None:
+            limit = format_bytes(recycler.options.limit)
+            worker.log.debug("memguard: replaced above %s of its own", limit)
+            recycler.start()
+        elif self._process.options.limit is not None:
+            level = logging.INFO if self._is_prepared else logging.WARNING
+            worker.log.log(level, "memguard: no worker is replaced: %s", why_not)
 
 
-def hooks(**options: Any) -> dict[str, Callable[..., None]]:
+def hooks(
+    *, min_requests: int = 20, **options: Unpack[WorkerKeywords]
+) -> dict[str, Callable[..., None]]:
     """
     Return gunicorn's hooks by their names: ``globals().update(hooks(limit="400MiB"))``.
 
     See `GunicornHooks` for the options.
     """
-    ours = GunicornHooks(**options)
+    ours = GunicornHooks(min_requests=min_requests, **options)
     return {
         "pre_fork": ours.pre_fork,
         "post_worker_init": ours.post_worker_init,

@@ -1,19 +1,19 @@
 """
 When is a worker process worth replacing? Pure: numbers in, a decision out.
 
-A worker that has grown over its limit is ended and started anew, which is the last resort against
-a leak that nobody has mended yet. Two questions keep that from doing harm. `judge` asks of one
-worker: would a fresh one really be smaller? `ask_for_turn` asks of all of them together: is it too
-soon after the last one?
+A worker that has grown over its limit is ended and started anew: the last resort against a leak
+that nobody has fixed yet. Two questions keep that from doing harm. `judge` asks of one worker:
+would a fresh one really be smaller? `ask_for_turn` asks of all: is it too soon after the last one?
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Literal
 
+from memguard.bounded.options import check_int, check_seconds
 from memguard.errors import ConfigError
 from memguard.units import format_bytes, format_seconds
 
@@ -22,6 +22,7 @@ VerdictKind = Literal["ok", "young", "relieve", "futile", "due"]
 LEAST_GAIN = 0.10
 """Of the limit: what a fresh worker must save, or replacing this one is not worth it."""
 MOST_DOUBLINGS = 10
+MOST_SECONDS = 7 * 86400
 PATIENCE = 10.0
 """Intervals after which a replacement that was never seen is no longer waited for."""
 
@@ -48,11 +49,8 @@ class RecycleOptions:
         if self.limit <= 0:
             raise ConfigError(f"limit must be > 0 bytes (got {self.limit})")
         for name in ("min_age", "interval", "most_interval", "relief_pause"):
-            value = getattr(self, name)
-            if not 0 <= value <= 7 * 86400:
-                raise ConfigError(f"{name} must be from 0 seconds to 7 days (got {value})")
-        if not 0 <= self.min_requests <= 10**9:
-            raise ConfigError(f"min_requests must be from 0 to 10**9 (got {self.min_requests})")
+            check_seconds(getattr(self, name), name, 0, MOST_SECONDS)
+        check_int(self.min_requests, "min_requests", 0, 10**9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +135,8 @@ def _why_too_soon(seen: Seen, options: RecycleOptions) -> str:
     return ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ledger:
+@dataclass(frozen=True, slots=True)
+class TurnRecord:
     """What the workers of one master know together."""
 
     granted_at: float = -1.0
@@ -154,27 +152,18 @@ class Ledger:
 
     def pack(self) -> bytes:
         """Return it as `PACKED_BYTES` bytes, with a checksum."""
-        body = _BODY.pack(
-            self.granted_at, self.granted, self.ready, self.ready_at_grant, self.in_vain
-        )
+        body = _BODY.pack(*astuple(self))
         return body + _CHECK.pack(zlib.crc32(body))
 
     @classmethod
-    def unpack(cls, packed: bytes) -> Ledger | None:
+    def unpack(cls, packed: bytes) -> TurnRecord | None:
         """Return what was packed, or None when it is not whole: its writer was killed."""
         if len(packed) != PACKED_BYTES:
             return None
         body, check = packed[: _BODY.size], packed[_BODY.size :]
         if _CHECK.unpack(check)[0] != zlib.crc32(body):
             return None
-        granted_at, granted, ready, ready_at_grant, in_vain = _BODY.unpack(body)
-        return cls(
-            granted_at=granted_at,
-            granted=granted,
-            ready=ready,
-            ready_at_grant=ready_at_grant,
-            in_vain=in_vain,
-        )
+        return cls(*_BODY.unpack(body))
 
 
 _BODY = struct.Struct("=dQQQQ")
@@ -196,8 +185,8 @@ class Turn:
 
 
 def ask_for_turn(
-    ledger: Ledger, *, at: float, at_once: bool, options: RecycleOptions
-) -> tuple[Turn, Ledger]:
+    record: TurnRecord, *, at: float, at_once: bool, options: RecycleOptions
+) -> tuple[Turn, TurnRecord]:
     """
     Return whether a worker may end now, and what is then written down for the others.
 
@@ -205,15 +194,15 @@ def ask_for_turn(
     ready. While workers need a turn as soon as they may have one, the interval doubles.
 
     Args:
-        ledger: What is written down.
+        record: What is written down.
         at: Seconds on the system's monotonic clock.
         at_once: The worker was over its limit before it was old enough.
         options: When a worker is replaced.
     """
-    pause = options.interval * float(1 << min(ledger.in_vain, MOST_DOUBLINGS))
+    pause = options.interval * float(1 << min(record.in_vain, MOST_DOUBLINGS))
     pause = max(options.interval, min(options.most_interval, pause))
-    if ledger.granted_at >= 0:
-        left = ledger.granted_at + pause - at
+    if record.granted_at >= 0:
+        left = record.granted_at + pause - at
         if left > 0:
             refusal = Turn(
                 granted=False,
@@ -221,16 +210,16 @@ def ask_for_turn(
                 wait=left,
                 backing_off=pause > options.interval,
             )
-            return refusal, ledger
-        gone = at - ledger.granted_at
-        if ledger.ready == ledger.ready_at_grant and gone < PATIENCE * options.interval:
+            return refusal, record
+        gone = at - record.granted_at
+        if record.ready == record.ready_at_grant and gone < PATIENCE * options.interval:
             reason = "the replacement of the last one is not ready"
-            return Turn(granted=False, reason=reason, wait=min(options.interval, 5.0)), ledger
+            return Turn(granted=False, reason=reason, wait=min(options.interval, 5.0)), record
     after = replace(
-        ledger,
+        record,
         granted_at=at,
-        granted=ledger.granted + 1,
-        ready_at_grant=ledger.ready,
-        in_vain=ledger.in_vain + 1 if at_once else 0,
+        granted=record.granted + 1,
+        ready_at_grant=record.ready,
+        in_vain=record.in_vain + 1 if at_once else 0,
     )
     return Turn(granted=True), after

@@ -1,4 +1,4 @@
-"""The part of a worker process that notices when it should be replaced, and sees to it."""
+"""The part of a worker process that notices when it should be replaced, and ends it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from memguard import log
@@ -73,7 +73,7 @@ class Recycler:
     forked worker still shares with its parent are none of its own.
 
     Bounded by: a few numbers, one thread.
-    Locks: none; those of its `Turns` for an instant. *end* and *say* run without.
+    Locks: none; those of its `Turns` for an instant. *end* and *say* run without any.
     Keeps alive: what its callbacks do.
 
     In a forked child it is stopped.
@@ -84,7 +84,7 @@ class Recycler:
         turns: Who may end now; made by the parent before it forked.
         end: Ends the worker after its current requests, with the reason; called once, in the
             thread of the recycler or in the one that calls `take_turn`. None where nobody can:
-            it is only said that it should.
+            the log only says that it should be.
         relief: Gives memory back, before it comes to that; None where nothing does.
         requests: How many the worker has served; None where nobody counts.
         waits_for_boundary: Leave it to the host to call `take_turn` between two tasks.
@@ -119,14 +119,7 @@ class Recycler:
         # Of the system: what a fork copied would be the same in every worker.
         self._chance = random.SystemRandom()
         lowered = int(options.limit * (1 - spread * self._chance.random()))
-        self.options = RecycleOptions(
-            limit=max(1, lowered),
-            min_age=options.min_age,
-            min_requests=options.min_requests,
-            interval=options.interval,
-            most_interval=options.most_interval,
-            relief_pause=options.relief_pause,
-        )
+        self.options = replace(options, limit=max(1, lowered))
         self._turns = turns
         self._end, self._insist, self._say = end, insist, say
         self._relief, self._requests = relief, requests
@@ -208,7 +201,9 @@ class Recycler:
         if self._ending_since is not None:
             if now - self._ending_since > self._grace and not self._insisted:
                 self._insisted = True
-                self._tell("insist", logging.WARNING, "this worker has not ended; it is told again")
+                self._log_once(
+                    "insist", logging.WARNING, "this worker has not ended; it is asked again"
+                )
                 if self._insist is not None:
                     self._insist()
             return min(pause, 1.0)
@@ -226,7 +221,7 @@ class Recycler:
             self._relieve()
             return min(pause, 0.5)
         if verdict.kind == "futile":
-            self._tell(
+            self._log_once(
                 "futile",
                 logging.WARNING,
                 f"this worker is over its limit and stays: replacing it would not help "
@@ -260,7 +255,7 @@ class Recycler:
                 if self._end is None
                 else "it was not forked from the process that made the turns"
             )
-            self._tell(
+            self._log_once(
                 "advice",
                 logging.WARNING,
                 f"this worker should be replaced ({verdict.reason}) and is not: {why}",
@@ -271,7 +266,7 @@ class Recycler:
             self._refused += 1
             self._waiting_for, self._wait = turn.reason, turn.wait
             if turn.backing_off:
-                self._tell(
+                self._log_once(
                     "backing off",
                     logging.WARNING,
                     f"this worker should be replaced ({verdict.reason}) and waits: new workers are "
@@ -279,14 +274,16 @@ class Recycler:
                 )
             return False
         self._ending_since, self._wait = self._timer(), 1.0
-        self._tell("ending", logging.WARNING, f"this worker ends and is replaced: {verdict.reason}")
+        self._log_once(
+            "ending", logging.WARNING, f"this worker ends and is replaced: {verdict.reason}"
+        )
         self._end(verdict.reason)
         return True
 
     def _measure(self) -> int | None:
         reading = self._read()
         private = reading.private
-        # The exact figure is dear: only where it decides, and for what a fresh worker needs.
+        # The exact figure is expensive: only where it decides, and for what a fresh worker needs.
         if private is None or (private <= self.options.limit and self._state.base is not None):
             return private
         exact = self._read(include=("uss",))
@@ -302,7 +299,7 @@ class Recycler:
         log.event(logging.INFO, "worker.relieves", wanted=format_bytes(target))
         self._relief.relieve(target, reason="worker over its limit")
 
-    def _tell(self, kind: str, level: int, sentence: str) -> None:
+    def _log_once(self, kind: str, level: int, sentence: str) -> None:
         if kind in self._said:
             return
         self._said.add(kind)

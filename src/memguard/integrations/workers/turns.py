@@ -1,5 +1,5 @@
 """
-One turn among the processes of a forking server: who may end now, without anybody to ask.
+One turn among the processes of a forking server: which worker may end now, without a coordinator.
 
 A small file without a name is made in the parent, before it forks; its workers inherit the
 descriptor. What they know together is written there under a record lock, and the one that ends
@@ -21,16 +21,16 @@ from pathlib import Path
 from memguard.errors import LifecycleError
 from memguard.integrations.workers.recycle_policy import (
     PACKED_BYTES,
-    Ledger,
     RecycleOptions,
     Turn,
+    TurnRecord,
     ask_for_turn,
 )
 
 if sys.platform != "win32":
     import fcntl
 
-_LEDGER, _TURN = 0, 4096
+_RECORD_AT, _TURN_AT = 0, 4096
 """Where in the file each lock is. The second byte is never written."""
 
 
@@ -60,7 +60,7 @@ class Turns:
         self._identity = _identity(self._descriptor)
         closing = weakref.finalize(self, _close, self._descriptor, self._identity)
         closing.atexit = False  # a turn is held to the very end of the process
-        self._write(Ledger())
+        self._write(TurnRecord())
 
     @property
     def is_shared(self) -> bool:
@@ -70,15 +70,15 @@ class Turns:
     def ready(self) -> bool:
         """Say that a worker is ready to serve. False when the file was locked for too long."""
         deadline = self._timer() + 0.5
-        while not self._lock(_LEDGER):
+        while not self._lock(_RECORD_AT):
             if self._timer() > deadline:
                 return False
             time.sleep(0.01)
         try:
-            ledger = self._mended()
-            self._write(replace(ledger, ready=ledger.ready + 1))
+            record = self._repaired()
+            self._write(replace(record, ready=record.ready + 1))
         finally:
-            self._unlock(_LEDGER)
+            self._unlock(_RECORD_AT)
         return True
 
     def take(self, options: RecycleOptions, *, at_once: bool) -> Turn:
@@ -87,39 +87,39 @@ class Turns:
 
         Never waits. Cost: some ten µs.
         """
-        if not self._lock(_LEDGER):
+        if not self._lock(_RECORD_AT):
             return Turn(granted=False, reason="another worker is asking", wait=1.0)
         try:
-            if not self._lock(_TURN):
+            if not self._lock(_TURN_AT):
                 return Turn(granted=False, reason="another worker is ending", wait=1.0)
-            turn, ledger = ask_for_turn(
-                self._mended(), at=self._timer(), at_once=at_once, options=options
+            turn, record = ask_for_turn(
+                self._repaired(), at=self._timer(), at_once=at_once, options=options
             )
             if turn.granted:
-                self._write(ledger)
+                self._write(record)
             else:
-                self._unlock(_TURN)
+                self._unlock(_TURN_AT)
             return turn
         finally:
-            self._unlock(_LEDGER)
+            self._unlock(_RECORD_AT)
 
-    def ledger(self) -> Ledger:
-        """Return what is written down, without a lock: for the eye."""
+    def record(self) -> TurnRecord:
+        """Return what is written down, without a lock: for monitoring."""
         known = _identity(self._descriptor) == self._identity
-        return (self._read() if known else None) or Ledger()
+        return (self._read() if known else None) or TurnRecord()
 
-    def _read(self) -> Ledger | None:
-        return Ledger.unpack(os.pread(self._descriptor, PACKED_BYTES, 0))
+    def _read(self) -> TurnRecord | None:
+        return TurnRecord.unpack(os.pread(self._descriptor, PACKED_BYTES, 0))
 
-    def _mended(self) -> Ledger:
-        ledger = self._read()
-        if ledger is None:  # a writer was killed half way: as if a turn had been given just now
-            ledger = Ledger(granted_at=self._timer(), ready=1)
-            self._write(ledger)
-        return ledger
+    def _repaired(self) -> TurnRecord:
+        record = self._read()
+        if record is None:  # a writer was killed half way: as if a turn had been given just now
+            record = TurnRecord(granted_at=self._timer(), ready=1)
+            self._write(record)
+        return record
 
-    def _write(self, ledger: Ledger) -> None:
-        os.pwrite(self._descriptor, ledger.pack(), 0)
+    def _write(self, record: TurnRecord) -> None:
+        os.pwrite(self._descriptor, record.pack(), 0)
 
     def _lock(self, place: int) -> bool:
         if sys.platform == "win32":
