@@ -29,7 +29,7 @@ from memguard.extras import missing
 from memguard.integrations.workers.recycler import Recycler
 from memguard.integrations.workers.worker import WorkerKeywords, WorkerOptions, WorkerProcess
 from memguard.leaks.report import LeakReport
-from memguard.lifecycle.ticker import reset_after_fork
+from memguard.lifecycle.fork import reset_after_fork
 from memguard.observe.readings import read_memory
 from memguard.units import format_bytes
 
