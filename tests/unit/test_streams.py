@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.bounded.streams.streams import (
+from memguard.bounded.streams import (
     ain_batches,
     apaginate,
     apaginate_after,
@@ -247,9 +247,9 @@ def test_bad_options_of_batches_are_refused_at_the_call(
 def test_what_is_no_iterable_and_what_is_no_size_is_refused() -> None:
     with pytest.raises(TypeError, match=r"iterable must be iterable \(got int\)"):
         in_batches(3, size=1)  # type: ignore[arg-type]  # reason: the point of the test
-    with pytest.raises(TypeError, match="sizer must give a whole number"):
+    with pytest.raises(TypeError, match="sizer must return a whole number"):
         list(in_batches([1], max_bytes=1, sizer=str))  # type: ignore[arg-type]  # reason: as above
-    with pytest.raises(ConfigError, match="sizer must give a number of bytes >= 0"):
+    with pytest.raises(ConfigError, match="sizer must return a number of bytes >= 0"):
         list(in_batches([1], max_bytes=1, sizer=lambda _: -1))
 
 

@@ -32,11 +32,14 @@ def check_maxsize(maxsize: Any) -> float | None:
 
 def check_maxbytes(maxbytes: Any) -> int | None:
     """Return *maxbytes* as a number of bytes."""
-    if maxbytes is None:
-        return None
-    count = parse_bytes(maxbytes, name="maxbytes")
+    return None if maxbytes is None else check_bytes(maxbytes, "maxbytes")
+
+
+def check_bytes(value: Any, name: str) -> int:
+    """Return *value*, a number of bytes >= 1 or a string such as ``"8MiB"``, as a number."""
+    count = parse_bytes(value, name=name)
     if count < 1:
-        raise ConfigError(f"maxbytes must be >= 1 byte (got {maxbytes!r})")
+        raise ConfigError(f"{name} must be >= 1 byte (got {value!r})")
     return count
 
 

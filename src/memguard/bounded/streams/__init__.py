@@ -1,1 +1,23 @@
-"""memguard.bounded.streams."""
+"""
+Streams: page by page, batch by batch, line by line, and never all of it in memory.
+
+Functions over iterators, for threads and for asyncio; they keep what one step needs and no more.
+"""
+
+from memguard.bounded.streams.batches import ain_batches, in_batches
+from memguard.bounded.streams.lines import astream_lines, stream_lines
+from memguard.bounded.streams.pages import apaginate, apaginate_after, paginate, paginate_after
+from memguard.bounded.streams.stages import apipeline, pipeline
+
+__all__ = [
+    "ain_batches",
+    "apaginate",
+    "apaginate_after",
+    "apipeline",
+    "astream_lines",
+    "in_batches",
+    "paginate",
+    "paginate_after",
+    "pipeline",
+    "stream_lines",
+]

@@ -10,7 +10,6 @@ from typing import Any, BinaryIO, Literal, cast
 
 from memguard.bounded import options
 from memguard.errors import ConfigError, ValueTooLargeError
-from memguard.units import parse_bytes
 
 OVERLONG = ("raise", "truncate")
 _SMALLEST_BUFFER = 64 * 1024
@@ -48,9 +47,7 @@ def stream_lines(
     """
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path must be a string or a path (got {type(path).__name__})")
-    most = parse_bytes(max_line_bytes, name="max_line_bytes")
-    if most < 1:
-        raise ConfigError(f"max_line_bytes must be >= 1 byte (got {max_line_bytes!r})")
+    most = options.check_bytes(max_line_bytes, "max_line_bytes")
     options.check_choice(overlong, OVERLONG, "overlong")
     _check_encoding(encoding)
     _check_errors(errors)
