@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import collections
 import dataclasses
+import io
 import json
 import sys
 import weakref
@@ -14,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.bounded.sizing import Size, bytes_of, size_of
+from memguard.bounded.sizing import Size, bytes_of, shallow_size, size_of
 from memguard.errors import ConfigError
+from tests import strangers
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -186,6 +188,70 @@ def test_nothing_of_a_strangers_is_ever_called() -> None:
     list.append(trapped, bytes(10_000))
     assert 10_000 < size_of(trapped) < 10_500
     assert size_of(object.__new__(Trapped)) < 100
+
+
+def test_no_metaclass_is_asked_for_equality_or_a_hash() -> None:
+    made = strangers.make([1])
+    for stranger in made:
+        size_of(stranger)
+        bytes_of(stranger)
+        shallow_size(stranger)
+    size_of(made)
+    assert strangers.touched == []
+
+
+def generate() -> Any:
+    local = yield
+    yield local
+
+
+async def wait() -> None:
+    await wait()
+
+
+async def stream() -> Any:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    "obj",
+    [
+        "text", 7, 10**50, 1.5, {1: 2}, [1], (1,), b"x", {1}, frozenset([1]), bytearray(9),
+        collections.deque([1]), collections.OrderedDict(a=1), array.array("d", [1.0]),
+        io.BytesIO(b"x" * 500), io.StringIO("x" * 500), generate(), stream(), generate, object(),
+    ],
+)  # fmt: skip
+def test_one_object_alone_weighs_what_the_interpreter_says(obj: object) -> None:
+    assert shallow_size(obj) == sys.getsizeof(obj)
+
+
+def test_a_coroutine_weighs_its_frame_and_not_what_lies_behind_it() -> None:
+    """``object.__sizeof__`` takes a pointer in it for its length, on 3.11."""
+    coroutine = wait()
+    try:
+        assert shallow_size(coroutine) == sys.getsizeof(coroutine) < 1000
+    finally:
+        coroutine.close()
+
+
+def test_a_subclass_weighs_what_its_base_knows() -> None:
+    class Rows(array.array):  # type: ignore[type-arg] # reason: not generic at run time on 3.11
+        __sizeof__ = Trap._refuse
+
+    class Text(str):
+        __sizeof__ = Trap._refuse
+        __slots__ = ()
+
+    assert 8_000 <= shallow_size(Rows("d", [0.0] * 1000)) < 8_300
+    assert 5_000 <= shallow_size(Text("x" * 5000)) < 5_200
+    assert shallow_size(Derived([1] * 1000)) >= 8_000
+
+
+def test_attributes_in_a_table_of_the_object_are_its_own() -> None:
+    few, many = Plain(1), Plain(1)
+    vars(many).update({f"name{n}": n for n in range(20)})
+    assert shallow_size(few) < 200
+    assert size_of(many) > size_of(few) + 20 * 8
 
 
 def test_weak_proxies_are_not_followed() -> None:

@@ -1,23 +1,25 @@
 """
 How many bytes is this value? Bounded in time, and without running a line of anybody's code.
 
-Sizes are asked of the interpreter and of built-in types only: a stranger's ``__sizeof__``,
-``__len__``, properties and ``__class__`` are never called. What an object refers to comes from
-``gc.get_referents``, which asks the C level alone.
+Sizes come from built-in types through their own methods: no ``__sizeof__``, ``__len__``,
+``__class__`` or property of anybody else's class is called, and no ``__eq__`` or ``__hash__`` of
+its metaclass. What an object refers to comes from ``gc.get_referents``, which asks C code alone.
 """
 
 from __future__ import annotations
 
-import array
 import collections
 import datetime as dt
 import gc
+import io
 import sys
 import types
+from array import array
+from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from memguard.errors import ConfigError
+from memguard.bounded.options import check_positive_int
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -25,17 +27,24 @@ if TYPE_CHECKING:
 DEFAULT_MAX_NODES = 10_000
 """About two milliseconds of walking."""
 
+# Types are compared by id or `is`: hashing a class may run code of its metaclass. Builtins live for
+# ever, so that no other type gets their ids.
 _ATOMS = frozenset(
-    {
-        str, bytes, int, float, bool, complex, type(None), bytearray, range, array.array,
-        dt.date, dt.datetime, dt.time, dt.timedelta,
-        memoryview, type(...), type(NotImplemented), object,
-    }
+    map(
+        id,
+        (
+            str, bytes, int, float, bool, complex, type(None), bytearray, range, array,
+            dt.date, dt.datetime, dt.time, dt.timedelta,
+            memoryview, type(...), type(NotImplemented), object,
+        ),
+    )
 )  # fmt: skip
 """Exact types without children of their own weight; ``sys.getsizeof`` knows all about them."""
 
-_SEQUENCES = frozenset({list, tuple, set, frozenset, collections.deque})
-_MAPPINGS = frozenset({dict, collections.OrderedDict, collections.defaultdict, collections.Counter})
+_SEQUENCES = frozenset(map(id, (list, tuple, set, frozenset, collections.deque)))
+_MAPPINGS = frozenset(
+    map(id, (dict, collections.OrderedDict, collections.defaultdict, collections.Counter))
+)
 
 _SHARED = (
     type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.CodeType,
@@ -44,15 +53,21 @@ _SHARED = (
 )  # fmt: skip
 """What a value refers to but does not own: code, classes and modules outlive it."""
 
-_SIZED_BASES = (
-    dict, list, set, frozenset, collections.deque, str, bytes, bytearray, array.array, tuple, int,
+_SIZERS: tuple[tuple[type, Callable[[Any], int]], ...] = tuple(
+    (base, base.__sizeof__)
+    for base in (
+        collections.OrderedDict, dict, list, tuple, set, frozenset, collections.deque,
+        str, bytes, bytearray, array, int, io.BytesIO, io.StringIO,
+        type, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType,
+    )
 )  # fmt: skip
+"""Types whose instances are not all of one size, and the method that knows: first match counts."""
 
-_TYPE_MRO = type.__dict__["__mro__"].__get__
-_TYPE_FLAGS = type.__dict__["__flags__"].__get__
+_FLAGS = type.__dict__["__flags__"].__get__
+_BASICSIZE = type.__dict__["__basicsize__"].__get__
 _HAS_GC = 1 << 14
 _MANAGED_DICT = 1 << 4
-_GC_HEADER = 16
+_GC_HEADER = sys.getsizeof([]) - [].__sizeof__()
 _POINTER = 8
 
 
@@ -97,11 +112,8 @@ def size_of(obj: object, *, max_nodes: int = DEFAULT_MAX_NODES) -> Size:
         TypeError: *max_nodes* is not an int.
         ConfigError: *max_nodes* is less than 1.
     """
-    if isinstance(max_nodes, bool) or not isinstance(max_nodes, int):
-        raise TypeError(f"max_nodes must be an int (got {type(max_nodes).__name__})")
-    if max_nodes < 1:
-        raise ConfigError(f"max_nodes must be >= 1 (got {max_nodes}); the default is 10000")
-    if type(obj) in _ATOMS:
+    check_positive_int(max_nodes, "max_nodes", "; the default is 10000")
+    if id(type(obj)) in _ATOMS:
         return Size(sys.getsizeof(obj))
     walk = _Walk(max_nodes)
     total = walk.measure([obj])
@@ -110,9 +122,44 @@ def size_of(obj: object, *, max_nodes: int = DEFAULT_MAX_NODES) -> Size:
 
 def bytes_of(obj: object, max_nodes: int = DEFAULT_MAX_NODES) -> int:
     """Return ``int(size_of(obj))``, faster for atoms; for the hot path of byte-bounded caches."""
-    if type(obj) in _ATOMS:
+    if id(type(obj)) in _ATOMS:
         return sys.getsizeof(obj)
     return int(_Walk(max_nodes).measure([obj]))
+
+
+def shallow_size(obj: object) -> int:
+    """
+    Return the bytes of *obj* alone, attributes in its own table included, contents not.
+
+    For any object: classes, functions and generators weigh what they weigh, unlike in `size_of`.
+    Of an extension's object of varying size, what its type says every instance takes.
+
+    Thread-safe; cost: about a microsecond, more with thousands of attributes.
+    """
+    kind = type(obj)
+    if not _FLAGS(kind) & _MANAGED_DICT:
+        return _own_bytes(obj, kind)
+    return _own_bytes(obj, kind, sum(child is not kind for child in gc.get_referents(obj)))
+
+
+def _own_bytes(obj: Any, kind: type, attributes: int = 0) -> int:
+    ndarray = _ndarray()
+    if ndarray is not None and issubclass(kind, ndarray):
+        return int(ndarray.__sizeof__(obj))  # the data of an owner, only the header of a view
+    flags = _FLAGS(kind)
+    size: int = _GC_HEADER if flags & _HAS_GC else 0
+    if flags & _MANAGED_DICT:
+        # Attributes live in a table beside the object: its header and one slot for each.
+        size += 2 * _POINTER + (attributes + 1) * _POINTER
+    for base, sizeof in _SIZERS:
+        if issubclass(kind, base):
+            return size + sizeof(obj)
+    # Not object.__sizeof__: it trusts a length that some types keep something else in.
+    return size + int(_BASICSIZE(kind))
+
+
+def _ndarray() -> Any:
+    return getattr(sys.modules.get("numpy"), "ndarray", None)
 
 
 class _Walk:
@@ -142,7 +189,7 @@ class _Walk:
                 continue
             seen.add(ident)
             nodes += 1
-            kind = type(obj)
+            kind = id(type(obj))
             if kind in _ATOMS:
                 total += getsizeof(obj)
             elif kind in _SEQUENCES or kind in _MAPPINGS:
@@ -161,7 +208,7 @@ class _Walk:
                     self.estimated = True
             else:
                 self.nodes = nodes
-                total += self._shallow(obj, kind, stack)
+                total += self._open(obj, stack)
                 nodes = self.nodes
         self.nodes = nodes
         return total
@@ -173,7 +220,7 @@ class _Walk:
         looked = stack[::step]
         total: float = 0
         for obj in looked:
-            kind = type(obj)
+            kind = id(type(obj))
             if kind in _ATOMS:
                 total += sys.getsizeof(obj)
             elif kind in _SEQUENCES:
@@ -186,13 +233,13 @@ class _Walk:
         stack.clear()
         return rest
 
-    def _sample(self, container: Any, kind: type) -> float:
+    def _sample(self, container: Any, kind: int) -> float:
         """Return an estimate of the contents of a container too large to walk."""
         self.estimated = True
         length = len(container)
         taken = max(1, min(length, self.budget - self.nodes))
         items: Any
-        if kind is list or kind is tuple:
+        if type(container) is list or type(container) is tuple:
             items = zip(container[:: length // taken])
         elif kind in _MAPPINGS:
             items = zip(dict.keys(container), dict.values(container), strict=False)
@@ -207,47 +254,30 @@ class _Walk:
             done += 1
         return total * length / done if done else 0.0
 
-    def _shallow(  # noqa: C901 - reason: one branch a kind of object
-        self, obj: Any, kind: type, stack: list[Any]
-    ) -> float:
+    def _open(self, obj: Any, stack: list[Any]) -> float:
         """Return the bytes of one object of any other type, and put what it owns on *stack*."""
-        mro = _TYPE_MRO(kind)
-        for base in mro:
-            if base in _SHARED:
-                return 0
-        numpy: Any = sys.modules.get("numpy")
-        ndarray = getattr(numpy, "ndarray", None)
-        if ndarray is not None and ndarray in mro:
-            return self._numpy(obj, ndarray)
-        flags = _TYPE_FLAGS(kind)
-        size: float = _GC_HEADER if flags & _HAS_GC else 0
-        for base in _SIZED_BASES:
-            if base in mro:
-                size += base.__sizeof__(obj)
-                break
-        else:
-            size += object.__sizeof__(obj)
-        if flags & _HAS_GC:
-            children = [child for child in gc.get_referents(obj) if child is not kind]
-            if flags & _MANAGED_DICT:
-                # Attributes live in a table beside the object: its header and one slot for each.
-                size += 2 * _POINTER + (len(children) + 1) * _POINTER
-            if len(children) > self.budget - self.nodes:
+        kind = type(obj)
+        if issubclass(kind, _SHARED):
+            return 0
+        ndarray = _ndarray()
+        if ndarray is not None and issubclass(kind, ndarray):
+            if ndarray.dtype.__get__(obj).hasobject:
                 self.estimated = True
-                del children[max(1, self.budget - self.nodes) :]
-            stack += children
-            if ndarray is not None:
-                # A table's columns are views of an array that only the table holds.
-                for held in [children, *[dict.values(c) for c in children if type(c) is dict]]:
-                    stack += [
-                        child.base
-                        for child in held
-                        if type(child) is ndarray and child.base is not None
-                    ]
-        return size
-
-    def _numpy(self, obj: Any, ndarray: Any) -> float:
-        # numpy's own __sizeof__ counts the data of an owner and only the header of a view.
-        if ndarray.dtype.__get__(obj).hasobject:
+            return _own_bytes(obj, kind)
+        if not _FLAGS(kind) & _HAS_GC:
+            return _own_bytes(obj, kind)
+        children = [child for child in gc.get_referents(obj) if child is not kind]
+        size = _own_bytes(obj, kind, len(children))
+        if len(children) > self.budget - self.nodes:
             self.estimated = True
-        return float(ndarray.__sizeof__(obj))
+            del children[max(1, self.budget - self.nodes) :]
+        stack += children
+        if ndarray is not None:
+            # A table's columns are views of an array that only the table holds.
+            for held in [children, *[dict.values(c) for c in children if type(c) is dict]]:
+                stack += [
+                    child.base
+                    for child in held
+                    if type(child) is ndarray and child.base is not None
+                ]
+        return size

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import builtins
 import gc
-import io
 import itertools
-import sys
 import types
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from memguard.bounded.sizing import shallow_size
 from memguard.heap import naming, walk
 from memguard.leaks.evidence.tracing import Location
 
@@ -182,21 +181,7 @@ def _is_data(kind: type, depth: int, *, traced: bool) -> bool:
     return (traced or depth == 0) and naming.is_lost(kind)
 
 
-def shallow_size(obj: Any) -> int:
-    """Return the size of *obj* alone, bytes, without running a stranger's ``__sizeof__``."""
-    kind = type(obj)
-    for known in _KNOWN:
-        if kind is known:
-            return sys.getsizeof(obj)
-    return object.__sizeof__(obj) + 16  # the collector's header
-
-
 _BUILTINS = vars(builtins)
-_KNOWN: tuple[type, ...] = (
-    *(str, int, dict, list, tuple, bytes, float, set, bytearray, frozenset, types.FunctionType),
-    *(OrderedDict, deque, io.BytesIO, io.StringIO),
-)
-"""Compared by ``is``: a subclass may bring a ``__sizeof__`` of its own."""
 _ENTRY_BYTES: dict[type, int] = {dict: 100, set: 48, list: 9, deque: 8}
 """What a container itself needs for an entry, in the mean over its growth."""
 
