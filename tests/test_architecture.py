@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -62,6 +63,27 @@ EDGE = (
 )
 TRACING_CALLS = {"start", "stop", "take_snapshot", "clear_traces", "reset_peak"}
 MOST_LINES = 700
+# Still to be taken apart; nothing is added here.
+STILL_DEEP: set[str] = {
+    "FullEntry",
+    "Store",
+    "Queueing",
+    "MethodEntry",
+    "ListenerRegistry",
+    "RichEntry",
+    "ObjectPool",
+    "SlackSink",
+    "Upkeep",
+    "BoundedCache",
+}
+STILL_CIRCULAR: set[str] = {
+    "memguard.bounded.events.table",
+    "memguard.bounded.events.subscription",
+    "memguard.bounded.events.emit",
+    "memguard.bounded.events.registry",
+    "memguard.integrations.testing.plugin",
+    "memguard.integrations.testing.session",
+}
 
 
 @dataclass(frozen=True)
@@ -109,7 +131,7 @@ def modules() -> list[Module]:
 
 MODULES = modules()
 NAMES = {module.name for module in MODULES}
-each_module = pytest.mark.parametrize("module", MODULES, ids=[module.name for module in MODULES])
+TREES = {module.name: module.tree() for module in MODULES}
 
 
 def room_and_floor(name: str) -> tuple[str, int]:
@@ -131,16 +153,16 @@ def may_import(importer: str, imported: str) -> bool:
     return other_floor < floor
 
 
-@each_module
-def test_importing_goes_down_the_floors(module: Module) -> None:
+def test_importing_goes_down_the_floors() -> None:
     wrong = [
-        imported
+        f"{module.name} -> {imported}"
+        for module in MODULES
         for imported in module.imports()
         if imported.split(".")[0] == "memguard"
         and imported != module.name
         and not may_import(module.name, imported)
     ]
-    assert not wrong, f"{module.name} must not import {', '.join(wrong)}: that is up or across"
+    assert not wrong, "up or across:\n" + "\n".join(wrong)
 
 
 @pytest.mark.parametrize(
@@ -169,34 +191,119 @@ def test_the_floors_allow_what_the_house_says(
     assert may_import(importer, imported) is allowed
 
 
-@each_module
-def test_containers_do_not_import_one_another(module: Module) -> None:
-    own = {room for room in CONTAINERS if is_in(module.name, room)}
-    others = CONTAINERS - own
-    if own:
-        wrong = [name for name in module.imports() if any(is_in(name, room) for room in others)]
-        assert not wrong
+def test_containers_do_not_import_one_another() -> None:
+    wrong = [
+        f"{module.name} -> {imported}"
+        for module in MODULES
+        for room in CONTAINERS
+        if is_in(module.name, room)
+        for imported in module.imports()
+        if any(is_in(imported, other) for other in CONTAINERS - {room})
+    ]
+    assert not wrong
 
 
 def is_in(name: str, room: str) -> bool:
     return name == room or name.startswith(f"{room}.")
 
 
-@each_module
-def test_a_module_fits_in_the_head(module: Module) -> None:
-    lines = len(module.file.read_text("utf-8").splitlines())
-    assert lines <= MOST_LINES, f"{module.name} has {lines} lines; find the room that is missing"
+def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
+    """Return the strongly connected parts of more than one module (Tarjan 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(name: str) -> None:
+        index[name] = low[name] = len(index)
+        stack.append(name)
+        for other in arrows[name]:
+            if other not in index:
+                visit(other)
+            if other in stack:
+                low[name] = min(low[name], low[other])
+        if low[name] == index[name]:
+            part = stack[stack.index(name) :]
+            del stack[stack.index(name) :]
+            if len(part) > 1:
+                found.append(sorted(part))
+
+    for name in arrows:
+        if name not in index:
+            visit(name)
+    return found
 
 
-@each_module
-def test_a_module_says_what_it_is_for(module: Module) -> None:
-    assert ast.get_docstring(module.tree())
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    """Imports under TYPE_CHECKING count: a type that needs its user is in the wrong module."""
+    arrows = {
+        module.name: {name for name in module.imports() if name in NAMES and name != module.name}
+        for module in MODULES
+    }
+    assert {name for circle in circles(arrows) for name in circle} <= STILL_CIRCULAR
 
 
-@each_module
-def test_no_module_is_called_utils(module: Module) -> None:
-    last = module.name.rpartition(".")[2].strip("_")
-    assert last not in {"util", "utils", "common", "helpers", "misc"}
+def test_a_circle_is_seen() -> None:
+    arrows = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}
+    assert circles(arrows) == [["a", "b", "c"]]
+
+
+def test_a_module_fits_in_the_head() -> None:
+    lengths = {m.name: len(m.file.read_text("utf-8").splitlines()) for m in MODULES}
+    assert not {name: count for name, count in lengths.items() if count > MOST_LINES}
+
+
+def test_a_module_says_what_it_is_for() -> None:
+    assert not [name for name, tree in TREES.items() if not ast.get_docstring(tree)]
+
+
+def test_a_name_says_what_a_module_is_about() -> None:
+    last = {name: name.rpartition(".")[2] for name in NAMES}
+    empty_words = {"util", "utils", "common", "helpers", "misc"}
+    assert not [name for name, word in last.items() if word.strip("_") in empty_words]
+    private = {"_native", "_version", "_cache", "_heap", "__main__"}
+    assert not [name for name, word in last.items() if word[0] == "_" and word not in private]
+
+
+def exported(tree: ast.Module) -> set[str]:
+    """Return the literal ``__all__`` of a package."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+def test_no_exported_name_is_also_the_name_of_a_module() -> None:
+    """``from room import name`` must not depend on what was imported before."""
+    wrong = [
+        f"{module.name}.{name}"
+        for module in MODULES
+        if module.file.stem == "__init__"
+        for name in exported(TREES[module.name])
+        if f"{module.name}.{name}" in NAMES
+    ]
+    assert not wrong
+
+
+def bases_of_classes() -> dict[str, set[str]]:
+    """Return for each class of ours, by its name, the names of its bases."""
+    return {
+        node.name: {ast.unparse(base).split("[")[0].rpartition(".")[2] for base in node.bases}
+        for tree in TREES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+
+
+def test_no_inheritance_chain_of_ours_is_deeper_than_two() -> None:
+    """Compose objects. Errors excepted: theirs is a tree for callers who catch."""
+    bases = bases_of_classes()
+
+    def depth(name: str) -> int:
+        return 1 + max((depth(base) for base in bases[name] if base in bases), default=0)
+
+    deep = {name for name in bases if depth(name) > 2 and not name.endswith("Error")}
+    assert deep <= STILL_DEEP
 
 
 def tracing_calls(tree: ast.Module) -> set[str]:
@@ -217,10 +324,9 @@ def tracing_calls(tree: ast.Module) -> set[str]:
     return (named | used) & TRACING_CALLS
 
 
-@each_module
-def test_only_the_tracing_room_starts_and_stops_tracing(module: Module) -> None:
-    if module.name != "memguard.leaks.evidence.tracing":
-        assert not tracing_calls(module.tree())
+def test_only_the_tracing_room_starts_and_stops_tracing() -> None:
+    callers = {name for name, tree in TREES.items() if tracing_calls(tree)}
+    assert callers == {"memguard.leaks.evidence.tracing"}
 
 
 @pytest.mark.parametrize(
@@ -230,10 +336,9 @@ def test_a_call_to_tracing_is_seen_however_it_is_written(source: str) -> None:
     assert tracing_calls(ast.parse(source)) == {"stop"}
 
 
-@each_module
-def test_only_the_retention_room_knows_objgraph(module: Module) -> None:
-    if module.name != "memguard.leaks.holders.paths":
-        assert "objgraph" not in {name.split(".")[0] for name in module.imports()}
+def test_only_the_search_for_holders_knows_objgraph() -> None:
+    users = {m.name for m in MODULES if "objgraph" in {n.split(".")[0] for n in m.imports()}}
+    assert users == {"memguard.leaks.holders.paths"}
 
 
 def declared_dependencies() -> set[str]:
@@ -247,46 +352,64 @@ def test_the_core_depends_on_four_packages() -> None:
     assert declared_dependencies() == {"cachetools", "objgraph", "psutil", "structlog"}
 
 
-@each_module
-def test_core_rooms_import_no_undeclared_package(module: Module) -> None:
+def test_core_rooms_import_no_undeclared_package() -> None:
     """Only the edge may need an extra, and only where it is used."""
     allowed = declared_dependencies() | set(sys.stdlib_module_names) | {"memguard"}
-    undeclared = {name.split(".")[0] for name in module.imports(at_run_time=True)} - allowed
-    if not module.name.startswith(EDGE):
-        assert not undeclared, f"{module.name} imports {undeclared}"
+    undeclared = {
+        f"{module.name} -> {name}"
+        for module in MODULES
+        if not module.name.startswith(EDGE)
+        for name in module.imports(at_run_time=True)
+        if name.split(".")[0] not in allowed
+    }
+    assert not undeclared
 
 
-@each_module
-def test_a_module_can_be_imported_alone_and_starts_nothing(module: Module) -> None:
-    """In a fresh interpreter with warnings as errors: no thread, hook, signal, filter, output."""
-    if module.name == "memguard.__main__":
-        pytest.skip("importing it runs the command line")
-    program = f"""
-import contextlib, gc, logging, signal, sys, threading, tracemalloc, warnings
-with contextlib.suppress(ImportError):
-    import exceptiongroup  # comes with pytest and anyio on 3.10, and sets sys.excepthook
+# Each module in a child of its own: nothing of memguard is loaded before it.
+IMPORT_ALONE = """
+import gc, importlib, logging, os, signal, sys, threading, traceback, tracemalloc, warnings
+
 def state():
-    return {{
-        "signals": {{number: signal.getsignal(number) for number in signal.valid_signals()}},
+    return {
+        "signals": {number: signal.getsignal(number) for number in signal.valid_signals()},
         "warning filters": list(warnings.filters),
         "gc": (list(gc.callbacks), gc.get_threshold(), gc.isenabled()),
         "hooks": (sys.excepthook, threading.excepthook, sys.getprofile(), sys.gettrace()),
         "tracing": tracemalloc.is_tracing(),
         "threads": threading.enumerate(),
         "root handlers": list(logging.getLogger().handlers),
-    }}
-before = state()
-import {module.name}
-after = state()
-changed = {{key: (before[key], after[key]) for key in after if after[key] != before[key]}}
-assert not changed, changed
-assert all(type(h) is logging.NullHandler for h in logging.getLogger("memguard").handlers)
+    }
+
+def check(name):
+    before = state()
+    importlib.import_module(name)
+    after = state()
+    changed = {key: (before[key], after[key]) for key in after if after[key] != before[key]}
+    assert not changed, changed
+    handlers = logging.getLogger("memguard").handlers
+    assert all(type(handler) is logging.NullHandler for handler in handlers)
+
+for name in sys.argv[1:]:
+    child = os.fork()
+    if not child:
+        try:
+            check(name)
+        except BaseException:
+            print(name, traceback.format_exc(), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
 """
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="one child for each module is forked")
+def test_a_module_can_be_imported_alone_and_starts_nothing() -> None:
+    """In a fresh process with warnings as errors: no thread, hook, signal, filter, output."""
+    names = sorted(NAMES - {"memguard.__main__"})  # importing that one runs the command line
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
+        [sys.executable, "-W", "error", "-c", IMPORT_ALONE, *names],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -103,7 +103,7 @@ def test_what_is_copied_is_not_what_was_given() -> None:
         (dict, "<class dict>"),
         (ValueError("no", 3), "ValueError('no', 3)"),
     ],
-    ids=lambda value: repr(value)[:30],
+    ids=lambda value: type(value).__name__,  # no address: workers must agree on the names
 )
 def test_what_is_large_says_what_was_left_out(value: object, shown: object) -> None:
     copy = cut(value)

@@ -350,6 +350,7 @@ DEAD_PID = 2**31 - 1  # above any pid_max
         (os.getpid(), 90, False),
         (os.getpid(), 4000, True),
     ],
+    ids=["dead, old", "dead, young", "alive, young", "alive, old"],
 )
 def test_what_a_dead_writer_left_is_removed(
     home: Path,
