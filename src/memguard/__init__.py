@@ -51,8 +51,7 @@ if TYPE_CHECKING:
         ReportFormatError,
         ValueTooLargeError,
     )
-    from memguard.guard.guard_status import GuardStatus
-    from memguard.guard.memory_guard import MemoryGuard
+    from memguard.guard.memory_guard import GuardStatus, MemoryGuard
     from memguard.guard.process import install, on_pressure, relieve, status, uninstall
     from memguard.leaks.detector import LeakDetector, diagnose
     from memguard.leaks.profile import MemoryProfile, profile_memory
@@ -153,8 +152,7 @@ if not TYPE_CHECKING:
                 "AdmissionError CapacityError ConfigError LifecycleError MemguardError "
                 "MissingExtraError PoolExhaustedError ReportFormatError ValueTooLargeError"
             ),
-            "memguard.guard.guard_status": "GuardStatus",
-            "memguard.guard.memory_guard": "MemoryGuard",
+            "memguard.guard.memory_guard": "GuardStatus MemoryGuard",
             "memguard.guard.process": "install on_pressure relieve status uninstall",
             "memguard.leaks.detector": "LeakDetector diagnose",
             "memguard.leaks.profile": "MemoryProfile profile_memory",

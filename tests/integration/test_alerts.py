@@ -128,7 +128,7 @@ def test_it_looks_by_itself_and_at_once_when_the_guard_has_something_to_tell(
         wait_for(lambda: alerts.statistics().evaluations == 2)
         guard._leaked(leak_report())
         wait_for(lambda: alerts.statistics().evaluations == 3)
-    assert guard._subscribers._entries == {}
+    assert len(guard._subscribers) == 0
 
 
 def test_a_real_guard_near_its_limit_is_told() -> None:

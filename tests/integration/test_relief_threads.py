@@ -9,15 +9,16 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from memguard.bounded.cache.bounded_cache import BoundedCache
 from memguard.bounded.pool.buffer_pool import BufferPool
 from memguard.guard import MemoryGuard
-from memguard.guard.subscribers import Subscribers, Subscription
 from memguard.lifecycle.failures import Failures
-from memguard.relief.callbacks import Callbacks, Registration
+from memguard.lifecycle.registry import Registration
+from memguard.relief.callbacks import Callbacks
 from memguard.relief.monitor import PressureMonitor
 from memguard.relief.steps import Relief
 from tests.relieving import MIB
@@ -64,15 +65,15 @@ def hasty() -> Iterator[None]:
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("kind", ["callbacks", "subscribers"])
 def test_no_registration_is_lost_and_none_comes_back(kind: str) -> None:
-    callbacks, subscribers = Callbacks(Failures("relief.failed")), Subscribers()
+    callbacks, guard = Callbacks(Failures("relief.failed")), MemoryGuard()
 
-    def add() -> Registration | Subscription:
+    def add() -> Registration[Any]:
         if kind == "callbacks":
             return callbacks.add(int, level="critical", priority=0)
-        return subscribers.add(lambda _: heard.append(1))
+        return guard.subscribe(lambda _: heard.append(1))
 
     heard: list[int] = []
-    kept: list[Registration | Subscription] = []
+    kept: list[Registration[Any]] = []
 
     def work(_: int) -> None:
         for _ in range(20):
@@ -81,16 +82,16 @@ def test_no_registration_is_lost_and_none_comes_back(kind: str) -> None:
         if len(kept) < 50:
             kept.append(add())
             if kind == "callbacks":
-                assert kept[-1] in callbacks.due("critical")
+                assert kept[-1].entry in callbacks.due("critical")
 
     errors = in_threads(work, beside=lambda: wait_for(lambda: len(kept) >= 50))
     assert errors == []
-    subscribers.tell(leak_report())
+    guard._leaked(leak_report())
     assert len(kept) == (len(callbacks) if kind == "callbacks" else len(heard))
     for registration in kept:
         registration.close()
     heard.clear()
-    subscribers.tell(leak_report())
+    guard._leaked(leak_report())
     assert (len(callbacks), heard) == (0, [])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import Any
@@ -71,10 +72,12 @@ def test_nothing_is_claimed_where_the_total_is_unknown() -> None:
     assert "unknown" in str(found)
 
 
-def test_components_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(components, "MOST_COMPONENTS", 1)
-    with register("one", count=int), pytest.raises(CapacityError, match="close those"):
-        register("two", count=int)
+def test_components_are_bounded() -> None:
+    with contextlib.ExitStack() as stack:
+        for number in range(components.MOST_COMPONENTS):
+            stack.enter_context(register(str(number), count=int))
+        with pytest.raises(CapacityError, match="close the registrations"):
+            register("one more", count=int)
 
 
 @pytest.mark.parametrize(

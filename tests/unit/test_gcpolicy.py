@@ -85,9 +85,9 @@ def test_a_collector_that_is_switched_off_stays_so() -> None:
     [
         ({}, ConfigError, "required"),
         ({"threshold": 700}, TypeError, "tuple of three"),
-        ({"threshold": (1, 2, "3")}, TypeError, "three ints"),
+        ({"threshold": (1, 2, "3")}, TypeError, "threshold must be an int"),
         ({"threshold": (-1, 2, 3)}, ConfigError, "from 0 to"),
-        ({"time_share": 0}, ConfigError, "above 0"),
+        ({"time_share": 0}, ConfigError, "time_share must be from 0.0001 to 1"),
         ({"time_share": "x"}, TypeError, "time_share must be a number"),
     ],
 )

@@ -211,14 +211,14 @@ def test_an_alert_on_its_way_is_not_taken_for_one_that_was_dropped(process: Proc
     """Whoever asks from a callback, or another thread, sees no count that goes back later."""
     seen: list[int] = []
     monitor = monitor_of(process, rules=LevelRules(hold_off=0.1))
-    alerts = monitor._announcer._alerts
+    alerts = monitor._alerts._latest
 
     class Asking(type(alerts)):  # type: ignore[misc] # reason: a deque that asks in between
         def append(self, alert: Alert) -> None:
             super().append(alert)
             seen.append(monitor.statistics().alerts_dropped)
 
-    monitor._announcer._alerts = Asking(maxlen=10)
+    monitor._alerts._latest = Asking(maxlen=10)
     for _ in range(8):
         process.used = 80 * MIB
         tick(monitor, process, times=2)

@@ -385,7 +385,7 @@ def test_what_was_done_is_added_up() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"gc_share": 0}, ConfigError, "gc_share must be above 0"),
+        ({"gc_share": 0}, ConfigError, "gc_share must be from 0.0001 to 1"),
         ({"gc_share": "1"}, TypeError, "gc_share must be a number"),
         ({"gc_pause": -1}, ConfigError, "gc_pause"),
         ({"trim_interval": "x"}, ConfigError, "trim_interval"),
@@ -409,7 +409,7 @@ def test_wrong_arguments_are_refused() -> None:
         relief.on_pressure(int, level=wrong)
     with pytest.raises(ConfigError, match="target"):
         relief.relieve("much")
-    with pytest.raises(TypeError, match="needs a callable"):
+    with pytest.raises(TypeError, match="callback must be callable"):
         relief.on_pressure(wrong)
     with pytest.raises(TypeError, match="priority"):
         relief.on_pressure(int, priority=wrong)

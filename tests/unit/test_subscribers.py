@@ -10,7 +10,7 @@ import pytest
 
 from memguard.errors import CapacityError
 from memguard.guard import MemoryGuard
-from memguard.guard.subscribers import MOST_SUBSCRIBERS, Subscribers
+from memguard.guard.memory_guard import MOST_SUBSCRIBERS
 from memguard.relief.records import Alert
 from tests.specimens import leak_report
 
@@ -91,14 +91,14 @@ def test_a_failing_subscriber_leaves_no_garbage() -> None:
     def fail(_: object) -> None:
         raise MineError
 
-    subscribers = Subscribers()
-    subscribers.add(fail)
-    subscribers.add(fail)
+    guard = MemoryGuard()
+    guard.subscribe(fail)
+    guard.subscribe(fail)
     gc.collect()
     gc.disable()
     try:
         with contextlib.suppress(MineError):
-            subscribers.tell(alert())
+            guard._alerted(alert())
         left = sum(type(thing) is MineError for thing in gc.get_objects())
     finally:
         gc.enable()
@@ -116,11 +116,11 @@ def test_what_a_leak_report_of_the_detector_brings_arrives() -> None:
 
 
 def test_subscribers_are_bounded_and_must_be_callable() -> None:
-    subscribers = Subscribers()
-    entries = [subscribers.add(print) for _ in range(MOST_SUBSCRIBERS)]
-    with pytest.raises(CapacityError, match="close the subscriptions"):
-        subscribers.add(print)
+    guard = MemoryGuard()
+    entries = [guard.subscribe(print) for _ in range(MOST_SUBSCRIBERS)]
+    with pytest.raises(CapacityError, match="close the registrations"):
+        guard.subscribe(print)
     entries[0].close()
-    subscribers.add(print)
-    with pytest.raises(TypeError, match="needs a callable"):
-        subscribers.add(1)  # type: ignore[arg-type] # reason: it is refused
+    guard.subscribe(print)
+    with pytest.raises(TypeError, match="must be callable"):
+        guard.subscribe(1)  # type: ignore[arg-type] # reason: it is refused

@@ -21,8 +21,7 @@ def make_critical(guard: MemoryGuard) -> None:
     """Have a running *guard* say that memory is critical; where little is left, it looks often."""
     wait_for_a_look(guard)
     guard.monitor.tick = lambda: 3600.0  # type: ignore[method-assign]  # reason: what it saw must stay
-    with guard.monitor._turn:  # a look that is under way
-        pass
+    guard.monitor._turn.run(bool, busy=False, timeout=-1)  # a look that is under way
     guard.monitor._state = PressureState(level="critical", used=99, limit=100)
 
 

@@ -159,6 +159,7 @@ def check_instance(value: Any, kind: type, name: str, *, optional: bool = False)
     """Return *value* when it is a *kind*, or None and may be."""
     if isinstance(value, kind) or (optional and value is None):
         return value
-    article = "an" if kind.__name__[0] in "AEIOU" else "a"
-    wanted = f"{article} {kind.__name__}{' or None' if optional else ''}"
+    word = "string" if kind is str else kind.__name__
+    article = "an" if word[0] in "AEIOU" else "a"
+    wanted = f"{article} {word}{' or None' if optional else ''}"
     raise TypeError(f"{name} must be {wanted} (got {type(value).__name__})")

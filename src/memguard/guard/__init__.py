@@ -4,8 +4,7 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.guard.guard_status import GuardStatus
-    from memguard.guard.memory_guard import MemoryGuard
+    from memguard.guard.memory_guard import GuardStatus, MemoryGuard
     from memguard.guard.process import install, on_pressure, relieve, status, uninstall
 
 __all__ = [
@@ -22,8 +21,7 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
-            "memguard.guard.guard_status": "GuardStatus",
-            "memguard.guard.memory_guard": "MemoryGuard",
+            "memguard.guard.memory_guard": "GuardStatus MemoryGuard",
             "memguard.guard.process": "install on_pressure relieve status uninstall",
         },
     )

@@ -1,33 +1,66 @@
-"""`MemoryGuard`: one call builds and owns what watches a process and gives memory back."""
+"""`MemoryGuard`: one call builds and owns what watches a process and frees its memory."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from memguard.bounded.options import check_callable, check_flag, check_instance
 from memguard.errors import LifecycleError
-from memguard.guard.guard_status import GuardStatus
-from memguard.guard.subscribers import Subscribers, Subscription
 from memguard.leaks.detector import LeakDetector
 from memguard.leaks.report import LeakReport
+from memguard.leaks.statistics import LeakDetectorStatistics
 from memguard.lifecycle.fork import reset_after_fork
-from memguard.observe.gcwatch import GcWatch
-from memguard.observe.history import History
+from memguard.lifecycle.registry import Registration, Registry
+from memguard.observe.gcwatch import GcStatistics, GcWatch
+from memguard.observe.history import History, HistoryStatistics
 from memguard.observe.readings import Reading
-from memguard.relief.admission import Admission, Admitted
-from memguard.relief.callbacks import PressureLevel, Registration
-from memguard.relief.collector import GcPolicy
+from memguard.relief.admission import Admission, AdmissionStatistics, Admitted
+from memguard.relief.callbacks import CallbackRegistration, PressureLevel
+from memguard.relief.collector import GcPolicy, GcPolicyStatistics
 from memguard.relief.levels import Level
 from memguard.relief.monitor import PressureMonitor
-from memguard.relief.records import Alert
+from memguard.relief.records import Alert, PressureState, PressureStatistics, ReliefStatistics
 from memguard.relief.steps import Relief
-from memguard.report.publish.publisher import Publisher
+from memguard.report.publish.publisher import Publisher, PublisherStatistics
 from memguard.units import parse_seconds
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+MOST_SUBSCRIBERS = 100
+
+Subscription: TypeAlias = Registration[Callable[[Alert | LeakReport], object]]
+"""A callback that is called, until it is closed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardStatus:
+    """What a `MemoryGuard` knows: strings and numbers only."""
+
+    running: bool
+    pressure: PressureState
+    alerts: tuple[Alert, ...]
+    """The last ten, oldest first."""
+    monitor: PressureStatistics
+    relief: ReliefStatistics | None
+    """None where relief is switched off; so are the others below."""
+    admission: AdmissionStatistics
+    detector: LeakDetectorStatistics | None
+    history: HistoryStatistics | None
+    gc: GcStatistics | None
+    gc_policy: GcPolicyStatistics | None
+    publisher: PublisherStatistics | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as strings, numbers, lists and dicts."""
+        found = asdict(self)
+        found["pressure"] = self.pressure.to_dict()
+        return found
 
 
 class MemoryGuard:
@@ -55,19 +88,19 @@ class MemoryGuard:
         elevated: Used share of the limit from which memory is given back.
         critical: Used share from which everything is given back and no work is admitted.
         hold_off: Seconds that it must have been calm before a level is left.
-        relief: Give memory back; False only watches and tells.
+        relief: Free memory under pressure; False only watches.
         leaks: Watch for leaks.
         leak_options: More options for the `LeakDetector`.
         report_dir: Directory for leak reports; None writes none.
         history: Keep readings in memory; a path keeps them in a file, too.
         gc_watch: Count the collector's pauses.
         gc_policy: Thresholds or a share of the time for the collector.
-        publish: Tell other processes of the same user, ``memguard top`` above all, what this guard
-            knows: a small file, written again after each reading. True for the usual directory, or
-            a local directory of your own.
+        publish: Publish the state of this guard to other processes of the same user, such as
+            ``memguard top``: a small file, written again after each reading. True for the usual
+            directory, or a local directory of your own.
         on_level: Called with an `Alert` after each change of the level.
         on_alert: Called with every `Alert`.
-        on_recycle: Called with an `Alert` when relief gives nothing and memory is critical: end
+        on_recycle: Called with an `Alert` when relief frees nothing and memory is critical: end
             this process in an orderly way, as a worker does after its last request.
         on_leak: Called with each new `LeakReport`.
         name: For logs and threads.
@@ -100,24 +133,25 @@ class MemoryGuard:
         on_leak: Callable[[LeakReport], object] | None = None,
         name: str = "memguard",
     ) -> None:
-        for option, flag in (("leaks", leaks), ("gc_watch", gc_watch)):
-            if not isinstance(flag, bool):
-                raise TypeError(f"{option} must be True or False (got {type(flag).__name__})")
+        check_flag(leaks, "leaks")
+        check_flag(gc_watch, "gc_watch")
         if not isinstance(relief, bool | Relief):
             raise TypeError(f"relief must be True, False or a Relief (got {type(relief).__name__})")
         if not isinstance(publish, bool | str | os.PathLike):
             kind = type(publish).__name__
             raise TypeError(f"publish must be True, False or a directory (got {kind})")
-        if gc_policy is not None and not isinstance(gc_policy, GcPolicy):
-            raise TypeError(f"gc_policy must be a GcPolicy (got {type(gc_policy).__name__})")
         self.name = name
-        self._on_alert = _callable_or_none("on_alert", on_alert)
-        self._on_recycle = _callable_or_none("on_recycle", on_recycle)
+        self._on_alert = check_callable(on_alert, "on_alert")
+        self._on_recycle = check_callable(on_recycle, "on_recycle")
         self._on_leak = on_leak
-        self._subscribers = Subscribers()
+        self._subscribers: Registry[Callable[[Alert | LeakReport], object]] = Registry(
+            MOST_SUBSCRIBERS, "callbacks"
+        )
         self.relief: Relief | None = Relief() if relief is True else relief or None
         self.gc_watch: GcWatch | None = GcWatch() if gc_watch else None
-        self.gc_policy = gc_policy
+        self.gc_policy: GcPolicy | None = check_instance(
+            gc_policy, GcPolicy, "gc_policy", optional=True
+        )
         self.monitor = PressureMonitor(
             limit,
             elevated=elevated,
@@ -137,7 +171,7 @@ class MemoryGuard:
         if leaks:
             options: dict[str, Any] = {"limit": limit, "name": name, "report_dir": report_dir}
             options |= {"on_leak": on_leak, **(leak_options or {})}
-            self._on_leak = _callable_or_none("on_leak", options["on_leak"])
+            self._on_leak = check_callable(options["on_leak"], "on_leak")
             self.detector = LeakDetector(**{**options, "on_leak": self._leaked})
         self.publisher: Publisher | None = None
         if publish is not False:
@@ -241,7 +275,7 @@ class MemoryGuard:
         state = "running" if self._running else "stopped"
         return f"{type(self).__name__}(name={self.name!r}, {state})"
 
-    # -- what the monitor tells -------------------------------------------------------------------
+    # -- what the monitor and the detector report -------------------------------------------------
 
     def _read(self, reading: Reading) -> None:
         history = self.history
@@ -255,24 +289,13 @@ class MemoryGuard:
             self.publisher.publish(self)
 
     def _alerted(self, alert: Alert) -> None:
-        try:
-            if self._on_alert is not None:
-                self._on_alert(alert)
-        finally:
-            try:
-                if alert.kind == "recycle" and self._on_recycle is not None:
-                    self._on_recycle(alert)
-            finally:
-                self._subscribers.tell(alert)
+        on_recycle = self._on_recycle if alert.kind == "recycle" else None
+        _call_each((self._on_alert, on_recycle, *self._subscribers), alert)
 
     def _leaked(self, report: LeakReport) -> None:
-        try:
-            if self._on_leak is not None:
-                self._on_leak(report)
-        finally:
-            self._subscribers.tell(report)
+        _call_each((self._on_leak, *self._subscribers), report)
 
-    # -- what it knows and does -------------------------------------------------------------------
+    # -- status and actions -----------------------------------------------------------------------
 
     @property
     def level(self) -> Level:
@@ -315,7 +338,7 @@ class MemoryGuard:
             TypeError: It is not callable.
             CapacityError: There are 100 already.
         """
-        return self._subscribers.add(callback)
+        return self._subscribers.add(check_callable(callback, "callback", optional=False))
 
     def admit(self, cost_bytes: int | str = 0, *, wait: float | str = 0.0) -> Admitted:
         """
@@ -328,19 +351,28 @@ class MemoryGuard:
 
     def on_pressure(
         self, callback: Callable[[], Any], *, level: PressureLevel = "elevated", priority: int = 0
-    ) -> Registration:
+    ) -> CallbackRegistration:
         """
-        Call *callback* when caches, pools and the collector do not give enough.
+        Call *callback* when caches, pools and the collector do not free enough.
 
         Raises:
-            LifecycleError: This guard gives nothing back (``relief=False``).
+            LifecycleError: This guard has no relief (``relief=False``).
         """
         if self.relief is None:
-            raise LifecycleError("this guard was made with relief=False; nothing is given back")
+            raise LifecycleError("this guard was made with relief=False; nothing is freed")
         return self.relief.on_pressure(callback, level=level, priority=priority)
 
 
-def _callable_or_none(option: str, given: Any) -> Any:
-    if given is not None and not callable(given):
-        raise TypeError(f"{option} must be callable (got {type(given).__name__})")
-    return given
+def _call_each(callbacks: Iterable[Callable[[Any], object] | None], argument: object) -> None:
+    """Call all of *callbacks* but None; the first error is raised when all were called."""
+    first: Exception | None = None
+    try:
+        for callback in filter(None, callbacks):
+            try:
+                callback(argument)
+            except Exception as error:  # noqa: BLE001, PERF203 - reason: the host's code; raised when all were called
+                first = error if first is None else first
+        if first is not None:
+            raise first
+    finally:
+        first = None  # its traceback holds this frame, which would hold it

@@ -11,10 +11,9 @@ from typing import Any
 from memguard import log
 from memguard.errors import LifecycleError
 from memguard.guard.environment import options_from
-from memguard.guard.guard_status import GuardStatus
-from memguard.guard.memory_guard import MemoryGuard
+from memguard.guard.memory_guard import GuardStatus, MemoryGuard
 from memguard.lifecycle.fork import reset_after_fork
-from memguard.relief.callbacks import PressureLevel, Registration
+from memguard.relief.callbacks import CallbackRegistration, PressureLevel
 from memguard.relief.records import ReliefReport
 from memguard.relief.steps import Relief
 
@@ -115,27 +114,27 @@ def status() -> GuardStatus:
 
 def relieve(target: int | str | None = None) -> ReliefReport:
     """
-    Give *target* bytes back now, and return what each step gave; see `Relief.relieve`.
+    Free *target* bytes now, and return what each step freed; see `Relief.relieve`.
 
     Works with and without a guard installed. Not for the thread of an event loop: use
     ``asyncio.to_thread``.
 
     Args:
-        target: Bytes wanted, or ``"100MiB"``; None takes whatever caches and pools can give.
+        target: Bytes wanted, or ``"100MiB"``; None frees whatever caches and pools can.
     """
     return _process.any_relief().relieve(target)
 
 
 def on_pressure(
     callback: Callable[[], Any], *, level: PressureLevel = "elevated", priority: int = 0
-) -> Registration:
+) -> CallbackRegistration:
     """
-    Call *callback* when caches, pools and the collector do not give enough.
+    Call *callback* when caches, pools and the collector do not free enough.
 
     Register it after `install`; without a guard it is called by `relieve` alone.
 
     Args:
-        callback: Takes nothing, may return the bytes it gave back; a failure is counted.
+        callback: Takes nothing, may return the bytes it freed; a failure is counted.
         level: From which level on it is called.
         priority: Lower ones first.
 

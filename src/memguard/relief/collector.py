@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from memguard.bounded.options import check_int, check_number
 from memguard.errors import ConfigError, LifecycleError
 from memguard.observe.gcwatch import GcWatch
 
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
 
 NANOSECONDS_PER_BLOCK = 25
 """What a full collection takes for each block of Python's allocator until one was measured."""
-
-
-def _blocks() -> int:
-    count = getattr(sys, "getallocatedblocks", None)
-    return 0 if count is None else int(count())
 
 
 class Collecting:
@@ -45,7 +41,7 @@ class Collecting:
         share: float,
         timer: Callable[[], float],
         collect: Callable[[int], int] = gc.collect,
-        blocks: Callable[[], int] = _blocks,
+        blocks: Callable[[], int] = sys.getallocatedblocks,
     ) -> None:
         self._share = share
         self._timer = timer
@@ -132,10 +128,7 @@ class GcPolicy:
         if threshold is not None:
             _check_threshold(threshold)
         if time_share is not None:
-            if isinstance(time_share, bool) or not isinstance(time_share, int | float):
-                raise TypeError(f"time_share must be a number (got {type(time_share).__name__})")
-            if not 0 < time_share <= 1:
-                raise ConfigError(f"time_share must be above 0 and at most 1 (got {time_share})")
+            check_number(time_share, "time_share", 0.0001, 1)
         self._threshold = threshold
         self._time_share = time_share
         self._watch = watch or GcWatch()
@@ -251,10 +244,7 @@ def _check_threshold(threshold: tuple[int, int, int]) -> None:
     if not isinstance(threshold, tuple) or len(threshold) != 3:
         raise TypeError("threshold must be a tuple of three ints, as gc.get_threshold() gives")
     for number in threshold:
-        if isinstance(number, bool) or not isinstance(number, int):
-            raise TypeError(f"threshold must be three ints (got {type(number).__name__})")
-        if not 0 <= number <= 10_000_000:
-            raise ConfigError(f"threshold must be from 0 to 10,000,000 each (got {number})")
+        check_int(number, "threshold", 0, 10_000_000)
 
 
 class Prefork:

@@ -1,24 +1,22 @@
 """
-What is this process's memory for? Its containers, and whatever else the application names.
+This process's memory by component: its containers, and whatever else the application names.
 
-A component is measured (it says its bytes) or estimated (a count times the bytes of one); the rest
-is what nobody explains.
+A component is measured (it reports its bytes) or estimated (a count times the bytes of one); the
+rest is unexplained.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from memguard.bounded import inventory
-from memguard.errors import CapacityError, ConfigError
+from memguard.bounded.options import check_callable, check_instance
+from memguard.errors import ConfigError
+from memguard.lifecycle.registry import Registration, Registry
 from memguard.observe.readings import Reading, read_memory
 from memguard.units import format_bytes, parse_bytes
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 MOST_COMPONENTS = 1000
 How = Literal["measured", "estimated", "unknown"]
@@ -34,9 +32,9 @@ class Component:
     count: int | None
     """Entries, connections, whatever it counts; None where it does not."""
     bytes: int | None
-    """None where it neither tells bytes nor what one of its things weighs."""
+    """None where neither its bytes nor those of one of its entries are known."""
     how: How
-    """How *bytes* came to be."""
+    """Where *bytes* come from."""
     error: str | None = None
     """The kind of error that its functions raised; None when they did not."""
 
@@ -52,18 +50,18 @@ class Breakdown:
 
     @property
     def measured(self) -> int:
-        """What components measured."""
+        """Bytes of the components that were measured."""
         return sum(row.bytes or 0 for row in self.components if row.how == "measured")
 
     @property
     def estimated(self) -> int:
-        """What was estimated."""
+        """Bytes of the components that were estimated."""
         return sum(row.bytes or 0 for row in self.components if row.how == "estimated")
 
     @property
     def unexplained(self) -> int | None:
         """
-        What no component explains: the interpreter, modules, free memory of the allocator, leaks.
+        Bytes of no component: the interpreter, modules, free memory of the allocator, leaks.
 
         Negative where components claim more than there is; None where the total is unknown.
         """
@@ -101,46 +99,17 @@ def _size(row: Component) -> str:
     return "unknown" if row.bytes is None else format_bytes(row.bytes)
 
 
-class Registration:
-    """
-    A component that is registered, until `close`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedComponent:
+    """A component of the application, and the functions that are asked about it."""
 
-    Bounded by: one component.
-    Locks: none.
-    Keeps alive: its functions.
-    """
-
-    __slots__ = ("count", "measure", "name", "unit_bytes")
-
-    def __init__(
-        self,
-        name: str,
-        count: Callable[[], int] | None,
-        measure: Callable[[], int] | None,
-        unit_bytes: int | None,
-    ) -> None:
-        self.name = name
-        self.count = count
-        self.measure = measure
-        self.unit_bytes = unit_bytes
-
-    def close(self) -> None:
-        """Forget the component; idempotent."""
-        for ident, entry in list(_registered.items()):
-            if entry is self:
-                _registered.pop(ident, None)
-
-    def __enter__(self) -> Self:
-        """Return the registration."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Forget the component."""
-        self.close()
+    name: str
+    count: Callable[[], int] | None
+    measure: Callable[[], int] | None
+    unit_bytes: int | None
 
 
-_registered: dict[int, Registration] = {}
-_numbers = itertools.count()
+_registered: Registry[NamedComponent] = Registry(MOST_COMPONENTS, "components")
 
 
 def register(
@@ -149,7 +118,7 @@ def register(
     count: Callable[[], int] | None = None,
     unit_bytes: int | str | None = None,
     measure: Callable[[], int] | None = None,
-) -> Registration:
+) -> Registration[NamedComponent]:
     """
     Name a part of this process's memory; return a registration, to be closed when it is gone.
 
@@ -173,29 +142,22 @@ def register(
         [4194304]
         >>> entry.close()
     """
-    if not isinstance(name, str):
-        raise TypeError(f"name must be a string (got {type(name).__name__})")
-    for option, value in (("count", count), ("measure", measure)):
-        if value is not None and not callable(value):
-            raise TypeError(f"{option} must be callable (got {type(value).__name__})")
+    check_instance(name, str, "name")
+    check_callable(count, "count")
+    check_callable(measure, "measure")
     if count is None and measure is None:
         raise ConfigError(f"component {name!r} needs count= or measure=, else nothing is known")
     if unit_bytes is not None and (measure is not None or count is None):
         raise ConfigError(f"component {name!r}: unit_bytes goes with count= and without measure=")
-    if len(_registered) >= MOST_COMPONENTS:
-        raise CapacityError(
-            f"{MOST_COMPONENTS} components are registered; close those that are gone, or register "
-            "one for all of a kind"
-        )
     weight = None if unit_bytes is None else parse_bytes(unit_bytes, name="unit_bytes")
-    entry = Registration(name, count, measure, weight)
-    _registered[next(_numbers)] = entry
-    return entry
+    return _registered.add(
+        NamedComponent(name=name, count=count, measure=measure, unit_bytes=weight)
+    )
 
 
 def breakdown(*, read: Callable[[], Reading] = read_memory) -> Breakdown:
     """
-    Return what the process's memory is for. Never raises for a component.
+    Return the process's memory by component. Never raises for a component.
 
     Thread-safe. Cost: O(containers), and what the registered functions cost.
 
@@ -212,7 +174,7 @@ def breakdown(*, read: Callable[[], Reading] = read_memory) -> Breakdown:
         )
         for row in inventory.inventory()
     ]
-    rows += [_ask(entry) for entry in list(_registered.copy().values())]
+    rows += [_ask(entry) for entry in _registered]
     rows.sort(key=lambda row: row.bytes or 0, reverse=True)
     return Breakdown(total=read().private, components=tuple(rows))
 
@@ -223,7 +185,7 @@ def _how_of(size: int | None, statistics: Any) -> How:
     return "estimated" if getattr(statistics, "bytes_estimated", False) else "measured"
 
 
-def _ask(entry: Registration) -> Component:
+def _ask(entry: NamedComponent) -> Component:
     count = size = None
     error = None
     how: How = "unknown"

@@ -9,10 +9,12 @@ levels change at most a few times a minute whatever the noise.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
+from memguard.bounded.options import check_number
 from memguard.errors import ConfigError
 from memguard.units import format_bytes, format_seconds
 
@@ -52,10 +54,16 @@ class LevelRules:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        for name in self.__slots__:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"{name} must be a number (got {type(value).__name__})")
+        for name, low, high in (
+            ("elevated", -math.inf, math.inf),
+            ("critical", -math.inf, math.inf),
+            ("hysteresis", -math.inf, math.inf),
+            ("hold_off", 0.1, 3600.0),
+            ("rapid_seconds", 0.0, 3600.0),
+            ("stall_some", 1.0, 100.0),
+            ("stall_full", 1.0, 100.0),
+        ):
+            check_number(getattr(self, name), name, low, high)
         if not 0.1 <= self.elevated < self.critical <= 1.0:
             raise ConfigError(
                 "elevated and critical must be shares of the limit with "
@@ -66,15 +74,6 @@ class LevelRules:
                 f"hysteresis must be above 0 and below elevated, {self.elevated} "
                 f"(got {self.hysteresis}); without it levels would flap"
             )
-        for name, low, high in (
-            ("hold_off", 0.1, 3600.0),
-            ("rapid_seconds", 0.0, 3600.0),
-            ("stall_some", 1.0, 100.0),
-            ("stall_full", 1.0, 100.0),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigError(f"{name} must be from {low:g} to {high:g} (got {value})")
 
     @property
     def target(self) -> float:
@@ -95,7 +94,7 @@ class Sample:
     source: str = "unknown"
     """Where that bound is written."""
     stall_some: float | None = None
-    """Percent of time that some task waited for memory; None where the kernel does not tell."""
+    """Percent of time that some task waited for memory; None where the kernel does not count it."""
     stall_full: float | None = None
     """Percent that all tasks waited."""
     stall_is_own: bool = False

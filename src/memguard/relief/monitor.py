@@ -1,5 +1,5 @@
 """
-PressureMonitor: look at how full it is, tell the level, and have memory given back in time.
+PressureMonitor: read how full the limit is, publish the level, and order relief in time.
 
 How often it looks depends on what is left: no longer between two looks than it takes to fill half
 of it at a gigabyte a second, and up to *interval* where much is left or nothing has moved.
@@ -7,22 +7,31 @@ of it at a gigabyte a second, and up to *interval* where much is left or nothing
 
 from __future__ import annotations
 
-import threading
+import logging
 import time
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
+from memguard import log
+from memguard.bounded.options import (
+    ON_ERROR,
+    check_callable,
+    check_choice,
+    check_instance,
+    check_seconds,
+)
 from memguard.errors import ConfigError, LifecycleError
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.lifecycle.ticker import Ticker
+from memguard.lifecycle.turn import Turn
 from memguard.observe import allocator
 from memguard.observe.readings import Reading, read_memory
-from memguard.relief.announcer import Announcer
 from memguard.relief.gauge import Gauge, Look
 from memguard.relief.levels import Level, LevelRules, Levels
 from memguard.relief.pace import Pace
-from memguard.relief.records import Alert, PressureState, PressureStatistics
+from memguard.relief.records import Alert, AlertKind, PressureState, PressureStatistics
 from memguard.relief.response import Response
 from memguard.relief.steps import Relief
 from memguard.units import parse_bytes, parse_seconds
@@ -33,9 +42,105 @@ if TYPE_CHECKING:
 __all__ = ["Alert", "Level", "PressureMonitor", "PressureState", "PressureStatistics"]
 
 
+MOST_ALERTS = 10
+_EVENTS = {
+    "level": "pressure.changed",
+    "ineffective": "relief.ineffective",
+    "recycle": "relief.recycle_requested",
+}
+
+
+class AlertLog:
+    """
+    The last ten alerts of a monitor: logged, and handed to the host's callbacks.
+
+    Bounded by: ``MOST_ALERTS`` alerts.
+    Locks: none; only a monitor's tick adds to it.
+    Keeps alive: the callbacks; the first error of a callback until it is taken.
+    """
+
+    def __init__(
+        self,
+        monitor: str,
+        failures: Failures,
+        *,
+        on_level: Callable[[Alert], object] | None,
+        on_alert: Callable[[Alert], object] | None,
+    ) -> None:
+        self._monitor = monitor
+        self._failures = failures
+        self._on_level = on_level
+        self._on_alert = on_alert
+        self._latest: deque[Alert] = deque(maxlen=MOST_ALERTS)
+        self._error: Exception | None = None
+        self._raised: Counter[AlertKind] = Counter()
+
+    @property
+    def latest(self) -> tuple[Alert, ...]:
+        """The last ten alerts, oldest first. Thread-safe."""
+        return tuple(self._latest.copy())
+
+    @property
+    def by_kind(self) -> tuple[tuple[AlertKind, int], ...]:
+        """(kind, alerts ever raised), by name. Thread-safe."""
+        return tuple(sorted(self._raised.copy().items()))
+
+    @property
+    def count(self) -> int:
+        """Alerts ever raised."""
+        return sum(count for _, count in self.by_kind)
+
+    @property
+    def changes(self) -> int:
+        """Of these, changes of the level."""
+        return self._raised["level"]
+
+    @property
+    def dropped(self) -> int:
+        """Alerts that are no longer among the latest."""
+        # Not by what is in ``latest``: that may be one ahead of the count, or one behind.
+        return max(0, self.count - MOST_ALERTS)
+
+    def add(self, alert: Alert) -> None:
+        """Log *alert*, keep it, and call the callbacks."""
+        self._latest.append(alert)
+        self._raised[alert.kind] += 1
+        worse = alert.kind != "level" or alert.level in ("elevated", "critical")
+        log.event(
+            logging.WARNING if worse else logging.INFO,
+            _EVENTS[alert.kind],
+            monitor=self._monitor,
+            level=alert.level,
+            previous=alert.previous,
+            used=alert.used,
+            limit=alert.limit,
+            source=alert.source,
+            reasons="; ".join(alert.reasons),
+        )
+        if alert.kind == "level":
+            self.call(self._on_level, alert)
+        self.call(self._on_alert, alert)
+
+    def call(self, callback: Callable[[Any], object] | None, argument: object) -> None:
+        """Call *callback*, where there is one; its failure is counted and kept."""
+        if callback is None:
+            return
+        try:
+            callback(argument)
+        except Exception as error:  # noqa: BLE001 - reason: the host's code; counted, and raised where asked for
+            self._failures.add("callback", error)
+            if self._error is None:
+                self._error = error
+
+    def take_error(self) -> Exception | None:
+        """Return the first error of a callback since the last time, and forget it."""
+        error, self._error = self._error, None
+        return error
+
+
 class PressureMonitor:
     """
-    Watch how near this process is to its limit, and give memory back before the kernel takes it.
+    Watch how near this process is to its limit, and free memory before the kernel kills it.
 
     Bounded by: the samples of five seconds, ten alerts, one thread.
     Locks: none that anybody waits for: a tick during another one does nothing. Callbacks may call
@@ -99,29 +204,16 @@ class PressureMonitor:
             hysteresis=hysteresis,
             hold_off=parse_seconds(hold_off, name="hold_off"),
         )
-        self._interval = parse_seconds(interval, name="interval")
-        if not 0.01 <= self._interval <= 3600:
-            raise ConfigError(f"interval must be from 0.01 to 3600 seconds (got {interval!r})")
+        self._interval = check_seconds(interval, "interval", 0.01, 3600)
         own = None if limit == "auto" else parse_bytes(limit, name="limit")
         if own == 0:
             raise ConfigError("limit must be > 0 bytes or 'auto' (got 0)")
-        if relief is not None and not isinstance(relief, Relief):
-            raise TypeError(f"relief must be a Relief or None (got {type(relief).__name__})")
-        if not isinstance(name, str):
-            raise TypeError(f"name must be a string (got {type(name).__name__})")
-        if on_error not in ("log", "raise"):
-            raise ConfigError(f"on_error must be 'log' or 'raise' (got {on_error!r})")
-        for option, value in (
-            ("on_level", on_level),
-            ("on_alert", on_alert),
-            ("on_reading", on_reading),
-        ):
-            if value is not None and not callable(value):
-                raise TypeError(f"{option} must be callable (got {type(value).__name__})")
-        self.name = name
-        self.relief = relief
-        self._on_level, self._on_alert, self._on_reading = on_level, on_alert, on_reading
-        self._on_error = on_error
+        self.name: str = check_instance(name, str, "name")
+        self.relief: Relief | None = check_instance(relief, Relief, "relief", optional=True)
+        self._on_level = check_callable(on_level, "on_level")
+        self._on_alert = check_callable(on_alert, "on_alert")
+        self._on_reading = check_callable(on_reading, "on_reading")
+        self._on_error = check_choice(on_error, ON_ERROR, "on_error")
         self._timer = timer
         self._given_gauge = gauge
         self._gauge_options: dict[str, Any] = {
@@ -137,13 +229,13 @@ class PressureMonitor:
 
     def _reset(self) -> None:
         """Enter the state of one that was never started. Only sets fields: runs after fork."""
-        self._turn = threading.Lock()
+        self._turn = Turn()
         self._ticker: Ticker | None = None
         self._levels = Levels(self._rules)
         self._gauge = self._given_gauge or Gauge(**self._gauge_options)
         self._pace = Pace(self._interval)
         self._state = PressureState()
-        self._announcer = Announcer(
+        self._alerts = AlertLog(
             self.name, self._failures, on_level=self._on_level, on_alert=self._on_alert
         )
         self._response: Response | None = None
@@ -170,7 +262,7 @@ class PressureMonitor:
             raise LifecycleError(f"monitor {self.name!r} is already started; call stop() first")
         allocator.prepare()
         self._stop_asked = False
-        self._find_bounds()
+        self._turn.run(self._find_bounds, busy=None)
         self._ticker = Ticker(self, f"memguard-pressure-{self.name}").start()
         return self
 
@@ -181,13 +273,10 @@ class PressureMonitor:
         It takes a dozen small files. Among busy threads each of them waits for its turn, and memory
         may be full before the last has been read; one glance after this does with one file.
         """
-        if self._turn.acquire(blocking=False):
-            try:
-                self._first = self._gauge.look()
-            except Exception as error:  # noqa: BLE001 - reason: law 2; the thread will try again
-                self._failures.add("tick", error)
-            finally:
-                self._turn.release()
+        try:
+            self._first = self._gauge.look()
+        except Exception as error:  # noqa: BLE001 - reason: law 2; the thread will try again
+            self._failures.add("tick", error)
 
     def stop(self, timeout: float = 5.0) -> bool:
         """
@@ -225,7 +314,7 @@ class PressureMonitor:
     @property
     def alerts(self) -> tuple[Alert, ...]:
         """The last ten alerts, oldest first."""
-        return self._announcer.latest
+        return self._alerts.latest
 
     def pressure(self) -> PressureState:
         """Return the level, the reasons for it and the numbers behind it, as of the last look."""
@@ -239,10 +328,10 @@ class PressureMonitor:
             level=self._state.level,
             ticks=self._ticks,
             full_looks=self._gauge.full_looks,
-            level_changes=self._announcer.changes,
-            alerts=self._announcer.count,
-            alerts_by_kind=self._announcer.by_kind,
-            alerts_dropped=self._announcer.dropped,
+            level_changes=self._alerts.changes,
+            alerts=self._alerts.count,
+            alerts_by_kind=self._alerts.by_kind,
+            alerts_dropped=self._alerts.dropped,
             cpu_seconds=self._cpu,
             errors=self._failures.count,
             errors_by_kind=self._failures.kinds,
@@ -250,7 +339,7 @@ class PressureMonitor:
 
     def tick(self) -> float:
         """
-        Look, tell, relieve. Raises nothing but a callback's error, if so ordered.
+        Look, raise alerts, relieve. Raises only a callback's error, with ``on_error="raise"``.
 
         Thread-safe; a tick during another one does nothing.
 
@@ -259,27 +348,31 @@ class PressureMonitor:
 
         Cost: 50 to 200 µs while the level is ok.
         """
-        if not self._turn.acquire(blocking=False):
-            return self._interval
-        began = time.thread_time()
         try:
-            self._ticks += 1
-            delay = self._tick()
-        except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
-            self._failures.add("tick", error)
-            delay = self._interval
+            delay = self._turn.run(self._measured_tick, busy=None)
         finally:
-            self._cpu += time.thread_time() - began
-            self._turn.release()
             if self._stop_asked and self.relief is not None:
                 self.relief.restore()
-        raised = self._announcer.take_error()
+        if delay is None:
+            return self._interval
+        raised = self._alerts.take_error()
         if raised is not None and self._on_error == "raise":
             raise raised
         return delay
 
+    def _measured_tick(self) -> float:
+        began = time.thread_time()
+        try:
+            self._ticks += 1
+            return self._tick()
+        except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
+            self._failures.add("tick", error)
+            return self._interval
+        finally:
+            self._cpu += time.thread_time() - began
+
     def look_on_request(self) -> None:
-        """Look now: what waiting for room asks for."""
+        """Look now: `request` asks for it."""
         self.tick()
 
     def request(self) -> None:
@@ -294,17 +387,17 @@ class PressureMonitor:
             return self._pace.nap
         judgement = self._levels.judge(look.sample)
         self._state = PressureState.of(look, judgement)
-        # First of all memory; words and callbacks can wait.
-        response, announcer = self._response, self._announcer
+        # Memory first; the log and callbacks can wait.
+        response, alerts = self._response, self._alerts
         relieved = response is not None and response.act(look, judgement)
         if judgement.changed:
-            announcer.tell(Alert.of("level", look, judgement, None))
+            alerts.add(Alert.of("level", look, judgement, None))
         for complaint, report in response.complaints(judgement) if response is not None else ():
-            announcer.tell(Alert.of(complaint, look, judgement, report))
+            alerts.add(Alert.of(complaint, look, judgement, report))
         first, self._first = self._first, None
         for seen in (first, look):
             if seen is not None and seen.is_full:
-                announcer.call(self._on_reading, seen.reading)
+                alerts.call(self._on_reading, seen.reading)
         if relieved:
             look = self._gauge.look_now()
             self._state = PressureState.of(look, judgement)

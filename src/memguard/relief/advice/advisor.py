@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from memguard.bounded.options import check_seconds
 from memguard.errors import ConfigError
 from memguard.relief.levels import Level
 from memguard.units import format_seconds
@@ -92,9 +93,7 @@ class AdvisorOptions:
                 f"(got {self.scale_down_ratio} and {self.scale_up_ratio})"
             )
         for name in ("recycle_seconds", "drain_seconds", "sustain", "cooldown", "reversal"):
-            value = getattr(self, name)
-            if not 0 <= value <= 7 * 86400:
-                raise ConfigError(f"{name} must be from 0 seconds to 7 days (got {value})")
+            check_seconds(getattr(self, name), name, 0, 7 * 86400)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
