@@ -13,7 +13,7 @@ from typing import Any
 
 from memguard import MemoryGuard
 from memguard.report.alerting import Alerts, WebhookSink, When
-from memguard.report.figures import Figures
+from memguard.report.state import GuardState
 
 # Prints:
 # answered 503: [critical] sessions
@@ -47,7 +47,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         """Be quiet."""
 
 
-def too_many(_: Figures) -> str | bool:
+def too_many(_: GuardState) -> str | bool:
     """Return what is wrong, or False."""
     return f"{len(SESSIONS)} sessions are open" if len(SESSIONS) >= 1000 else False
 
@@ -60,7 +60,7 @@ def main() -> None:
     url = f"http://127.0.0.1:{server.server_address[1]}/hook"
     alerts = Alerts(
         MemoryGuard(limit="8GiB", leaks=False),
-        rules=[When("sessions", too_many, severity="critical", calm=0)],
+        rules=[When("sessions", too_many, severity="critical", resolve_after=0)],
         sinks=[WebhookSink(url, trust_env=False)],
         interval=0.2,
     )

@@ -1,4 +1,4 @@
-"""Figures made to order for rules, notices for sinks, and receivers that behave and misbehave."""
+"""States made to order for rules, notices for sinks, and receivers that behave and misbehave."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from memguard import MemoryGuard
 from memguard.relief.records import Alert, PressureState
 from memguard.report.alerting.notice import Notice
-from memguard.report.figures import Figures, figures
+from memguard.report.state import GuardState, guard_state
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -29,14 +29,14 @@ PATIENCE = 30.0
 
 
 @functools.cache
-def _plain() -> Figures:
+def _plain() -> GuardState:
     guard = MemoryGuard(limit="1GiB")
-    found = figures(guard)
+    found = guard_state(guard)
     guard.close()
     return replace(found, containers=(), reports=(), alerts=(), running=True)
 
 
-def figures_of(
+def state_of(
     *,
     ratio: float | None = 0.5,
     level: Any = "ok",
@@ -46,7 +46,7 @@ def figures_of(
     paused: float = 0.0,
     detector: Any = "watching",
     **changes: Any,
-) -> Figures:
+) -> GuardState:
     """Return plausible figures, with what a rule looks at as given."""
     found = _plain()
     used = None if ratio is None else int(ratio * 1000 * MIB)

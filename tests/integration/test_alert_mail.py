@@ -21,20 +21,19 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
 from memguard.lifecycle.failures import Failures
-from memguard.report.alerting import DeliveryError, MailSink
-from memguard.report.alerting import lane as lanes
-from memguard.report.alerting.lane import Lane, Patience
-from memguard.report.alerting.wire import MOST_ANSWER, Wire
+from memguard.report.alerting import DeliveryError, MailSink, delivery
+from memguard.report.alerting.connection import MOST_ANSWER, Connection
+from memguard.report.alerting.delivery import DeliveryQueue, RetryPolicy
 from tests.alerting import PATIENCE, Conversation, hang, notice, reset, rogue
 from tests.waiting import wait_for
 
-QUICK = Patience(queue=20, first_pause=0.01, longest_pause=0.05, give_up=60.0)
+QUICK = RetryPolicy(queue=20, first_pause=0.01, longest_pause=0.05, give_up=60.0)
 PASSWORD = "a SECRET pass"  # noqa: S105 - reason: of a server that this test makes
 
 
 @pytest.fixture(autouse=True)
 def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "LINGER_SECONDS", 0.05)
+    monkeypatch.setattr(delivery, "LINGER_SECONDS", 0.05)
 
 
 class Post:
@@ -114,7 +113,7 @@ def sink_to(port: int, **changes: Any) -> MailSink:
 
 
 def send(sink: MailSink, timeout: float = 20.0) -> None:
-    wire = Wire(timeout)
+    wire = Connection(timeout)
     try:
         sink.deliver(notice(), wire)
     finally:
@@ -127,15 +126,15 @@ def refusal(sink: MailSink, timeout: float = 20.0) -> DeliveryError:
     return caught.value
 
 
-Make = Callable[..., Lane]
+Make = Callable[..., DeliveryQueue]
 
 
 @pytest.fixture
 def lane_to() -> Iterator[Make]:
-    made: list[Lane] = []
+    made: list[DeliveryQueue] = []
 
-    def make(sink: Any, patience: Patience = QUICK) -> Lane:
-        made.append(Lane(sink, "memguard-test-lane", patience, Failures("alerts.failed")))
+    def make(sink: Any, patience: RetryPolicy = QUICK) -> DeliveryQueue:
+        made.append(DeliveryQueue(sink, "memguard-test-lane", patience, Failures("alerts.failed")))
         return made[-1]
 
     yield make
@@ -234,7 +233,7 @@ def drip(peer: socket.socket, over: threading.Event) -> None:
 )
 def test_one_that_misbehaves_is_an_error_in_time(converse: Conversation) -> None:
     with rogue(converse) as port:
-        wire = Wire(0.5)
+        wire = Connection(0.5)
         with pytest.raises(DeliveryError):
             sink_to(port).deliver(notice(), wire)
         assert wire._read <= MOST_ANSWER + 8192
@@ -254,7 +253,7 @@ def test_a_conversation_that_hangs_can_be_cut(lane_to: Make) -> None:
     with rogue(hang) as port:
         lane = lane_to(sink_to(port, timeout=250.0))
         lane.put(notice())
-        wait_for(lambda: lane._wire is not None and lane._wire._handle is not None)
+        wait_for(lambda: lane._connection is not None and lane._connection._handle is not None)
         lane.finish(0.0)
         lane.cut()
         assert lane.join(PATIENCE)
@@ -276,8 +275,8 @@ def test_a_mail_that_was_accepted_is_not_sent_again_because_the_farewell_hangs(
                 while (line := lines.readline()) != b".\r\n":
                     accepted.append(line)
                 # From here on it is soon too late, however long the way to here took.
-                assert lane._wire is not None
-                lane._wire._deadline = time.monotonic() + 3.0
+                assert lane._connection is not None
+                lane._connection._deadline = time.monotonic() + 3.0
                 peer.sendall(b"250 taken\r\n")
             elif command == b"QUIT":
                 over.wait(PATIENCE)

@@ -19,10 +19,9 @@ import pytest
 
 from memguard.lifecycle.failures import Failures
 from memguard.observe.readings import Detail, read_memory
-from memguard.report.alerting import DeliveryError, SlackSink, WebhookSink
-from memguard.report.alerting import lane as lanes
-from memguard.report.alerting.lane import Lane, Patience
-from memguard.report.alerting.wire import Wire
+from memguard.report.alerting import DeliveryError, SlackSink, WebhookSink, delivery
+from memguard.report.alerting.connection import Connection
+from memguard.report.alerting.delivery import DeliveryQueue, RetryPolicy
 from tests.alerting import (
     PATIENCE,
     Answer,
@@ -38,7 +37,7 @@ from tests.alerting import (
 )
 from tests.waiting import wait_for
 
-QUICK = Patience(queue=20, first_pause=0.01, longest_pause=0.05, give_up=60.0)
+QUICK = RetryPolicy(queue=20, first_pause=0.01, longest_pause=0.05, give_up=60.0)
 
 
 @pytest.fixture(autouse=True)
@@ -46,18 +45,18 @@ def no_proxies_and_no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setattr(lanes, "LINGER_SECONDS", 0.05)
+    monkeypatch.setattr(delivery, "LINGER_SECONDS", 0.05)
 
 
-Make = Callable[..., Lane]
+Make = Callable[..., DeliveryQueue]
 
 
 @pytest.fixture
 def lane_to() -> Iterator[Make]:
-    made: list[Lane] = []
+    made: list[DeliveryQueue] = []
 
-    def make(sink: Any, patience: Patience = QUICK) -> Lane:
-        made.append(Lane(sink, "memguard-test-lane", patience, Failures("alerts.failed")))
+    def make(sink: Any, patience: RetryPolicy = QUICK) -> DeliveryQueue:
+        made.append(DeliveryQueue(sink, "memguard-test-lane", patience, Failures("alerts.failed")))
         return made[-1]
 
     yield make
@@ -68,7 +67,7 @@ def lane_to() -> Iterator[Make]:
 
 def refusal(sink: WebhookSink, timeout: float = 20.0) -> DeliveryError:
     """Return how one attempt fails."""
-    wire = Wire(timeout)
+    wire = Connection(timeout)
     try:
         with pytest.raises(DeliveryError) as caught:
             sink.deliver(notice(), wire)
@@ -80,7 +79,7 @@ def refusal(sink: WebhookSink, timeout: float = 20.0) -> DeliveryError:
 def test_a_message_arrives_as_json_with_its_headers() -> None:
     with Receiver() as receiver:
         sink = WebhookSink(receiver.url, headers={"Authorization": "Bearer x"})
-        wire = Wire(20.0)
+        wire = Connection(20.0)
         sink.deliver(notice(), wire)
         wire.release()
     ((path, headers, body),) = receiver.requests
@@ -97,7 +96,7 @@ def test_a_payload_of_ones_own_and_slack_are_posted_as_they_are() -> None:
             WebhookSink(receiver.url, payload=lambda told: {"msg": told.title}),
             SlackSink(receiver.url),
         ):
-            wire = Wire(20.0)
+            wire = Connection(20.0)
             sink.deliver(notice(), wire)
             wire.release()
     bodies = [body for _, _, body in receiver.requests]
@@ -115,7 +114,7 @@ def test_a_payload_that_is_too_long_or_no_json_is_not_sent() -> None:
     for payload in (float("nan"), object()):
         sink = WebhookSink("http://127.0.0.1:1/", payload=constant(payload))
         with pytest.raises((TypeError, ValueError)):
-            sink.deliver(notice(), Wire(1.0))
+            sink.deliver(notice(), Connection(1.0))
 
 
 @pytest.mark.parametrize(
@@ -248,7 +247,7 @@ def test_one_that_never_accepts_is_an_error_in_time() -> None:
 
 def test_an_answer_without_an_end_is_not_read_to_the_end() -> None:
     with Receiver(Answer(200, {}, b"x" * 50_000_000)) as receiver:
-        wire = Wire(20.0)
+        wire = Connection(20.0)
         WebhookSink(receiver.url).deliver(notice(), wire)
         assert wire._read <= 64 * 1024
         wire.release()
@@ -258,7 +257,7 @@ def test_an_attempt_that_hangs_can_be_cut_from_outside(lane_to: Make) -> None:
     with rogue(hang) as port:
         lane = lane_to(WebhookSink(f"http://127.0.0.1:{port}/", timeout=250.0))
         lane.put(notice())
-        wait_for(lambda: lane._wire is not None and lane._wire._handle is not None)
+        wait_for(lambda: lane._connection is not None and lane._connection._handle is not None)
         lane.finish(time.monotonic())
         lane.cut()
         assert lane.join(PATIENCE)
@@ -288,7 +287,7 @@ def test_no_secret_is_in_the_log(lane_to: Make, caplog: pytest.LogCaptureFixture
     with caplog.at_level(logging.DEBUG):
         lane = lane_to(
             WebhookSink(url, headers={"Authorization": "SECRET"}),
-            Patience(first_pause=0.01, give_up=0.1),
+            RetryPolicy(first_pause=0.01, give_up=0.1),
         )
         lane.put(notice())
         assert lane.wait_empty(PATIENCE)
@@ -308,7 +307,7 @@ class TestProxy:
         with Receiver() as proxy, Receiver() as receiver:
             monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
             for trust in (True, False):
-                wire = Wire(20.0)
+                wire = Connection(20.0)
                 WebhookSink(receiver.url, trust_env=trust).deliver(notice(), wire)
                 wire.release()
         assert [path for path, _, _ in proxy.requests] == [receiver.url]
@@ -369,7 +368,7 @@ class TestTls:
         self, server: int, certificate: Path
     ) -> None:
         context = ssl.create_default_context(cafile=certificate)
-        wire = Wire(20.0)
+        wire = Connection(20.0)
         WebhookSink(f"https://localhost:{server}/", context=context).deliver(notice(), wire)
         wire.release()
         sink = WebhookSink(f"https://127.0.0.1:{server}/", context=context)
@@ -399,7 +398,7 @@ class TestTls:
         context = ssl.create_default_context(cafile=certificate)
         with rogue(proxy) as port:
             monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
-            wire = Wire(20.0)
+            wire = Connection(20.0)
             sink = WebhookSink(
                 f"https://localhost:{server}/", context=context, headers={"Authorization": "SECRET"}
             )
@@ -426,7 +425,7 @@ class TestTls:
             assert refusal(sink, timeout=0.3).why == "timed out"
             lane = lane_to(sink)
             lane.put(notice())
-            wait_for(lambda: lane._wire is not None and lane._wire._handle is not None)
+            wait_for(lambda: lane._connection is not None and lane._connection._handle is not None)
             lane.cut()
             assert lane.join(PATIENCE)
 
@@ -439,7 +438,7 @@ def test_the_next_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(
             socket, "getaddrinfo", lambda *args, **options: [dead, *find(*args, **options)]
         )
-        wire = Wire(20.0)
+        wire = Connection(20.0)
         WebhookSink(receiver.url).deliver(notice(), wire)
         wire.release()
     assert len(receiver.requests) == 1
@@ -468,7 +467,7 @@ def test_an_address_that_leads_nowhere_leaves_time_for_the_next(
             for place in (full.getsockname(), ("127.0.0.1", receiver.port))
         ]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
-        wire = Wire(10.0)  # half of it is for the first
+        wire = Connection(10.0)  # half of it is for the first
         WebhookSink(receiver.url).deliver(notice(), wire)
         wire.release()
     assert len(receiver.requests) == 1

@@ -29,8 +29,8 @@ from memguard.report.alerting import (
     UsedAbove,
     WebhookSink,
     When,
+    delivery,
 )
-from memguard.report.alerting import lane as lanes
 from tests.alerting import PATIENCE, Answer, Receiver, hang, pressure_alert, rogue
 from tests.clock import FakeClock
 from tests.specimens import leak_report
@@ -41,7 +41,7 @@ posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork her
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "LINGER_SECONDS", 0.05)
+    monkeypatch.setattr(delivery, "LINGER_SECONDS", 0.05)
     for name in ("http_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -53,7 +53,7 @@ class Switch:
         self.on: bool | str | None = False
 
     def rule(self, **options: Any) -> When:
-        return When("switched", lambda _: self.on, **{"calm": 0.0, **options})
+        return When("switched", lambda _: self.on, **{"resolve_after": 0.0, **options})
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_message_reaches_every_sink_and_so_does_its_end(
             alerts.tick()
             alerts.tick()
             (active,) = alerts.active
-            assert (active.firing, active.told, active.summary) == (True, 1, "it burns")
+            assert (active.firing, active.notices, active.summary) == (True, 1, "it burns")
             switch.on = False
             alerts.tick()
             assert alerts.flush(PATIENCE)
@@ -135,7 +135,7 @@ def test_a_real_guard_near_its_limit_is_told() -> None:
     """A limit that this process is far above: the monitor says so, and the alert goes out."""
     heard: list[Notice] = []
     guard = MemoryGuard(limit="1MiB", relief=False, leaks=False, interval=0.05)
-    with guard, Alerts(guard, rules=[UsedAbove(0.9, lasting=0)], sinks=[heard.append]) as alerts:
+    with guard, Alerts(guard, rules=[UsedAbove(0.9, fire_after=0)], sinks=[heard.append]) as alerts:
         wait_for(lambda: heard)
         assert alerts.flush(PATIENCE)
     assert heard[0].rule == "memory_used"
@@ -192,7 +192,7 @@ def test_looking_never_waits_for_sinks_however_many_messages_there_are(guard: Me
         assert found.dropped >= 36
         assert not alerts.stop(timeout=0.2)  # it cannot be ended, and that is said
         gate.set()
-        assert alerts._delivery._lanes[0].join(PATIENCE)
+        assert alerts._delivery._queues[0].join(PATIENCE)
 
 
 def test_stopping_delivers_what_waits(guard: MemoryGuard) -> None:
@@ -239,7 +239,7 @@ def test_it_can_be_started_again_and_knows_what_was_told(guard: MemoryGuard) -> 
 
 def test_a_test_message_shows_whether_sinks_work(guard: MemoryGuard) -> None:
     with Receiver() as receiver:
-        sinks = [WebhookSink(receiver.url, least="critical")]
+        sinks = [WebhookSink(receiver.url, min_severity="critical")]
         with Alerts(guard, rules=[], sinks=sinks, interval="1h") as alerts:
             alerts.send_test()
             assert alerts.flush(PATIENCE)
@@ -255,9 +255,9 @@ def test_a_grave_sink_hears_the_end_of_what_it_heard_and_nothing_else(guard: Mem
             guard,
             rules=[
                 minor.rule(),
-                When("grave", lambda _: major.on, severity="critical", calm=0.0),
+                When("grave", lambda _: major.on, severity="critical", resolve_after=0.0),
             ],
-            sinks=[WebhookSink(receiver.url, least="critical")],
+            sinks=[WebhookSink(receiver.url, min_severity="critical")],
             interval="1h",
         )
         with alerts:
@@ -319,7 +319,7 @@ def test_a_rule_that_hangs_piles_up_nothing(guard: MemoryGuard) -> None:
 
 def test_time_is_that_of_the_timer(guard: MemoryGuard, fake_clock: FakeClock) -> None:
     switch = Switch()
-    rule = switch.rule(lasting="5m")
+    rule = switch.rule(fire_after="5m")
     alerts = Alerts(guard, rules=[rule], sinks=[print], timer=fake_clock, repeat="1h")
     switch.on = True
     alerts.tick()
@@ -334,7 +334,7 @@ def test_the_host_never_waits(guard: MemoryGuard) -> None:
     """What the guard's threads pay for an alert is a flag and a wake-up, whatever hangs."""
     with rogue(hang, accept=False) as port:
         sinks = [WebhookSink(f"http://127.0.0.1:{port}/", timeout="5m")]
-        rule = When("always", lambda _: True, calm=0.0)
+        rule = When("always", lambda _: True, resolve_after=0.0)
         with Alerts(guard, rules=[rule], sinks=sinks, interval="1h") as alerts:
             wait_for(lambda: alerts.statistics().queued == 1)
             for _ in range(10_000):

@@ -20,8 +20,8 @@ from memguard.report.alerting import (
     When,
     default_rules,
 )
-from memguard.report.alerting.rule import Sign
-from tests.alerting import MIB, figures_of, pressure_alert
+from memguard.report.alerting.rules import Condition
+from tests.alerting import MIB, pressure_alert, state_of
 from tests.specimens import leak_report
 
 FIRING = frozenset({""})
@@ -32,8 +32,10 @@ def ANY(value: Any) -> Any:  # noqa: N802 - reason: it marks what a type checker
     return value
 
 
-def one(rule: Rule, *, now: float = 0.0, firing: frozenset[str] = NONE, **figures: Any) -> Sign:
-    (sign,) = rule.probe()(figures_of(**figures), now, firing)
+def one(
+    rule: Rule, *, now: float = 0.0, firing: frozenset[str] = NONE, **figures: Any
+) -> Condition:
+    (sign,) = rule.evaluator()(state_of(**figures), now, firing)
     return sign
 
 
@@ -124,23 +126,23 @@ class TestLeaks:
             leak_report(id="c", kind="growth"),
             leak_report(id="d", kind="snapshot"),
         )
-        signs = LeakSuspected().probe()(figures_of(reports=reports), 0.0, NONE)
+        signs = LeakSuspected().evaluator()(state_of(reports=reports), 0.0, NONE)
         assert [(sign.key, sign.active) for sign in signs] == [("a", True), ("b", True)]
 
     def test_its_words_name_the_line_and_the_holder(self) -> None:
-        (sign,) = LeakSuspected().probe()(figures_of(reports=(leak_report(),)), 0.0, NONE)
+        (sign,) = LeakSuspected().evaluator()(state_of(reports=(leak_report(),)), 0.0, NONE)
         assert sign.summary.startswith("leak suspected: +61.0 MiB (2.0 MiB/min), held by ")
         assert "app.py:57" in sign.summary
         assert dict(sign.facts)["report"] == "20261120T050714-4242-1"
         assert "BoundedCache" in dict(sign.facts)["advice"]
 
     def test_it_is_over_when_it_was_not_confirmed_for_long_while_somebody_watched(self) -> None:
-        look = LeakSuspected(quiet="1h").probe()
+        look = LeakSuspected(resolve_after="1h").evaluator()
         report = leak_report(id="a", revision=1)
         firing = frozenset({"a"})
 
         def state(now: float, detector: str = "watching") -> bool | None:
-            (sign,) = look(figures_of(reports=(report,), detector=detector), now, firing)
+            (sign,) = look(state_of(reports=(report,), detector=detector), now, firing)
             return sign.active
 
         assert state(0.0)
@@ -154,33 +156,33 @@ class TestLeaks:
 
     def test_a_report_without_line_and_holder_has_words_too(self) -> None:
         report = leak_report(suspects=(), holders=())
-        (sign,) = LeakSuspected().probe()(figures_of(reports=(report,)), 0.0, NONE)
+        (sign,) = LeakSuspected().evaluator()(state_of(reports=(report,)), 0.0, NONE)
         assert sign.summary == "leak suspected: +61.0 MiB (2.0 MiB/min)"
 
     def test_what_it_remembers_goes_with_the_reports(self) -> None:
-        look = LeakSuspected().probe()
+        look = LeakSuspected().evaluator()
         for number in range(1000):
-            look(figures_of(reports=(leak_report(id=f"r{number}"),)), float(number), NONE)
+            look(state_of(reports=(leak_report(id=f"r{number}"),)), float(number), NONE)
         assert len(look.__self__._seen) == 1  # type: ignore[attr-defined] # reason: a bound method
 
 
 class TestGrowth:
     def grown(self, rule: GrowthAbove, values: Any, *, seconds: float) -> list[bool | None]:
-        look = rule.probe()
+        look = rule.evaluator()
         found = []
         firing = NONE
         for number, value in enumerate(values):
-            (sign,) = look(figures_of(private=int(value)), number * seconds, firing)
+            (sign,) = look(state_of(private=int(value)), number * seconds, firing)
             found.append(sign.active)
             firing = FIRING if sign.active else NONE
         return found
 
     def test_steady_growth_is_seen_and_its_rate_is_right(self) -> None:
         rule = GrowthAbove("64MiB", window="1h")
-        look = rule.probe()
+        look = rule.evaluator()
         for second in range(0, 3600, 10):
             private = int((100 + second / 3600 * 100) * MIB)
-            (sign,) = look(figures_of(private=private), float(second), NONE)
+            (sign,) = look(state_of(private=private), float(second), NONE)
         assert sign.active
         assert sign.value == pytest.approx(100 * MIB, rel=0.02)
         assert sign.unit == "bytes/hour"
@@ -204,40 +206,40 @@ class TestGrowth:
         assert found[-1] is False
 
     def test_the_tracer_of_a_leak_search_is_no_growth(self) -> None:
-        look = GrowthAbove("64MiB", window="1h").probe()
+        look = GrowthAbove("64MiB", window="1h").evaluator()
         for second in range(0, 3600, 10):
             extra = second * MIB
-            found = figures_of(private=100 * MIB + extra, tracer=extra)
+            found = state_of(private=100 * MIB + extra, tracer=extra)
             (sign,) = look(found, float(second), NONE)
         assert sign.active is False
 
     def test_a_long_pause_forgets_what_was_before(self) -> None:
-        look = GrowthAbove("64MiB", window="1h").probe()
+        look = GrowthAbove("64MiB", window="1h").evaluator()
         for second in range(0, 3600, 10):
-            (sign,) = look(figures_of(private=(100 + second) * MIB), float(second), NONE)
+            (sign,) = look(state_of(private=(100 + second) * MIB), float(second), NONE)
         assert sign.active
         for second in range(90_000, 90_300, 10):
-            (sign,) = look(figures_of(private=5000 * MIB), float(second), NONE)
+            (sign,) = look(state_of(private=5000 * MIB), float(second), NONE)
         assert sign.active is None
 
     def test_a_system_that_tells_nothing_makes_no_alarm(self) -> None:
-        look = GrowthAbove().probe()
+        look = GrowthAbove().evaluator()
         for second in range(0, 7200, 100):
-            (sign,) = look(figures_of(private=None), float(second), NONE)
+            (sign,) = look(state_of(private=None), float(second), NONE)
         assert sign.active is None
 
 
 @pytest.mark.parametrize("window", ["1m", "2h", "7d"])
 def test_the_longest_interval_is_short_enough_to_tell(window: str) -> None:
     growth, share = GrowthAbove("1MiB", window=window), GcShareAbove(0.1, window=window)
-    at, look = 0.0, growth.probe()
+    at, look = 0.0, growth.evaluator()
     for number in range(30):
-        (sign,) = look(figures_of(private=int(100 * MIB + at * MIB)), at, NONE)
+        (sign,) = look(state_of(private=int(100 * MIB + at * MIB)), at, NONE)
         at += growth.longest_interval * (1.05 if number % 2 else 0.95)
     assert sign.active
-    at, look = 0.0, share.probe()
+    at, look = 0.0, share.evaluator()
     for _ in range(5):
-        (sign,) = look(figures_of(watched=at, paused=at / 2), at, NONE)
+        (sign,) = look(state_of(watched=at, paused=at / 2), at, NONE)
         at += share.longest_interval
     assert sign.active
 
@@ -245,26 +247,26 @@ def test_the_longest_interval_is_short_enough_to_tell(window: str) -> None:
 class TestGcShare:
     def test_only_the_last_window_counts(self) -> None:
         """An hour without a pause does not hide that now half of the time goes into them."""
-        look = GcShareAbove(0.10, window="5m").probe()
+        look = GcShareAbove(0.10, window="5m").evaluator()
         for second in range(0, 3600, 10):
-            (sign,) = look(figures_of(watched=float(second), paused=0.0), 0.0, NONE)
+            (sign,) = look(state_of(watched=float(second), paused=0.0), 0.0, NONE)
         assert sign.active is False
         for second in range(3600, 3900, 10):
             paused = (second - 3600) * 0.5
-            (sign,) = look(figures_of(watched=float(second), paused=paused), 0.0, NONE)
+            (sign,) = look(state_of(watched=float(second), paused=paused), 0.0, NONE)
         assert sign.active
         assert sign.value == pytest.approx(0.5, abs=0.05)
 
     def test_a_watch_that_began_anew_or_is_not_there_cannot_tell(self) -> None:
-        look = GcShareAbove(window="5m").probe()
-        assert look(figures_of(watched=None), 0.0, NONE)[0].active is None
-        look(figures_of(watched=1000.0, paused=900.0), 0.0, NONE)
-        assert look(figures_of(watched=10.0, paused=9.0), 0.0, NONE)[0].active is None
+        look = GcShareAbove(window="5m").evaluator()
+        assert look(state_of(watched=None), 0.0, NONE)[0].active is None
+        look(state_of(watched=1000.0, paused=900.0), 0.0, NONE)
+        assert look(state_of(watched=10.0, paused=9.0), 0.0, NONE)[0].active is None
 
     def test_its_memory_is_bounded_however_often_it_is_asked(self) -> None:
-        look = GcShareAbove(window="5m").probe()
+        look = GcShareAbove(window="5m").evaluator()
         for number in range(5000):
-            look(figures_of(watched=number * 0.1), 0.0, NONE)
+            look(state_of(watched=number * 0.1), 0.0, NONE)
         assert len(look.__self__._points) <= 41  # type: ignore[attr-defined] # reason: a bound method
 
 
@@ -312,13 +314,13 @@ def test_the_rules_that_come_along_have_names_of_their_own() -> None:
         (lambda: UsedAbove(name="no spaces"), ConfigError, "name must be"),
         (lambda: UsedAbove(name=ANY(1)), TypeError, "name must be a string"),
         (lambda: UsedAbove(severity=ANY("bad")), ConfigError, "severity must be 'info', 'warning'"),
-        (lambda: UsedAbove(lasting=-1), ConfigError, "lasting"),
+        (lambda: UsedAbove(fire_after=-1), ConfigError, "fire_after"),
         (lambda: UsedAbove(repeat=0), ConfigError, "repeat must be >= 1 second"),
         (lambda: LevelReached("ok"), ConfigError, "level must be"),
         (lambda: GrowthAbove(0), ConfigError, "bytes_per_hour must be > 0"),
         (lambda: GrowthAbove(window=1), ConfigError, "window must be"),
         (lambda: GcShareAbove(0), ConfigError, "share must be"),
-        (lambda: LeakSuspected(quiet=0), ConfigError, "quiet must be"),
+        (lambda: LeakSuspected(resolve_after=0), ConfigError, "quiet must be"),
         (lambda: When("x", ANY(1)), TypeError, "check must be callable"),
         (lambda: When("x", print, summary=ANY(1)), TypeError, "summary must be a string"),
     ],

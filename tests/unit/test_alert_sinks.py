@@ -23,11 +23,10 @@ from memguard.report.alerting import (
     SlackSink,
     WebhookSink,
 )
-from memguard.report.alerting.http import may_succeed_later, retry_after
-from memguard.report.alerting.notice import checked_labels, fingerprint
-from memguard.report.alerting.webhook import slack_payload
-from memguard.report.alerting.wire import Wire
-from memguard.report.sinks import private
+from memguard.report.alerting.connection import Connection
+from memguard.report.alerting.notice import check_labels, fingerprint
+from memguard.report.alerting.webhook import may_succeed_later, retry_after, slack_payload
+from memguard.report.sinks import private_directory
 from tests.alerting import MIB, notice
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and links are of POSIX")
@@ -73,7 +72,7 @@ def test_a_fingerprint_tells_parts_apart() -> None:
 )
 def test_wrong_labels_are_refused(labels: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
-        checked_labels(labels)
+        check_labels(labels)
 
 
 class TestSlack:
@@ -116,13 +115,13 @@ class TestFile:
         path = tmp_path / "new" / "alerts.jsonl"
         sink = FileSink(path)
         for number in range(3):
-            sink.deliver(notice(number), Wire(10.0))
+            sink.deliver(notice(number), Connection(10.0))
         assert self.lines(path) == ["number 0", "number 1", "number 2"]
 
     @posix
     def test_only_its_owner_reads_it(self, tmp_path: Path) -> None:
         path = tmp_path / "new" / "alerts.jsonl"
-        FileSink(path).deliver(notice(), Wire(10.0))
+        FileSink(path).deliver(notice(), Connection(10.0))
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
@@ -130,7 +129,7 @@ class TestFile:
         path = tmp_path / "alerts.jsonl"
         sink = FileSink(path, max_bytes="64KiB", keep=2)
         for number in range(300):
-            sink.deliver(notice(number, summary="x" * 800), Wire(10.0))
+            sink.deliver(notice(number, summary="x" * 800), Connection(10.0))
         files = sorted(tmp_path.iterdir())
         assert [file.name for file in files] == [
             "alerts.jsonl",
@@ -149,7 +148,7 @@ class TestFile:
         path = tmp_path / "alerts.jsonl"
         sink = FileSink(path)
         copies: list[int] = []
-        write = private.write_all
+        write = private_directory.write_all
 
         def duplicate(descriptor: int, content: bytes) -> None:
             # What a child has of the directory: another descriptor of the same open file.
@@ -162,11 +161,11 @@ class TestFile:
             write(descriptor, content)
 
         with monkeypatch.context() as patch:
-            patch.setattr(private, "write_all", duplicate)
-            sink.deliver(notice(0), Wire(10.0))
+            patch.setattr(private_directory, "write_all", duplicate)
+            sink.deliver(notice(0), Connection(10.0))
         assert copies
         try:
-            sink.deliver(notice(1), Wire(10.0))
+            sink.deliver(notice(1), Connection(10.0))
         finally:
             for each in copies:
                 os.close(each)
@@ -178,7 +177,7 @@ class TestFile:
 
         def write(sink: FileSink, base: int) -> None:
             for number in range(60):
-                sink.deliver(notice(base + number, summary="x" * 250), Wire(30.0))
+                sink.deliver(notice(base + number, summary="x" * 250), Connection(30.0))
 
         threads = [
             threading.Thread(target=write, args=(sink, 100 * n)) for n, sink in enumerate(sinks)
@@ -197,7 +196,7 @@ class TestFile:
     def test_half_a_line_of_somebody_who_died_spoils_no_other(self, tmp_path: Path) -> None:
         path = tmp_path / "alerts.jsonl"
         path.write_bytes(b'{"half":')
-        FileSink(path).deliver(notice(), Wire(10.0))
+        FileSink(path).deliver(notice(), Connection(10.0))
         half, whole = path.read_text().splitlines()
         assert half == '{"half":'
         assert json.loads(whole)["summary"] == "number 1"
@@ -207,7 +206,7 @@ class TestFile:
     ) -> None:
         path = tmp_path / "alerts.jsonl"
         sink = FileSink(path)
-        sink.deliver(notice(1), Wire(10.0))
+        sink.deliver(notice(1), Connection(10.0))
         before = path.read_bytes()
         write = os.write
 
@@ -221,7 +220,7 @@ class TestFile:
                 os, "write", lambda d, c: full(d, c) if len(c) < 400 else write(d, c[:390])
             )
             with pytest.raises(DeliveryError) as caught:
-                sink.deliver(notice(2), Wire(10.0))
+                sink.deliver(notice(2), Connection(10.0))
         assert (caught.value.why, caught.value.retry) == ("OSError 28", True)
         assert path.read_bytes() == before
 
@@ -238,7 +237,7 @@ class TestFile:
         else:
             path.hardlink_to(other)
         with pytest.raises(DeliveryError):
-            sink.deliver(notice(), Wire(10.0))
+            sink.deliver(notice(), Connection(10.0))
         assert other.read_text() == ""
 
     @posix
@@ -250,7 +249,7 @@ class TestFile:
         with pytest.raises(ConfigError, match="must not be writable by others"):
             FileSink(place / "alerts.jsonl")
         with pytest.raises(DeliveryError, match="not private any more"):
-            sink.deliver(notice(), Wire(10.0))
+            sink.deliver(notice(), Connection(10.0))
 
     @posix
     def test_a_lock_that_nobody_lets_go_of_is_waited_for_in_vain_and_not_for_ever(
@@ -262,7 +261,7 @@ class TestFile:
         try:
             fcntl.flock(holder, fcntl.LOCK_EX)
             with pytest.raises(DeliveryError, match="TimeoutError"):
-                sink.deliver(notice(), Wire(0.2))
+                sink.deliver(notice(), Connection(0.2))
         finally:
             os.close(holder)
 
@@ -341,7 +340,7 @@ def test_an_object_whose_call_is_a_coroutine_is_an_error_and_no_delivery() -> No
         async def __call__(self, _: object) -> None: ...
 
     with pytest.raises(TypeError, match="returned a coroutine"):
-        CallSink(Host()).deliver(notice(), Wire(10.0))
+        CallSink(Host()).deliver(notice(), Connection(10.0))
 
 
 SECRET = "secret"  # noqa: S105 - reason: of nobody
@@ -374,7 +373,7 @@ URL = "https://user-secret.example/T0/secret"
         (lambda: CallSink(bad(asyncio.sleep)), TypeError, "must be a plain function"),
         (lambda: LogSink(name="no spaces"), ConfigError, "name must be"),
         (lambda: LogSink(name=bad(1)), TypeError, "name must be a string"),
-        (lambda: LogSink(least=bad("x")), ConfigError, "least must be"),
+        (lambda: LogSink(min_severity=bad("x")), ConfigError, "least must be"),
         (lambda: FileSink(bad(1)), TypeError, "path must be"),
         (lambda: FileSink("/"), ConfigError, "path must be a file"),
         (lambda: FileSink("x", keep=0), ConfigError, "keep must be"),

@@ -14,21 +14,21 @@ from memguard import BoundedCache, MemoryGuard
 from memguard.errors import ReportFormatError
 from memguard.observe.readings import Reading
 from memguard.relief.records import Alert
-from memguard.report.figures import Figures, figures
 from memguard.report.publish import bulletin
 from memguard.report.publish.bulletin import MOST_BYTES, MOST_CONTAINERS, MOST_POINTS, Bulletin
+from memguard.report.state import GuardState, guard_state
 from memguard.schema import plain
 from tests.bulletins import a_bulletin
 from tests.specimens import MiB, leak_report
 
 
-def some_figures(**changes: Any) -> Figures:
+def some_figures(**changes: Any) -> GuardState:
     guard = MemoryGuard(limit="1TiB", name="shop")
     guard.monitor.tick()
-    return replace(figures(guard), **{"containers": (), **changes})
+    return replace(guard_state(guard), **{"containers": (), **changes})
 
 
-def composed(found: Figures | None = None, readings: tuple[Reading, ...] = ()) -> Bulletin:
+def composed(found: GuardState | None = None, readings: tuple[Reading, ...] = ()) -> Bulletin:
     return bulletin.compose(found or some_figures(), readings, pid=42, program="app.py", within=3.0)
 
 
@@ -69,7 +69,7 @@ def test_its_dict_is_that_of_any_dataclass() -> None:
 
 def test_what_a_guard_leaves_out_is_none() -> None:
     guard = MemoryGuard(relief=False, leaks=False, gc_watch=False, history=False)
-    made = composed(figures(guard))
+    made = composed(guard_state(guard))
     assert (made.relief_runs, made.detector, made.findings) == (None, None, None)
     assert (made.gc_share, made.gc_longest, made.gc_collections) == (None, None, None)
     assert not made.running
@@ -87,7 +87,7 @@ def test_a_long_history_becomes_few_points_with_the_newest_among_them() -> None:
 def test_the_largest_containers_come_first_and_the_others_are_counted() -> None:
     caches = [BoundedCache[int, bytes](10, name=f"cache {n}") for n in range(MOST_CONTAINERS + 5)]
     caches[7][1] = bytes(100_000)
-    wanted = figures(MemoryGuard(leaks=False)).containers
+    wanted = guard_state(MemoryGuard(leaks=False)).containers
     made = composed(some_figures(containers=wanted))
     assert made.containers[0].name == "cache 7"
     assert len(made.containers) == MOST_CONTAINERS
@@ -97,7 +97,7 @@ def test_the_largest_containers_come_first_and_the_others_are_counted() -> None:
 
 def test_names_without_end_make_no_file_without_end() -> None:
     caches = [BoundedCache[int, int](10, name="\U0001f4a3" * 10**5) for n in range(100)]
-    made = composed(figures(MemoryGuard(name="x" * 10**6, leaks=False)))
+    made = composed(guard_state(MemoryGuard(name="x" * 10**6, leaks=False)))
     assert len(caches) == 100
     assert len(bulletin.render(made)) < MOST_BYTES / 2
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memguard import BoundedCache, MemoryGuard
-from memguard.report.figures import Guarded, figures
+from memguard.report.state import Guarded, guard_state
 from tests.waiting import wait_for
 
 
@@ -13,7 +13,7 @@ def test_a_guard_tells_everything_it_knows() -> None:
     with MemoryGuard(limit="100GiB") as guard:
         wait_for(lambda: guard.monitor.pressure().limit)
         known: Guarded = guard
-        found = figures(known)
+        found = guard_state(known)
     assert (found.name, found.running) == ("memguard", True)
     assert found.reading.rss
     assert found.pressure.limit
@@ -24,9 +24,9 @@ def test_a_guard_tells_everything_it_knows() -> None:
 
 def test_what_is_left_out_is_none() -> None:
     with MemoryGuard(relief=False, leaks=False, gc_watch=False, history=False) as guard:
-        found = figures(guard)
+        found = guard_state(guard)
     assert (found.relief, found.detector, found.gc, found.reports) == (None, None, None, ())
 
 
 def test_a_guard_that_was_never_started_says_so() -> None:
-    assert not figures(MemoryGuard(leaks=False)).running
+    assert not guard_state(MemoryGuard(leaks=False)).running

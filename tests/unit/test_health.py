@@ -11,8 +11,8 @@ from typing import Any
 
 from memguard import BoundedCache, MemoryGuard
 from memguard.bounded.inventory import InventoryRow
-from memguard.report.figures import figures
 from memguard.report.health.data import MOST_CONTAINERS, HealthReport, by_size, health
+from memguard.report.state import guard_state
 from tests.specimens import leak_report
 from tests.waiting import wait_for
 
@@ -51,7 +51,7 @@ def test_a_guarded_process_tells_how_it_is() -> None:
 
 def test_every_number_has_its_unit_in_its_name() -> None:
     with MemoryGuard(limit="100GiB") as guard:
-        known = replace(figures(guard), reports=(leak_report(),))
+        known = replace(guard_state(guard), reports=(leak_report(),))
     named = {name for name, _ in numbers(HealthReport.of(known).to_dict())}
     assert "private_bytes" in named
     assert not {name for name in named if not name.endswith(UNITS)} - COUNTS
@@ -59,7 +59,7 @@ def test_every_number_has_its_unit_in_its_name() -> None:
 
 def test_it_is_strict_json_whatever_the_numbers() -> None:
     with MemoryGuard(limit="100GiB") as guard:
-        known = figures(guard)
+        known = guard_state(guard)
     odd = replace(
         known,
         pressure=replace(known.pressure, bytes_per_minute=math.inf, stall_some=math.nan),
@@ -86,7 +86,7 @@ def test_parts_that_are_left_out_are_none() -> None:
 
 
 def test_the_largest_containers_are_listed_and_all_are_counted() -> None:
-    known = figures(MemoryGuard(leaks=False))
+    known = guard_state(MemoryGuard(leaks=False))
     rows = tuple(InventoryRow(f"c{n}", "Cache", n, n * 10, None) for n in range(200))
     weightless = InventoryRow("no bytes", "Cache", 10**6, None, None)
     found = HealthReport.of(replace(known, containers=(*rows, weightless))).containers
@@ -97,7 +97,7 @@ def test_the_largest_containers_are_listed_and_all_are_counted() -> None:
 
 
 def test_a_name_that_would_break_a_line_or_never_end_is_made_harmless() -> None:
-    known = figures(MemoryGuard(leaks=False))
+    known = guard_state(MemoryGuard(leaks=False))
     row = InventoryRow("x" * 10_000 + "\n\x1b[31m\u202e", "Cache", 1, 1, None)
     name = HealthReport.of(replace(known, containers=(row,))).containers.largest[0].name
     assert len(name) < 300

@@ -19,12 +19,12 @@ from memguard.bounded.inventory import InventoryRow
 from memguard.leaks.report import LeakReport
 from memguard.observe.gcwatch import GcStatistics, GenerationStatistics
 from memguard.relief.records import Alert, PressureState, ReliefReport, StepResult
-from memguard.report.figures import Figures, figures
 from memguard.report.health.page.curve import Point
 from memguard.report.health.page.document import LastRun, document, notice, render_parts
 from memguard.report.health.page.history import Story, story
 from memguard.report.health.page.style import page_policy
 from memguard.report.health.page.tables import MOST_ROWS, pauses_by_length
+from memguard.report.state import GuardState, guard_state
 from tests.html_page import Page
 from tests.specimens import leak_report
 from tests.strategies import names
@@ -46,11 +46,11 @@ STORY = Story(
 
 
 @cache
-def plain_figures() -> Figures:
-    return figures(MemoryGuard(leaks=False))
+def plain_figures() -> GuardState:
+    return guard_state(MemoryGuard(leaks=False))
 
 
-def known_figures(**changes: object) -> Figures:
+def known_figures(**changes: object) -> GuardState:
     """Return figures of a guard under pressure, with *changes*."""
     state = PressureState(
         level="elevated",
@@ -73,7 +73,7 @@ def known_figures(**changes: object) -> Figures:
     return replace(plain_figures(), **{**fields, **changes})  # type: ignore[arg-type] # reason: tests change any
 
 
-def page(known: Figures, *, with_form: bool = False, last: LastRun | None = None) -> str:
+def page(known: GuardState, *, with_form: bool = False, last: LastRun | None = None) -> str:
     return document(render_parts(known, STORY, last), "latest", every=2.0, with_form=with_form)
 
 
@@ -113,7 +113,7 @@ def test_a_guard_that_does_not_run_is_not_called_ok() -> None:
 
 
 def test_what_is_left_out_is_said() -> None:
-    known = figures(MemoryGuard(relief=False, leaks=False, gc_watch=False, history=False))
+    known = guard_state(MemoryGuard(relief=False, leaks=False, gc_watch=False, history=False))
     parts = render_parts(
         replace(known, containers=()), story(None, "latest", known.reading, known.time), None
     )
@@ -172,7 +172,7 @@ def test_alerts_and_reports_stand_with_the_newest_first() -> None:
         )
 
     alerts = (alert("level", NOW - 7200), alert("ineffective", NOW - 600), alert("recycle", NOW))
-    detector = figures(MemoryGuard()).detector
+    detector = guard_state(MemoryGuard()).detector
     reports = tuple(leak_report(id=f"report-{n}") for n in range(20))
     shown = text_of(page(known_figures(alerts=alerts, reports=reports, detector=detector)))
     assert (
@@ -234,7 +234,7 @@ def test_it_names_no_address_but_its_own() -> None:
     assert "//" not in re.sub(r"<script>.*</script>", "", source, flags=re.DOTALL)
 
 
-def hostile(name: str) -> Figures:
+def hostile(name: str) -> GuardState:
     full = leak_report()
     report: LeakReport = replace(
         full,
@@ -260,7 +260,7 @@ def hostile(name: str) -> Figures:
         containers=(InventoryRow(name, name, 1, 1, None),),
         alerts=(alert,),
         reports=(report,),
-        detector=figures(MemoryGuard()).detector,
+        detector=guard_state(MemoryGuard()).detector,
         pressure=replace(known_figures().pressure, reasons=(name,), source=name),
     )
 
@@ -327,7 +327,7 @@ def test_a_notice_leads_back_and_lets_nothing_in() -> None:
 
 
 def history_of(guard: MemoryGuard, spans: Sequence[str]) -> dict[str, int]:
-    known = figures(guard)
+    known = guard_state(guard)
     return {
         span: len(story(guard.history, span, known.reading, known.time).points)  # type: ignore[arg-type] # reason: names of spans
         for span in spans
@@ -352,5 +352,5 @@ def test_a_clock_that_was_set_back_draws_nothing_in_the_future() -> None:
         while guard.history is None or not guard.history.last():
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        told = story(guard.history, "day", figures(guard).reading, time.time() - 86400)
+        told = story(guard.history, "day", guard_state(guard).reading, time.time() - 86400)
     assert [point.seconds for point in told.points] == [0.0]

@@ -17,7 +17,6 @@ from memguard.leaks.report import LeakReport, TrendSummary, Verdict
 from memguard.observe.gcwatch import PAUSE_BOUNDS_NS, GcStatistics, GenerationStatistics
 from memguard.observe.readings import Reading
 from memguard.relief.records import PressureState
-from memguard.report.figures import Figures, figures
 from memguard.report.metrics.prometheus import families
 from memguard.report.metrics.prometheus.families import FAMILIES
 from memguard.report.metrics.prometheus.rows import (
@@ -34,21 +33,22 @@ from memguard.report.metrics.prometheus.rows import (
     relief_rows,
     source_of,
 )
+from memguard.report.state import GuardState, guard_state
 
 MIB = 1024 * 1024
 
 
 @pytest.fixture
-def known() -> Figures:
+def known() -> GuardState:
     """Return the figures of a guard that was never started."""
-    return figures(MemoryGuard())
+    return guard_state(MemoryGuard())
 
 
 def values(rows: Any) -> dict[tuple[str, ...], Any]:
     return {(family.name, *labels.values()): value for family, labels, value in rows}
 
 
-def running(known: Figures, **pressure: Any) -> Figures:
+def running(known: GuardState, **pressure: Any) -> GuardState:
     state = PressureState(at=1.0, **pressure)
     return replace(known, running=True, pressure=state)
 
@@ -70,7 +70,7 @@ def test_nothing_is_said_that_the_clients_own_collectors_say() -> None:
     assert not theirs & {family.name.removeprefix("memguard_") for family in FAMILIES}
 
 
-def test_memory_is_told_in_bytes(known: Figures) -> None:
+def test_memory_is_told_in_bytes(known: GuardState) -> None:
     reading = Reading(at=0, rss=9 * MIB, anon=5 * MIB, file=3 * MIB, shmem=MIB, swap=2 * MIB)
     found = values(process_rows(replace(known, reading=reading)))
     assert found["memguard_private_bytes",] == 7 * MIB
@@ -79,7 +79,7 @@ def test_memory_is_told_in_bytes(known: Figures) -> None:
     assert found["memguard_swapped_bytes",] == 2 * MIB
 
 
-def test_what_the_system_does_not_tell_is_left_out_and_is_not_zero(known: Figures) -> None:
+def test_what_the_system_does_not_tell_is_left_out_and_is_not_zero(known: GuardState) -> None:
     found = values(process_rows(replace(known, reading=Reading(at=0))))
     assert set(found) == {
         ("memguard_build_info", next(iter(found))[1]),
@@ -88,7 +88,7 @@ def test_what_the_system_does_not_tell_is_left_out_and_is_not_zero(known: Figure
     }
 
 
-def test_shares_are_ratios_and_rates_are_per_second(known: Figures) -> None:
+def test_shares_are_ratios_and_rates_are_per_second(known: GuardState) -> None:
     state = running(known, level="elevated", used=80, limit=100, stall_some=25.0)
     state = replace(state, pressure=replace(state.pressure, bytes_per_minute=600.0))
     found = values(pressure_rows(state, "g"))
@@ -97,13 +97,13 @@ def test_shares_are_ratios_and_rates_are_per_second(known: Figures) -> None:
     assert found["memguard_growth_bytes_per_second", "g"] == 10.0
 
 
-def test_one_level_is_one_and_the_others_are_zero(known: Figures) -> None:
+def test_one_level_is_one_and_the_others_are_zero(known: GuardState) -> None:
     found = values(pressure_rows(running(known, level="critical"), "g"))
     levels = {key[2]: value for key, value in found.items() if key[0] == "memguard_level"}
     assert levels == {"ok": 0, "elevated": 0, "critical": 1, "insufficient_data": 0}
 
 
-def test_a_guard_that_is_stopped_tells_no_pressure_of_yesterday(known: Figures) -> None:
+def test_a_guard_that_is_stopped_tells_no_pressure_of_yesterday(known: GuardState) -> None:
     stopped = replace(running(known, level="critical", used=99, limit=100), running=False)
     found = values(pressure_rows(stopped, "g"))
     assert found["memguard_running", "g"] == 0
@@ -111,7 +111,7 @@ def test_a_guard_that_is_stopped_tells_no_pressure_of_yesterday(known: Figures) 
     assert found["memguard_looks_total", "g"] == 0
 
 
-def test_a_guard_that_has_not_looked_yet_tells_no_pressure(known: Figures) -> None:
+def test_a_guard_that_has_not_looked_yet_tells_no_pressure(known: GuardState) -> None:
     found = values(pressure_rows(replace(known, running=True), "g"))
     assert "memguard_level" not in {key[0] for key in found}
 
@@ -142,7 +142,7 @@ def test_a_limit_of_the_guards_own_is_told_as_own() -> None:
 
 
 def test_what_is_left_out_of_a_guard_has_no_rows() -> None:
-    bare = figures(MemoryGuard(relief=False, leaks=False, gc_watch=False))
+    bare = guard_state(MemoryGuard(relief=False, leaks=False, gc_watch=False))
     assert not [*relief_rows(bare, "g"), *leak_rows(bare, "g"), *gc_rows(bare, "g")]
 
 
@@ -170,7 +170,7 @@ def leak(updated_at: str, kind: Any = "leak", bytes_per_hour: float = 3600.0) ->
     )
 
 
-def test_the_latest_leak_is_told_with_its_time_and_rate(known: Figures) -> None:
+def test_the_latest_leak_is_told_with_its_time_and_rate(known: GuardState) -> None:
     reports = (
         leak("2026-11-20T10:00:00.500+00:00", bytes_per_hour=7200.0),
         leak("2026-11-20T09:00:00.000+00:00"),
@@ -181,13 +181,13 @@ def test_the_latest_leak_is_told_with_its_time_and_rate(known: Figures) -> None:
     assert found["memguard_leak_growth_bytes_per_second", "g"] == 2.0
 
 
-def test_a_rate_that_is_no_number_is_left_out(known: Figures) -> None:
+def test_a_rate_that_is_no_number_is_left_out(known: GuardState) -> None:
     reports = (leak("2026-11-20T10:00:00+00:00", bytes_per_hour=math.nan),)
     found = values(leak_rows(replace(known, reports=reports), "g"))
     assert ("memguard_leak_growth_bytes_per_second", "g") not in found
 
 
-def test_pauses_are_told_by_generation(known: Figures) -> None:
+def test_pauses_are_told_by_generation(known: GuardState) -> None:
     row = GenerationStatistics(
         generation=2,
         collections=3,
@@ -205,7 +205,7 @@ def test_pauses_are_told_by_generation(known: Figures) -> None:
     assert found["memguard_gc_longest_pause_seconds", "g", "2"] == 0.2
 
 
-def test_every_row_has_the_labels_of_its_family(known: Figures) -> None:
+def test_every_row_has_the_labels_of_its_family(known: GuardState) -> None:
     found = running(known, level="ok", used=1, limit=2, source="/x", stall_some=0.0)
     reading = replace(found.reading, blocks=1, swap=0)
     found = replace(found, reports=(leak("2026-11-20T10:00:00+00:00"),), reading=reading)

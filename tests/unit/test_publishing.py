@@ -1,4 +1,4 @@
-"""A guard's file: private, whole, renewed in time, and gone when its process is."""
+"""A guard's file: private_directory, whole, renewed in time, and gone when its process is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from memguard.lifecycle import identity
 from memguard.report.publish import bulletin, reader
 from memguard.report.publish import publisher as publishing
 from memguard.report.publish.publisher import Publisher, directory_of
-from memguard.report.sinks import private
+from memguard.report.sinks import private_directory
 from tests.clock import FakeClock
 
 posix = pytest.mark.skipif(os.name != "posix", reason="owners and modes of POSIX")
@@ -40,7 +40,7 @@ def publisher(home: Path, fake_clock: FakeClock) -> Iterator[Publisher]:
     made = Publisher(home, within=3.0, timer=fake_clock)
     made.open()
     yield made
-    made.remove()
+    made.stop()
 
 
 def names(home: Path) -> list[str]:
@@ -60,7 +60,7 @@ def test_it_writes_one_private_file_that_others_read(
     assert one.file == file
     assert (one.bulletin.pid, one.bulletin.guard) == (os.getpid(), "tested")
     assert publisher.statistics().file == str(file)
-    publisher.remove()
+    publisher.stop()
     assert names(home) == []
     assert publisher.statistics().file is None
 
@@ -137,7 +137,7 @@ def test_nothing_is_written_after_it_was_removed(
     publisher: Publisher, home: Path, guard: MemoryGuard, fake_clock: FakeClock
 ) -> None:
     publisher.publish(guard)
-    publisher.remove()
+    publisher.stop()
     fake_clock.advance(100.0)
     publisher.publish(guard)
     assert names(home) == []
@@ -152,7 +152,7 @@ def test_files_of_the_dead_are_ignored_and_swept_those_of_the_living_are_not(
     publisher.publish(guard)
     (own,) = names(home)
     content = (home / own).read_bytes()
-    publisher.remove()
+    publisher.stop()
     *_, mine, _ = own.split("-")
     dead = f"memguard-{2**22 + 7}-5-1.json"  # above the kernel's highest process number
     reused = f"memguard-{os.getpid()}-{int(mine) + 1}-9.json"
@@ -181,7 +181,7 @@ def test_files_of_the_host_that_look_almost_like_ours_are_left_alone(
         os.utime(home / name, (0, 0))
     publisher.publish(guard)
     assert theirs < set(names(home))
-    publisher.remove()
+    publisher.stop()
     assert set(names(home)) == theirs
 
 
@@ -200,7 +200,7 @@ def test_a_drive_that_is_not_there_is_not_searched_for_ever(
         return False
 
     monkeypatch.setattr("os.path.lexists", missing)
-    private.make_private(tmp_path)
+    private_directory._make_private(tmp_path)
     assert tmp_path.is_dir()
 
 
@@ -339,7 +339,7 @@ def test_it_looks_in_each_place_where_a_guard_of_this_user_may_publish(tmp_path:
 def test_where_names_cannot_be_looked_up_from_a_descriptor_it_works_by_path(
     publisher: Publisher, home: Path, guard: MemoryGuard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(private, "CAN_NAME_FROM_DIRECTORY", False)
+    monkeypatch.setattr(private_directory, "CAN_NAME_FROM_DIRECTORY", False)
     publisher.publish(guard)
     assert len(reader.look([home]).guards) == 1
     assert len(names(home)) == 1

@@ -15,7 +15,7 @@ from memguard.errors import ConfigError, ValueTooLargeError
 from memguard.report.render.html import page
 from memguard.report.render.json import parse
 from memguard.report.render.text import render
-from memguard.report.sinks import private
+from memguard.report.sinks import private_directory
 from memguard.report.sinks.directory import ReportDirectory
 from tests.specimens import leak_report
 
@@ -220,7 +220,7 @@ def test_a_path_swapped_between_the_check_and_the_write_is_not_followed(
     directory = ReportDirectory(home)
     target = tmp_path / "target"
     target.mkdir(0o700)
-    check = private.refuse_unsafe
+    check = private_directory.check_private
 
     def checked_then_swapped(path: Path, found: os.stat_result) -> None:
         check(path, found)
@@ -228,7 +228,7 @@ def test_a_path_swapped_between_the_check_and_the_write_is_not_followed(
             path.rename(tmp_path / "moved")
             path.symlink_to(target)
 
-    monkeypatch.setattr(private, "refuse_unsafe", checked_then_swapped)
+    monkeypatch.setattr(private_directory, "check_private", checked_then_swapped)
     with pytest.raises(OSError, match=r"symbolic link|Not a directory"):
         directory.write(leak_report())
     assert names(target) == []
@@ -423,7 +423,7 @@ def test_it_works_where_names_cannot_be_looked_up_from_a_descriptor(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Windows; the same steps with whole paths."""
-    monkeypatch.setattr(private, "CAN_NAME_FROM_DIRECTORY", False)
+    monkeypatch.setattr(private_directory, "CAN_NAME_FROM_DIRECTORY", False)
     directory = ReportDirectory(home, max_files=3)
     for n in range(3):
         directory.write(leak_report(id=f"r{n}"))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import os
+import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from memguard.errors import ConfigError
@@ -14,6 +17,8 @@ from memguard.units import parse_bytes, parse_seconds
 POLICIES = ("lru", "s3fifo")
 OVERSIZED = ("reject", "raise", "keep_one")
 ON_ERROR = ("log", "raise")
+_KINDS = {"str": "string", "Mapping": "mapping"}
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
 def check_maxsize(maxsize: Any) -> float | None:
@@ -81,7 +86,8 @@ def check_choice(value: Any, allowed: tuple[str, ...], name: str) -> Any:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string (got {type(value).__name__})")
     if value not in allowed:
-        words = " or ".join(repr(word) for word in allowed)
+        *others, last = map(repr, allowed)
+        words = f"{', '.join(others)} or {last}" if others else last
         raise ConfigError(f"{name} must be {words} (got {value!r})")
     return value
 
@@ -159,7 +165,26 @@ def check_instance(value: Any, kind: type, name: str, *, optional: bool = False)
     """Return *value* when it is a *kind*, or None and may be."""
     if isinstance(value, kind) or (optional and value is None):
         return value
-    word = "string" if kind is str else kind.__name__
-    article = "an" if word[0] in "AEIOU" else "a"
-    wanted = f"{article} {word}{' or None' if optional else ''}"
+    word = _KINDS.get(kind.__name__, kind.__name__)
+    wanted = f"{'an' if word[0] in 'AEIOU' else 'a'} {word}{' or None' if optional else ''}"
     raise TypeError(f"{name} must be {wanted} (got {type(value).__name__})")
+
+
+def check_identifier(value: Any, name: str, longest: int) -> str:
+    """Return *value* when it can name something in logs, labels and files."""
+    check_instance(value, str, name)
+    if not _IDENTIFIER.fullmatch(value) or len(value) > longest:
+        raise ConfigError(
+            f"{name} must be 1 to {longest} letters, digits, '_', '.' or '-', a letter first "
+            f"(got {value[:longest]!r})"
+        )
+    return str(value)
+
+
+def check_path(value: Any, name: str) -> Path:
+    """Return *value*, a string or path, made absolute: the host may change its directory later."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"{name} must be a string or a Path (got {type(value).__name__})")
+    if not os.fspath(value):
+        raise ConfigError(f"{name} must not be empty; for the current directory write '.'")
+    return Path(os.path.abspath(value))  # noqa: PTH100 - reason: resolve() follows links

@@ -238,7 +238,7 @@ class MemoryGuard:
             if part is not None:
                 part.stop()
         if self.publisher is not None:
-            self.publisher.remove()
+            self.publisher.stop()
         if self.history is not None:
             self.history.flush()
         return ended

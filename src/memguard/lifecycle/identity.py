@@ -21,7 +21,7 @@ def started(pid: int, *, proc: str = "/proc") -> int | None:
 
     Returns:
         The number; None where there is no such process, or it has ended and waits to be fetched
-        by its parent; `UNKNOWN` where there is one that tells nothing.
+        by its parent; `UNKNOWN` where there is one of which nothing is known.
     """
     try:
         text = (Path(proc) / str(pid) / "stat").read_bytes()
@@ -39,6 +39,12 @@ def started(pid: int, *, proc: str = "/proc") -> int | None:
         return None
     except (psutil.Error, OSError, OverflowError, ValueError):
         return UNKNOWN
+
+
+def is_running(pid: int, since: int) -> bool:
+    """Return True while there is a process *pid* that, as far as is known, started at *since*."""
+    now = started(pid)
+    return now is not None and (now == since or UNKNOWN in (now, since))
 
 
 def owner(pid: int) -> int | None:

@@ -1,24 +1,23 @@
-"""Alerts: rules over a guard's figures, and messages about them to people and their systems."""
+"""Alerts: rules over a guard's state, and notices about them to people and their systems."""
 
-from memguard.report.alerting.alerts import Alerts
-from memguard.report.alerting.announcer import RateLimit
+from memguard.report.alerting.alerts import ActiveAlert, Alerts, AlertsStatistics
+from memguard.report.alerting.delivery import SinkStatistics
 from memguard.report.alerting.file_sink import FileSink
-from memguard.report.alerting.lane import SinkStatistics
 from memguard.report.alerting.mail import MailSink
 from memguard.report.alerting.notice import Notice
-from memguard.report.alerting.rule import Rule
+from memguard.report.alerting.notice_policy import RateLimit
 from memguard.report.alerting.rules import (
     GcShareAbove,
     GrowthAbove,
     LeakSuspected,
     LevelReached,
     ReliefIneffective,
+    Rule,
     UsedAbove,
     When,
     default_rules,
 )
 from memguard.report.alerting.sink import CallSink, DeliveryError, LogSink, Sink
-from memguard.report.alerting.stats import ActiveAlert, AlertsStatistics
 from memguard.report.alerting.webhook import SlackSink, WebhookSink
 
 __all__ = [

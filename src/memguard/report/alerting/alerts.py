@@ -1,39 +1,85 @@
-"""`Alerts`: looks at a guard's figures, decides what is worth telling, and has it delivered."""
+"""`Alerts`: evaluate rules over a guard's state, and have notices delivered."""
 
 from __future__ import annotations
 
-import atexit
 import logging
 import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, Self
 
 from memguard import log
+from memguard.bounded.options import (
+    ON_ERROR,
+    check_choice,
+    check_flag,
+    check_instance,
+    check_int,
+    check_seconds,
+)
 from memguard.errors import ConfigError, LifecycleError
+from memguard.lifecycle.at_exit import not_at_exit, stop_at_exit
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.lifecycle.ticker import Ticker
-from memguard.report.alerting.announcer import Announcer, RateLimit
-from memguard.report.alerting.composer import Composer
-from memguard.report.alerting.delivery import Delivery
-from memguard.report.alerting.judge import Judge
-from memguard.report.alerting.lane import Patience
-from memguard.report.alerting.notice import Notice
-from memguard.report.alerting.rule import Rule
-from memguard.report.alerting.rules import default_rules
+from memguard.report.alerting.delivery import Delivery, RetryPolicy, SinkStatistics
+from memguard.report.alerting.notice import Notice, Severity
+from memguard.report.alerting.notice_policy import NoticeFactory, NoticePolicy, RateLimit
+from memguard.report.alerting.rules import Rule, default_rules
 from memguard.report.alerting.sink import LogSink, Sink
-from memguard.report.alerting.stats import ActiveAlert, AlertsStatistics
-from memguard.report.figures import Guarded, figures
+from memguard.report.alerting.tracker import AlertTracker
+from memguard.report.state import Guarded, guard_state
 from memguard.units import parse_seconds
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 MOST_RULES = 100
 _EXIT_SECONDS = 2.0
-"""For all alerts together, when the interpreter exits."""
+_SUMMED = ("sent", "retried", "failed", "dropped", "queued")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveAlert:
+    """An alert that is pending or fires."""
+
+    fingerprint: str
+    rule: str
+    severity: Severity
+    summary: str
+    firing: bool
+    """False while it has not lasted long enough."""
+    started_at: float
+    """When its condition began, seconds since the epoch."""
+    notices: int
+    """Notices about it so far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertsStatistics:
+    """What was evaluated, sent and lost. Counts and seconds."""
+
+    name: str
+    running: bool
+    evaluations: int
+    pending: int
+    firing: int
+    left_out: int
+    """Conditions beyond the 500 alerts that are tracked."""
+    notices: int
+    """Notices made; each goes to every sink that wants it."""
+    suppressed: int
+    """Notices held back for the rate; some were sent later."""
+    sent: int
+    """This and the next four: all sinks together."""
+    retried: int
+    failed: int
+    dropped: int
+    queued: int
+    sinks: tuple[SinkStatistics, ...]
+    cpu_seconds: float
+    """Processor time of all evaluations."""
+    errors: int
+    """Failures caught, of every kind; each kind was logged once."""
+    errors_by_kind: tuple[tuple[str, int], ...]
 
 
 class _Subscription(Protocol):
@@ -49,12 +95,13 @@ class Watched(Guarded, Protocol):
 
 class Alerts:
     """
-    Tell people, through *sinks*, what *rules* find in the figures of *guard*.
+    Evaluate *rules* over the state of *guard*, and notify people through *sinks*.
 
-    Each alert is told when it fires, when it gets graver, again after *repeat*, and at its end.
+    There is a notice when an alert fires, when it gets graver, again after *repeat*, and when it is
+    resolved.
 
-    Bounded by: 500 alerts, *queue* messages for each sink; one thread that looks, and one for each
-        sink while it delivers.
+    Bounded by: 500 alerts, *queue* notices for each sink; one thread that evaluates, and one for
+        each sink while it delivers.
     Locks: one mutex around starting and stopping, one for each sink's queue; nothing of the host's
         runs under them.
     Keeps alive: *guard*, *rules* and *sinks*.
@@ -63,17 +110,17 @@ class Alerts:
 
     Args:
         guard: A `MemoryGuard`. What it does not know while it is stopped fires nothing.
-        rules: What to tell; by default `default_rules`.
-        sinks: Where to tell it: sinks, or functions that take a `Notice`; by default the log.
+        rules: What is worth an alert; by default `default_rules`.
+        sinks: Where notices go: sinks, or functions that take a `Notice`; by default the log.
         interval: Seconds between two evaluations; alerts and leaks of the guard bring one at once.
             No longer than each rule's ``longest_interval``, which depends on its window.
-        repeat: Seconds between two messages about an alert that goes on.
-        resolved: Tell the end of what was told.
-        rate: Messages of all rules together.
-        rate_per_rule: Messages of each rule.
-        labels: Added to each message: ``{"service": "shop", "env": "production"}``.
-        queue: Messages that may wait for each sink; the oldest is dropped for a newer one.
-        give_up: Seconds after which an undelivered message is lost.
+        repeat: Seconds between two notices about an alert that goes on.
+        resolved: Send a notice when an alert that was sent is resolved.
+        rate: Notices of all rules together.
+        rate_per_rule: Notices of each rule.
+        labels: Added to each notice: ``{"service": "shop", "env": "production"}``.
+        queue: Notices that may wait for each sink; the oldest is dropped for a newer one.
+        give_up: Seconds after which an undelivered notice is lost.
         on_error: What the error of a rule does: ``"log"``, or ``"raise"`` from `tick`.
         name: For logs and threads; by default the guard's.
         timer: Monotonic seconds.
@@ -103,50 +150,37 @@ class Alerts:
     ) -> None:
         if not callable(getattr(guard, "subscribe", None)):
             raise TypeError(f"guard must be a MemoryGuard (got {type(guard).__name__})")
-        for option, value, kind in (
-            ("resolved", resolved, bool),
-            ("name", name, str | None),
-            ("rate", rate, RateLimit | None),
-            ("rate_per_rule", rate_per_rule, RateLimit | None),
-        ):
-            if not isinstance(value, kind):
-                wanted = getattr(kind, "__name__", kind)
-                raise TypeError(f"{option} must be {wanted} (got {type(value).__name__})")
-        if on_error not in ("log", "raise"):
-            raise ConfigError(f"on_error must be 'log' or 'raise' (got {on_error!r})")
-        self.name = guard.name if name is None else name
+        check_flag(resolved, "resolved")
+        for option, limit in (("rate", rate), ("rate_per_rule", rate_per_rule)):
+            check_instance(limit, RateLimit, option, optional=True)
+        self._on_error = check_choice(on_error, ON_ERROR, "on_error")
+        self.name = check_instance(name, str, "name", optional=True) or guard.name
         self._guard = guard
         self._rules = _checked_rules(default_rules() if rules is None else rules)
-        self._interval = parse_seconds(interval, name="interval")
-        if not 0.1 <= self._interval <= 86400:
-            raise ConfigError(f"interval must be from 0.1 to 86400 seconds (got {interval!r})")
+        self._interval = check_seconds(interval, "interval", 0.1, 86400)
         for rule in self._rules:
             if self._interval > rule.longest_interval:
                 raise ConfigError(
                     f"interval must be <= {rule.longest_interval:g} seconds for the rule "
-                    f"{rule.name!r}, which else sees too little (got {interval!r}); look more "
+                    f"{rule.name!r}, which else sees too little (got {interval!r}); evaluate more "
                     "often, or give the rule a longer window"
                 )
-        every = parse_seconds(repeat, name="repeat")
-        if every < 1:
-            raise ConfigError(f"repeat must be >= 1 second (got {repeat!r})")
-        patience = Patience(
-            queue=_checked_queue(queue), give_up=parse_seconds(give_up, name="give_up")
-        )
-        self._announcing: dict[str, Any] = {
-            "repeat": every,
+        self._policy_options: dict[str, Any] = {
+            "repeat": check_seconds(repeat, "repeat", 1, 366 * 86400),
             "resolved": resolved,
             "rate": rate or RateLimit(10, every=60),
             "rate_per_rule": rate_per_rule or RateLimit(4, every=300),
         }
-        self._composer = Composer(guard.name, labels)
-        self._on_error = on_error
+        self._factory = NoticeFactory(guard.name, labels)
         self._timer = timer
         self._failures = Failures("alerts.failed")
         self._delivery = Delivery(
             (LogSink(),) if sinks is None else sinks,
             name=self.name,
-            patience=patience,
+            policy=RetryPolicy(
+                queue=check_int(queue, "queue", 1, 10_000),
+                give_up=parse_seconds(give_up, name="give_up"),
+            ),
             failures=self._failures,
         )
         # Kept by a forked child: its guard has it, too.
@@ -159,18 +193,18 @@ class Alerts:
         self._lock = threading.RLock()
         self._turn = threading.Lock()
         self._ticker: Ticker | None = None
-        self._announcer = Announcer(**self._announcing)
-        self._composer.reset()
+        self._policy = NoticePolicy(**self._policy_options)
+        self._factory.reset()
         self._delivery.reset()
         self._evaluations = self._notices = 0
         self._cpu = 0.0
-        self._judge = Judge(self._rules)  # last: a rule may be the host's, and fail
+        self._tracker = AlertTracker(self._rules)  # last: a rule may be the host's, and fail
 
     # -- life cycle -------------------------------------------------------------------------------
 
     def start(self) -> Self:
         """
-        Start to look, and return the alerts.
+        Start to evaluate, and return the alerts.
 
         Raises:
             LifecycleError: It is running already.
@@ -180,12 +214,10 @@ class Alerts:
                 raise LifecycleError(f"alerts {self.name!r} are already started; call stop() first")
             ticker = self._ticker = Ticker(self, f"memguard-alerts-{self.name}")
         self._delivery.open()
-        _started.add(self)
-        atexit.unregister(_stop_all)
-        atexit.register(_stop_all)
+        stop_at_exit(self, _EXIT_SECONDS)  # before the ticker, which is therefore stopped first
         try:
             if self._subscription is None:
-                self._subscription = self._guard.subscribe(self._prompt)
+                self._subscription = self._guard.subscribe(self._request)
             ticker.start()
         except BaseException:
             self.stop(0.0)
@@ -194,10 +226,10 @@ class Alerts:
 
     def stop(self, timeout: float = 5.0) -> bool:
         """
-        Stop to look, have what waits delivered, and end the threads. Idempotent.
+        Stop to evaluate, have what waits delivered, and end the threads. Idempotent.
 
         What is not delivered in time is dropped and counted, an attempt that hangs is cut. What
-        fires is not told to be over: it may go on.
+        fires is not resolved: it may go on.
 
         Args:
             timeout: Seconds for all of it.
@@ -209,7 +241,7 @@ class Alerts:
         with self._lock:
             ticker, self._ticker = self._ticker, None
             subscription, self._subscription = self._subscription, None
-        _started.discard(self)
+        not_at_exit(self)
         if subscription is not None:
             subscription.close()
         ended = ticker.stop(timeout) if ticker is not None else True
@@ -229,32 +261,32 @@ class Alerts:
         self.stop()
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until all messages are delivered or given up, *timeout* at most; True when so."""
+        """Wait until all notices are delivered or given up, *timeout* at most; True when so."""
         return self._delivery.wait_empty(timeout)
 
-    # -- looking ----------------------------------------------------------------------------------
+    # -- evaluating -------------------------------------------------------------------------------
 
-    def _prompt(self, _: object) -> None:
-        """Look soon: the guard has something to tell. Runs in its threads, and only asks."""
+    def _request(self, _: object) -> None:
+        """Evaluate soon: the guard has an alert or a report. Runs in its threads, and only asks."""
         ticker = self._ticker
         if ticker is not None:
             ticker.request()
 
     def look_on_request(self) -> None:
-        """Look now: what the guard's own alerts ask for."""
+        """Evaluate now: what the guard's own alerts ask for."""
         self.tick()
 
     def tick(self) -> float:
         """
-        Look at the guard's figures, and have told what is to be told.
+        Evaluate the rules once, and send what needs a notice.
 
-        Raises nothing but the error of a rule, if so ordered. Thread-safe; a tick during another
-        one does nothing.
+        Raises nothing but the error of a rule, with ``on_error="raise"``. Thread-safe; a tick
+        during another one does nothing.
 
         Returns:
-            Seconds until the next look is due.
+            Seconds until the next evaluation is due.
 
-        Cost: the figures, some ten µs for the rules, and a few ms each time that the rule for
+        Cost: the guard's state, some ten µs for the rules, and a few ms each time that the rule for
         growth has a new point. Delivery is left to other threads.
         """
         if not self._turn.acquire(blocking=False):
@@ -264,7 +296,7 @@ class Alerts:
         try:
             failed = self._tick()
         except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
-            self._failures.add("figures", error)
+            self._failures.add("state", error)
         finally:
             self._cpu += time.thread_time() - began
             self._turn.release()
@@ -275,18 +307,18 @@ class Alerts:
         return self._interval
 
     def _tick(self) -> list[tuple[str, BaseException]]:
-        found = figures(self._guard)
+        state = guard_state(self._guard)
         now = self._timer()
-        judged = self._judge.evaluate(found, now)
+        found = self._tracker.evaluate(state, now)
         self._evaluations += 1
-        for told in self._announcer.decide(judged, now):
-            self._send(self._composer.notice(told, found.time))
-        self._delivery.nudge()
-        return judged.errors
+        for alert, status in self._policy.decide(found, now):
+            self._send(self._factory.notice(alert, status, state.time))
+        self._delivery.start_threads()
+        return found.errors
 
     def send_test(self) -> None:
         """
-        Send a message with the status ``"test"`` to every sink: do they work?
+        Send a notice with the status ``"test"`` to every sink: do they work?
 
         Then ``flush``, and see `statistics`.
 
@@ -295,7 +327,7 @@ class Alerts:
         """
         if self._ticker is None:
             raise LifecycleError(f"alerts {self.name!r} are not started; call start() first")
-        self._send(self._composer.test(time.time()))
+        self._send(self._factory.test(time.time()))
 
     def _send(self, notice: Notice) -> None:
         self._notices += 1
@@ -308,49 +340,37 @@ class Alerts:
         """Alerts that are pending or fire, oldest first. Thread-safe."""
         return tuple(
             ActiveAlert(
-                fingerprint=self._composer.fingerprint(alert.rule.name, alert.key),
+                fingerprint=self._factory.fingerprint(alert.rule.name, alert.key),
                 rule=alert.rule.name,
                 severity=alert.severity,
                 summary=alert.summary,
                 firing=alert.fires,
                 started_at=alert.since_wall,
-                told=alert.told,
+                notices=alert.notices,
             )
-            for alert in self._judge.tracked
+            for alert in self._tracker.alerts
         )
 
     def statistics(self) -> AlertsStatistics:
         """Return what was looked at, told and lost. Thread-safe."""
-        tracked = self._judge.tracked
+        alerts = self._tracker.alerts
         sinks = self._delivery.statistics()
-        firing = sum(alert.fires for alert in tracked)
+        firing = sum(alert.fires for alert in alerts)
         return AlertsStatistics(
             name=self.name,
             running=self._ticker is not None,
             evaluations=self._evaluations,
-            pending=len(tracked) - firing,
+            pending=len(alerts) - firing,
             firing=firing,
-            left_out=self._judge.left_out,
+            left_out=self._tracker.left_out,
             notices=self._notices,
-            suppressed=self._announcer.suppressed,
-            sent=sum(sink.sent for sink in sinks),
-            retried=sum(sink.retried for sink in sinks),
-            failed=sum(sink.failed for sink in sinks),
-            dropped=sum(sink.dropped for sink in sinks),
-            queued=sum(sink.queued for sink in sinks),
+            suppressed=self._policy.suppressed,
+            **{name: sum(getattr(sink, name) for sink in sinks) for name in _SUMMED},
             sinks=sinks,
             cpu_seconds=self._cpu,
             errors=self._failures.count,
             errors_by_kind=self._failures.kinds,
         )
-
-
-def _checked_queue(queue: int) -> int:
-    if isinstance(queue, bool) or not isinstance(queue, int):
-        raise TypeError(f"queue must be a number of messages (got {type(queue).__name__})")
-    if not 1 <= queue <= 10_000:
-        raise ConfigError(f"queue must be from 1 to 10000 messages (got {queue})")
-    return queue
 
 
 def _checked_rules(rules: Sequence[Rule]) -> tuple[Rule, ...]:
@@ -365,12 +385,3 @@ def _checked_rules(rules: Sequence[Rule]) -> tuple[Rule, ...]:
     if len(given) > MOST_RULES:
         raise ConfigError(f"rules must be {MOST_RULES} at most (got {len(given)})")
     return given
-
-
-_started: weakref.WeakSet[Alerts] = weakref.WeakSet()
-
-
-def _stop_all() -> None:
-    ends_at = time.monotonic() + _EXIT_SECONDS
-    for alerts in list(_started):
-        alerts.stop(max(0.0, ends_at - time.monotonic()))

@@ -1,14 +1,15 @@
-"""What an operator is told: frozen, strings and numbers only, and bounded in size."""
+"""What an operator gets: frozen, strings and numbers only, and bounded in size."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from typing import Any, Literal
 
+from memguard.bounded.options import check_instance
 from memguard.errors import ConfigError
 from memguard.report.render.words import printable
 
@@ -27,7 +28,7 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """One message about one alert: it fires, fires still, or is over."""
+    """One message about one alert: it fires, fires still, or is resolved."""
 
     id: str
     """Of this message; the same in every attempt to deliver it, so that a receiver that gets it
@@ -50,7 +51,7 @@ class Notice:
     started_at: float = 0.0
     """When the condition began, seconds since the epoch."""
     ended_at: float | None = None
-    """When it was over; None while it is not."""
+    """When it was resolved; None while it is not."""
     time: float = 0.0
     """When this message was made."""
     guard: str = ""
@@ -62,29 +63,24 @@ class Notice:
     @property
     def title(self) -> str:
         """One line for a subject: status, severity, rule, and where."""
-        state = {"firing": self.severity, "resolved": "resolved", "test": "test"}[self.status]
+        state = self.severity if self.status == "firing" else self.status
         return printable(f"[{state}] {self.rule}: {self.guard} on {self.host}", longest=150)
+
+    @property
+    def period(self) -> list[tuple[str, str]]:
+        """When it began and, where it is resolved, when it ended: names and ISO 8601 times."""
+        times = [("since", self.started_at), ("until", self.ended_at)]
+        return [(name, iso(seconds)) for name, seconds in times if seconds is not None]
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as strings, numbers and dicts, ready for JSON; times in ISO 8601, UTC."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name in ("started_at", "ended_at", "time"):
+            found[name] = None if found[name] is None else iso(found[name])
         return {
             "version": VERSION,
-            "id": self.id,
-            "fingerprint": self.fingerprint,
-            "status": self.status,
-            "rule": self.rule,
-            "severity": self.severity,
-            "summary": self.summary,
+            **found,
             "facts": dict(self.facts),
-            "value": self.value,
-            "unit": self.unit,
-            "number": self.number,
-            "started_at": iso(self.started_at),
-            "ended_at": None if self.ended_at is None else iso(self.ended_at),
-            "time": iso(self.time),
-            "guard": self.guard,
-            "host": self.host,
-            "pid": self.pid,
             "labels": dict(self.labels),
         }
 
@@ -102,7 +98,7 @@ def fingerprint(parts: Iterable[str]) -> str:
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
-def facts(found: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+def shown_facts(found: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Return *found* as a notice may carry it: few, short and printable."""
     shown = [
         (printable(name, longest=60), printable(value, longest=LONGEST_VALUE))
@@ -112,19 +108,11 @@ def facts(found: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
 
 
 def finite(value: float | None) -> float | None:
-    """Return *value*; None where JSON could not say it."""
+    """Return *value*; None where JSON has no number for it."""
     return value if value is not None and math.isfinite(value) else None
 
 
-def checked_severity(value: Any, *, name: str) -> Severity:
-    """Return *value* if it is a severity, else raise ConfigError."""
-    for severity in SEVERITIES:
-        if value == severity:
-            return severity
-    raise ConfigError(f"{name} must be 'info', 'warning' or 'critical' (got {value!r})")
-
-
-def checked_labels(labels: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+def check_labels(labels: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     """
     Return *labels* sorted by name.
 
@@ -134,8 +122,7 @@ def checked_labels(labels: Mapping[str, str] | None) -> tuple[tuple[str, str], .
     """
     if labels is None:
         return ()
-    if not isinstance(labels, Mapping):
-        raise TypeError(f"labels must be a mapping (got {type(labels).__name__})")
+    check_instance(labels, Mapping, "labels")
     for name, value in labels.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError("labels must be strings, names and values; convert them with str()")

@@ -1,45 +1,134 @@
-"""The rules that come with memguard. Pure: figures and a time in, signs out."""
+"""Rules: what in the state of a guard is worth an alert. Pure: no clock, and no I/O."""
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
+from memguard.bounded.options import (
+    check_callable,
+    check_choice,
+    check_identifier,
+    check_instance,
+    check_number,
+    check_seconds,
+)
 from memguard.errors import ConfigError
+from memguard.leaks.growth.series import Point
+from memguard.leaks.growth.trend import Trend, TrendKind, TrendOptions, classify
+from memguard.leaks.report import LeakReport
 from memguard.relief.levels import SEVERITY as LEVELS
-from memguard.report.alerting.leaking import LeakSuspected
-from memguard.report.alerting.measured import GcShareAbove, GrowthAbove
-from memguard.report.alerting.notice import Severity
-from memguard.report.alerting.rule import Look, Rule, Sign, checked_number
-from memguard.report.figures import Figures
-from memguard.units import format_bytes, format_seconds
+from memguard.report.alerting.notice import SEVERITIES, Severity
+from memguard.report.render import words
+from memguard.report.state import GuardState
+from memguard.units import format_bytes, format_seconds, parse_bytes, parse_seconds
 
-__all__ = [
-    "GcShareAbove",
-    "GrowthAbove",
-    "LeakSuspected",
-    "LevelReached",
-    "ReliefIneffective",
-    "Rule",
-    "UsedAbove",
-    "When",
-    "default_rules",
-]
+_LONGEST = 366 * 86400.0
+_WEEK = 7 * 86400.0
+_STRETCHES = 40
+"""A window is so many troughs: the median of their slopes takes half a millisecond."""
+_LEAST_TROUGHS = _STRETCHES // 4
+_CERTAIN = 0.99
+_STILL = 0.8
+"""What fires goes on until the measured value is below this share of the threshold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """What a rule sees of one thing that it watches."""
+
+    active: bool | None
+    """None where the state does not say: what fires goes on, what is pending begins anew."""
+    summary: str
+    """One line, for people: what, how much, where."""
+    key: str = ""
+    """Which of several things of one rule it is: the id of a leak."""
+    value: float | None = None
+    unit: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+    severity: Severity | None = None
+    """Where it is graver than the rule says."""
+
+
+Evaluator = Callable[[GuardState, float, Collection[str]], Sequence[Condition]]
+"""``evaluate(state, now, firing)``: *now* in monotonic seconds, *firing* the keys that fire."""
+
+
+class RuleOptions(TypedDict, total=False):
+    """The options of every rule, but for its name; see `Rule`."""
+
+    severity: Severity
+    fire_after: float | str
+    resolve_after: float | str
+    repeat: float | str | None
+
+
+class NamedRuleOptions(RuleOptions, total=False):
+    """The options of a rule whose name may be left out; see `Rule`."""
+
+    name: str
+
+
+class Rule(ABC):
+    """
+    When to alert whom to what. Pure: it is given the state of the guard and the time.
+
+    Bounded by: its options; what it remembers is in what `evaluator` returns.
+    Locks: none.
+    Keeps alive: nothing of the host's, but for the function of a `When`.
+
+    Args:
+        name: Unique among the rules of an `Alerts`: letters, digits, ``_``, ``.``, ``-``.
+        severity: ``"info"``, ``"warning"`` or ``"critical"``.
+        fire_after: Seconds that its condition must hold before it fires.
+        resolve_after: Seconds that its condition must not hold before it is resolved.
+        repeat: Seconds between two notices while it fires; None takes that of the `Alerts`.
+
+    Raises:
+        TypeError: An option is of the wrong kind.
+        ConfigError: An option is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        severity: Severity = "warning",
+        fire_after: float | str = 0.0,
+        resolve_after: float | str = 60.0,
+        repeat: float | str | None = None,
+    ) -> None:
+        self.name = check_identifier(name, "name", longest=60)
+        self.severity: Severity = check_choice(severity, SEVERITIES, "severity")
+        self.fire_after = parse_seconds(fire_after, name="fire_after")
+        self.resolve_after = parse_seconds(resolve_after, name="resolve_after")
+        self.repeat = None if repeat is None else check_seconds(repeat, "repeat", 1, _LONGEST)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r}, severity={self.severity!r})"
+
+    @property
+    def longest_interval(self) -> float:
+        """Seconds between two evaluations with which it can say anything at all."""
+        return math.inf
+
+    @abstractmethod
+    def evaluator(self) -> Evaluator:
+        """Return a function that evaluates this rule, with a memory of its own."""
 
 
 class UsedAbove(Rule):
     """
     Memory that cannot be reclaimed is above *ratio* of the limit.
 
-    Bounded by, Locks, Keeps alive: as every `Rule`.
-
     Args:
         ratio: Used over limit, 0 to 1.
-        clear: It is over below this; by default 0.05 less.
-        name: Unique among the rules of an `Alerts`.
-        severity: How grave it is.
-        lasting: Seconds that it must hold before it fires.
-        calm: Seconds that it must not hold before it is over.
-        repeat: Seconds between two messages while it fires.
+        clear: It is resolved below this; by default 0.05 less.
+        options: See `Rule`; by default critical, ``fire_after="5m"``, ``resolve_after="1m"``.
     """
 
     def __init__(
@@ -47,153 +136,397 @@ class UsedAbove(Rule):
         ratio: float = 0.85,
         *,
         clear: float | None = None,
-        name: str = "memory_used",
-        severity: Severity = "critical",
-        lasting: float | str = "5m",
-        calm: float | str = "1m",
-        repeat: float | str | None = None,
+        **options: Unpack[NamedRuleOptions],
     ) -> None:
-        super().__init__(name=name, severity=severity, lasting=lasting, calm=calm, repeat=repeat)
-        self.ratio = checked_number(ratio, name="ratio", least=0.01, most=1.0)
+        defaults = NamedRuleOptions(
+            name="memory_used", severity="critical", fire_after="5m", resolve_after="1m"
+        )
+        super().__init__(**(defaults | options))
+        self.ratio = check_number(ratio, "ratio", 0.01, 1)
         lower = max(0.0, round(self.ratio - 0.05, 6)) if clear is None else clear
-        self.clear = checked_number(lower, name="clear", least=0.0, most=self.ratio)
+        self.clear = check_number(lower, "clear", 0, self.ratio)
 
-    def probe(self) -> Look:
-        """Return a way to look; it remembers nothing."""
-        return self._look
+    def evaluator(self) -> Evaluator:
+        """Return a function that remembers nothing."""
+        return self._evaluate
 
-    def _look(self, figures: Figures, now: float, firing: Collection[str]) -> Sequence[Sign]:
+    def _evaluate(
+        self, state: GuardState, now: float, firing: Collection[str]
+    ) -> Sequence[Condition]:
         del now
-        state = figures.pressure
-        ratio = state.used_ratio if figures.running else None  # else it is of an hour ago
+        pressure = state.pressure
+        ratio = pressure.used_ratio if state.running else None  # else it is of an hour ago
         if ratio is None:
-            return [Sign(active=None, summary="how much is used cannot be told")]
+            return [Condition(active=None, summary="how much is used is not known")]
         active = ratio > self.clear if firing else ratio > self.ratio
-        text = f"{ratio:.1%} of {format_bytes(state.limit or 0)} used ({state.source})"
+        text = f"{ratio:.1%} of {format_bytes(pressure.limit or 0)} used ({pressure.source})"
         held = ""
         if ratio > self.ratio:
             held = f", above {self.ratio:.0%}"
-            if self.lasting:
-                held += f" for {format_seconds(self.lasting)}"
+            if self.fire_after:
+                held += f" for {format_seconds(self.fire_after)}"
         elif active:
             held = f", not yet down to {self.clear:.0%}"
-        facts = [("used", format_bytes(state.used or 0)), ("level", state.level)]
-        if state.private is not None:
-            facts.append(("of this process", format_bytes(state.private)))
-        if state.bytes_per_minute > 0:
-            facts.append(("growth", f"{format_bytes(state.bytes_per_minute)}/min"))
+        facts = [("used", format_bytes(pressure.used or 0)), ("level", pressure.level)]
+        if pressure.private is not None:
+            facts.append(("of this process", format_bytes(pressure.private)))
+        if pressure.bytes_per_minute > 0:
+            facts.append(("growth", f"{format_bytes(pressure.bytes_per_minute)}/min"))
         return [
-            Sign(active=active, summary=text + held, value=ratio, unit="ratio", facts=tuple(facts))
+            Condition(
+                active=active, summary=text + held, value=ratio, unit="ratio", facts=tuple(facts)
+            )
         ]
 
 
 class LevelReached(Rule):
     """
-    The pressure monitor has reached *level* or a graver one.
-
-    The monitor has a hysteresis of its own.
-
-    Bounded by, Locks, Keeps alive: as every `Rule`.
+    The pressure monitor has reached *level* or a graver one; it has a hysteresis of its own.
 
     Args:
         level: ``"elevated"`` or ``"critical"``.
-        name: Unique among the rules of an `Alerts`.
-        severity: How grave it is.
-        lasting: Seconds that it must hold before it fires.
-        calm: Seconds that it must not hold before it is over.
-        repeat: Seconds between two messages while it fires.
+        options: See `Rule`; by default critical, ``resolve_after="1m"``.
     """
 
-    def __init__(
-        self,
-        level: str = "critical",
-        *,
-        name: str = "memory_level",
-        severity: Severity = "critical",
-        lasting: float | str = 0.0,
-        calm: float | str = "1m",
-        repeat: float | str | None = None,
-    ) -> None:
-        super().__init__(name=name, severity=severity, lasting=lasting, calm=calm, repeat=repeat)
-        if level not in ("elevated", "critical"):
-            raise ConfigError(f"level must be 'elevated' or 'critical' (got {level!r})")
-        self.level = level
+    def __init__(self, level: str = "critical", **options: Unpack[NamedRuleOptions]) -> None:
+        super().__init__(**(NamedRuleOptions(name="memory_level", severity="critical") | options))
+        self.level = check_choice(level, ("elevated", "critical"), "level")
 
-    def probe(self) -> Look:
-        """Return a way to look; it remembers nothing."""
-        return self._look
+    def evaluator(self) -> Evaluator:
+        """Return a function that remembers nothing."""
+        return self._evaluate
 
-    def _look(self, figures: Figures, now: float, firing: Collection[str]) -> Sequence[Sign]:
+    def _evaluate(
+        self, state: GuardState, now: float, firing: Collection[str]
+    ) -> Sequence[Condition]:
         del now, firing
-        state = figures.pressure
-        if not figures.running or state.level == "insufficient_data":
-            return [Sign(active=None, summary="the level cannot be told")]
-        ratio = state.used_ratio
+        pressure = state.pressure
+        if not state.running or pressure.level == "insufficient_data":
+            return [Condition(active=None, summary="the level is not known")]
+        ratio = pressure.used_ratio
         return [
-            Sign(
-                active=LEVELS[state.level] >= (2 if self.level == "elevated" else 3),
-                summary=": ".join((f"memory is {state.level}", *state.reasons[:1])),
+            Condition(
+                active=LEVELS[pressure.level] >= LEVELS[self.level],
+                summary=": ".join((f"memory is {pressure.level}", *pressure.reasons[:1])),
                 value=ratio,
                 unit="" if ratio is None else "ratio",
-                facts=tuple(("because", reason) for reason in state.reasons[1:4]),
+                facts=tuple(("because", reason) for reason in pressure.reasons[1:4]),
             )
         ]
 
 
 class ReliefIneffective(Rule):
     """
-    Memory is short and what relief gives back does not lower it; critical once a restart is due.
-
-    Bounded by, Locks, Keeps alive: as every `Rule`.
+    Memory is short and relief does not lower it; critical once a restart is due.
 
     Args:
+        options: See `Rule`; by default a warning, ``resolve_after="1m"``.
+    """
+
+    def __init__(self, **options: Unpack[NamedRuleOptions]) -> None:
+        super().__init__(**(NamedRuleOptions(name="relief_ineffective") | options))
+
+    def evaluator(self) -> Evaluator:
+        """Return a function that remembers nothing."""
+        return self._evaluate
+
+    def _evaluate(
+        self, state: GuardState, now: float, firing: Collection[str]
+    ) -> Sequence[Condition]:
+        del now
+        level = state.pressure.level
+        if not state.running or level == "insufficient_data":
+            return [Condition(active=None, summary="whether relief helps is not known")]
+        vain = None
+        for alert in reversed(state.alerts):
+            if alert.kind == "level":
+                if LEVELS[alert.level] < LEVELS["elevated"]:
+                    break  # what went before was another time
+            elif vain is None or alert.kind == "recycle":
+                vain = alert
+        short = LEVELS[level] >= LEVELS["elevated"]
+        if vain is None:
+            # Ten alerts are all that is kept: what has fallen off the end is not resolved.
+            active = None if short and firing else False
+            return [Condition(active=active, summary="relief has not been in vain")]
+        restart = vain.kind == "recycle"
+        text = "relief frees nothing" + (", a restart is due" if restart else "")
+        return [
+            Condition(
+                active=short,
+                summary=f"{text}; memory is {level}",
+                facts=tuple(("because", reason) for reason in vain.reasons[:4]),
+                severity="critical" if restart else None,
+            )
+        ]
+
+
+class LeakSuspected(Rule):
+    """
+    The detector found a leak, with the line that allocates and what holds it: one alert each.
+
+    It is resolved when the finding was not confirmed again for *resolve_after*, and the detector is
+    watching.
+
+    Bounded by: the reports that the detector keeps.
+    Locks: none.
+    Keeps alive: nothing.
+
+    Args:
+        resolve_after: Seconds without a further confirmation.
         name: Unique among the rules of an `Alerts`.
-        severity: How grave it is, as long as no restart is asked for.
-        lasting: Seconds that it must hold before it fires.
-        calm: Seconds that it must not hold before it is over.
-        repeat: Seconds between two messages while it fires.
+        severity: How grave it is.
+        repeat: Seconds between two notices while it goes on.
     """
 
     def __init__(
         self,
         *,
-        name: str = "relief_ineffective",
+        resolve_after: float | str = "1h",
+        name: str = "leak_suspected",
         severity: Severity = "warning",
-        lasting: float | str = 0.0,
-        calm: float | str = "1m",
-        repeat: float | str | None = None,
+        repeat: float | str | None = "1d",
     ) -> None:
-        super().__init__(name=name, severity=severity, lasting=lasting, calm=calm, repeat=repeat)
+        super().__init__(name=name, severity=severity, resolve_after=0.0, repeat=repeat)
+        self.confirmed_within = check_seconds(resolve_after, "resolve_after", 1, _LONGEST)
 
-    def probe(self) -> Look:
-        """Return a way to look; it remembers nothing."""
-        return self._look
+    def evaluator(self) -> Evaluator:
+        """Return a function that remembers when each finding was last confirmed."""
+        return _Confirmed(self).evaluate
 
-    def _look(self, figures: Figures, now: float, firing: Collection[str]) -> Sequence[Sign]:
-        del now
-        level = figures.pressure.level
-        if not figures.running or level == "insufficient_data":
-            return [Sign(active=None, summary="whether relief helps cannot be told")]
-        vain = None
-        for alert in reversed(figures.alerts):
-            if alert.kind == "level":
-                if LEVELS[alert.level] < 2:
-                    break  # what went before was another time
-            elif vain is None or alert.kind == "recycle":
-                vain = alert
-        short = LEVELS[level] >= 2
-        if vain is None:
-            # Ten alerts are all that is kept: what has fallen off the end is not over.
-            active = None if short and firing else False
-            return [Sign(active=active, summary="relief has not been in vain")]
-        asks = vain.kind == "recycle"
-        text = "relief gives nothing back" + (", a restart is due" if asks else "")
+
+class _Confirmed:
+    """The revision of each report and when it was first seen, by a clock that nobody sets."""
+
+    def __init__(self, rule: LeakSuspected) -> None:
+        self._rule = rule
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def evaluate(
+        self, state: GuardState, now: float, firing: Collection[str]
+    ) -> Sequence[Condition]:
+        leaks = {report.id: report for report in state.reports if report.kind == "leak"}
+        self._seen = {ident: seen for ident, seen in self._seen.items() if ident in leaks}
+        # While it traces or rests it confirms nothing, whatever goes on.
+        detector = state.detector
+        asleep = detector is None or detector.state != "watching"
+        found = []
+        for ident, report in leaks.items():
+            revision, at = self._seen.get(ident, (-1, now))
+            if report.revision != revision:
+                revision, at = report.revision, now
+                self._seen[ident] = revision, at
+            active: bool | None = now - at < self._rule.confirmed_within
+            if not active and asleep and ident in firing:
+                active = None
+            found.append(_leak(report, active=active))
+        return found
+
+
+def _leak(report: LeakReport, *, active: bool | None) -> Condition:
+    trend = report.trend
+    grown = format_bytes(trend.growth_bytes, signed=True)
+    parts = [f"{grown} ({words.rate(trend.bytes_per_hour / 60)})"]
+    facts = [("verdict", words.VERDICTS.get(report.verdict.kind, report.verdict.kind))]
+    facts.append(("advice", report.verdict.advice))
+    if report.holders:
+        holder = report.holders[0]
+        parts.append(f"held by {words.printable(holder.path, longest=100)}")
+        facts.append(("holder", f"{holder.path} : {holder.type}, {holder.entries:,} entries"))
+    if report.suspects:
+        place = words.Places().shown(report.suspects[0])
+        parts.append(f"allocated at {words.printable(place, longest=120)}")
+        facts.append(("line", place))
+    if trend.seconds_to_limit is not None:
+        facts.append(("limit reached in", format_seconds(trend.seconds_to_limit)))
+    facts.append(("report", report.id))
+    times = "once" if report.revision == 1 else f"{report.revision} times"
+    facts.append(("confirmed", f"{times}, last {report.updated_at}"))
+    return Condition(
+        key=report.id,
+        active=active,
+        summary="leak suspected: " + ", ".join(parts),
+        value=trend.bytes_per_hour,
+        unit="bytes/hour",
+        facts=tuple(facts),
+    )
+
+
+class GrowthAbove(Rule):
+    """
+    Private memory grows by more than *bytes_per_hour*, seen over *window*.
+
+    The rate is Sen's slope of the troughs (the lowest value of each fortieth of the window). It
+    counts only while the troughs go on rising, with 99 % certainty: garbage that comes and goes,
+    one large step, or a cache that fills up is not growth. Nothing is said before half of the
+    window has passed.
+
+    Bounded by: 40 points.
+    Locks: none.
+    Keeps alive: nothing.
+
+    Args:
+        bytes_per_hour: Bytes, or a string such as ``"64MiB"``.
+        window: Seconds looked at, a minute to a week.
+        options: See `Rule`; by default a warning, ``resolve_after="10m"``.
+
+    Sources: see `memguard.leaks.growth.trend`.
+    """
+
+    def __init__(
+        self,
+        bytes_per_hour: int | str = "64MiB",
+        *,
+        window: float | str = "2h",
+        **options: Unpack[NamedRuleOptions],
+    ) -> None:
+        super().__init__(**(NamedRuleOptions(name="memory_growth", resolve_after="10m") | options))
+        self.bytes_per_hour = parse_bytes(bytes_per_hour, name="bytes_per_hour")
+        if self.bytes_per_hour == 0:
+            raise ConfigError("bytes_per_hour must be > 0 (got 0)")
+        self.window = check_seconds(window, "window", 60, _WEEK)
+
+    @property
+    def longest_interval(self) -> float:
+        """A tenth of the window: fewer points show no trend."""
+        return self.window / _LEAST_TROUGHS
+
+    def evaluator(self) -> Evaluator:
+        """Return a function that remembers the troughs of one window."""
+        return _Growth(self).evaluate
+
+
+class _Growth:
+    """The troughs of the last window and what they say."""
+
+    def __init__(self, rule: GrowthAbove) -> None:
+        self._rule = rule
+        self._stretch = rule.window / _STRETCHES
+        self._troughs: deque[Point] = deque(maxlen=_STRETCHES)
+        self._began: float | None = None
+        self._trough: Point | None = None
+        self._trend: Trend | None = None
+
+    def evaluate(
+        self, state: GuardState, now: float, firing: Collection[str]
+    ) -> Sequence[Condition]:
+        reading = state.reading
+        if reading.private is not None:
+            # tracemalloc's own memory is none of the host's growth.
+            self._add(now, reading.private - (reading.tracer or 0))
+        trend = self._trend
+        if trend is None:
+            return [Condition(active=None, summary="growth is not known yet")]
+        rate = trend.bytes_per_hour
+        active = rate > self._rule.bytes_per_hour * (_STILL if firing else 1.0)
+        span = format_seconds(trend.span_seconds)
         return [
-            Sign(
-                active=short,
-                summary=f"{text}; memory is {level}",
-                facts=tuple(("because", reason) for reason in vain.reasons[:4]),
-                severity="critical" if asks else None,
+            Condition(
+                active=active and trend.kind is TrendKind.LEAK,
+                summary=f"private memory: {format_bytes(rate, signed=True)}/h over {span}",
+                value=rate,
+                unit="bytes/hour",
+                facts=(
+                    ("now", format_bytes(trend.current_bytes)),
+                    ("certainty", f"{trend.confidence:.1%}"),
+                ),
+            )
+        ]
+
+    def _add(self, now: float, value: int) -> None:
+        if self._began is None or self._trough is None:
+            self._began, self._trough = now, Point(now, value)
+            return
+        if now - self._began < self._stretch:
+            if value < self._trough.value:
+                self._trough = Point(now, value)
+            return
+        self._troughs.append(self._trough)
+        self._began, self._trough = now, Point(now, value)
+        while self._troughs[0].at < now - self._rule.window * 1.1:
+            self._troughs.popleft()  # of before a pause
+            if not self._troughs:
+                self._trend = None
+                return
+        span = self._troughs[-1].at - self._troughs[0].at
+        if len(self._troughs) >= _LEAST_TROUGHS and span >= self._rule.window * 0.45:
+            # Half of what it would be at the least rate that counts: troughs are ragged.
+            least = self._rule.bytes_per_hour * span / 3600 / 2
+            options = TrendOptions(min_growth_bytes=max(1, int(least)), confidence=_CERTAIN)
+            self._trend = classify(list(self._troughs), options)
+        else:
+            self._trend = None
+
+
+class GcShareAbove(Rule):
+    """
+    The garbage collector's pauses take more than *share* of the time, seen over *window*.
+
+    Bounded by: 41 points.
+    Locks: none.
+    Keeps alive: nothing.
+
+    Args:
+        share: Part of the wall time, 0 to 1.
+        window: Seconds looked at, a minute to a week.
+        options: See `Rule`; by default a warning, ``fire_after="5m"``, ``resolve_after="5m"``.
+    """
+
+    def __init__(
+        self,
+        share: float = 0.10,
+        *,
+        window: float | str = "5m",
+        **options: Unpack[NamedRuleOptions],
+    ) -> None:
+        defaults = NamedRuleOptions(name="gc_share", fire_after="5m", resolve_after="5m")
+        super().__init__(**(defaults | options))
+        self.share = check_number(share, "share", 0.001, 1)
+        self.window = check_seconds(window, "window", 60, _WEEK)
+
+    @property
+    def longest_interval(self) -> float:
+        """Half of the window: with less there is nothing to compare."""
+        return self.window / 2
+
+    def evaluator(self) -> Evaluator:
+        """Return a function that remembers the pauses of one window."""
+        return _GcShare(self).evaluate
+
+
+class _GcShare:
+    """How long was watched and how long was paused, at points of the last window."""
+
+    def __init__(self, rule: GcShareAbove) -> None:
+        self._rule = rule
+        self._points: deque[tuple[float, float]] = deque(maxlen=_STRETCHES + 1)
+
+    def evaluate(
+        self, state: GuardState, now: float, firing: Collection[str]
+    ) -> Sequence[Condition]:
+        del now  # the watch has a time of its own, which stands still while it is stopped
+        unknown = [Condition(active=None, summary="the collector's share is not known yet")]
+        if state.gc is None:
+            return unknown
+        watched, paused = state.gc.watched_seconds, state.gc.pause_total
+        points = self._points
+        if points and (watched < points[-1][0] or paused < points[-1][1]):
+            points.clear()  # the watch began anew
+        if not points or watched - points[-1][0] >= self._rule.window / _STRETCHES:
+            points.append((watched, paused))
+        while points[0][0] < watched - self._rule.window and len(points) > 1:
+            points.popleft()
+        span = watched - points[0][0]
+        if span < self._rule.window / 2:
+            return unknown
+        share = (paused - points[0][1]) / span
+        return [
+            Condition(
+                active=share > self._rule.share * (_STILL if firing else 1.0),
+                summary=f"garbage collection took {share:.1%} of the last {format_seconds(span)}",
+                value=share,
+                unit="ratio",
+                facts=(("longest pause", format_seconds(state.gc.pause_max)),),
             )
         ]
 
@@ -208,51 +541,43 @@ class When(Rule):
 
     Args:
         name: Unique among the rules of an `Alerts`.
-        check: Called as ``check(figures)`` in the thread of the `Alerts`, under no lock: True or
-            False; None where it cannot be told; or a text, which is then the summary.
-        severity: How grave it is.
+        check: Called as ``check(state)`` in the thread of the `Alerts`, under no lock: True or
+            False; None where it is not known; or a text, which is then the summary.
         summary: One line of what it means; by default the name.
-        lasting: Seconds that it must hold before it fires.
-        calm: Seconds that it must not hold before it is over.
-        repeat: Seconds between two messages while it fires.
+        options: See `Rule`; by default a warning.
     """
 
     def __init__(
         self,
         name: str,
-        check: Callable[[Figures], bool | str | None],
+        check: Callable[[GuardState], bool | str | None],
         *,
-        severity: Severity = "warning",
         summary: str = "",
-        lasting: float | str = 0.0,
-        calm: float | str = "1m",
-        repeat: float | str | None = None,
+        **options: Unpack[RuleOptions],
     ) -> None:
-        super().__init__(name=name, severity=severity, lasting=lasting, calm=calm, repeat=repeat)
-        if not callable(check):
-            raise TypeError(f"check must be callable (got {type(check).__name__})")
-        if not isinstance(summary, str):
-            raise TypeError(f"summary must be a string (got {type(summary).__name__})")
-        self._check = check
-        self._summary = summary or name
+        super().__init__(name=name, **options)
+        self._check = check_callable(check, "check", optional=False)
+        self._summary = check_instance(summary, str, "summary") or name
 
-    def probe(self) -> Look:
-        """Return a way to look; what it remembers is up to *check*."""
-        return self._look
+    def evaluator(self) -> Evaluator:
+        """Return a function; what it remembers is up to *check*."""
+        return self._evaluate
 
-    def _look(self, figures: Figures, now: float, firing: Collection[str]) -> Sequence[Sign]:
+    def _evaluate(
+        self, state: GuardState, now: float, firing: Collection[str]
+    ) -> Sequence[Condition]:
         del now, firing
-        found = self._check(figures)
+        found = self._check(state)
         if isinstance(found, str):
-            return [Sign(active=bool(found), summary=found or self._summary)]
+            return [Condition(active=bool(found), summary=found or self._summary)]
         if not isinstance(found, bool | None):  # a coroutine would be true for ever
             kind = type(found).__name__
             raise TypeError(f"check must return True, False, None or a text (got {kind})")
-        return [Sign(active=found, summary=self._summary)]
+        return [Condition(active=found, summary=self._summary)]
 
 
 def default_rules() -> tuple[Rule, ...]:
-    """Return one rule of each kind, with its defaults: what an `Alerts` watches if not told."""
+    """Return one rule of each kind, with its defaults: what an `Alerts` evaluates by itself."""
     return (
         UsedAbove(),
         LevelReached(),

@@ -1,22 +1,25 @@
-"""Where messages go: what every sink is, and the two that need no network."""
+"""Where notices go: what every sink is, and the two that need no network."""
 
 from __future__ import annotations
 
 import inspect
 import logging
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from memguard import log
-from memguard.errors import ConfigError, MemguardError
-from memguard.report.alerting.notice import RANK, SEVERITIES, Notice, Severity, checked_severity
-from memguard.report.alerting.wire import Wire
+from memguard.bounded.options import (
+    check_callable,
+    check_choice,
+    check_identifier,
+    check_seconds,
+)
+from memguard.errors import MemguardError
+from memguard.report.alerting.connection import Connection
+from memguard.report.alerting.notice import RANK, SEVERITIES, Notice, Severity
 from memguard.report.render.words import printable
-from memguard.units import parse_seconds
 
 _LONGEST_AFTER = 7 * 86400.0
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 
 
 class DeliveryError(MemguardError, OSError):
@@ -48,7 +51,7 @@ def _delivery_error(why: str, retry: bool, after: float | None) -> DeliveryError
 
 class Sink(ABC):
     """
-    Deliver messages to one place.
+    Deliver notices to one place.
 
     A sink has no state of its own: one may serve several `Alerts`, each of which delivers in a
     thread that it has for this sink alone.
@@ -59,7 +62,7 @@ class Sink(ABC):
 
     Args:
         name: For statistics, logs and the thread.
-        least: Messages about less grave alerts are not delivered here.
+        min_severity: Notices about less grave alerts are not delivered here.
         timeout: Seconds for one attempt, from the connection to the answer.
 
     Raises:
@@ -67,31 +70,24 @@ class Sink(ABC):
         ConfigError: An option is out of its range.
     """
 
-    def __init__(self, *, name: str, least: Severity = "info", timeout: float | str = 10.0) -> None:
-        if not isinstance(name, str):
-            raise TypeError(f"name must be a string (got {type(name).__name__})")
-        if not _NAME.fullmatch(name):
-            raise ConfigError(
-                "name must be 1 to 40 letters, digits, '_', '.' or '-', a letter first "
-                f"(got {name[:40]!r})"
-            )
-        self.name = name
-        self.least: Severity = checked_severity(least, name="least")
-        self.timeout = parse_seconds(timeout, name="timeout")
-        if not 0.1 <= self.timeout <= 300:
-            raise ConfigError(f"timeout must be from 0.1 to 300 seconds (got {timeout!r})")
+    def __init__(
+        self, *, name: str, min_severity: Severity = "info", timeout: float | str = 10.0
+    ) -> None:
+        self.name = check_identifier(name, "name", longest=40)
+        self.min_severity: Severity = check_choice(min_severity, SEVERITIES, "min_severity")
+        self.timeout = check_seconds(timeout, "timeout", 0.1, 300)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r})"
 
     def wants(self, notice: Notice) -> bool:
         """Return whether *notice* is grave enough for this sink; a test always is."""
-        return notice.status == "test" or RANK[notice.severity] >= RANK[self.least]
+        return notice.status == "test" or RANK[notice.severity] >= RANK[self.min_severity]
 
     @abstractmethod
-    def deliver(self, notice: Notice, wire: Wire) -> None:
+    def deliver(self, notice: Notice, connection: Connection) -> None:
         """
-        Deliver *notice*, over *wire* where a connection is needed.
+        Deliver *notice*, over *connection* where a connection is needed.
 
         Raises:
             DeliveryError: It was not delivered; it says whether to try again.
@@ -100,23 +96,23 @@ class Sink(ABC):
 
 class LogSink(Sink):
     """
-    Log each message: ``alert.firing``, ``alert.resolved`` or ``alert.test``.
+    Log each notice: ``alert.firing``, ``alert.resolved`` or ``alert.test``.
 
     Args:
         name: For statistics and the thread.
-        least: Messages about less grave alerts are not logged.
+        min_severity: Notices about less grave alerts are not logged.
     """
 
-    def __init__(self, *, name: str = "log", least: Severity = "info") -> None:
-        super().__init__(name=name, least=least)
+    def __init__(self, *, name: str = "log", min_severity: Severity = "info") -> None:
+        super().__init__(name=name, min_severity=min_severity)
 
-    def deliver(self, notice: Notice, wire: Wire) -> None:
-        """Log *notice*: at ERROR where it is critical, at INFO where it is over."""
-        del wire
+    def deliver(self, notice: Notice, connection: Connection) -> None:
+        """Log *notice*: at ERROR where it is critical, at INFO where it is resolved."""
+        del connection
         levels = (logging.INFO, logging.WARNING, logging.ERROR)
         firing = notice.status == "firing"
         log.event(
-            levels[SEVERITIES.index(notice.severity)] if firing else logging.INFO,
+            levels[RANK[notice.severity]] if firing else logging.INFO,
             f"alert.{notice.status}",
             rule=notice.rule,
             severity=notice.severity,
@@ -134,20 +130,23 @@ class CallSink(Sink):
 
     What it raises is counted and logged once for each kind, and the message is not tried again,
     except after a `DeliveryError`. It has all the time it wants: other sinks do not wait for it,
-    but messages for it do, and `Alerts.stop` waits no longer than it is told to.
+    but messages for it do, and `Alerts.stop` waits no longer than its *timeout*.
 
     Args:
         call: The function.
         name: For statistics and the thread.
-        least: Messages about less grave alerts are not given to it.
+        min_severity: Notices about less grave alerts are not given to it.
     """
 
     def __init__(
-        self, call: Callable[[Notice], object], *, name: str = "call", least: Severity = "info"
+        self,
+        call: Callable[[Notice], object],
+        *,
+        name: str = "call",
+        min_severity: Severity = "info",
     ) -> None:
-        super().__init__(name=name, least=least)
-        if not callable(call):
-            raise TypeError(f"call must be callable (got {type(call).__name__})")
+        super().__init__(name=name, min_severity=min_severity)
+        check_callable(call, "call", optional=False)
         if inspect.iscoroutinefunction(call):
             raise TypeError(
                 "call must be a plain function, for it is called in a thread; in it, hand the "
@@ -155,9 +154,9 @@ class CallSink(Sink):
             )
         self._call = call
 
-    def deliver(self, notice: Notice, wire: Wire) -> None:
+    def deliver(self, notice: Notice, connection: Connection) -> None:
         """Call the function."""
-        del wire
+        del connection
         given = self._call(notice)
         if inspect.iscoroutine(given):  # of an object with an async __call__: nothing has run
             given.close()

@@ -13,8 +13,8 @@ from memguard.leaks.report import LeakReport
 from memguard.observe.gcwatch import GcStatistics
 from memguard.relief.levels import Level
 from memguard.relief.records import Alert
-from memguard.report.figures import Figures, Guarded, figures
 from memguard.report.render.words import printable
+from memguard.report.state import Guarded, GuardState, guard_state
 
 MOST_CONTAINERS = 50
 """Containers that are listed, the largest first; the others are only counted."""
@@ -203,7 +203,7 @@ class HealthReport:
         return found
 
     @classmethod
-    def of(cls, known: Figures) -> HealthReport:
+    def of(cls, known: GuardState) -> HealthReport:
         """Return what *known* says. Pure, but for the number of this process."""
         pressure, reading, admission = known.pressure, known.reading, known.admission
         level, reasons = current_level(known)
@@ -256,10 +256,10 @@ def health(guard: Guarded) -> HealthReport:
 
     Cost: that of `memguard.report.figures.figures`, and O(containers log containers) to sort them.
     """
-    return HealthReport.of(figures(guard))
+    return HealthReport.of(guard_state(guard))
 
 
-def current_level(known: Figures) -> tuple[Level, tuple[str, ...]]:
+def current_level(known: GuardState) -> tuple[Level, tuple[str, ...]]:
     """Return the level and the reasons for it; what a stopped guard once saw is no level of now."""
     if not known.running:
         return "insufficient_data", ("the guard is not running in this process",)
@@ -283,7 +283,7 @@ def _gc(found: GcStatistics) -> GcHealth:
     )
 
 
-def _relief(known: Figures) -> ReliefHealth | None:
+def _relief(known: GuardState) -> ReliefHealth | None:
     found = known.relief
     if found is None:
         return None

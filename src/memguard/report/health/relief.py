@@ -11,12 +11,12 @@ from urllib.parse import parse_qs
 from memguard import log
 from memguard.errors import ConfigError, LifecycleError
 from memguard.relief.records import ReliefReport, change
-from memguard.report.figures import Guarded, Relieving
 from memguard.report.health.access import bearer, is_cross_site, is_one_of
 from memguard.report.health.background import Errand, Outcome
 from memguard.report.health.page.document import LastRun
 from memguard.report.health.page.words import capital
 from memguard.report.health.response import MOST_BODY, Request, Response, Teller, Wait
+from memguard.report.state import CanRelieve, Guarded
 from memguard.units import format_seconds, parse_bytes
 
 _LOG_SECONDS = 60.0
@@ -137,7 +137,7 @@ class ReliefDesk:
             self._last = LastRun(at=time.time(), process_id=os.getpid(), report=report)
         return report
 
-    def _relief(self) -> Relieving:
+    def _relief(self) -> CanRelieve:
         relief = self._find().relief
         if relief is None:
             raise LifecycleError("this guard gives nothing back (relief=False)")

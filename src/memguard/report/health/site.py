@@ -17,7 +17,6 @@ from urllib.parse import parse_qs, quote
 
 from memguard.errors import ConfigError
 from memguard.lifecycle.failures import Failures
-from memguard.report.figures import Guarded, figures
 from memguard.report.health.access import bearer, check_token, is_one_of, password
 from memguard.report.health.background import Errand, Outcome
 from memguard.report.health.data import HealthReport
@@ -25,6 +24,7 @@ from memguard.report.health.page.document import Parts, document, render_parts
 from memguard.report.health.page.history import SPANS, SpanName, story
 from memguard.report.health.relief import ReliefDesk
 from memguard.report.health.response import Request, Response, Wait, data, html, moved, refusal
+from memguard.report.state import Guarded, guard_state
 from memguard.units import parse_seconds
 
 T = TypeVar("T")
@@ -212,11 +212,11 @@ class HealthSite:
             raise
 
     def _gather_data(self) -> HealthReport:
-        return HealthReport.of(figures(self._find()))
+        return HealthReport.of(guard_state(self._find()))
 
     def _gather_parts(self, span: SpanName) -> Parts:
         guard = self._find()
-        known = figures(guard)
+        known = guard_state(guard)
         told = story(guard.history, span, known.reading, known.time)
         last = None if self._desk is None else self._desk.last
         return render_parts(known, told, last, instance=self._instance())

@@ -19,8 +19,8 @@ from memguard.errors import ReportFormatError
 from memguard.leaks.report import LeakReport
 from memguard.observe.readings import Reading
 from memguard.relief.records import Alert
-from memguard.report.figures import Figures
 from memguard.report.render.words import VERDICTS, Places
+from memguard.report.state import GuardState
 from memguard.schema import plain, read
 
 BULLETIN_VERSION = 1
@@ -147,27 +147,27 @@ class Bulletin:
 
 
 def compose(
-    figures: Figures, readings: Sequence[Reading], *, pid: int, program: str, within: float
+    state: GuardState, readings: Sequence[Reading], *, pid: int, program: str, within: float
 ) -> Bulletin:
     """
-    Return what *figures* and the guard's last *readings*, oldest first, say.
+    Return what *state* and the guard's last *readings*, oldest first, say.
 
     Cost: O(readings + containers); some hundred µs.
     """
-    reading, pressure, watch = figures.reading, figures.pressure, figures.gc
+    reading, pressure, watch = state.reading, state.pressure, state.gc
     seconds, sizes = _curve(readings, reading.at)
-    rows = sorted(figures.containers, key=lambda row: (row.bytes or 0, row.items), reverse=True)
-    detector, relief = figures.detector, figures.relief
-    parts = (figures.monitor, detector, relief)
+    rows = sorted(state.containers, key=lambda row: (row.bytes or 0, row.items), reverse=True)
+    detector, relief = state.detector, state.relief
+    parts = (state.monitor, detector, relief)
     return Bulletin(
         version=BULLETIN_VERSION,
         memguard=__version__,
         python=platform.python_version(),
         pid=pid,
         program=_cut(program),
-        guard=_cut(figures.name),
-        running=figures.running,
-        written=figures.time,
+        guard=_cut(state.name),
+        running=state.running,
+        written=state.time,
         within=within,
         rss=reading.rss,
         private=reading.private,
@@ -192,8 +192,8 @@ def compose(
         containers=tuple(map(_container, rows[:MOST_CONTAINERS])),
         containers_count=len(rows),
         containers_bytes=sum(row.bytes or 0 for row in rows),
-        alerts=tuple(map(_alert, figures.alerts[-10:])),
-        reports=tuple(map(report_row, figures.reports[-MOST_REPORTS:])),
+        alerts=tuple(map(_alert, state.alerts[-10:])),
+        reports=tuple(map(report_row, state.reports[-MOST_REPORTS:])),
         errors=sum(part.errors for part in parts if part is not None),
     )
 

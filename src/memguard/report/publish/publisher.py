@@ -9,27 +9,26 @@ the process that had it before.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
 import itertools
 import os
 import re
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from memguard.errors import ConfigError, ValueTooLargeError
+from memguard.bounded.options import check_path
+from memguard.errors import ValueTooLargeError
+from memguard.lifecycle.at_exit import not_at_exit, stop_at_exit
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
-from memguard.lifecycle.identity import UNKNOWN, started
-from memguard.report.figures import Guarded, figures
+from memguard.lifecycle.identity import UNKNOWN, is_running, started
 from memguard.report.publish import bulletin
-from memguard.report.sinks import private
+from memguard.report.sinks.private_directory import PrivateDirectory, open_private
+from memguard.report.state import Guarded, guard_state
 
 NAME = re.compile(
     r"memguard-(?P<pid>[0-9]{1,10})-(?P<started>[0-9]{1,20})-(?P<number>[0-9]{1,9})\.json"
@@ -98,12 +97,8 @@ class Publisher:
     ) -> None:
         self._place: Path | None = None
         if place is not None:
-            if not isinstance(place, str | os.PathLike) or not isinstance(os.fspath(place), str):
-                raise TypeError(f"publish must be a flag or a path (got {type(place).__name__})")
-            if not os.fspath(place):
-                raise ConfigError("publish must name a directory (got ''); for the usual one: True")
-            self._place = Path(os.path.abspath(place))  # noqa: PTH100 - reason: resolve() follows links
-            with private.opened(self._place):
+            self._place = check_path(place, "publish")
+            with open_private(self._place):
                 pass
         self._within = within
         self._timer = timer
@@ -128,8 +123,7 @@ class Publisher:
             directory_of(os.environ)  # so that what it loads is not first loaded beside a fork
         self._closed = False
         self._due = float("-inf")
-        _publishers.add(self)
-        _register_at_exit()
+        stop_at_exit(self, 1.0)
 
     def publish(self, guard: Guarded) -> None:
         """
@@ -161,9 +155,10 @@ class Publisher:
         self._longest = max(self._longest, cost)
         self._due = now + max(gap, cost / _MOST_SHARE)
 
-    def remove(self, timeout: float = 1.0) -> None:
+    def stop(self, timeout: float = 1.0) -> None:
         """Delete the file and publish no more; idempotent. Waits for a write that is under way."""
         self._closed = True
+        not_at_exit(self)
         if self._mutex.acquire(timeout=timeout):
             try:
                 self._unlink()
@@ -185,7 +180,7 @@ class Publisher:
         history = guard.history
         content = bulletin.render(
             bulletin.compose(
-                figures(guard),
+                guard_state(guard),
                 () if history is None else history.last(),
                 pid=os.getpid(),
                 program=program(),
@@ -205,10 +200,11 @@ class Publisher:
         file = place / self._name
         if self._file is not None and self._file != file:
             self._unlink()
-        with private.opened(place) as directory:
+        with open_private(place) as directory:
             if self._file is None:
-                _sweep(place, directory)
-            _replace(place, directory, self._name, content)
+                _remove_leftovers(directory)
+            # The temporary name is its own in each process, and nobody else may write in here.
+            directory.replace(self._name, content, temporary=f".{self._name}.tmp", durable=False)
         self._file = file
 
     def _unlink(self) -> None:
@@ -219,18 +215,6 @@ class Publisher:
 
 
 _numbers = itertools.count(1)
-_publishers: weakref.WeakSet[Publisher] = weakref.WeakSet()
-
-
-@functools.cache
-def _register_at_exit() -> None:
-    """Once, with the first publisher: importing registers nothing."""
-    atexit.register(_remove_all)
-
-
-def _remove_all() -> None:
-    for publisher in list(_publishers):
-        publisher.remove()
 
 
 def directory_of(environment: Mapping[str, str], user: int | None = None) -> Path:
@@ -271,44 +255,16 @@ def program() -> str:
     return f"-m {path.parent.name}" if path.name == "__main__.py" else path.name or "python"
 
 
-def _replace(place: Path, directory: int | None, name: str, content: bytes) -> None:
-    """Give the file *name* new *content*, so that it is never seen half-written."""
-
-    def named(plain: str) -> str:
-        return plain if directory is not None else str(place / plain)
-
-    temporary = f".{name}.tmp"  # its own in each process, and nobody else may write in here
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-    flags |= getattr(os, "O_BINARY", 0)
-    try:
-        descriptor = os.open(named(temporary), flags, 0o600, dir_fd=directory)
-        try:
-            private.write_all(descriptor, content)
-        finally:
-            os.close(descriptor)
-        os.replace(named(temporary), named(name), src_dir_fd=directory, dst_dir_fd=directory)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(named(temporary), dir_fd=directory)
-        raise
-
-
-def _sweep(place: Path, directory: int | None) -> None:
+def _remove_leftovers(directory: PrivateDirectory) -> None:
     """Delete what processes left that were killed."""
-    with os.scandir(place if directory is None else directory) as entries:
-        for entry in itertools.islice(entries, MOST_FILES):
-            match = _LEFTOVER.fullmatch(entry.name)
-            if match is None:
-                continue
-            with contextlib.suppress(OSError):  # another one was faster
-                age = time.time() - entry.stat(follow_symlinks=False).st_mtime
-                if age > _DEAD_AFTER and not is_current(match):
-                    name = entry.name if directory is not None else entry.path
-                    os.unlink(name, dir_fd=directory)
+    for name in directory.names()[:MOST_FILES]:
+        match = _LEFTOVER.fullmatch(name)
+        found = directory.file(name) if match else None
+        if match and found and time.time() - found.st_mtime > _DEAD_AFTER and not is_current(match):
+            with contextlib.suppress(OSError):  # it belongs to another user
+                directory.remove(name)
 
 
 def is_current(match: re.Match[str]) -> bool:
-    """Return True while the process that a file's name tells of is there, and still the same."""
-    now, then = started(int(match["pid"])), int(match["started"])
-    return now is not None and (now == then or UNKNOWN in (now, then))
+    """Return True while the process that a file's name names is there, and still the same."""
+    return is_running(int(match["pid"]), int(match["started"]))

@@ -18,7 +18,7 @@ from memguard.report.publish import bulletin
 from memguard.report.publish.bulletin import Bulletin
 from memguard.report.publish.publisher import MOST_FILES, NAME, directory_of, is_current, temporary
 from memguard.report.render.words import printable
-from memguard.report.sinks import private
+from memguard.report.sinks.private_directory import check_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def _trusted_owner(place: Path) -> int | None:
         if found.st_mode & 0o022:
             raise ConfigError(f"{place} may be written to by others, and so is not believed")
         return found.st_uid
-    private.refuse_unsafe(place, found)
+    check_private(place, found)
     return found.st_uid if os.name == "posix" else None
 
 

@@ -8,23 +8,23 @@ old one, so that a crash at any moment leaves the old file or the new one (renam
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import secrets
-import stat
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from memguard.bounded.options import check_int, check_path
 from memguard.errors import ConfigError, ValueTooLargeError
 from memguard.leaks.report import LeakReport
+from memguard.lifecycle import identity
 from memguard.report.render import json, text
 from memguard.report.render.html import page
 from memguard.report.render.words import printable
-from memguard.report.sinks import private
+from memguard.report.sinks.private_directory import PrivateDirectory, open_private
 from memguard.units import parse_bytes
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -94,25 +94,17 @@ class ReportDirectory:
                 directory, belongs to another user, or may be written to by others.
             OSError: The directory cannot be created or read.
         """
-        if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
-            raise TypeError(f"path must be a string or a Path (got {type(path).__name__})")
-        if not os.fspath(path):
-            raise ConfigError("path must name a directory (got ''); for the current one write '.'")
-        if isinstance(max_files, bool) or not isinstance(max_files, int):
-            raise TypeError(f"max_files must be a number (got {type(max_files).__name__})")
-        if max_files < 3:
-            raise ConfigError(f"max_files must be >= 3, for a report has three (got {max_files})")
-        self._max_files = max_files
+        self._path = check_path(path, "path")
+        # A report has three files.
+        self._max_files = check_int(max_files, "max_files", 3, 1_000_000)
         self._max_bytes = parse_bytes(max_bytes, name="max_bytes")
         if self._max_bytes < 512 * 1024:
             raise ConfigError(f"max_bytes must be >= 512 KiB, to hold a report (got {max_bytes!r})")
-        # Absolute from now on: the host may change its current directory.
-        self._path = Path(os.path.abspath(path))  # noqa: PTH100 - reason: resolve() follows links
         self._written = self._failed = 0
         self._dropped_files = self._dropped_bytes = self._removed_leftovers = 0
         self._mutex = threading.Lock()
         self._pid = os.getpid()
-        with self._opened() as directory:
+        with open_private(self._path) as directory:
             self._remove_leftovers(directory)
 
     def __repr__(self) -> str:
@@ -171,16 +163,19 @@ class ReportDirectory:
                 f"report {report_id} has {size} bytes, all reports may have {self._max_bytes}; "
                 "raise max_bytes"
             )
-        with self._opened() as directory:
+        with open_private(self._path) as directory:
             self._remove_leftovers(directory)
             self._make_room(directory, report_id, files=len(contents), size=size)
             for name, content in contents.items():
-                directory.replace(name, content)
+                temporary = f".leak-{os.getpid()}-{secrets.token_hex(8)}.tmp"
+                directory.replace(name, content, temporary=temporary, durable=True)
             directory.force_to_disk()
 
-    def _make_room(self, directory: _Directory, report_id: str, *, files: int, size: int) -> None:
+    def _make_room(
+        self, directory: PrivateDirectory, report_id: str, *, files: int, size: int
+    ) -> None:
         others: dict[str, list[_Entry]] = {}
-        for entry in directory.reports():
+        for entry in _reports(directory):
             if entry.id != report_id:
                 others.setdefault(entry.id, []).append(entry)
                 files += 1
@@ -197,90 +192,24 @@ class ReportDirectory:
                 self._dropped_files += 1
                 self._dropped_bytes += entry.size
 
-    def _remove_leftovers(self, directory: _Directory) -> None:
-        for name in directory.leftovers():
-            directory.remove(name)
-            self._removed_leftovers += 1
-
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[_Directory]:
-        """Open the directory for one call, created where it is missing and checked each time."""
-        with private.opened(self._path) as descriptor:
-            yield _Directory(self._path, descriptor)
-
-
-class _Directory:
-    """The open directory: the file operations on plain names inside it."""
-
-    def __init__(self, path: Path, descriptor: int | None) -> None:
-        self._path = path
-        self._descriptor = descriptor
-
-    def _named(self, name: str) -> str:
-        return name if self._descriptor is not None else str(self._path / name)
-
-    def _names(self) -> list[str]:
-        place = self._path if self._descriptor is None else self._descriptor
-        return os.listdir(place)  # noqa: PTH208 - reason: a Path cannot list a descriptor
-
-    def _stat(self, name: str) -> os.stat_result | None:
-        """Return what *name* itself is, or None where another process was faster to delete it."""
-        try:
-            return os.stat(self._named(name), dir_fd=self._descriptor, follow_symlinks=False)
-        except FileNotFoundError:
-            return None
-
-    def reports(self) -> Iterator[_Entry]:
-        for name in self._names():
-            match = _REPORT_FILE.fullmatch(name)
-            found = self._stat(name) if match else None
-            if match and found and not stat.S_ISDIR(found.st_mode):
-                yield _Entry(name, match[1], found.st_size, found.st_mtime_ns)
-
-    def leftovers(self) -> Iterator[str]:
-        for name in self._names():
+    def _remove_leftovers(self, directory: PrivateDirectory) -> None:
+        for name in directory.names():
             match = _TEMPORARY.fullmatch(name)
-            found = self._stat(name) if match else None
-            if match and found and not stat.S_ISDIR(found.st_mode):
-                age = time.time() - found.st_mtime
-                limit = _DEAD_AFTER_SECONDS
-                if private.is_alive(int(match[1])):
-                    limit = _SURELY_DEAD_AFTER_SECONDS
-                if age > limit:
-                    yield name
+            found = directory.file(name) if match else None
+            if match and found:
+                alive = identity.started(int(match[1])) is not None
+                limit = _SURELY_DEAD_AFTER_SECONDS if alive else _DEAD_AFTER_SECONDS
+                if time.time() - found.st_mtime > limit:
+                    directory.remove(name)
+                    self._removed_leftovers += 1
 
-    def remove(self, name: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._named(name), dir_fd=self._descriptor)
 
-    def replace(self, name: str, content: bytes) -> None:
-        """Give the file *name* new *content*, so that it is never seen half-written."""
-        temporary = f".leak-{os.getpid()}-{secrets.token_hex(8)}.tmp"
-        # O_EXCL also refuses a link that somebody placed under that name.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-        flags |= getattr(os, "O_BINARY", 0)
-        descriptor = os.open(self._named(temporary), flags, 0o600, dir_fd=self._descriptor)
-        try:
-            try:
-                private.write_all(descriptor, content)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.replace(
-                self._named(temporary),
-                self._named(name),
-                src_dir_fd=self._descriptor,
-                dst_dir_fd=self._descriptor,
-            )
-        except BaseException:
-            self.remove(temporary)
-            raise
-
-    def force_to_disk(self) -> None:
-        if self._descriptor is not None:
-            with contextlib.suppress(OSError):  # some network file systems refuse; the data is safe
-                os.fsync(self._descriptor)
+def _reports(directory: PrivateDirectory) -> Iterator[_Entry]:
+    for name in directory.names():
+        match = _REPORT_FILE.fullmatch(name)
+        found = directory.file(name) if match else None
+        if match and found:
+            yield _Entry(name, match[1], found.st_size, found.st_mtime_ns)
 
 
 def _contents(report: LeakReport) -> dict[str, bytes]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from memguard._version import __version__
 from memguard.relief.records import ReliefReport
-from memguard.report.figures import Figures
 from memguard.report.health.data import current_level
 from memguard.report.health.page.history import SPANS, SpanName, Story
 from memguard.report.health.page.parts import (
@@ -29,6 +28,7 @@ from memguard.report.health.page.style import STYLE
 from memguard.report.health.page.tables import collector_part, containers_part
 from memguard.report.render.html.markup import Markup, element, join
 from memguard.report.render.words import Places, printable
+from memguard.report.state import GuardState
 
 _HEADINGS = {
     "containers": "Containers",
@@ -73,7 +73,7 @@ class Parts:
 
 
 def render_parts(
-    known: Figures, story: Story, last: LastRun | None, *, instance: str = ""
+    known: GuardState, story: Story, last: LastRun | None, *, instance: str = ""
 ) -> Parts:
     """
     Return what the page shows.

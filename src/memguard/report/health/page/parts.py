@@ -6,7 +6,6 @@ import math
 
 from memguard.leaks.report import LeakReport
 from memguard.relief.records import Alert, ReliefReport, StepResult, change
-from memguard.report.figures import Figures
 from memguard.report.health.data import current_level
 from memguard.report.health.page.curve import memory_curve
 from memguard.report.health.page.history import Story
@@ -24,6 +23,7 @@ from memguard.report.health.page.words import (
 from memguard.report.render.html.markup import Markup, element, join
 from memguard.report.render.html.parts import bullets, key, path
 from memguard.report.render.words import VERDICTS, Places, rate
+from memguard.report.state import GuardState
 from memguard.units import format_bytes, format_seconds
 
 MOST_REPORTS = 8
@@ -39,7 +39,7 @@ _KINDS = {"leak": "leak", "growth": "growth", "snapshot": "on demand"}
 # -- the head: how is it? ----------------------------------------------------------------------
 
 
-def head_part(known: Figures) -> Markup:
+def head_part(known: GuardState) -> Markup:
     """Return the level, the share of the limit that is used, and the numbers behind them."""
     level, reasons = current_level(known)
     pressure = known.pressure
@@ -89,7 +89,7 @@ def _gauge(ratio: float, level: str) -> Markup:
     )
 
 
-def _facts(known: Figures) -> list[Markup]:
+def _facts(known: GuardState) -> list[Markup]:
     """Return four facts: they fill two rows of a telephone, and one of a desk."""
     reading, gc = known.reading, known.gc
     facts = [
@@ -106,7 +106,7 @@ def _facts(known: Figures) -> list[Markup]:
     return facts
 
 
-def _pace(known: Figures) -> str:
+def _pace(known: GuardState) -> str:
     pace = known.pressure.bytes_per_minute if known.running else math.nan
     if not math.isfinite(pace):
         return "unknown"
@@ -116,7 +116,7 @@ def _pace(known: Figures) -> str:
 # -- memory over time --------------------------------------------------------------------------
 
 
-def memory_part(known: Figures, story: Story) -> Markup:
+def memory_part(known: GuardState, story: Story) -> Markup:
     """Return the curve, and the level at which this process reaches its limit."""
     if not story.kept:
         return nothing("No history is kept (history=False).")
@@ -146,7 +146,7 @@ def memory_part(known: Figures, story: Story) -> Markup:
 # -- alerts and reports ------------------------------------------------------------------------
 
 
-def alerts_part(known: Figures) -> Markup:
+def alerts_part(known: GuardState) -> Markup:
     """Return the last alerts, the newest first."""
     if not known.alerts:
         return nothing("No alert since the start of watching.")
@@ -180,7 +180,7 @@ def _alert(alert: Alert, now: float) -> Markup:
     )
 
 
-def reports_part(known: Figures, places: Places) -> Markup:
+def reports_part(known: GuardState, places: Places) -> Markup:
     """Return the latest leak reports in short, the newest first."""
     if known.detector is None:
         return nothing("Leaks are not watched (leaks=False).")
@@ -239,7 +239,7 @@ def _pair(name: str, text: Markup | str) -> list[Markup]:
 # -- memory given back -------------------------------------------------------------------------
 
 
-def relief_part(known: Figures, last: tuple[float, ReliefReport] | None) -> Markup:
+def relief_part(known: GuardState, last: tuple[float, ReliefReport] | None) -> Markup:
     """Return what was given back so far, and by the last run that was asked for over HTTP."""
     found = known.relief
     if found is None:

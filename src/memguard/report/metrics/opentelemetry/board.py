@@ -26,7 +26,6 @@ from memguard._version import __version__
 from memguard.bounded.inventory import InventoryRow
 from memguard.errors import CapacityError
 from memguard.lifecycle.fork import reset_after_fork
-from memguard.report.figures import Figures
 from memguard.report.metrics.opentelemetry.containers import NamedContainers
 from memguard.report.metrics.opentelemetry.instruments import (
     INSTRUMENTS,
@@ -34,6 +33,7 @@ from memguard.report.metrics.opentelemetry.instruments import (
     Cycle,
     Instrument,
 )
+from memguard.report.state import GuardState
 
 MOST_GUARDS = 16
 """Names of guards that one provider may ever be told of: it keeps what it was told."""
@@ -55,7 +55,7 @@ class Source(Protocol):
     def fail(self, what: str, error: BaseException) -> None:
         """Count a failure; log nothing, for a lock of the SDK's is held."""
 
-    def look(self) -> Figures | None:
+    def look(self) -> GuardState | None:
         """Return its figures; None when it is gone."""
 
 
@@ -182,7 +182,7 @@ class Board:
         return cycle
 
     def _gather(self, number: int, sources: tuple[tuple[str, Source], ...]) -> Cycle | None:
-        found: list[tuple[str, Figures]] = []
+        found: list[tuple[str, GuardState]] = []
         rows: tuple[InventoryRow, ...] | None = None
         process = False
         for label, source in sources:

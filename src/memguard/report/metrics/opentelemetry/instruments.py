@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 from memguard.relief.levels import SEVERITY
 from memguard.relief.records import AlertKind
-from memguard.report.figures import Figures
+from memguard.report.state import GuardState
 
 Attributes = Mapping[str, str | int]
 Values = Iterable[tuple[float | None, Attributes]]
@@ -30,7 +30,7 @@ class Cycle:
 
     number: int
     """Of the collection; later ones have higher numbers."""
-    guards: tuple[tuple[str, Figures], ...]
+    guards: tuple[tuple[str, GuardState], ...]
     """(label, figures)."""
     process: bool
     """True where the metrics of the semantic conventions are ours to tell."""
@@ -48,7 +48,7 @@ class Instrument:
     kind: Literal["counter", "updown", "gauge"]
     unit: str
     description: str
-    of_guard: Callable[[Figures], Values] | None = None
+    of_guard: Callable[[GuardState], Values] | None = None
     """What is told of each guard."""
     of_process: Callable[[Cycle], Values] | None = None
     """What is told once for the process."""
@@ -70,7 +70,7 @@ def _private(cycle: Cycle) -> Values:
     yield cycle.guards[0][1].reading.private, _NONE
 
 
-def _process(read: Callable[[Figures], float | None]) -> Callable[[Cycle], Values]:
+def _process(read: Callable[[GuardState], float | None]) -> Callable[[Cycle], Values]:
     def values(cycle: Cycle) -> Values:
         if cycle.process:
             yield read(cycle.guards[0][1]), _NONE
@@ -98,34 +98,34 @@ def _container(column: int) -> Callable[[Cycle], Values]:
     return values
 
 
-def _one(read: Callable[[Figures], float | None]) -> Callable[[Figures], Values]:
+def _one(read: Callable[[GuardState], float | None]) -> Callable[[GuardState], Values]:
     return lambda figures: [(read(figures), _NONE)]
 
 
-def _pressure_level(figures: Figures) -> Values:
+def _pressure_level(figures: GuardState) -> Values:
     for level in SEVERITY:
         yield int(figures.pressure.level == level), {"memguard.level": level}
 
 
-def _relief(field: str) -> Callable[[Figures], Values]:
+def _relief(field: str) -> Callable[[GuardState], Values]:
     return _one(lambda figures: getattr(figures.relief, field, None))
 
 
-def _gc_pauses(field: str) -> Callable[[Figures], Values]:
-    def values(figures: Figures) -> Values:
+def _gc_pauses(field: str) -> Callable[[GuardState], Values]:
+    def values(figures: GuardState) -> Values:
         for generation in figures.gc.generations if figures.gc is not None else ():
             yield getattr(generation, field), {GENERATION: generation.generation}
 
     return values
 
 
-def _cost(figures: Figures) -> Values:
+def _cost(figures: GuardState) -> Values:
     yield figures.monitor.cpu_seconds, {"memguard.part": "monitor"}
     if figures.detector is not None:
         yield figures.detector.cpu_seconds, {"memguard.part": "detector"}
 
 
-def _errors(figures: Figures) -> Values:
+def _errors(figures: GuardState) -> Values:
     yield figures.monitor.errors, {"memguard.part": "monitor"}
     if figures.detector is not None:
         yield figures.detector.errors, {"memguard.part": "detector"}
@@ -133,18 +133,18 @@ def _errors(figures: Figures) -> Values:
         yield figures.relief.errors, {"memguard.part": "relief"}
 
 
-def _alerts(figures: Figures) -> Values:
+def _alerts(figures: GuardState) -> Values:
     counts = dict(figures.monitor.alerts_by_kind)
     for kind in get_args(AlertKind):
         yield counts.get(kind, 0), {"memguard.alert.kind": kind}
 
 
-def _admissions(figures: Figures) -> Values:
+def _admissions(figures: GuardState) -> Values:
     yield figures.admission.admitted, {"memguard.outcome": "admitted"}
     yield figures.admission.refused, {"memguard.outcome": "refused"}
 
 
-def _detector(field: str) -> Callable[[Figures], Values]:
+def _detector(field: str) -> Callable[[GuardState], Values]:
     return _one(lambda figures: getattr(figures.detector, field, None))
 
 

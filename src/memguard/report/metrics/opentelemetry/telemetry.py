@@ -23,8 +23,8 @@ from memguard.leaks.report import LeakReport
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.lifecycle.ticker import Ticker
 from memguard.relief.records import Alert
-from memguard.report.figures import Figures, Guarded, figures
 from memguard.report.render.words import printable
+from memguard.report.state import Guarded, GuardState, guard_state
 
 try:
     from memguard.report.metrics.opentelemetry.board import (
@@ -253,10 +253,10 @@ class Telemetry:
 
     # -- metrics: called by the board -------------------------------------------------------------
 
-    def look(self) -> Figures | None:
+    def look(self) -> GuardState | None:
         """Return the guard's figures; None when it is gone."""
         guard = self._guard()
-        return None if guard is None else figures(guard)
+        return None if guard is None else guard_state(guard)
 
     def fail(self, what: str, error: BaseException) -> None:
         """Count that *what* failed; it is logged later, by the thread."""

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from memguard.errors import ConfigError
 from memguard.extras import missing
 from memguard.lifecycle.fork import reset_after_fork
-from memguard.report.figures import Guarded
 from memguard.report.metrics.prometheus.families import FAMILIES, Family
 from memguard.report.metrics.prometheus.gather import Gatherer
 from memguard.report.metrics.prometheus.rows import Pauses, bound_label
+from memguard.report.state import Guarded
 
 try:
     from prometheus_client import CollectorRegistry

@@ -11,13 +11,13 @@ from typing import Any
 
 from memguard.errors import ConfigError
 from memguard.lifecycle.failures import Failures
-from memguard.report.figures import Figures, Guarded, figures
 from memguard.report.metrics.prometheus import families
 from memguard.report.metrics.prometheus.containers import Containers
 from memguard.report.metrics.prometheus.rows import GUARD_PARTS, Row, Table, label, process_rows
+from memguard.report.state import Guarded, GuardState, guard_state
 
-PARTS = ("figures", "process", "containers", *(name for name, _ in GUARD_PARTS))
-"""What may fail, each for itself; ``figures`` is the status of one guard."""
+PARTS = ("guard", "process", "containers", *(name for name, _ in GUARD_PARTS))
+"""What may fail, each for itself; ``guard`` is the state of one guard."""
 MOST_CONTAINERS = 1000
 
 
@@ -69,7 +69,7 @@ class Gatherer:
         """
         Return all rows by what they are of. Thread-safe; raises nothing but what ends a thread.
 
-        Cost: what `figures` costs for each guard, and 2 µs a container.
+        Cost: what `guard_state` costs for each guard, and 2 µs a container.
         """
         began = self._timer()
         # Never waited for: of two that come at once, one lets the containers' counters go on.
@@ -94,9 +94,9 @@ class Gatherer:
 
     def _table(self, *, count: bool) -> Table:
         rows: list[Row] = []
-        seen: Figures | None = None
+        seen: GuardState | None = None
         for name, guard in self._guards.items():
-            found = self._try("figures", figures, guard)
+            found = self._try("guard", guard_state, guard)
             if found is None:
                 continue
             seen = seen or found

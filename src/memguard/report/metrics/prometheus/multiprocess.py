@@ -24,9 +24,9 @@ from memguard.extras import missing
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.lifecycle.ticker import Ticker
-from memguard.report.figures import Guarded
 from memguard.report.metrics.prometheus.gather import Gatherer
 from memguard.report.metrics.prometheus.rows import rows_of
+from memguard.report.state import Guarded
 from memguard.units import parse_seconds
 
 try:

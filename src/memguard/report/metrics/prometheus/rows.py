@@ -13,10 +13,10 @@ from datetime import datetime, timezone
 from typing import Any, TypeAlias
 
 from memguard._version import __version__
-from memguard.report.figures import Figures
 from memguard.report.metrics.prometheus import families
 from memguard.report.metrics.prometheus.families import Family
 from memguard.report.render.words import printable
+from memguard.report.state import GuardState
 
 LONGEST_LABEL = 120
 """Characters of a label value; what is longer is cut in the middle."""
@@ -100,7 +100,7 @@ def _one_of(family: Family, guard: str, names: tuple[str, ...], current: str | N
 # -- this process ---------------------------------------------------------------------------------
 
 
-def process_rows(found: Figures) -> Iterator[Row]:
+def process_rows(found: GuardState) -> Iterator[Row]:
     """Yield what is the same for every guard of the process."""
     reading = found.reading
     nothing: dict[str, str] = {}
@@ -124,7 +124,7 @@ def process_rows(found: Figures) -> Iterator[Row]:
 # -- one guard ------------------------------------------------------------------------------------
 
 
-def pressure_rows(found: Figures, guard: str) -> Iterator[Row]:
+def pressure_rows(found: GuardState, guard: str) -> Iterator[Row]:
     """Yield how near the limit is; nothing of that while the guard does not look."""
     labels = {"guard": guard}
     monitor, pressure = found.monitor, found.pressure
@@ -170,7 +170,7 @@ def source_of(limit_source: str) -> str:
     )
 
 
-def relief_rows(found: Figures, guard: str) -> Iterator[Row]:
+def relief_rows(found: GuardState, guard: str) -> Iterator[Row]:
     """Yield what was given back."""
     relief = found.relief
     if relief is None:
@@ -190,7 +190,7 @@ def relief_rows(found: Figures, guard: str) -> Iterator[Row]:
     )
 
 
-def admission_rows(found: Figures, guard: str) -> Iterator[Row]:
+def admission_rows(found: GuardState, guard: str) -> Iterator[Row]:
     """Yield who was let in."""
     admission, labels = found.admission, {"guard": guard}
     yield from known(
@@ -205,7 +205,7 @@ def admission_rows(found: Figures, guard: str) -> Iterator[Row]:
     )
 
 
-def leak_rows(found: Figures, guard: str) -> Iterator[Row]:
+def leak_rows(found: GuardState, guard: str) -> Iterator[Row]:
     """Yield what the leak detector did and found."""
     detector, labels = found.detector, {"guard": guard}
     if detector is None:
@@ -234,7 +234,7 @@ def leak_rows(found: Figures, guard: str) -> Iterator[Row]:
         )
 
 
-def gc_rows(found: Figures, guard: str) -> Iterator[Row]:
+def gc_rows(found: GuardState, guard: str) -> Iterator[Row]:
     """Yield the pauses of the garbage collector by generation."""
     if found.gc is None:
         return
@@ -244,7 +244,7 @@ def gc_rows(found: Figures, guard: str) -> Iterator[Row]:
         yield (families.GC_LONGEST, labels, row.pause_max)
 
 
-GUARD_PARTS: tuple[tuple[str, Callable[[Figures, str], Iterator[Row]]], ...] = (
+GUARD_PARTS: tuple[tuple[str, Callable[[GuardState, str], Iterator[Row]]], ...] = (
     ("pressure", pressure_rows),
     ("relief", relief_rows),
     ("admission", admission_rows),

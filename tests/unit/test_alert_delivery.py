@@ -13,19 +13,18 @@ from typing import Any
 import pytest
 
 from memguard.lifecycle.failures import Failures
-from memguard.report.alerting import CallSink, DeliveryError, LogSink, Notice
-from memguard.report.alerting import lane as lanes
-from memguard.report.alerting.lane import Lane, Patience
-from memguard.report.alerting.wire import Wire
+from memguard.report.alerting import CallSink, DeliveryError, LogSink, Notice, delivery
+from memguard.report.alerting.connection import Connection
+from memguard.report.alerting.delivery import DeliveryQueue, RetryPolicy
 from tests.alerting import PATIENCE, notice
 from tests.waiting import wait_for
 
-QUICK = Patience(queue=5, first_pause=0.01, longest_pause=0.05, give_up=60.0)
+QUICK = RetryPolicy(queue=5, first_pause=0.01, longest_pause=0.05, give_up=60.0)
 
 
 @pytest.fixture(autouse=True)
 def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "LINGER_SECONDS", 0.05)
+    monkeypatch.setattr(delivery, "LINGER_SECONDS", 0.05)
 
 
 class Host:
@@ -47,15 +46,17 @@ class Host:
         self.heard.append(told.summary)
 
 
-Make = Callable[..., Lane]
+Make = Callable[..., DeliveryQueue]
 
 
 @pytest.fixture
 def lane_to() -> Iterator[Make]:
-    made: list[Lane] = []
+    made: list[DeliveryQueue] = []
 
-    def make(call: Any, patience: Patience = QUICK) -> Lane:
-        lane = Lane(CallSink(call), "memguard-test-lane", patience, Failures("alerts.failed"))
+    def make(call: Any, patience: RetryPolicy = QUICK) -> DeliveryQueue:
+        lane = DeliveryQueue(
+            CallSink(call), "memguard-test-lane", patience, Failures("alerts.failed")
+        )
         made.append(lane)
         return lane
 
@@ -145,12 +146,12 @@ def test_what_cannot_be_delivered_for_too_long_is_given_up_and_said(
     lane_to: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     host = Host(*[DeliveryError("dead") for _ in range(10_000)])
-    patience = Patience(first_pause=0.01, longest_pause=0.02, give_up=3600.0)
+    patience = RetryPolicy(first_pause=0.01, longest_pause=0.02, give_up=3600.0)
     lane = lane_to(host, patience)
     with caplog.at_level(logging.WARNING, "memguard"):
         lane.put(notice(0))
         wait_for(lambda: lane.statistics().retried)
-        lane._patience = replace(patience, give_up=0.0)  # that long has passed by now
+        lane._policy = replace(patience, give_up=0.0)  # that long has passed by now
         assert lane.wait_empty(PATIENCE)
     assert lane.statistics().failed == 1
     assert lane.statistics().retried >= 1
@@ -161,7 +162,7 @@ def test_what_cannot_be_delivered_for_too_long_is_given_up_and_said(
 
 
 def test_pauses_double_up_to_a_bound_and_are_never_the_same(lane_to: Make) -> None:
-    lane = lane_to(Host(), Patience(first_pause=1.0, longest_pause=300.0))
+    lane = lane_to(Host(), RetryPolicy(first_pause=1.0, longest_pause=300.0))
     for failing in range(1, 2000, 7):
         lane._failing = failing
         full = min(300.0, 2.0 ** (failing - 1)) if failing < 100 else 300.0
@@ -182,7 +183,7 @@ def test_a_receiver_that_asks_for_a_pause_gets_it_and_success_ends_the_doubling(
 
 
 def test_a_pause_that_is_longer_than_the_patience_is_not_waited_for(lane_to: Make) -> None:
-    lane = lane_to(Host(DeliveryError("later", after=3600.0)), Patience(give_up=60.0))
+    lane = lane_to(Host(DeliveryError("later", after=3600.0)), RetryPolicy(give_up=60.0))
     lane.put(notice(0))
     assert lane.wait_empty(PATIENCE)
     assert lane.statistics().failed == 1
@@ -208,7 +209,7 @@ class TestEnd:
         assert host.heard == summaries(0, 1, 2, 4)
 
     def test_a_pause_of_our_own_is_cut_short_and_one_asked_for_is_not(self, lane_to: Make) -> None:
-        patience = Patience(first_pause=3000.0, longest_pause=3000.0, give_up=1e6)
+        patience = RetryPolicy(first_pause=3000.0, longest_pause=3000.0, give_up=1e6)
         own = Host(DeliveryError("busy"))
         polite = Host(DeliveryError("later", after=2000.0))
         ours, theirs = lane_to(own, patience), lane_to(polite, patience)
@@ -222,7 +223,7 @@ class TestEnd:
 
     def test_a_dead_receiver_does_not_hold_up_the_end(self, lane_to: Make) -> None:
         """Each message has its one last attempt."""
-        patience = Patience(first_pause=3000.0, longest_pause=3000.0, give_up=1e6)
+        patience = RetryPolicy(first_pause=3000.0, longest_pause=3000.0, give_up=1e6)
         host = Host(*[DeliveryError("dead") for _ in range(100)])
         lane = lane_to(host, patience)
         for number in range(4):
@@ -266,7 +267,7 @@ def test_no_thread_to_be_had_is_survived_and_tried_again(
         lane.put(notice(0))
         assert lane.statistics().queued == 1
     assert lane._failures.kinds == ((f"thread: {error.__name__}", 1),)
-    lane.nudge()
+    lane.start_thread()
     assert lane.wait_empty(PATIENCE)
     assert host.heard == summaries(0)
 
@@ -302,7 +303,7 @@ def test_one_function_may_be_stopped_from_itself(lane_to: Make) -> None:
 
 
 def test_a_log_sink_says_what_fires_and_what_is_over(caplog: pytest.LogCaptureFixture) -> None:
-    wire = Wire(1.0)
+    wire = Connection(1.0)
     with caplog.at_level(logging.INFO, "memguard"):
         LogSink().deliver(notice(), wire)
         LogSink().deliver(notice(status="resolved"), wire)
@@ -313,7 +314,7 @@ def test_a_log_sink_says_what_fires_and_what_is_over(caplog: pytest.LogCaptureFi
 
 
 def test_a_sink_takes_what_is_grave_enough_and_every_test() -> None:
-    sink = CallSink(print, least="warning")
+    sink = CallSink(print, min_severity="warning")
     wants = [sink.wants(notice(severity=each)) for each in ("info", "warning", "critical")]
     assert wants == [False, True, True]
     assert sink.wants(notice(severity="info", status="test"))

@@ -1,8 +1,7 @@
 """
-What a guard knows at one moment, gathered for those who tell it: metrics, health, pages, alerts.
+What a guard knows at one moment, gathered for metrics, health, the live page and alerts.
 
-Everything that is told about a running process comes through here, so that a scrape, a page and an
-alert cannot say different things.
+All of them read it here, so that a scrape, a page and an alert cannot say different things.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _MEASURE_SECONDS = 0.0001
 
 
 class _Status(Protocol):
-    """What of a ``GuardStatus`` is told."""
+    """A ``GuardStatus``, as far as it is read here."""
 
     @property
     def running(self) -> bool: ...
@@ -51,11 +50,11 @@ class _Status(Protocol):
     def gc(self) -> GcStatistics | None: ...
 
 
-class Relieving(Protocol):
-    """What gives memory back on request."""
+class CanRelieve(Protocol):
+    """What frees memory on request."""
 
     def relieve(self, target: int | str | None = None) -> ReliefReport:
-        """Give *target* bytes back now; None takes whatever can be given."""
+        """Free *target* bytes now; None frees whatever can be freed."""
 
 
 class Guarded(Protocol):
@@ -70,8 +69,8 @@ class Guarded(Protocol):
         """Its readings; None where none are kept."""
 
     @property
-    def relief(self) -> Relieving | None:
-        """What gives memory back; None where it only watches."""
+    def relief(self) -> CanRelieve | None:
+        """What frees memory; None where it only watches."""
 
     @property
     def reports(self) -> tuple[LeakReport, ...]:
@@ -82,7 +81,7 @@ class Guarded(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class GuardState:
     """What a guard knows at one moment: strings and numbers only. Bytes and seconds."""
 
     time: float
@@ -98,7 +97,7 @@ class Figures:
     """The last ten, oldest first."""
     monitor: PressureStatistics
     relief: ReliefStatistics | None
-    """None where nothing is given back; so are the two below where they are left out."""
+    """None where nothing is freed; so are the two below where they are left out."""
     admission: AdmissionStatistics
     detector: LeakDetectorStatistics | None
     gc: GcStatistics | None
@@ -108,17 +107,17 @@ class Figures:
     """The latest leak reports, oldest first."""
 
 
-def figures(guard: Guarded) -> Figures:
+def guard_state(guard: Guarded) -> GuardState:
     """
     Return what *guard* knows now. Thread-safe.
 
     Cost: one reading (20 µs), the guard's status, and O(containers), each of which drops its
     expired entries first. Of caches that do not count bytes and have changed much, only as many are
-    measured anew as fit into a tenth of a millisecond, and one at least: the others tell their
+    measured anew as fit into a tenth of a millisecond, and one at least: for the others it is their
     earlier average times the entries that they have now.
     """
     status = guard.status()
-    return Figures(
+    return GuardState(
         time=time.time(),
         name=guard.name,
         running=status.running,

@@ -18,7 +18,7 @@ MOST_ANSWER = 64 * 1024
 _LEAST_WAIT = 0.001
 
 
-class Wire:
+class Connection:
     """
     The connection of one attempt to deliver.
 
@@ -127,9 +127,9 @@ class Wire:
 class _Bounded(io.RawIOBase):
     """The bytes of a socket."""
 
-    def __init__(self, wire: Wire, sock: socket.socket) -> None:
+    def __init__(self, connection: Connection, sock: socket.socket) -> None:
         super().__init__()
-        self._wire = wire
+        self._connection = connection
         self._sock = sock
         self._raw = sock.makefile("rb", 0)
 
@@ -137,9 +137,9 @@ class _Bounded(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override] # reason: a buffer, whatever it is called
-        self._sock.settimeout(self._wire.left())
+        self._sock.settimeout(self._connection.left())
         size: int = self._raw.readinto(buffer) or 0
-        self._wire.count(size)
+        self._connection.count(size)
         return size
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""From signs to alerts to messages: when it fires, when it is over, and what is told."""
+"""From conditions to alerts to messages: when it fires, when it is over, and what is told."""
 
 from __future__ import annotations
 
@@ -11,82 +11,83 @@ from hypothesis import strategies as st
 
 from memguard.errors import ConfigError
 from memguard.report.alerting import RateLimit, UsedAbove, When
-from memguard.report.alerting.announcer import Announcer, TokenBucket, Told
-from memguard.report.alerting.judge import MOST_ALERTS, Judge, Judged
-from memguard.report.alerting.rule import Look, Rule, Sign
-from tests.alerting import figures_of
+from memguard.report.alerting.notice import Status
+from memguard.report.alerting.notice_policy import NoticePolicy, TokenBucket
+from memguard.report.alerting.rules import Condition, Evaluator, Rule
+from memguard.report.alerting.tracker import MOST_ALERTS, AlertTracker, Evaluation, TrackedAlert
+from tests.alerting import state_of
 
 
 class Scripted(Rule):
     """Says what a test wants it to say."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"name": "scripted", "calm": 0.0, **options})
-        self.signs: list[Sign] = []
+        super().__init__(**{"name": "scripted", "resolve_after": 0.0, **options})
+        self.conditions: list[Condition] = []
 
     def say(self, active: bool | None, key: str = "", **options: Any) -> None:  # noqa: FBT001 - reason: it is what is said
-        self.signs = [Sign(active=active, summary="words", key=key, **options)]
+        self.conditions = [Condition(active=active, summary="words", key=key, **options)]
 
-    def probe(self) -> Look:
-        return lambda *_: list(self.signs)
-
-
-def evaluated(judge: Judge, now: float) -> Judged:
-    return judge.evaluate(figures_of(time=1000.0 + now), now)
+    def evaluator(self) -> Evaluator:
+        return lambda *_: list(self.conditions)
 
 
-class TestJudge:
+def evaluated(tracker: AlertTracker, now: float) -> Evaluation:
+    return tracker.evaluate(state_of(time=1000.0 + now), now)
+
+
+class TestTracker:
     def test_it_fires_when_it_has_lasted_and_is_over_when_it_was_calm(self) -> None:
-        rule = Scripted(lasting=60, calm=30)
-        judge = Judge([rule])
+        rule = Scripted(fire_after=60, resolve_after=30)
+        tracker = AlertTracker([rule])
         rule.say(True)
-        assert not evaluated(judge, 0.0).firing
-        assert not evaluated(judge, 59.0).firing
-        (alert,) = evaluated(judge, 60.0).firing
+        assert not evaluated(tracker, 0.0).firing
+        assert not evaluated(tracker, 59.0).firing
+        (alert,) = evaluated(tracker, 60.0).firing
         assert (alert.since, alert.since_wall) == (0.0, 1000.0)
         rule.say(False)
-        assert evaluated(judge, 70.0).firing
+        assert evaluated(tracker, 70.0).firing
         rule.say(True)
-        assert evaluated(judge, 80.0).firing  # it was not calm for long enough
+        assert evaluated(tracker, 80.0).firing  # it was not resolve_after for long enough
         rule.say(False)
-        assert evaluated(judge, 90.0).firing
-        assert not evaluated(judge, 119.0).over
-        found = evaluated(judge, 120.0)
-        assert (found.firing, found.over) == ([], [alert])
-        assert not judge.tracked
+        assert evaluated(tracker, 90.0).firing
+        assert not evaluated(tracker, 119.0).resolved
+        found = evaluated(tracker, 120.0)
+        assert (found.firing, found.resolved) == ([], [alert])
+        assert not tracker.alerts
 
     def test_what_did_not_last_begins_anew(self) -> None:
-        rule = Scripted(lasting=60)
-        judge = Judge([rule])
+        rule = Scripted(fire_after=60)
+        tracker = AlertTracker([rule])
         for now, active in ((0.0, True), (50.0, False), (55.0, True), (110.0, None), (112.0, True)):
             rule.say(active)
-            assert not evaluated(judge, now).firing
-        assert not evaluated(judge, 171.0).firing
-        assert evaluated(judge, 172.0).firing
+            assert not evaluated(tracker, now).firing
+        assert not evaluated(tracker, 171.0).firing
+        assert evaluated(tracker, 172.0).firing
 
     def test_what_cannot_be_told_is_not_over(self) -> None:
-        rule = Scripted(calm=10)
-        judge = Judge([rule])
+        rule = Scripted(resolve_after=10)
+        tracker = AlertTracker([rule])
         rule.say(True)
-        evaluated(judge, 0.0)
+        evaluated(tracker, 0.0)
         rule.say(False)
-        evaluated(judge, 1.0)
+        evaluated(tracker, 1.0)
         rule.say(None)
-        assert evaluated(judge, 500.0).firing
+        assert evaluated(tracker, 500.0).firing
         rule.say(False)
-        assert evaluated(judge, 501.0).firing
-        assert evaluated(judge, 511.0).over
+        assert evaluated(tracker, 501.0).firing
+        assert evaluated(tracker, 511.0).resolved
 
     def test_a_key_that_is_not_there_any_more_is_over(self) -> None:
         rule = Scripted()
-        judge = Judge([rule])
+        tracker = AlertTracker([rule])
         rule.say(True, key="a")
-        evaluated(judge, 0.0)
+        evaluated(tracker, 0.0)
         rule.say(True, key="b")
-        found = evaluated(judge, 1.0)
+        found = evaluated(tracker, 1.0)
         assert [alert.key for alert in found.firing] == ["b"]
-        assert [alert.key for alert in found.over] == ["a"]
-        assert found.over[0].summary == "words"
+        assert [alert.key for alert in found.resolved] == ["a"]
+        assert found.resolved[0].summary == "words"
 
     def test_a_rule_that_fails_changes_nothing_and_stops_no_other(self) -> None:
         broken = True
@@ -96,30 +97,32 @@ class TestJudge:
                 raise ValueError
             return True
 
-        judge = Judge([When("mine", check), UsedAbove(0.5, lasting=0)])
-        found = judge.evaluate(figures_of(ratio=0.9), 0.0)
+        tracker = AlertTracker([When("mine", check), UsedAbove(0.5, fire_after=0)])
+        found = tracker.evaluate(state_of(ratio=0.9), 0.0)
         assert [(name, type(error)) for name, error in found.errors] == [("mine", ValueError)]
         assert [alert.rule.name for alert in found.firing] == ["memory_used"]
         broken = False
-        assert len(judge.evaluate(figures_of(ratio=0.9), 1.0).firing) == 2
+        assert len(tracker.evaluate(state_of(ratio=0.9), 1.0).firing) == 2
         broken = True
-        assert len(judge.evaluate(figures_of(ratio=0.9), 1e6).firing) == 2
+        assert len(tracker.evaluate(state_of(ratio=0.9), 1e6).firing) == 2
 
     def test_alerts_are_bounded_and_the_rest_is_counted(self) -> None:
         rule = Scripted()
-        rule.signs = [Sign(active=True, summary="", key=str(n)) for n in range(MOST_ALERTS + 7)]
-        judge = Judge([rule])
-        assert len(evaluated(judge, 0.0).firing) == MOST_ALERTS
-        assert judge.left_out == 7
+        rule.conditions = [
+            Condition(active=True, summary="", key=str(n)) for n in range(MOST_ALERTS + 7)
+        ]
+        tracker = AlertTracker([rule])
+        assert len(evaluated(tracker, 0.0).firing) == MOST_ALERTS
+        assert tracker.left_out == 7
 
     def test_strange_words_are_made_harmless_and_short(self) -> None:
         rule = Scripted()
-        judge = Judge([rule])
+        tracker = AlertTracker([rule])
         facts = tuple((f"name\n{n}", "x" * 1000) for n in range(50))
-        rule.signs = [
-            Sign(active=True, summary="a\nb" + "c" * 999, value=float("nan"), facts=facts)
+        rule.conditions = [
+            Condition(active=True, summary="a\nb" + "c" * 999, value=float("nan"), facts=facts)
         ]
-        (alert,) = evaluated(judge, 0.0).firing
+        (alert,) = evaluated(tracker, 0.0).firing
         assert "\n" not in alert.summary
         assert len(alert.summary) < 400
         assert len(alert.facts) == 20
@@ -130,22 +133,22 @@ class TestJudge:
     def test_whatever_happens_an_alert_fires_before_it_is_over(
         self, story: list[tuple[bool | None, float]]
     ) -> None:
-        rule = Scripted(lasting=30, calm=20)
-        judge = Judge([rule])
+        rule = Scripted(fire_after=30, resolve_after=20)
+        tracker = AlertTracker([rule])
         now, fires = 0.0, False
         for active, pause in story:
             now += pause
             rule.say(active)
-            found = evaluated(judge, now)
-            assert bool(found.over) <= fires
-            assert not (found.over and found.firing)
+            found = evaluated(tracker, now)
+            assert bool(found.resolved) <= fires
+            assert not (found.resolved and found.firing)
             if fires and not found.firing:
-                assert found.over
+                assert found.resolved
             fires = bool(found.firing)
 
 
 @pytest.mark.parametrize(
-    "sign",
+    "fields",
     [
         {"summary": None},
         {"summary": "", "key": 7},
@@ -156,58 +159,58 @@ class TestJudge:
     ],
 )
 def test_a_rule_that_says_nonsense_is_an_error_and_the_others_are_looked_at(
-    sign: dict[str, Any],
+    fields: dict[str, Any],
 ) -> None:
     odd = Scripted(name="odd")
-    odd.signs = [Sign(**{"active": True, **sign})]
-    found = Judge([odd, UsedAbove(0.85, lasting=0)]).evaluate(figures_of(ratio=0.9), 0.0)
+    odd.conditions = [Condition(**{"active": True, **fields})]
+    found = AlertTracker([odd, UsedAbove(0.85, fire_after=0)]).evaluate(state_of(ratio=0.9), 0.0)
     assert [alert.rule.name for alert in found.firing] == ["memory_used"]
     assert [name for name, _ in found.errors] == ["odd"]
 
 
 def test_a_rule_that_wants_to_exit_is_an_error_and_the_others_are_looked_at() -> None:
-    rules = [When("leaver", lambda _: sys.exit(3)), UsedAbove(0.85, lasting=0)]
-    found = Judge(rules).evaluate(figures_of(ratio=0.9), 0.0)
+    rules = [When("leaver", lambda _: sys.exit(3)), UsedAbove(0.85, fire_after=0)]
+    found = AlertTracker(rules).evaluate(state_of(ratio=0.9), 0.0)
     assert [alert.rule.name for alert in found.firing] == ["memory_used"]
     assert [(name, type(error)) for name, error in found.errors] == [("leaver", SystemExit)]
 
 
-def announcer(**options: Any) -> Announcer:
+def policy(**options: Any) -> NoticePolicy:
     given: dict[str, Any] = {
         "repeat": 3600.0,
         "resolved": True,
         "rate": RateLimit(100, 1),
         "rate_per_rule": RateLimit(100, 1),
     }
-    return Announcer(**{**given, **options})
+    return NoticePolicy(**{**given, **options})
 
 
 class Story:
-    """A judge and an announcer, driven by a scripted rule."""
+    """A tracker and an policy, driven by a scripted rule."""
 
     def __init__(self, *rules: Scripted, **options: Any) -> None:
-        self.judge = Judge(rules)
-        self.announcer = announcer(**options)
+        self.tracker = AlertTracker(rules)
+        self.policy = policy(**options)
 
-    def at(self, now: float) -> list[Told]:
-        return self.announcer.decide(evaluated(self.judge, now), now)
+    def at(self, now: float) -> list[tuple[TrackedAlert, Status]]:
+        return self.policy.decide(evaluated(self.tracker, now), now)
 
     def kinds(self, now: float) -> list[tuple[str, str]]:
-        return [(told.status, told.alert.key) for told in self.at(now)]
+        return [(status, alert.key) for alert, status in self.at(now)]
 
 
-class TestAnnouncer:
+class TestPolicy:
     def test_an_alert_is_told_once_again_after_a_while_and_at_its_end(self) -> None:
         rule = Scripted()
         story = Story(rule, repeat=100.0)
         rule.say(True)
-        assert [told.status for told in story.at(0.0)] == ["firing"]
+        assert [status for _, status in story.at(0.0)] == ["firing"]
         for now in range(1, 100):
             assert not story.at(float(now))
-        (again,) = story.at(100.0)
-        assert again.alert.told == 2
+        ((alert, _),) = story.at(100.0)
+        assert alert.notices == 2
         rule.say(False)
-        assert [told.status for told in story.at(101.0)] == ["resolved"]
+        assert [status for _, status in story.at(101.0)] == ["resolved"]
         assert not story.at(102.0)
 
     def test_what_cannot_be_seen_is_not_told_again(self) -> None:
@@ -217,9 +220,9 @@ class TestAnnouncer:
         story.at(0.0)
         rule.say(None)
         assert not story.at(50.0)  # the number of a minute ago may be no more
-        assert story.judge.tracked[0].fires
+        assert story.tracker.alerts[0].fires
         rule.say(True)
-        assert [told.alert.told for told in story.at(51.0)] == [2]
+        assert [alert.notices for alert, _ in story.at(51.0)] == [2]
 
     def test_a_rule_may_repeat_at_a_pace_of_its_own(self) -> None:
         rule = Scripted(repeat=10)
@@ -241,31 +244,31 @@ class TestAnnouncer:
         rule.say(True)
         story.at(0.0)
         rule.say(True, severity="critical")
-        (told,) = story.at(1.0)
-        assert told.alert.told_severity == "critical"
+        ((alert, _),) = story.at(1.0)
+        assert alert.notified_severity == "critical"
         rule.say(True)
         assert not story.at(2.0)
         rule.say(False)
-        (over,) = story.at(3.0)
-        assert over.alert.told_severity == "critical"
+        ((alert, _),) = story.at(3.0)
+        assert alert.notified_severity == "critical"
 
     def test_what_exceeds_the_rate_is_told_later_and_counted_once(self) -> None:
         rule = Scripted()
-        rule.signs = [Sign(active=True, summary="", key=str(n)) for n in range(5)]
+        rule.conditions = [Condition(active=True, summary="", key=str(n)) for n in range(5)]
         story = Story(rule, rate_per_rule=RateLimit(2, every=60))
         assert len(story.at(0.0)) == 2
         assert not story.at(1.0)
-        assert story.announcer.suppressed == 3
+        assert story.policy.suppressed == 3
         assert len(story.at(60.0)) == 1
         assert len(story.at(180.0)) == 2
-        assert story.announcer.suppressed == 3
+        assert story.policy.suppressed == 3
 
     def test_what_was_held_back_and_is_over_was_never_told(self) -> None:
         rule = Scripted()
-        rule.signs = [Sign(active=True, summary="", key=str(n)) for n in range(2)]
+        rule.conditions = [Condition(active=True, summary="", key=str(n)) for n in range(2)]
         story = Story(rule, rate_per_rule=RateLimit(1, every=1000))
         assert story.kinds(0.0) == [("firing", "0")]
-        rule.signs = []
+        rule.conditions = []
         assert story.kinds(1.0) == [("resolved", "0")]
 
     def test_the_end_needs_no_token_and_the_gravest_get_the_first(self) -> None:
@@ -273,10 +276,10 @@ class TestAnnouncer:
         story = Story(minor, major, rate=RateLimit(1, every=1000))
         minor.say(True)
         major.say(True)
-        (told,) = story.at(0.0)
-        assert told.alert.rule is major
+        ((alert, _),) = story.at(0.0)
+        assert alert.rule is major
         major.say(False)
-        assert [told.status for told in story.at(1.0)] == ["resolved"]
+        assert [status for _, status in story.at(1.0)] == ["resolved"]
 
     def test_one_rule_that_flaps_does_not_take_the_tokens_of_others(self) -> None:
         flapping, other = Scripted(name="flapping"), Scripted(name="other")
@@ -287,12 +290,12 @@ class TestAnnouncer:
         for now in range(100):
             flapping.say(now % 2 == 0)
             told += story.at(float(now))
-        assert len([one for one in told if one.status == "firing"]) == 2
+        assert len([status for _, status in told if status == "firing"]) == 2
         other.say(True)
-        assert [one.alert.rule.name for one in story.at(100.0)] == ["other"]
+        assert [alert.rule.name for alert, _ in story.at(100.0)] == ["other"]
 
     def test_one_that_is_calming_down_is_not_repeated(self) -> None:
-        rule = Scripted(calm=1000)
+        rule = Scripted(resolve_after=1000)
         story = Story(rule, repeat=10.0)
         rule.say(True)
         story.at(0.0)
