@@ -63,7 +63,7 @@ def guard() -> MemoryGuard:
 
 def settled(alerts: Alerts) -> None:
     """Wait for the first look of its own thread: one by hand during it would do nothing."""
-    wait_for(lambda: alerts.statistics().evaluations and not alerts._turn.locked())
+    wait_for(lambda: alerts.statistics().evaluations and not alerts._turn.is_taken)
 
 
 def bad(value: Any) -> Any:
@@ -288,13 +288,13 @@ def test_a_rule_that_fails_is_logged_once_and_raised_where_asked_for(
         loud.tick()
 
 
-def test_figures_that_cannot_be_had_are_counted_and_end_nothing(
+def test_a_state_that_cannot_be_had_is_counted_and_ends_nothing(
     guard: MemoryGuard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alerts = Alerts(guard, rules=[], sinks=[print])
     monkeypatch.setattr(guard, "status", None)
     assert alerts.tick() == 10.0
-    assert alerts.statistics().errors_by_kind == (("figures: TypeError", 1),)
+    assert alerts.statistics().errors_by_kind == (("state: TypeError", 1),)
 
 
 def test_a_rule_that_hangs_piles_up_nothing(guard: MemoryGuard) -> None:
@@ -307,13 +307,13 @@ def test_a_rule_that_hangs_piles_up_nothing(guard: MemoryGuard) -> None:
         return False
 
     with Alerts(guard, rules=[When("slow", slow)], sinks=[print], interval="1h") as alerts:
-        wait_for(alerts._turn.locked)
+        wait_for(lambda: alerts._turn.is_taken)
         for _ in range(1000):
             guard._alerted(pressure_alert("level"))
         assert alerts.tick() == 3600.0  # during another one it does nothing
         gate.set()
         wait_for(lambda: len(looks) == 2)
-        wait_for(lambda: not alerts._turn.locked())
+        wait_for(lambda: not alerts._turn.is_taken)
     assert len(looks) == 2
 
 

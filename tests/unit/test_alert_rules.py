@@ -320,7 +320,7 @@ def test_the_rules_that_come_along_have_names_of_their_own() -> None:
         (lambda: GrowthAbove(0), ConfigError, "bytes_per_hour must be > 0"),
         (lambda: GrowthAbove(window=1), ConfigError, "window must be"),
         (lambda: GcShareAbove(0), ConfigError, "share must be"),
-        (lambda: LeakSuspected(resolve_after=0), ConfigError, "quiet must be"),
+        (lambda: LeakSuspected(resolve_after=0), ConfigError, "resolve_after must be"),
         (lambda: When("x", ANY(1)), TypeError, "check must be callable"),
         (lambda: When("x", print, summary=ANY(1)), TypeError, "summary must be a string"),
     ],

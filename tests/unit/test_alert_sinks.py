@@ -22,6 +22,7 @@ from memguard.report.alerting import (
     MailSink,
     SlackSink,
     WebhookSink,
+    file_sink,
 )
 from memguard.report.alerting.connection import Connection
 from memguard.report.alerting.notice import check_labels, fingerprint
@@ -161,7 +162,7 @@ class TestFile:
             write(descriptor, content)
 
         with monkeypatch.context() as patch:
-            patch.setattr(private_directory, "write_all", duplicate)
+            patch.setattr(file_sink, "write_all", duplicate)
             sink.deliver(notice(0), Connection(10.0))
         assert copies
         try:
@@ -373,7 +374,7 @@ URL = "https://user-secret.example/T0/secret"
         (lambda: CallSink(bad(asyncio.sleep)), TypeError, "must be a plain function"),
         (lambda: LogSink(name="no spaces"), ConfigError, "name must be"),
         (lambda: LogSink(name=bad(1)), TypeError, "name must be a string"),
-        (lambda: LogSink(min_severity=bad("x")), ConfigError, "least must be"),
+        (lambda: LogSink(min_severity=bad("x")), ConfigError, "min_severity must be"),
         (lambda: FileSink(bad(1)), TypeError, "path must be"),
         (lambda: FileSink("/"), ConfigError, "path must be a file"),
         (lambda: FileSink("x", keep=0), ConfigError, "keep must be"),

@@ -261,7 +261,7 @@ def test_one_guard_that_fails_does_not_hide_the_other(guard: MemoryGuard) -> Non
     value = collector.registry.get_sample_value
     assert value("memguard_running", {"guard": "memguard"}) == 1
     assert value("memguard_private_bytes") is not None
-    assert value("memguard_collector_errors_total", {"part": "figures"}) == 3
+    assert value("memguard_collector_errors_total", {"part": "guard"}) == 3
 
 
 def test_what_gathering_costs_is_told(guard: MemoryGuard) -> None:

@@ -135,12 +135,13 @@ def check_flag(value: Any, name: str) -> bool:
     return value
 
 
-def check_int(value: Any, name: str, least: int, most: int) -> int:
-    """Return *value* when it is an int from *least* to *most*."""
+def check_int(value: Any, name: str, least: int, most: int | None = None) -> int:
+    """Return *value* when it is an int from *least* to *most*; None is no upper bound."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int (got {type(value).__name__})")
-    if not least <= value <= most:
-        raise ConfigError(f"{name} must be from {least} to {most} (got {value})")
+    if value < least or (most is not None and value > most):
+        allowed = f">= {least}" if most is None else f"from {least} to {most}"
+        raise ConfigError(f"{name} must be {allowed} (got {value})")
     return value
 
 
@@ -153,11 +154,12 @@ def check_number(value: Any, name: str, least: float, most: float, unit: str = "
     return value
 
 
-def check_seconds(value: Any, name: str, least: float, most: float) -> float:
+def check_seconds(value: Any, name: str, least: float, most: float = math.inf) -> float:
     """Return *value*, a number of seconds or a string such as ``"10m"``, from *least* to *most*."""
     seconds = parse_seconds(value, name=name)
     if not least <= seconds <= most:
-        raise ConfigError(f"{name} must be from {least:g} to {most:g} seconds (got {value!r})")
+        allowed = f">= {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
+        raise ConfigError(f"{name} must be {allowed} seconds (got {value!r})")
     return seconds
 
 
@@ -186,5 +188,5 @@ def check_path(value: Any, name: str) -> Path:
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise TypeError(f"{name} must be a string or a Path (got {type(value).__name__})")
     if not os.fspath(value):
-        raise ConfigError(f"{name} must not be empty; for the current directory write '.'")
+        raise ConfigError(f"{name} must not be empty (got ''); for the current directory write '.'")
     return Path(os.path.abspath(value))  # noqa: PTH100 - reason: resolve() follows links

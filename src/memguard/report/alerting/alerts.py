@@ -23,6 +23,7 @@ from memguard.lifecycle.at_exit import not_at_exit, stop_at_exit
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.lifecycle.ticker import Ticker
+from memguard.lifecycle.turn import Turn
 from memguard.report.alerting.delivery import Delivery, RetryPolicy, SinkStatistics
 from memguard.report.alerting.notice import Notice, Severity
 from memguard.report.alerting.notice_policy import NoticeFactory, NoticePolicy, RateLimit
@@ -166,7 +167,7 @@ class Alerts:
                     "often, or give the rule a longer window"
                 )
         self._policy_options: dict[str, Any] = {
-            "repeat": check_seconds(repeat, "repeat", 1, 366 * 86400),
+            "repeat": check_seconds(repeat, "repeat", 1),
             "resolved": resolved,
             "rate": rate or RateLimit(10, every=60),
             "rate_per_rule": rate_per_rule or RateLimit(4, every=300),
@@ -191,7 +192,7 @@ class Alerts:
     def _reset(self) -> None:
         """Be stopped and know nothing, as in a forked child. Only sets fields."""
         self._lock = threading.RLock()
-        self._turn = threading.Lock()
+        self._turn = Turn()
         self._ticker: Ticker | None = None
         self._policy = NoticePolicy(**self._policy_options)
         self._factory.reset()
@@ -289,31 +290,28 @@ class Alerts:
         Cost: the guard's state, some ten µs for the rules, and a few ms each time that the rule for
         growth has a new point. Delivery is left to other threads.
         """
-        if not self._turn.acquire(blocking=False):
-            return self._interval
-        began = time.thread_time()
-        failed: list[tuple[str, BaseException]] = []
-        try:
-            failed = self._tick()
-        except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
-            self._failures.add("state", error)
-        finally:
-            self._cpu += time.thread_time() - began
-            self._turn.release()
+        failed: list[tuple[str, BaseException]] = self._turn.run(self._evaluate, busy=[])
         for rule, reason in failed:
             self._failures.add(f"rule {rule}", reason)
         if failed and self._on_error == "raise":
             raise failed[0][1]
         return self._interval
 
-    def _tick(self) -> list[tuple[str, BaseException]]:
-        state = guard_state(self._guard)
-        now = self._timer()
-        found = self._tracker.evaluate(state, now)
-        self._evaluations += 1
-        for alert, status in self._policy.decide(found, now):
-            self._send(self._factory.notice(alert, status, state.time))
-        self._delivery.start_threads()
+    def _evaluate(self) -> list[tuple[str, BaseException]]:
+        began = time.thread_time()
+        try:
+            state = guard_state(self._guard)
+            now = self._timer()
+            found = self._tracker.evaluate(state, now)
+            self._evaluations += 1
+            for alert, status in self._policy.decide(found, now):
+                self._send(self._factory.notice(alert, status, state.time))
+            self._delivery.start_threads()
+        except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
+            self._failures.add("state", error)
+            return []
+        finally:
+            self._cpu += time.thread_time() - began
         return found.errors
 
     def send_test(self) -> None:

@@ -27,7 +27,6 @@ from memguard.report.render import words
 from memguard.report.state import GuardState
 from memguard.units import format_bytes, format_seconds, parse_bytes, parse_seconds
 
-_LONGEST = 366 * 86400.0
 _WEEK = 7 * 86400.0
 _STRETCHES = 40
 """A window is so many troughs: the median of their slopes takes half a millisecond."""
@@ -106,7 +105,7 @@ class Rule(ABC):
         self.severity: Severity = check_choice(severity, SEVERITIES, "severity")
         self.fire_after = parse_seconds(fire_after, name="fire_after")
         self.resolve_after = parse_seconds(resolve_after, name="resolve_after")
-        self.repeat = None if repeat is None else check_seconds(repeat, "repeat", 1, _LONGEST)
+        self.repeat = None if repeat is None else check_seconds(repeat, "repeat", 1)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r}, severity={self.severity!r})"
@@ -288,7 +287,7 @@ class LeakSuspected(Rule):
         repeat: float | str | None = "1d",
     ) -> None:
         super().__init__(name=name, severity=severity, resolve_after=0.0, repeat=repeat)
-        self.confirmed_within = check_seconds(resolve_after, "resolve_after", 1, _LONGEST)
+        self.confirmed_within = check_seconds(resolve_after, "resolve_after", 1)
 
     def evaluator(self) -> Evaluator:
         """Return a function that remembers when each finding was last confirmed."""

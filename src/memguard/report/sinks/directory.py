@@ -95,8 +95,7 @@ class ReportDirectory:
             OSError: The directory cannot be created or read.
         """
         self._path = check_path(path, "path")
-        # A report has three files.
-        self._max_files = check_int(max_files, "max_files", 3, 1_000_000)
+        self._max_files = check_int(max_files, "max_files", 3)  # which a report has
         self._max_bytes = parse_bytes(max_bytes, name="max_bytes")
         if self._max_bytes < 512 * 1024:
             raise ConfigError(f"max_bytes must be >= 512 KiB, to hold a report (got {max_bytes!r})")

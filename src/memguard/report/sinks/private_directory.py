@@ -14,7 +14,7 @@ from pathlib import Path
 
 from memguard.errors import ConfigError
 
-_CAN_NAME_FROM_DIRECTORY = {os.open, os.rename, os.unlink, os.stat} <= os.supports_dir_fd
+CAN_NAME_FROM_DIRECTORY = {os.open, os.rename, os.unlink, os.stat} <= os.supports_dir_fd
 _ALWAYS = 0
 for _flag in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"):
     _ALWAYS |= getattr(os, _flag, 0)
@@ -113,7 +113,7 @@ def open_private(path: Path) -> Iterator[PrivateDirectory]:
     """
     _make_private(path)
     check_private(path, os.lstat(path))
-    if not _CAN_NAME_FROM_DIRECTORY:
+    if not CAN_NAME_FROM_DIRECTORY:
         yield PrivateDirectory(path, None)
         return
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _ALWAYS)
