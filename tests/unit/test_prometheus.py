@@ -232,8 +232,8 @@ def test_a_part_that_fails_is_left_out_counted_and_logged_once(
         raise BrokenError
 
     collector = MemguardCollector(guard)
-    if part in ("figures", "process"):
-        monkeypatch.setattr(gather, {"figures": "figures", "process": "process_rows"}[part], fail)
+    if part in ("guard", "process"):
+        monkeypatch.setattr(gather, {"guard": "guard_state", "process": "process_rows"}[part], fail)
     elif part == "containers":
         monkeypatch.setattr(collector._gatherer._containers, "table", fail)
     else:
@@ -246,8 +246,8 @@ def test_a_part_that_fails_is_left_out_counted_and_logged_once(
     others = [f'errors_total{{part="{each}"}} 0.0' for each in gather.PARTS if each != part]
     assert all(line in text for line in others)
     assert len([m for m in caplog.messages if "prometheus.failed" in m]) == 1
-    assert ("memguard_running{" in text) == (part not in ("figures", "pressure"))
-    assert ("\nmemguard_private_bytes " in text) == (part not in ("figures", "process"))
+    assert ("memguard_running{" in text) == (part not in ("guard", "pressure"))
+    assert ("\nmemguard_private_bytes " in text) == (part not in ("guard", "process"))
 
 
 def test_one_guard_that_fails_does_not_hide_the_other(guard: MemoryGuard) -> None:

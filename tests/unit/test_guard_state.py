@@ -8,7 +8,7 @@ from tests.waiting import wait_for
 
 
 def test_a_guard_tells_everything_it_knows() -> None:
-    cache: BoundedCache[int, int] = BoundedCache(maxsize=10, name="figures")
+    cache: BoundedCache[int, int] = BoundedCache(maxsize=10, name="state")
     cache[1] = 1
     with MemoryGuard(limit="100GiB") as guard:
         wait_for(lambda: guard.monitor.pressure().limit)
@@ -19,7 +19,7 @@ def test_a_guard_tells_everything_it_knows() -> None:
     assert found.pressure.limit
     assert found.detector is not None
     assert found.gc is not None
-    assert [row.items for row in found.containers if row.name == "figures"] == [1]
+    assert [row.items for row in found.containers if row.name == "state"] == [1]
 
 
 def test_what_is_left_out_is_none() -> None:
