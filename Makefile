@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types clean
+.PHONY: help demo test stress soak lint types clean
 
 help:  ## show these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -21,8 +21,15 @@ $(READY): pyproject.toml
 demo: $(READY)  ## a real web application leaks; memguard names the lines and the holders
 	$(BIN)/python -m examples.leaky_shop
 
-test: $(READY)  ## the whole test suite
-	$(BIN)/python -m pytest
+# Test files are shared among the processors, in random order: pytest-xdist, pytest-randomly.
+test: $(READY)  ## the test suite, in a few minutes
+	$(BIN)/python -m pytest -n auto -m "not stress"
+
+stress: $(READY)  ## the long tests: storms, crowds, real browsers and workers
+	$(BIN)/python -m pytest -n auto -m stress
+
+soak: $(READY)  ## a guarded program for a quarter of an hour: does memguard itself stay flat?
+	$(BIN)/python -m benchmarks.soak
 
 lint: $(READY)  ## ruff: rules and formatting
 	$(BIN)/ruff check .

@@ -491,6 +491,7 @@ def test_a_signal_handler_may_use_the_cache_that_it_interrupts(
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.stress
 def test_a_hundred_thousand_caches_come_and_go_without_a_trace() -> None:
     def use(rounds: int) -> None:
         for number in range(rounds):

@@ -18,6 +18,7 @@ import pytest
 from tests.gunicorn_server import EXAMPLE, ROOT
 
 pytestmark = [
+    pytest.mark.stress,
     pytest.mark.skipif(sys.platform == "win32", reason="Celery's prefork pool needs fork"),
     pytest.mark.timeout(180),  # several deadlines, one after another
 ]

@@ -89,6 +89,7 @@ def test_a_forked_child_starts_idle_and_untraced_and_can_start_anew(state: str) 
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.stress
 def test_children_forked_at_any_moment_of_an_investigation_do_not_hang() -> None:
     """Whatever lock the detector's thread holds at that moment is gone with the thread."""
     done = run(

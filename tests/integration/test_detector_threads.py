@@ -87,6 +87,7 @@ def churn(number: int) -> None:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.stress
 def test_investigations_among_eight_busy_threads_do_no_harm_and_come_to_an_end() -> None:
     told: list[LeakReport] = []
 
@@ -127,6 +128,7 @@ class Reentrant:
 
 
 @pytest.mark.timeout(90)
+@pytest.mark.stress
 def test_finalizers_that_call_the_detector_do_not_block_it() -> None:
     """What dies while a reading is taken, or the heap is walked, dies in the detector's thread."""
     short: list[Reentrant] = []
@@ -156,6 +158,7 @@ def test_finalizers_that_call_the_detector_do_not_block_it() -> None:
 
 
 @pytest.mark.timeout(150)
+@pytest.mark.stress
 def test_a_check_from_many_threads_at_once_is_answered_to_each() -> None:
     watching = detector(interval=3600.0)
     answers: list[str] = []

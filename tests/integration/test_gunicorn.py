@@ -39,6 +39,7 @@ def ends_and_boots(log: str) -> list[str]:
     ("kind", "application"),
     [("sync", "web:app"), ("gthread", "web:app"), (UVICORN, "web:asgi")],
 )
+@pytest.mark.stress
 def test_leaking_workers_are_replaced_one_at_a_time_and_no_request_fails(
     kind: str, application: str, tmp_path: Path
 ) -> None:
@@ -61,6 +62,7 @@ def test_leaking_workers_are_replaced_one_at_a_time_and_no_request_fails(
 
 
 @pytest.mark.parametrize("limit", ["1MiB", "30MiB"])
+@pytest.mark.stress
 def test_a_limit_that_every_worker_is_over_at_once_replaces_nobody(
     limit: str, tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ CHROMIUM = next(
 )
 
 pytestmark = [
+    pytest.mark.stress,
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium here; Debian: apt-get install chromium"),
     pytest.mark.timeout(120),
 ]

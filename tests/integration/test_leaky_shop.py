@@ -433,6 +433,7 @@ def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(150)
+@pytest.mark.stress
 def test_a_short_run_of_the_leaky_shop_names_every_planted_leak(tmp_path: Path) -> None:
     """The demo checks its claims itself; here they are checked once more, from its files."""
     short = ["--only", "leaky", "--seconds", "12", "--rate", "160", "--interval", "0.1"]

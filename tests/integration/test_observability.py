@@ -20,6 +20,8 @@ from examples.observability.__main__ import WANTED, hurried
 from memguard.report.metrics.prometheus.collector import MemguardCollector
 from memguard.report.metrics.prometheus.families import FAMILIES
 
+pytestmark = pytest.mark.stress
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "observability"
 RULES: dict[str, Any] = yaml.safe_load((EXAMPLE / "memguard-rules.yml").read_text("utf-8"))

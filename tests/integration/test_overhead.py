@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from benchmarks import overhead, shop_load
 
+pytestmark = pytest.mark.stress
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -18,6 +18,7 @@ from tests.specimens import leak_report
 from tests.waiting import wait_for
 
 pytestmark = [
+    pytest.mark.stress,
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium here; Debian: apt-get install chromium"),
     pytest.mark.timeout(180),
 ]

@@ -12,6 +12,8 @@ import pytest
 
 from examples.page_screenshots.chromium import CHROMIUM
 
+pytestmark = pytest.mark.stress
+
 ROOT = Path(__file__).parents[2]
 
 

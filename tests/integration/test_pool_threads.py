@@ -423,6 +423,7 @@ print("done")
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
 @pytest.mark.parametrize("options", ["", "reset=use", "validate=use, validate_after_idle=0"])
+@pytest.mark.stress
 def test_a_signal_handler_that_raises_costs_no_place_and_gives_no_object_to_two(
     options: str,
 ) -> None:

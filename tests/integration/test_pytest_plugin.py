@@ -131,6 +131,7 @@ LEAKS = """
 """
 
 
+@pytest.mark.stress
 def test_what_survives_each_run_is_a_leak_and_nothing_else(tmp_path: Path) -> None:
     result = run_pytest(tmp_path, LEAKS, "--strict-markers", "-W", "error")
     wrong = {

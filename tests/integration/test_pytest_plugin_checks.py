@@ -105,6 +105,7 @@ LIMITS = """
 """
 
 
+@pytest.mark.stress
 def test_limits_and_blocks_fail_with_the_line_and_the_holder(tmp_path: Path) -> None:
     result = run_pytest(tmp_path, LIMITS, "-W", "error")
     told = {
@@ -177,6 +178,7 @@ ALL = """
 """
 
 
+@pytest.mark.stress
 def test_all_tests_can_be_asked_for_leaks_with_other_plugins_on(tmp_path: Path) -> None:
     """Two worker processes, random order, time limits, coroutines and properties."""
     result = run_pytest(

@@ -139,6 +139,7 @@ def test_runs_callbacks_and_registrations_in_eight_threads_do_no_harm() -> None:
     assert entries.maxsize == 5000
 
 
+@pytest.mark.stress
 def test_a_guard_keeps_eight_filling_threads_below_its_own_limit() -> None:
     """Caches that want ten times the limit; what they hold is bounded, the rest is turned over."""
     base = PressureMonitor("1TiB")

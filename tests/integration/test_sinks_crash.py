@@ -58,6 +58,7 @@ def start(program: str, *arguments: object) -> subprocess.Popen[str]:
 
 
 @pytest.mark.timeout(180)  # many processes, on a machine that may be busy
+@pytest.mark.stress
 def test_a_writer_killed_at_any_moment_leaves_a_whole_report(tmp_path: Path) -> None:
     """The file is the old one or the new one; half a one would not have its own checksum."""
     home = tmp_path / "reports"
@@ -196,6 +197,7 @@ print(directory.statistics().written)
         parse(file.read_text())
 
 
+@pytest.mark.stress
 def test_a_reader_never_sees_half_a_report(tmp_path: Path) -> None:
     home = tmp_path / "reports"
     directory = ReportDirectory(home)

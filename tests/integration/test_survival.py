@@ -10,7 +10,10 @@ from examples.survival.contest import Outcome, contest, group, run
 from examples.survival.plot import svg
 from memguard.units import MiB
 
-pytestmark = pytest.mark.timeout(180)  # 24,000 requests twice, on a machine that may be busy
+pytestmark = [
+    pytest.mark.stress,
+    pytest.mark.timeout(180),
+]  # 24,000 requests twice, on a machine that may be busy
 LIMIT = 300 * MiB
 REQUESTS = 24_000
 

@@ -175,6 +175,7 @@ def test_no_value_and_no_key_is_in_the_evidence(shop: types.ModuleType) -> None:
     assert SECRET not in text
 
 
+@pytest.mark.stress
 def test_one_investigation_after_another_leaves_nothing_behind(shop: types.ModuleType) -> None:
     store: dict[str, Session] = {}
     shop.__dict__["SESSIONS"] = store
@@ -204,6 +205,7 @@ def test_an_abandoned_investigation_ends_tracing_and_lets_go() -> None:
     assert investigation._candidates == []
 
 
+@pytest.mark.stress
 def test_somebody_elses_session_goes_on(shop: types.ModuleType) -> None:
     store: dict[str, Session] = {}
     shop.__dict__["SESSIONS"] = store
@@ -237,6 +239,7 @@ def test_too_little_memory_below_the_limit_means_no_evidence() -> None:
     assert any("no tracing: too little memory" in note for note in notes)
 
 
+@pytest.mark.stress
 def test_tracing_stops_when_the_tracer_has_grown_too_large(shop: types.ModuleType) -> None:
     rows: list[list[int]] = []
     shop.__dict__["ROWS"] = rows

@@ -354,6 +354,7 @@ def test_16_a_listener_can_end_with_the_sender(registry: ListenerRegistry) -> No
     assert registry.events() == []
 
 
+@pytest.mark.stress
 def test_17_cycles_of_connecting_and_dying_leave_nothing(registry: ListenerRegistry) -> None:
     def sizes() -> tuple[int, ...]:
         registry.emit("anything")

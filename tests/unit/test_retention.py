@@ -392,6 +392,7 @@ def test_a_search_keeps_nothing_alive(shop: Module) -> None:
     assert found.path == "shop.app.KEPT"
 
 
+@pytest.mark.stress
 def test_many_searches_leave_nothing_behind(shop: Module) -> None:
     ref = made(shop)
     shop.HOLDER = [shop.KEPT]

@@ -483,6 +483,7 @@ def test_every_call_runs_once_or_was_forgotten(steps: list[str]) -> None:
     assert said == expected_early + [number for number, _ in reversed(handles)]
 
 
+@pytest.mark.stress
 def test_a_hundred_thousand_scopes_leave_nothing() -> None:
     def cycle() -> None:
         with Scope() as scope:

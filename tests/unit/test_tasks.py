@@ -400,6 +400,7 @@ async def test_it_tells_reports_what_it_holds() -> None:
     await finish(registry)
 
 
+@pytest.mark.stress
 async def test_a_hundred_thousand_tasks_leave_nothing() -> None:
     registry, owner = TaskRegistry(), Owner()
 

@@ -395,6 +395,7 @@ def test_it_tells_reports_what_it_holds(fake_clock: FakeClock) -> None:
     assert TimerRegistry().name.startswith("TimerRegistry@unit/test_timers.py:")
 
 
+@pytest.mark.stress
 def test_a_hundred_thousand_timers_are_small_and_cancelling_them_leaves_nothing(
     fake_clock: FakeClock,
 ) -> None:

@@ -254,6 +254,7 @@ async def test_bad_options_are_refused() -> None:
         AsyncTimerRegistry(on_error="no")  # type: ignore[arg-type]  # reason: the point
 
 
+@pytest.mark.stress
 async def test_a_hundred_thousand_timers_leave_nothing() -> None:
     timers, thing = AsyncTimerRegistry(), Thing()
     for number in range(100_000):

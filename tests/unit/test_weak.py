@@ -424,6 +424,7 @@ def test_eight_threads_share_a_map_of_identities() -> None:
 
 
 @pytest.mark.parametrize("kind", [WeakValueCache, WeakIdentityMap])
+@pytest.mark.stress
 def test_a_hundred_thousand_entries_come_and_go_without_a_trace(kind: Any) -> None:
     container = kind(100)
 
@@ -722,6 +723,7 @@ def test_what_would_keep_the_object_alive_is_refused() -> None:
         on_collect(3, print)
 
 
+@pytest.mark.stress
 def test_a_hundred_thousand_last_words_leave_nothing() -> None:
     count = 0
 
