@@ -81,8 +81,6 @@ STILL_CIRCULAR: set[str] = {
     "memguard.bounded.events.subscription",
     "memguard.bounded.events.emit",
     "memguard.bounded.events.registry",
-    "memguard.integrations.testing.plugin",
-    "memguard.integrations.testing.session",
 }
 
 

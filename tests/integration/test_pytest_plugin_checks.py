@@ -223,7 +223,7 @@ UNUSED = """
     import gc, sys, threading, tracemalloc
 
     def test_nothing_is_loaded_or_started():
-        ours = [name for name in sys.modules if name.startswith("memguard.integrations.pytest_")]
+        ours = [name for name in sys.modules if name.startswith("memguard.integrations.testing.")]
         assert ours == ["memguard.integrations.testing.plugin"]
         assert not tracemalloc.is_tracing()
         assert [t.name for t in threading.enumerate()] == ["MainThread"]

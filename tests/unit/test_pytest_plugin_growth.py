@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.integrations.testing.growth import judge, thirds
+from memguard.integrations.testing.leaks import judge, thirds
 
 steps = st.lists(st.integers(-(10**6), 10**6), min_size=2, max_size=40)
 

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from memguard import BufferPool, ListenerRegistry
-from memguard.integrations.testing.leftover_kinds import pending_tasks
-from memguard.integrations.testing.leftovers import Leftovers
+from memguard.integrations.testing.leftovers import Leftovers, pending_tasks
 from memguard.integrations.testing.options import KINDS
 from tests.clock import FakeClock
 

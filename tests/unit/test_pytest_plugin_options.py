@@ -73,7 +73,7 @@ def test_runs_alone_ask_for_leaks_by_the_common_limit() -> None:
         ({"limit": -1}, ConfigError, "limit must be 0 to"),
         ({"warmup": 0}, ConfigError, "warmup must be from 1 to 1000 (got 0)"),
         ({"repeat": 1}, ConfigError, "repeat must be from 2 to 1000 (got 1)"),
-        ({"repeat": True}, TypeError, "repeat must be a whole number (got bool)"),
+        ({"repeat": True}, TypeError, "repeat must be an int (got bool)"),
         ({"fail_on": "thread"}, ConfigError, "must be of threads, tasks, timers, listeners, pools"),
         ({"fail_on": 7}, TypeError, "fail_on must be a string like 'threads,tasks'"),
         ({"fail_on": [7]}, TypeError, "fail_on must name kinds with strings (got int)"),

@@ -11,10 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.integrations.testing import sites as pytest_sites
-from memguard.integrations.testing import text as pytest_text
-from memguard.integrations.testing.sites import Runner, by_line, grown_each_time, without_runner
-from memguard.integrations.testing.summary import MOST_ROWS, Summary
+from memguard.integrations.testing.report import MOST_ROWS, Summary, lines_of
+from memguard.integrations.testing.sites import (
+    Runner,
+    by_line,
+    grown_each_time,
+    heaviest_first,
+    without_runner,
+)
 from memguard.leaks.evidence import tracing
 from memguard.leaks.evidence.tracing import Location, Site
 
@@ -112,13 +116,13 @@ def test_the_text_has_the_heaviest_lines_their_callers_and_their_holders() -> No
     sites = [site(SHOP, JSON, TEST, size=50_000, count=5)]
     sites += [site((f"/home/me/{n}.py", n), size=1000) for n in range(1, 9)]
     sites += [site(("/home/me/trifle.py", 1), size=1)]
-    rows = pytest_text.lines_of(sites, {SHOP: "shop.SEEN\x1b[31m"})
+    rows = lines_of(sites, {SHOP: "shop.SEEN\x1b[31m"})
     assert rows[0] == "   +48.8 KiB  (+5 blocks)  allocated at  /home/me/shop.py:12"
     assert rows[1] == "              ←  /home/me/tests/test_shop.py:7"
     assert rows[2] == "              held by  shop.SEEN\\x1b[31m"
     assert rows[3] == "     +1000 B  (+1 block)  allocated at  /home/me/1.py:1"
     assert rows[-1].endswith("at 5 other lines")
-    assert pytest_sites.heaviest_first(sites) == sites
+    assert heaviest_first(sites) == sites
 
 
 def test_the_summary_is_bounded_and_says_how_much_it_leaves_out() -> None:

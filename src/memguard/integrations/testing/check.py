@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from memguard.bounded.options import check_callable
 from memguard.errors import LifecycleError
-from memguard.integrations.testing import holders as pytest_holders
-from memguard.integrations.testing import sites as pytest_sites
-from memguard.integrations.testing import text as pytest_text
+from memguard.integrations.testing import report
 from memguard.integrations.testing.leaks import (
     TOTALS,
     Finding,
@@ -31,7 +30,7 @@ from memguard.integrations.testing.options import (
     read_warmup,
 )
 from memguard.integrations.testing.peak import Peak, PeakLines
-from memguard.integrations.testing.sites import Runner
+from memguard.integrations.testing.sites import Runner, by_line, heaviest_first, holders_of
 from memguard.leaks.evidence import tracing
 from memguard.units import parse_bytes
 
@@ -126,8 +125,7 @@ class Check:
             ConfigError: An option out of range.
         """
         __tracebackhide__ = True
-        if not callable(function):
-            raise TypeError(f"function must be callable (got {type(function).__name__})")
+        check_callable(function, "function", optional=False)
         allowed = parse_bytes(leaks, name="leaks")
         first, counted = read_warmup(warmup, "warmup"), read_repeat(repeat, "repeat")
         _skip_where_unsupported()
@@ -229,30 +227,30 @@ class Block:
         after, before = tracing.snapshot(), self._before
         if after is None or before is None:
             return [f"memguard: this block cannot be measured: {TracingStoppedError()}"]
-        lines = pytest_sites.by_line(tracing.stacks(after, before), self._runner)
+        lines = by_line(tracing.stacks(after, before), self._runner)
         del after, before
         noted = _noted_by_coverage() - self._noted
         self.growth_bytes = sum(line.bytes for line in lines.values()) - noted
         if self.growth_bytes <= self._leaks:
             return []
-        sites = pytest_sites.heaviest_first(lines.values())
+        sites = heaviest_first(lines.values())
         wanted = [site.location for site in sites[:_SHOWN_HOLDERS]]
-        holders = pytest_holders.holders_of(wanted, self._tracer)
-        details = pytest_text.lines_of(sites, holders)
-        return [pytest_text.keeps(self.growth_bytes, self._leaks, details)]
+        holders = holders_of(wanted, self._tracer)
+        details = report.lines_of(sites, holders)
+        return [report.keeps(self.growth_bytes, self._leaks, details)]
 
     def _needed(self) -> list[str]:
         if self._limit is None or self._lines is None or (self.peak_bytes or 0) <= self._limit:
             return []
         lines = self._lines.lines(self._runner)
-        return [pytest_text.exceeds(self.peak_bytes or 0, self._limit, lines, what="this block")]
+        return [report.exceeds(self.peak_bytes or 0, self._limit, lines, what="this block")]
 
     def _left(self) -> list[str]:
         if not self._fail_on:
             return []
         self._leftovers.call_is_over()
         found = self._leftovers.found()
-        return [pytest_text.left_behind(found, what="this block")] if found else []
+        return [report.left_behind(found, what="this block")] if found else []
 
 
 def _noted_by_coverage() -> int:

@@ -9,17 +9,27 @@ more, and was allocated by the program and not by pytest, its plugins or memguar
 from __future__ import annotations
 
 import gc
+import statistics
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
 
-from memguard.integrations.testing import holders as pytest_holders
-from memguard.integrations.testing import sites as pytest_sites
-from memguard.integrations.testing import text as pytest_text
-from memguard.integrations.testing.growth import MORE, Growth, judge, thirds
-from memguard.integrations.testing.sites import Runner
+from memguard.integrations.testing import report
+from memguard.integrations.testing.sites import (
+    Runner,
+    by_line,
+    grown_each_time,
+    holders_of,
+)
 from memguard.leaks.evidence import tracing
 
+Kind = Literal["clean", "undecided", "leak"]
+
+MORE = 3
+"""An undecided series is judged again when it is this many times as long."""
+_QUARTILE = 4
 TOTALS = 1
 """Frames of each allocation that are traced for totals: the fewest there are."""
 STACKS = 8
@@ -27,6 +37,65 @@ STACKS = 8
 with 16 frames ten times (Hypothesis drawing lists, CPython 3.11)."""
 _COLLECTIONS = 4
 _SHOWN_HOLDERS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What the levels after each run say."""
+
+    kind: Kind
+    bytes_per_run: int
+    """What survives a typical run, bytes: the median where growth is even, else the mean."""
+
+
+def judge(levels: Sequence[int], allowed: int, *, final: bool = False) -> Growth:
+    """
+    Return whether more than *allowed* bytes survive each run.
+
+    The levels are memory in use, in bytes: before the first counted run, then after each. A single
+    run says nothing: a late import or a cache that fills looks like a leak, once. So a series is
+    called a leak when
+
+    - every run grew by more than is allowed: the rule of CPython's own leak hunt, which looks at
+      the smallest difference (``libregrtest``, python/cpython#74959); or, in a final series,
+    - three quarters of the runs did, since something may be freed by chance in one of them; or
+    - each third of the series grew by more than is allowed on average: what is appended to a list
+      or a buffer grows by leaps, for these are allocated ahead.
+
+    It is clean when neither the mean nor the median is above what is allowed, and undecided
+    otherwise: then it takes more runs, ``MORE`` times as many, and *final*, which leaves nothing
+    undecided.
+
+    Args:
+        levels: At least three, bytes.
+        allowed: Bytes that may survive a run.
+        final: The series will not be made longer.
+    """
+    steps = [later - earlier for earlier, later in pairwise(levels)]
+    mean = (levels[-1] - levels[0]) / len(steps)
+    median = statistics.median(steps)
+    if min(steps) > allowed:
+        return Growth("leak", round(median))
+    if mean <= allowed and median <= allowed:
+        return Growth("clean", max(0, round(median)))
+    if not final:
+        return Growth("undecided", max(0, round(mean)))
+    if sorted(steps)[len(steps) // _QUARTILE] > allowed:
+        return Growth("leak", round(median))
+    if min(_means_of_thirds(steps)) > allowed:
+        return Growth("leak", round(mean))
+    return Growth("clean", max(0, min(round(median), round(mean))))
+
+
+def _means_of_thirds(steps: Sequence[int]) -> list[float]:
+    bounds = (0, *thirds(len(steps)))
+    parts = [steps[start:end] for start, end in pairwise(bounds)]
+    return [sum(part) / len(part) for part in parts]
+
+
+def thirds(runs: int) -> list[int]:
+    """Return after how many of *runs* each third of them ends, the last one included."""
+    return sorted({max(1, round(part * runs / MORE)) for part in range(1, MORE + 1)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,17 +206,17 @@ def _confirm(
         after = tracing.snapshot()
         if before is None or after is None:
             raise TracingStoppedError
-        parts.append(pytest_sites.by_line(tracing.stacks(after, before), runner))
+        parts.append(by_line(tracing.stacks(after, before), runner))
         before = after
     del before, after
     runs = warmup + counted + 1 + counted
-    sites = pytest_sites.grown_each_time(parts)
+    sites = grown_each_time(parts)
     per_run = sum(site.bytes for site in sites) // counted
     if growth.kind != "leak" or per_run <= allowed:
         at_most = min(per_run, growth.bytes_per_run)
         return Finding(bytes_per_run=at_most, runs=runs, failure=None)
     lines = [site.location for site in sites[:_SHOWN_HOLDERS]]
-    holders = pytest_holders.holders_of(lines, tracer)
-    details = [f"in {counted} more runs:", *pytest_text.lines_of(sites, holders)]
-    failure = pytest_text.survives(per_run, allowed, counted, warmup, details)
+    holders = holders_of(lines, tracer)
+    details = [f"in {counted} more runs:", *report.lines_of(sites, holders)]
+    failure = report.survives(per_run, allowed, counted, warmup, details)
     return Finding(bytes_per_run=per_run, runs=runs, failure=failure)

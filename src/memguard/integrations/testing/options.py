@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from memguard.bounded.options import check_int
 from memguard.errors import ConfigError
 from memguard.units import parse_bytes, parse_seconds
 
@@ -107,21 +108,13 @@ def _runs(text: str | None) -> tuple[int, int] | None:
             f"--memguard-leaks must be WARMUP:RUNS like '2:5', or 'off' (got {text[:60]!r})"
         )
     return (
-        _count(int(warmup), "the warm-up of --memguard-leaks", 1),
-        _count(int(repeat), "the runs of --memguard-leaks", 2),
+        check_int(int(warmup), "the warm-up of --memguard-leaks", 1, MOST_RUNS),
+        check_int(int(repeat), "the runs of --memguard-leaks", 2, MOST_RUNS),
     )
 
 
 def _is_count(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 10
-
-
-def _count(value: Any, name: str, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number (got {type(value).__name__})")
-    if not least <= value <= MOST_RUNS:
-        raise ConfigError(f"{name} must be from {least} to {MOST_RUNS} (got {value})")
-    return value
 
 
 def read_kinds(value: str | Iterable[str], *, name: str) -> frozenset[str]:
@@ -190,12 +183,12 @@ def read_size(value: Any, name: str) -> int | None:
 
 def read_warmup(value: Any, name: str) -> int:
     """Return *value* where it is a number of runs to warm up."""
-    return _count(value, name, 1)
+    return check_int(value, name, 1, MOST_RUNS)
 
 
 def read_repeat(value: Any, name: str) -> int:
     """Return *value* where it is a number of runs to count."""
-    return _count(value, name, 2)
+    return check_int(value, name, 2, MOST_RUNS)
 
 
 def _kinds(value: Any, name: str) -> frozenset[str]:

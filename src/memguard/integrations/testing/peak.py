@@ -11,9 +11,8 @@ import sys
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from memguard.integrations.testing import sites as pytest_sites
-from memguard.integrations.testing import text as pytest_text
-from memguard.integrations.testing.sites import Runner
+from memguard.integrations.testing import report
+from memguard.integrations.testing.sites import Runner, by_line, heaviest_first
 from memguard.leaks.evidence import tracing
 from memguard.leaks.profile import MemoryProfile, ProfiledBlock
 
@@ -106,7 +105,7 @@ class PeakLines:
         self._snapshot = self._before = None
         if taken is None or before is None:
             return ["  which lines hold it cannot be said: the peak passed between two calls"]
-        lines = pytest_sites.by_line(tracing.stacks(taken, before), runner)
+        lines = by_line(tracing.stacks(taken, before), runner)
         del taken, before
-        sites = pytest_sites.heaviest_first(lines.values())
-        return ["held near the peak:", *pytest_text.lines_of(sites, {})]
+        sites = heaviest_first(lines.values())
+        return ["held near the peak:", *report.lines_of(sites, {})]

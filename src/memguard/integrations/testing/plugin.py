@@ -1,14 +1,16 @@
 """
 The pytest plugin: ``@pytest.mark.memguard(...)``, ``memguard_check`` and the options.
 
-This module is loaded into every pytest of everybody who has memguard installed. So it only declares
-what there is; whoever uses none of it gets none of it. See ``docs/pytest.md``.
+Every pytest where memguard is installed loads this module. So it only declares what there is; the
+rest is imported when an option, a marker or a fixture asks for it. See ``docs/pytest.md``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+
+from memguard.integrations.testing import PREFIX
 
 try:
     import pytest
@@ -25,8 +27,6 @@ _MARKER = (
 _OPTIONS = ("leaks", "leaks_limit", "limit", "fail_on", "grace", "ignore_threads")
 _SESSION = "memguard-session"
 _SUMMARY = "memguard-summary"
-PREFIX = "memguard."
-"""Of the properties that the reports of tests carry."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,7 +69,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker, and begin to measure where all tests are asked for."""
     config.addinivalue_line("markers", _MARKER)
-    config.pluginmanager.register(_Told(), _SUMMARY)
+    config.pluginmanager.register(_Summarizing(), _SUMMARY)
     given = _given(config)
     if any(given[name] for name in ("leaks", "limit", "fail_on")):
         _load(config, given)
@@ -107,14 +107,14 @@ def memguard_check(request: pytest.FixtureRequest) -> Iterator[Any]:
     check.close()
 
 
-class _Told:
-    """Gathers what the reports say, those of other processes too, for the end."""
+class _Summarizing:
+    """Collects the properties of the reports, those of other processes too, for the summary."""
 
     def __init__(self) -> None:
         self._summary: Any = None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take what is ours from the last report of each test."""
+        """Take our properties from the last report of each test."""
         if report.when != "teardown" or not report.user_properties:
             return
         found = {
@@ -122,7 +122,7 @@ class _Told:
         }
         if found:
             if self._summary is None:
-                from memguard.integrations.testing.summary import Summary  # noqa: PLC0415 - reason: see _load
+                from memguard.integrations.testing.report import Summary  # noqa: PLC0415 - reason: see _load
 
                 self._summary = Summary()
             self._summary.add(report.nodeid, found)

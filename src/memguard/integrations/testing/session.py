@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from memguard.errors import ConfigError
-from memguard.integrations.testing import text as pytest_text
+from memguard.integrations.testing import PREFIX, report
 from memguard.integrations.testing.check import Check
 from memguard.integrations.testing.leaks import (
     STACKS,
@@ -22,7 +22,6 @@ from memguard.integrations.testing.leaks import (
 from memguard.integrations.testing.leftovers import Leftovers
 from memguard.integrations.testing.options import Plan, Settings, plan_of
 from memguard.integrations.testing.peak import NEAR, Peak, PeakLines
-from memguard.integrations.testing.plugin import PREFIX
 from memguard.integrations.testing.rerun import Again, RunFailedError, rehearsals
 from memguard.integrations.testing.sites import Runner
 from memguard.leaks.evidence import tracing
@@ -162,9 +161,9 @@ class Measuring:
             took = time.perf_counter() - began
             call.duration += took
             call.stop += took
-        report = yield
+        made = yield
         getattr(item, "_report_sections", []).extend(sections)
-        return report
+        return made
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -178,7 +177,7 @@ class Measuring:
         left = [*run.left, *self._left(run)]
         if left:
             run.note("left_behind", "; ".join(row.splitlines()[0] for row in left[:10]))
-            pytest.fail(pytest_text.left_behind(left, what="this test"), pytrace=False)
+            pytest.fail(report.left_behind(left, what="this test"), pytrace=False)
         return result
 
     def _left(self, run: _Run) -> list[str]:
@@ -265,10 +264,12 @@ class Measuring:
             with noted:
                 again.run()
         except RunFailedError as error:
-            lines = [f"  which lines hold it is not known: run again, it failed: {_told(error)}"]
+            lines = [
+                f"  which lines hold it is not known: run again, it failed: {_summary_of(error)}"
+            ]
         else:
             lines = noted.lines(self._runner_now())
-        return pytest_text.exceeds(run.peak.bytes, limit, lines, what="this test")
+        return report.exceeds(run.peak.bytes, limit, lines, what="this test")
 
     def _count(self, run: _Run, again: Again) -> Finding | None:
         plan = run.plan
@@ -285,7 +286,7 @@ class Measuring:
                     done=1,
                 )
             except RunFailedError as error:
-                refused = f"it passes once, and fails when it is run again: {_told(error)}"
+                refused = f"it passes once, and fails when it is run again: {_summary_of(error)}"
             except TracingStoppedError as stopped:
                 refused = str(stopped)
             else:
@@ -319,7 +320,7 @@ def _name_of(fixturedef: pytest.FixtureDef[Any]) -> str:
     return f"{fixturedef.baseid}::{fixturedef.argname}" if fixturedef.baseid else fixturedef.argname
 
 
-def _told(error: RunFailedError) -> str:
+def _summary_of(error: RunFailedError) -> str:
     cause = error.__cause__
     lines = str(cause).strip().splitlines() or [""]
     return f"in its {error.phase}: {type(cause).__name__}: {lines[0][:200]}"
