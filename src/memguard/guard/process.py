@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from memguard import log
 from memguard.errors import LifecycleError
@@ -16,6 +17,9 @@ from memguard.lifecycle.fork import reset_after_fork
 from memguard.relief.callbacks import CallbackRegistration, PressureLevel
 from memguard.relief.records import ReliefReport
 from memguard.relief.steps import Relief
+
+P = ParamSpec("P")
+G = TypeVar("G")
 
 
 class _Process:
@@ -56,6 +60,20 @@ class _Process:
 _process = _Process()
 
 
+def _with_options_of(
+    guard: Callable[P, G],
+) -> Callable[[Callable[..., G]], Callable[P, G]]:
+    """Give a function that passes all its options to *guard* the signature of *guard*."""
+
+    def decorate(function: Callable[..., G]) -> Callable[P, G]:
+        signature = inspect.signature(guard).replace(return_annotation=guard)
+        function.__signature__ = signature  # type: ignore[attr-defined]  # reason: PEP 362
+        return function
+
+    return decorate
+
+
+@_with_options_of(MemoryGuard)
 def install(**options: Any) -> MemoryGuard:
     """
     Build the guard of this process, start it, and return it: see `MemoryGuard` for the options.
