@@ -17,8 +17,7 @@ import pytest
 
 from memguard.bounded import inventory
 from memguard.bounded.cache.bounded_cache import BoundedCache
-from memguard.bounded.cache.loading.cached_function import CachedFunction
-from memguard.bounded.cache.loading.decorator import cached
+from memguard.bounded.cache.loading.decorator import CachedFunction, cached
 from memguard.errors import ConfigError
 from tests.clock import FakeClock
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import weakref
 from typing import Any
 
+import httpx
 import pytest
+from fastapi import Depends, FastAPI
 
 from memguard.bounded.cache.loading.decorator import cached
 from memguard.lifecycle import janitor
@@ -84,7 +87,7 @@ def test_results_of_dead_instances_leave(monkeypatch: pytest.MonkeyPatch) -> Non
     assert survivor.price(1) == 7
     gc.collect()
     assert Shop.price.cache_info().currsize > 1
-    Shop.price._keys._sweep()  # what the janitor does once a second
+    Shop.price._keys.instances._sweep()  # what the janitor does once a second
     assert Shop.price.cache_info().currsize == 1
     assert survivor.price(1) == 7
     assert survivor.calls == 1
@@ -93,11 +96,11 @@ def test_results_of_dead_instances_leave(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_janitor_sweeps_methods_only_while_there_are_instances() -> None:
     shop = Shop(1)
     shop.price(1)
-    assert janitor.watches(Shop.price._keys)
-    assert Shop.price._keys._sweep() is not None
+    assert janitor.watches(Shop.price._keys.instances)
+    assert Shop.price._keys.instances._sweep() is not None
     del shop
     gc.collect()
-    assert Shop.price._keys._sweep() is None
+    assert Shop.price._keys.instances._sweep() is None
 
 
 def test_a_new_instance_at_an_old_address_starts_empty() -> None:
@@ -115,6 +118,34 @@ def test_a_bound_method_can_invalidate_its_own_result() -> None:
     assert two.price.cache_invalidate(5)
 
 
+def test_a_bound_method_shows_the_parameters_that_its_caller_gives() -> None:
+    """Frameworks read them: with the instance among them, FastAPI asked its clients for it."""
+    for method in (Shop(1).price, Shop(1).later, Shop(1).of_class, Shop.of_class, Shop.static):
+        signature = inspect.signature(method)
+        assert not {"self", "cls"} & signature.parameters.keys()
+    assert (
+        str(inspect.signature(Shop(1).price)) == "(product: 'int', *, discount: 'int' = 0) -> 'int'"
+    )
+    assert "self" in inspect.signature(Shop.price).parameters
+
+
+def test_fastapi_calls_a_cached_method_that_a_path_depends_on() -> None:
+    shop, app = Shop(3), FastAPI()
+
+    async def price(found: int = Depends(shop.price)) -> int:
+        return found
+
+    app.add_api_route("/price", price)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+            return await client.get("/price?product=5&discount=1")
+
+    answer = asyncio.run(ask())
+    assert (answer.status_code, answer.text) == (200, "14")
+
+
 def test_a_bound_method_looks_like_one() -> None:
     shop = Shop(1)
     assert shop.price == shop.price
@@ -130,9 +161,9 @@ def test_class_and_static_methods_are_cached_too() -> None:
     class Branch(Shop):
         """A class of its own."""
 
-    assert Shop.of_class(1) == (Shop, 1)  # type: ignore[arg-type, call-arg]  # reason: a test reaches past the types
-    assert Branch.of_class(1) == (Branch, 1)  # type: ignore[arg-type, call-arg]  # reason: a test reaches past the types
-    assert Shop.of_class(1) is Shop.of_class(1)  # type: ignore[arg-type, call-arg]  # reason: a test reaches past the types
+    assert Shop.of_class(1) == (Shop, 1)
+    assert Branch.of_class(1) == (Branch, 1)
+    assert Shop.of_class(1) is Shop.of_class(1)
     assert Shop.static(1) == Shop(3).static(1) == 2
 
 

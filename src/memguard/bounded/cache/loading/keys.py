@@ -20,66 +20,6 @@ class _Reference(weakref.ref[Any]):
     token: Token
 
 
-class Instances:
-    """
-    The tokens of the instances on which one method was called.
-
-    Bounded by: one row for each live instance; rows of dead ones leave with the next `bury`.
-    Locks: none; the dict operations are atomic.
-    Keeps alive: nothing.
-    """
-
-    __slots__ = ("_dead", "_rows", "fresh")
-
-    def __init__(self) -> None:
-        self._rows: dict[int, _Reference] = {}
-        self._dead: deque[_Reference] = deque()
-        self.fresh = False
-        """True when an instance was seen for the first time since this was set to False."""
-
-    def token(self, instance: object) -> Token | None:
-        """Return the token of *instance*; None when it cannot be weakly referenced."""
-        row = self._rows.get(id(instance))
-        if row is not None and row() is instance:
-            return row.token
-        try:
-            row = _Reference(instance, self._dead.append)
-        except TypeError:
-            return None
-        row.ident = id(instance)
-        row.token = Token()
-        self.fresh = True
-        while True:
-            there = self._rows.setdefault(row.ident, row)
-            if there is row or there() is instance:
-                return there.token
-            self._forget(there)  # it died, and its id was given to this instance
-
-    def bury(self) -> set[Token]:
-        """Forget the instances that have died and return their tokens."""
-        tokens = set()
-        while self._dead:
-            try:
-                row = self._dead.popleft()
-            except IndexError:  # another thread was faster
-                break
-            self._forget(row)
-            tokens.add(row.token)
-        return tokens
-
-    @property
-    def waiting(self) -> int:
-        """Instances that have died and are not buried yet."""
-        return len(self._dead)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def _forget(self, row: _Reference) -> None:
-        if self._rows.get(row.ident) is row:
-            self._rows.pop(row.ident, None)
-
-
 _len = len  # the program may cache the built-in itself, and then must not meet it here
 
 UNCACHEABLE: Any = Token()
@@ -91,7 +31,7 @@ RAW = frozenset({int, str, float, bytes, bool, type(None)})
 _KEYWORDS = Token()
 """Separates positional from keyword arguments in a key."""
 
-_MOST_UNBURIED = 64
+_MOST_DEAD = 64
 """Dead instances whose results may wait for the janitor."""
 
 
@@ -111,37 +51,89 @@ class _ArgumentsKey:
         return type(other) is _ArgumentsKey and self.arguments == other.arguments
 
 
+class Instances:
+    """
+    The tokens of the instances on which one method was called; drops the results of dead ones.
+
+    Bounded by: one row for each live instance; dead ones leave once a second.
+    Locks: none; the dict operations are atomic.
+    Keeps alive: the cache.
+    """
+
+    def __init__(self, cache: Any) -> None:
+        self._cache = cache
+        self._rows: dict[int, _Reference] = {}
+        self._dead: deque[_Reference] = deque()
+
+    def token(self, instance: object) -> Token | None:
+        """Return the token of *instance*; None when it cannot be weakly referenced."""
+        row = self._rows.get(id(instance))
+        if row is not None and row() is instance:
+            return row.token
+        try:
+            row = _Reference(instance, self._dead.append)
+        except TypeError:
+            return None
+        row.ident = id(instance)
+        row.token = Token()
+        while (there := self._rows.setdefault(row.ident, row)) is not row:
+            if there() is instance:
+                return there.token
+            self._forget(there)  # it died, and its id was given to this instance
+        janitor.watch(self, after=1.0)
+        if _len(self._dead) > _MOST_DEAD:
+            self._sweep()
+        return row.token
+
+    def _sweep(self) -> float | None:
+        """Drop the results of instances that have died; on the janitor's thread."""
+        tokens = set()
+        while self._dead:
+            try:
+                row = self._dead.popleft()
+            except IndexError:  # another thread was faster
+                break
+            self._forget(row)
+            tokens.add(row.token)
+        if tokens and self._cache is not None:
+            self._cache._remove_where(lambda key, _: _owner_of(key) in tokens)  # noqa: SLF001 - reason: one family
+        return 1.0 if self._rows else None
+
+    def _forget(self, row: _Reference) -> None:
+        if self._rows.get(row.ident) is row:
+            self._rows.pop(row.ident, None)
+
+
 class KeyMaker:
     """
-    Makes the keys of one cached function, and drops what belonged to dead instances of a method.
+    Makes the keys of one cached function.
 
-    Bounded by: one token for each live instance.
+    Args:
+        cache: Where the results are; those of a method leave it when their instance dies.
+        given: Makes the key of a call from its arguments; None takes the arguments themselves.
+        typed: Tell ``f(1)`` from ``f(1.0)``.
+        prefix: The name of the function, where others share its cache.
     """
 
     def __init__(
-        self, given: Callable[..., Any] | None, *, typed: bool, prefix: str | None = None
+        self, cache: Any, given: Callable[..., Any] | None, *, typed: bool, prefix: str | None
     ) -> None:
+        self._cache = cache
         self._given = given
         self._typed = typed
-        self._instances: Instances | None = None
-        self._cache: Any = None
         self._prefix: tuple[Any, ...] = () if prefix is None else (prefix,)
-        self.makes_raw_keys = given is None and not typed and prefix is None
-        """False when even a single plain argument is not its own key."""
-
-    def serve(self, cache: Any) -> None:
-        """Drop the results of dead instances from *cache*."""
-        self._cache = cache
+        self.instances: Instances | None = None
+        """Of a method; None for a function."""
+        self.are_raw = given is None and not typed and prefix is None
+        """Whether a single plain argument is its own key."""
 
     def become_method(self) -> None:
         """From now on the first argument is an instance, told apart by identity."""
-        if self._instances is None:
-            self._instances = Instances()
-            self.makes_raw_keys = False
+        if self.instances is None:
+            self.instances = Instances(self._cache)
+            self.are_raw = False
 
-    def make(  # noqa: C901 - reason: every hit comes through here; a call less counts
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def make(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """
         Return the key of a call.
 
@@ -149,14 +141,11 @@ class KeyMaker:
             TypeError: An argument is not hashable.
         """
         owner = self._prefix
-        if self._instances is not None and args:
-            instance = args[0]
-            args = args[1:]
-            token = self._instances.token(instance)
+        if self.instances is not None and args:
+            instance, args = args[0], args[1:]
+            token = self.instances.token(instance)
             if token is not None:
                 owner = (token, *owner)
-                if self._instances.fresh:
-                    self._watch()
             elif _is_hashable(instance):
                 owner = (instance, *owner)  # as functools: kept alive until the entry leaves
             else:
@@ -168,34 +157,12 @@ class KeyMaker:
         if kwargs:
             arguments += (_KEYWORDS, *(part for item in kwargs.items() for part in item))
         if self._typed:
-            arguments += tuple(map(type, args))
-            if kwargs:
-                arguments += tuple(map(type, kwargs.values()))
+            arguments += tuple(map(type, (*args, *kwargs.values())))
         elif not owner and _len(arguments) == 1 and type(arguments[0]) in RAW:
             return arguments[0]
         if owner:
             arguments = owner + arguments
         return arguments if PLAIN.issuperset(map(type, arguments)) else _ArgumentsKey(arguments)
-
-    def _watch(self) -> None:
-        instances = self._instances
-        if instances is not None:
-            instances.fresh = False
-            janitor.watch(self, after=1.0)
-            if instances.waiting > _MOST_UNBURIED:
-                self._sweep()
-
-    def _sweep(self) -> float | None:
-        """Drop the results of instances that have died; on the janitor's thread."""
-        instances = self._instances
-        if instances is None:
-            return None
-        dead = instances.bury()
-        if dead and self._cache is not None:
-            self._cache._remove_where(  # noqa: SLF001 - reason: one family of modules
-                lambda key, _: _owner_of(key) in dead
-            )
-        return 1.0 if _len(instances) else None
 
 
 def _owner_of(key: Any) -> Any:
