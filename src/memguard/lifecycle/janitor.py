@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from memguard import log
-from memguard.lifecycle import fork
+from memguard.lifecycle import fork, locks
 from memguard.lifecycle.wake import Wake
 
 THREAD_NAME = "memguard-janitor"
@@ -78,7 +78,7 @@ class _Janitor:
 
     def __init__(self) -> None:
         # Re-entrant: while one of our lines holds it, a destructor may run that calls `watch`.
-        self.mutex = threading.RLock()
+        self.mutex = locks.RLock()
         self.run: _Run | None = None
         self.watched: dict[int, _Watch] = {}
         self.sweeps = 0
