@@ -13,7 +13,7 @@ from pathlib import Path
 
 import nox
 
-PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 PIP = "pip>=25.1"  # the first that installs dependency groups (PEP 735)
 
 nox.needs_version = ">=2024.10.9"

@@ -30,7 +30,7 @@ def machine() -> dict[str, str | int | None]:
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "allocator": read_allocator().name,
-        "date": dt.datetime.now(dt.timezone.utc).date().isoformat(),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
     }
 
 

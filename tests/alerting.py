@@ -13,15 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from memguard import MemoryGuard
 from memguard.relief.records import Alert, PressureState
 from memguard.report.alerting.notice import Notice
 from memguard.report.state import GuardState, guard_state
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 MIB = 1024**2
 PATIENCE = 30.0

@@ -14,10 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from typing import Self
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "workers"

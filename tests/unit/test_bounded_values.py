@@ -57,7 +57,7 @@ def cut(value: object, **options: Any) -> Any:
         (1, (2,)),
         {"a": {"b": [None]}, 3: 4},
         {1, 2},
-        dt.datetime(2026, 11, 20, tzinfo=dt.timezone.utc),
+        dt.datetime(2026, 11, 20, tzinfo=dt.UTC),
         dt.date(2026, 11, 20),
         dt.timedelta(1),
         uuid.UUID(int=7),

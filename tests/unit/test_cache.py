@@ -10,7 +10,7 @@ import pickle
 import sys
 import threading
 import weakref
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import cachetools
@@ -252,7 +252,7 @@ def test_expire_gives_back_the_pairs_that_left(fake_clock: FakeClock) -> None:
 
 
 def test_a_timer_may_count_in_datetimes() -> None:
-    now = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
 
     def timer() -> datetime:
         return now
@@ -280,7 +280,7 @@ def test_the_time_can_be_held_still(fake_clock: FakeClock) -> None:
 
 def test_a_lifetime_that_overflows_leaves_the_cache_unchanged() -> None:
     cache: BoundedCache[str, int] = BoundedCache(
-        9, ttl=timedelta(days=1), timer=lambda: datetime.max.replace(tzinfo=timezone.utc)
+        9, ttl=timedelta(days=1), timer=lambda: datetime.max.replace(tzinfo=UTC)
     )
     with pytest.raises(OverflowError):
         cache["a"] = 1

@@ -17,12 +17,9 @@ import types
 from array import array
 from collections.abc import Callable
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from memguard.bounded.options import check_positive_int
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 DEFAULT_MAX_NODES = 10_000
 """About two milliseconds of walking."""

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from memguard.bounded.options import check_callable, check_flag, check_instance
 from memguard.errors import LifecycleError
@@ -27,10 +27,6 @@ from memguard.relief.records import Alert, PressureState, PressureStatistics, Re
 from memguard.relief.steps import Relief
 from memguard.report.publish.publisher import Publisher, PublisherStatistics
 from memguard.units import parse_seconds
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 
 MOST_SUBSCRIBERS = 100
 
@@ -370,7 +366,7 @@ def _call_each(callbacks: Iterable[Callable[[Any], object] | None], argument: ob
         for callback in filter(None, callbacks):
             try:
                 callback(argument)
-            except Exception as error:  # noqa: BLE001, PERF203 - reason: the host's code; raised when all were called
+            except Exception as error:  # noqa: BLE001 - reason: the host's code; raised when all were called
                 first = error if first is None else first
         if first is not None:
             raise first

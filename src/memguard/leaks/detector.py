@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Self
 
 from memguard.bounded import inventory
 from memguard.errors import ConfigError, LifecycleError
@@ -34,9 +34,6 @@ from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.turn import Turn
 from memguard.observe.readings import Reading, read_memory
 from memguard.units import parse_bytes
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 class LeakDetector:

@@ -48,7 +48,7 @@ def reset_each(resets: Iterable[Callable[[], object]]) -> None:
     for reset in resets:
         try:
             reset()
-        except Exception as error:  # noqa: BLE001, PERF203 - reason: the others must be reset all the same
+        except Exception as error:  # noqa: BLE001 - reason: the others must be reset all the same
             failed = error
     if failed is not None:
         raise failed  # Python reports it as unraisable, and the child goes on

@@ -48,7 +48,7 @@ class Ticker:
         self._said: set[str] = set()
         self._requested = False
         # Not a queue: SimpleQueue.get waits for ever where its time is up before the wait begins
-        # (seen on CPython 3.10 to 3.12: what is left of it is less than nothing, and so no limit).
+        # (seen on CPython up to 3.12: what is left of it is less than nothing, and so no limit).
         self._wake = Wake()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 

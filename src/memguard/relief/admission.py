@@ -6,15 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Self
 
 from memguard.errors import AdmissionError
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.relief.records import PressureState
 from memguard.units import format_bytes, format_seconds, parse_bytes, parse_seconds
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 _POLL_SECONDS = 0.05
 

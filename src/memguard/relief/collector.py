@@ -9,14 +9,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Self
 
 from memguard.bounded.options import check_int, check_number
 from memguard.errors import ConfigError, LifecycleError
 from memguard.observe.gcwatch import GcWatch
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 NANOSECONDS_PER_BLOCK = 25
 """What a full collection takes for each block of Python's allocator until one was measured."""

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Self
 
 from memguard import log
 from memguard.bounded.options import (
@@ -35,9 +35,6 @@ from memguard.relief.records import Alert, AlertKind, PressureState, PressureSta
 from memguard.relief.response import Response
 from memguard.relief.steps import Relief
 from memguard.units import parse_bytes, parse_seconds
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["Alert", "Level", "PressureMonitor", "PressureState", "PressureStatistics"]
 

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from memguard.bounded import inventory, options
 from memguard.bounded.cache.entry import MISSING, Cause, Entry
@@ -18,9 +18,6 @@ from memguard.bounded.inventory import SAMPLE, TRUSTED_SECONDS, Measured
 from memguard.errors import ConfigError
 from memguard.lifecycle import janitor
 from memguard.units import parse_bytes
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 _BATCH = 256
 """Entries removed at a time, so that nobody waits long for the lock."""

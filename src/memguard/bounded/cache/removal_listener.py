@@ -35,7 +35,7 @@ class Teller:
         for event in removed:
             try:
                 self._callback(*event)
-            except Exception as error:  # noqa: BLE001, PERF203 - reason: on_error says what becomes of it
+            except Exception as error:  # noqa: BLE001 - reason: on_error says what becomes of it
                 self.errors += 1
                 if self._raises:
                     first = first or error

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from typing import Any, ClassVar, Literal, Self
 
 _new = object.__new__
 _set = object.__setattr__

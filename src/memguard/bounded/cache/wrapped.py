@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, Self, TypeVar, cast
 
 from memguard.bounded import callsite, inventory, options
 from memguard.bounded.cache.entry import CAUSES, MISSING, Cause
@@ -16,9 +16,6 @@ from memguard.bounded.sizing import bytes_of
 from memguard.errors import ConfigError, LifecycleError
 from memguard.lifecycle import janitor
 from memguard.units import parse_bytes
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 K = TypeVar("K")
 V = TypeVar("V")

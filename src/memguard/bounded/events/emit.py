@@ -50,7 +50,7 @@ class Emitting(Roster):
                 fn = entry.fn or self._ready(entry)
                 if fn is not None:
                     results.append(fn(*args, **kwargs))
-            except RecursionError:  # noqa: PERF203 - reason: each listener stands for itself
+            except RecursionError:
                 raise
             except Exception as error:  # noqa: BLE001 - reason: the loop always finishes
                 errors.append(self._failed(entry, error))
@@ -73,7 +73,7 @@ class Emitting(Roster):
                 if fn is not None:
                     result = fn(*args, **kwargs)
                     results.append(await result if hasattr(result, "__await__") else result)
-            except RecursionError:  # noqa: PERF203 - reason: each listener stands for itself
+            except RecursionError:
                 raise
             except Exception as error:  # noqa: BLE001 - reason: the loop always finishes
                 errors.append(self._failed(entry, error))

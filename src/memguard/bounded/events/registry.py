@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
+from typing import Any, Literal, NamedTuple, Self, TypeVar, overload
 
 from memguard.bounded import callsite, inventory, options
 from memguard.bounded.events import subscription as subscriptions
@@ -17,9 +17,6 @@ from memguard.bounded.events.subscription import Entry, SpecialEntry, Subscripti
 from memguard.bounded.inventory import Footprint, Reclaimed
 from memguard.bounded.lifetime import owners
 from memguard.bounded.lifetime.callables import CO_COROUTINE
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["Emission", "ListenerRegistry", "ListenerRegistryStatistics", "Subscription", "attach"]
 

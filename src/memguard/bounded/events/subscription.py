@@ -7,7 +7,7 @@ import types
 import weakref
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from memguard.bounded import callsite
 from memguard.bounded.lifetime import callables as targets
@@ -16,8 +16,6 @@ from memguard.bounded.lifetime.owners import Estate
 from memguard.errors import ConfigError
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
     from memguard.bounded.events.registry import ListenerRegistry
 
 # Comparing and hashing these runs no code of a stranger, so it is allowed inside a section.

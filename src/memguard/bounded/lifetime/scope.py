@@ -6,14 +6,11 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from memguard.bounded import callsite, options
 from memguard.bounded.lifetime import owners
 from memguard.errors import ConfigError, LifecycleError
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 T = TypeVar("T")
 

@@ -7,14 +7,11 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from memguard.bounded import callsite, inventory, options
 from memguard.bounded.counter import Tally
 from memguard.errors import LifecycleError
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 K = TypeVar("K")
 V = TypeVar("V")

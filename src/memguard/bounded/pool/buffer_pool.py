@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from sys import _getframe
 from threading import get_ident
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn, Self
 
 from memguard.bounded import callsite, inventory, options
 from memguard.bounded.counter import Tally
@@ -28,9 +28,6 @@ from memguard.bounded.pool.checkout import Holder, Losses, Record, holders_of, t
 from memguard.errors import ConfigError, LifecycleError, PoolExhaustedError, ValueTooLargeError
 from memguard.lifecycle import janitor
 from memguard.units import format_bytes, parse_bytes
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 _NAP = 1.0
 _UNWATCHED = -1  # instead of the janitor's epoch

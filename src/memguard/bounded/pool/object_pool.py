@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from sys import _getframe
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 from memguard.bounded import callsite, inventory, options
 from memguard.bounded.lifetime.callables import is_coroutine_function
@@ -17,9 +17,6 @@ from memguard.bounded.pool.stock import UNWATCHED
 from memguard.errors import ConfigError
 from memguard.lifecycle import janitor
 from memguard.units import parse_seconds
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import functools
 import time
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from memguard.bounded import callsite, inventory, options
 from memguard.bounded.timers.schedule import CYCLE, SITE, Cycle, Row, Timetable
@@ -18,7 +18,6 @@ from memguard.errors import LifecycleError
 if TYPE_CHECKING:
     import asyncio
 
-    from typing_extensions import Self
 
 __all__ = ["AsyncTimerRegistry"]
 

@@ -19,7 +19,7 @@ import types
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from memguard import log
 from memguard.bounded import callsite
@@ -28,9 +28,6 @@ from memguard.bounded.lifetime import callables as targets
 from memguard.bounded.lifetime import owners
 from memguard.errors import CapacityError, ConfigError, LifecycleError
 from memguard.units import parse_seconds
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 # A row is a plain list: 100,000 of them are small, and compare by due time and serial in C.
 DUE, SERIAL, FN, ARGS, KWARGS, SITE, ESTATE, CYCLE = range(8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from memguard.bounded import callsite
 from memguard.bounded.lifetime.owners import Estate
@@ -14,7 +14,6 @@ from memguard.units import format_seconds
 if TYPE_CHECKING:
     import asyncio
 
-    from typing_extensions import Self
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ import functools
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from memguard import log
 from memguard.bounded import callsite, inventory, options
@@ -19,7 +19,6 @@ from memguard.units import parse_seconds
 if TYPE_CHECKING:
     import asyncio
 
-    from typing_extensions import Self
 
 __all__ = ["SpawnedTask", "TaskRegistry", "TaskRegistryStatistics"]
 

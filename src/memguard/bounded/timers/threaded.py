@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Self
 
 from memguard.bounded import callsite, inventory, options
 from memguard.bounded.inventory import Footprint, Reclaimed
@@ -15,9 +15,6 @@ from memguard.bounded.timers import schedule as timetable
 from memguard.bounded.timers.schedule import Cycle, Timer, Timetable
 from memguard.bounded.timers.workers import Crew, on_failure
 from memguard.errors import ConfigError
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["Timer", "TimerRegistry", "TimerRegistryStatistics"]
 

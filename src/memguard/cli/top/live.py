@@ -6,7 +6,7 @@ import os
 import select
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from memguard.cli.termination import Terminated
 from memguard.cli.top import view
@@ -23,8 +23,6 @@ try:
 except ImportError as error:
     raise missing("rich", "top") from error
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 _STYLES = {
     "": "",

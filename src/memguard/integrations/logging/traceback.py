@@ -8,7 +8,6 @@ stranger's builds cannot be bounded while it builds it.
 
 from __future__ import annotations
 
-import builtins
 import linecache
 from collections import deque
 from collections.abc import Iterator
@@ -220,10 +219,11 @@ def _before(error: BaseException) -> tuple[BaseException | None, str]:
 
 def _members(error: BaseException) -> tuple[BaseException, ...]:
     """Return the exceptions of a group (PEP 654); none of anything else."""
-    group: Any = getattr(builtins, "BaseExceptionGroup", None)  # from Python 3.11
-    if group is None or not any(kind is group for kind in mro_of(type(error))):
+    if not any(kind is BaseExceptionGroup for kind in mro_of(type(error))):
         return ()
-    members: tuple[BaseException, ...] = dict_of_type(group)["exceptions"].__get__(error)
+    members: tuple[BaseException, ...] = dict_of_type(BaseExceptionGroup)["exceptions"].__get__(
+        error
+    )
     return members
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import pytest
 
@@ -33,9 +33,6 @@ from memguard.integrations.testing.peak import Peak, PeakLines
 from memguard.integrations.testing.sites import Runner, by_line, heaviest_first, holders_of
 from memguard.leaks.evidence import tracing
 from memguard.units import parse_bytes
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 _SHOWN_HOLDERS = 3
 _NOTE_BYTES = sys.getsizeof(1 << 40)

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import sys
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from memguard.integrations.testing import report
 from memguard.integrations.testing.sites import Runner, by_line, heaviest_first
 from memguard.leaks.evidence import tracing
 from memguard.leaks.profile import MemoryProfile, ProfiledBlock
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 NEAR = 0.5
 """Of a peak that is known: from there on it is worth a snapshot."""

@@ -20,7 +20,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 from memguard import log
 from memguard.bounded.options import check_instance, check_positive_int
@@ -32,9 +32,6 @@ from memguard.leaks.report import LeakReport
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.observe.readings import read_memory
 from memguard.units import format_bytes
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 try:
     from celery import signals

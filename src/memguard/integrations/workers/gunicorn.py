@@ -17,15 +17,12 @@ import logging
 import os
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 from memguard import log
 from memguard.integrations.workers.recycler import Recycler
 from memguard.integrations.workers.worker import WorkerKeywords, WorkerOptions, WorkerProcess
 from memguard.units import format_bytes
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 __all__ = ["GunicornHooks", "hooks"]
 

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, Self
 
 from memguard import log
 from memguard.integrations.workers.recycle_policy import (
@@ -22,9 +22,6 @@ from memguard.lifecycle.fork import reset_after_fork
 from memguard.lifecycle.ticker import Ticker
 from memguard.observe.readings import Reading, read_memory
 from memguard.units import format_bytes
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 LOOK_SECONDS = 5.0
 _SHARE_OF_CORE = 0.01

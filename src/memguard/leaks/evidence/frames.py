@@ -57,7 +57,7 @@ def functions_at(locations: Iterable[Location]) -> dict[Location, str]:
 
 
 def _running() -> Iterator[types.CodeType]:
-    """Yield the code that runs in any thread: up to CPython 3.10 a module's has no function."""
+    """Yield the code that runs in any thread: that of a module has no function."""
     for innermost in sys._current_frames().values():  # noqa: SLF001 - reason: the documented way to other threads' frames
         frame: types.FrameType | None = innermost
         while frame is not None:

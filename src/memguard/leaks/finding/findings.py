@@ -10,7 +10,7 @@ import uuid
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from memguard import log
@@ -181,7 +181,7 @@ class Findings:
         )
 
     def _origin(self, previous: LeakReport | None, uptime_seconds: float) -> Origin:
-        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
         return Origin(
             id=previous.id if previous else uuid.uuid4().hex[:12],
             detector=self._detector,

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from memguard.bounded.options import check_instance
@@ -87,7 +87,7 @@ class Notice:
 
 def iso(seconds: float) -> str:
     """Return seconds since the epoch as ISO 8601 in UTC, to the millisecond."""
-    moment = datetime.fromtimestamp(seconds, tz=timezone.utc)
+    moment = datetime.fromtimestamp(seconds, tz=UTC)
     return moment.isoformat(timespec="milliseconds")
 
 

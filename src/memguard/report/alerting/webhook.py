@@ -20,7 +20,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
-from datetime import timezone
+from datetime import UTC
 from functools import partial
 from typing import Any, TypedDict, Unpack
 
@@ -193,7 +193,7 @@ def retry_after(value: str | None, now: float) -> float | None:
     try:
         date = email.utils.parsedate_to_datetime(text)
         if date.tzinfo is None:  # "-0000" says UTC as well, RFC 5322, section 3.3
-            date = date.replace(tzinfo=timezone.utc)
+            date = date.replace(tzinfo=UTC)
         moment = date.timestamp()
     except (TypeError, ValueError, IndexError, OverflowError):
         return None

@@ -107,7 +107,7 @@ class HealthAsgi:
                 body = await asyncio.wait_for(_body(receive), _BODY_SECONDS)
             except _GoneError:
                 return
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 late = refusal(408, "too slow", "the form did not come in time")
                 await _send(send, late, with_body=True)
                 return
@@ -143,7 +143,7 @@ class HealthAsgi:
             return refused
         try:
             outcome = await asyncio.wait_for(future, wait.seconds)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return wait.late()
         try:
             return wait.finish(outcome)

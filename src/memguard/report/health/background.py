@@ -24,7 +24,7 @@ Asked = Literal["accepted", "busy", "no thread"]
 """What came of asking: it is done; others are served; the system gives no thread."""
 
 
-@dataclass(frozen=True)  # with slots, CPython 3.10 cannot make an Outcome[int]
+@dataclass(frozen=True, slots=True)
 class Outcome(Generic[T]):
     """What a piece of work gave: a value, or the name of what it raised."""
 

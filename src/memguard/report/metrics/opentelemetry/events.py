@@ -107,7 +107,7 @@ def of_report(report: LeakReport, guard: str) -> Event:
 
 def _nanoseconds(text: str) -> int:
     try:
-        when = datetime.fromisoformat(text.replace("Z", "+00:00"))  # Z is read from 3.11 on
+        when = datetime.fromisoformat(text)
         return int(when.timestamp() * 1e9)
     except (ValueError, OverflowError, OSError):  # a report that was read from somewhere
         return time.time_ns()

@@ -14,7 +14,7 @@ import weakref
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 from memguard import log
 from memguard.errors import ConfigError, LifecycleError
@@ -39,8 +39,6 @@ except ModuleNotFoundError as error:
         raise
     raise missing("opentelemetry-api", "otel") from error
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["ProcessMetrics", "Telemetry", "TelemetryStatistics"]
 MOST_WAITING = 100

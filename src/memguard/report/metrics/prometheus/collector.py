@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from memguard.errors import ConfigError
 from memguard.extras import missing
@@ -27,8 +27,6 @@ try:
 except ImportError as error:
     raise missing("prometheus-client", "prometheus") from error
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["MemguardCollector"]
 

@@ -17,7 +17,7 @@ import threading
 import weakref
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Self
 
 from memguard.errors import ConfigError, LifecycleError
 from memguard.extras import missing
@@ -34,8 +34,6 @@ try:
 except ImportError as error:
     raise missing("prometheus-client", "prometheus") from error
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["MultiprocessBridge"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from memguard._version import __version__
@@ -225,7 +225,7 @@ def leak_rows(found: GuardState, guard: str) -> Iterator[Row]:
         latest = max(leaks, key=lambda report: report.updated_at)
         updated = datetime.fromisoformat(latest.updated_at)
         if updated.tzinfo is None:
-            updated = updated.replace(tzinfo=timezone.utc)
+            updated = updated.replace(tzinfo=UTC)
         yield from known(
             (
                 (families.LAST_LEAK, labels, updated.timestamp()),
