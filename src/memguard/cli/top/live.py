@@ -23,7 +23,6 @@ try:
 except ImportError as error:
     raise missing("rich", "top") from error
 
-
 _STYLES = {
     "": "",
     "dim": "dim",
