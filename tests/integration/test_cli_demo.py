@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from memguard.cli.demo.command import MARK
+from memguard.cli.demo import MARK
 from memguard.leaks.report import LeakReport
 
 WITHOUT_EXTRAS = """

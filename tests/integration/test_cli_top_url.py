@@ -13,8 +13,7 @@ import pytest
 
 from memguard import BoundedCache, MemoryGuard
 from memguard.cli import main
-from memguard.cli.top.sources import NobodyError
-from memguard.cli.top.url import UrlSource, address, told_by
+from memguard.cli.top.sources import NobodyError, UrlSource, address, bulletin_of
 from memguard.errors import ConfigError
 from memguard.report.health.asgi import HealthAsgi
 from memguard.report.health.data import health
@@ -76,7 +75,7 @@ def test_whoever_stops_answering_is_shown_as_he_was(
 
 
 def test_a_report_becomes_a_bulletin_like_any_other(guard: MemoryGuard) -> None:
-    made = told_by(health(guard), "somewhere")
+    made = bulletin_of(health(guard), "somewhere")
     render(made)
     assert (made.guard, made.program, made.running) == ("served", "somewhere", True)
 

@@ -16,13 +16,10 @@ import pytest
 
 import memguard
 from memguard import cli
-from memguard.cli import main, version
+from memguard.cli import demo, main, top, version
 from memguard.cli import report as reporting
 from memguard.cli import run as running
-from memguard.cli.demo import command as demo
-from memguard.cli.program import Target
-from memguard.cli.run import MOST_REPORTS, split, summary
-from memguard.cli.top import command as top
+from memguard.cli.run import MOST_REPORTS, Target, split, summary
 from memguard.leaks.report import Frame, LeakReport
 from memguard.report.render import json as stored
 from memguard.report.render import text

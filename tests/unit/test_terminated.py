@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from memguard.cli.termination import Terminated
+from memguard.cli.terminal import Terminated
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 

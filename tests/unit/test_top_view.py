@@ -41,7 +41,7 @@ def test_it_shows_what_the_guard_knows() -> None:
         "collector 1.25% of the time, longest pause 30 ms",
         "relief: 3 runs, 20.0 MiB given back",
         "leak detector: watching, 1 finding",
-        "containers: 2, 12.0 MiB by their own account",
+        "containers: 2, 12.0 MiB as they report",
         "12.0 MiB        400  sessions  BoundedCache",
         "?      1,234  handlers  ListenerRegistry",
         "elevated (was ok)  78 % of the limit is used",

@@ -6,21 +6,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from memguard.cli import report, run, version
-from memguard.cli.demo import command as demo
-from memguard.cli.top import command as top
+from memguard.cli import demo, report, run, top, version
 
 _EPILOG = """\
 examples:
-  memguard demo                          a leak, found in front of your eyes
-  memguard run app.py --port 8000        watch a program that cannot be edited
+  memguard demo                          a leak, found while you watch
+  memguard run app.py --port 8000        watch a program without editing it
   memguard run -m uvicorn shop:app       the same for a module
   memguard top                           look at a process that runs memguard
   memguard report memguard-reports       the reports of a directory, as text
   memguard report leak-1f.json -o leak.html
   memguard report --compare old.json new.json
 
-'memguard COMMAND --help' tells more, and the exit codes.
+'memguard COMMAND --help' shows more, and the exit codes.
 """
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from memguard.cli import terminal
 from memguard.errors import ReportFormatError
 from memguard.leaks.report import LeakReport
 from memguard.report.compare import html as html_compare
@@ -44,13 +45,12 @@ class _UnreadableError(Exception):
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Add ``report`` to the commands."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser = terminal.add_command(
+        commands,
         "report",
         help="show stored reports, or compare two",
         description="Show reports that a detector stored as JSON, or compare two of them.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "files",
@@ -95,8 +95,8 @@ def command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
             shown = _shown(reports, form)
             is_bad = any(report.kind == "leak" for report in reports)
         _write(shown, form, options.output)
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        terminal.discard_output()
         return 0
     except _UnreadableError as error:
         parser.exit(2, f"{parser.prog}: {error}\n")

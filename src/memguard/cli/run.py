@@ -1,28 +1,42 @@
-"""``memguard run``: a program under watch, for programs that cannot be edited."""
+"""
+``memguard run``: run a script or a module as ``python`` itself would, and watch it for leaks.
+
+A module of its own is made ``__main__``, so that pickles, ``multiprocessing`` and a leak report see
+the program and not memguard. What it raises goes on to the interpreter, which shows it, sets the
+exit code and, for an interrupt, dies of the signal; only our frames are taken out of the traceback.
+
+Sources: docs.python.org/3/using/cmdline.html (interface options), docs.python.org/3/library/runpy.
+"""
 
 from __future__ import annotations
 
 import argparse
 import atexit
+import builtins
 import contextlib
+import importlib.machinery
+import importlib.util
+import io
 import json
 import os
 import sys
-from collections.abc import Collection, Sequence
-from dataclasses import asdict
+import types
+import zipfile
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from memguard.cli import program
-from memguard.cli.program import ProgramNotFoundError, Target
-from memguard.errors import ConfigError
+from memguard.bounded.options import check_seconds
+from memguard.cli import terminal
 from memguard.guard.environment import options_from
 from memguard.guard.memory_guard import MemoryGuard
+from memguard.leaks.evidence.frames import begin_after
 from memguard.leaks.report import LeakReport
 from memguard.report.publish.bulletin import report_row
 from memguard.report.render.words import VERDICTS, Places, printable, rate
 from memguard.schema import plain
-from memguard.units import format_bytes, parse_seconds
+from memguard.units import format_bytes
 
 REPORT_DIR = "memguard-reports"
 MOST_REPORTS = 5
@@ -32,7 +46,7 @@ SHORTEST, LONGEST = 0.01, 86_400
 """Seconds that may be between two readings."""
 
 _MOST_SECONDS = 1.0
-"""Between two readings for those who look on; the detector may want them less often."""
+"""Between two readings, for ``memguard top``; the detector may want them less often."""
 _WITH_VALUE = ("--report-dir", "--interval", "--min-growth-bytes", "--limit", "--summary")
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
 _USAGE = """\
@@ -51,20 +65,19 @@ exit codes:
 
 Reports are written while the program runs. What was found is summed up on standard error when it
 ends by itself; a program that is killed leaves its reports, but no summary. Meanwhile 'memguard
-top' shows how it is doing; MEMGUARD_PUBLISH=0 in the environment keeps that to itself.
+top' shows its state; MEMGUARD_PUBLISH=0 in the environment hides it.
 """
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Add ``run`` to the commands."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser = terminal.add_command(
+        commands,
         "run",
         usage=_USAGE,
-        help="run a script or module under watch",
+        help="run a script or module and watch it",
         description="Run a program as python would, watch its memory, and report its leaks.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("-m", metavar="module", help="run a module, as python -m does")
     parser.add_argument(
@@ -118,17 +131,21 @@ def split(arguments: Sequence[str]) -> tuple[list[str], Target | None]:
     while rest:
         word = rest.pop(0)
         if word == "-m":
-            return own, program.targets(rest, is_module=True)
+            return own, _target(rest, is_module=True)
         if word.startswith("-m") and not word.startswith("--"):
-            return own, program.targets([word[2:], *rest], is_module=True)
+            return own, _target([word[2:], *rest], is_module=True)
         if word == "--":
-            return own, program.targets(rest, is_module=False)
+            return own, _target(rest, is_module=False)
         if not word.startswith("-"):
-            return own, program.targets([word, *rest], is_module=False)
+            return own, _target([word, *rest], is_module=False)
         own.append(word)
         if word in _WITH_VALUE and rest:
             own.append(rest.pop(0))
     return own, None
+
+
+def _target(arguments: Sequence[str], *, is_module: bool) -> Target | None:
+    return Target(arguments[0], tuple(arguments[1:]), is_module) if arguments else None
 
 
 def command(
@@ -155,19 +172,15 @@ def command(
     )
     guard.start()
     try:
-        program.run(target)
+        run(target)
     except ProgramNotFoundError as error:
         parser.error(str(error))
     return 0
 
 
 def _guard(options: argparse.Namespace) -> MemoryGuard:
-    """Return a guard that watches and tells, and takes nothing from the program."""
-    seconds = parse_seconds(options.interval, name="--interval")
-    if not SHORTEST <= seconds <= LONGEST:
-        raise ConfigError(
-            f"--interval must be from {SHORTEST} to {LONGEST} seconds (got {options.interval!r})"
-        )
+    """Return a guard that watches and reports, and frees nothing of the program."""
+    seconds = check_seconds(options.interval, "--interval", SHORTEST, LONGEST)
     publish = options_from({"MEMGUARD_PUBLISH": os.environ.get("MEMGUARD_PUBLISH", "")})
     return MemoryGuard(
         limit=options.limit,
@@ -192,7 +205,7 @@ def _as_on_the_command_line(message: str) -> str:
 
 
 class _Summary:
-    """What was found, told when the program ends."""
+    """What was found, written when the program ends."""
 
     def __init__(
         self, guard: MemoryGuard, directory: Path, *, file: str | None, as_json: bool
@@ -226,9 +239,7 @@ class _Summary:
             with open(os.open(self._file, _NEW_FILE, 0o600), "wb") as file:  # noqa: PTH123 - reason: a Path cannot open a descriptor
                 file.write(text.encode("utf-8", "backslashreplace"))
         elif sys.stderr is not None:
-            encoding = sys.stderr.encoding or "ascii"
-            sys.stderr.write(text.encode(encoding, "backslashreplace").decode(encoding))
-            sys.stderr.flush()
+            terminal.write(text, error=True)
 
     def _missing(self, reports: Sequence[LeakReport]) -> set[str]:
         """Return the ids of reports that are not there: the disk was full, or they were rotated."""
@@ -284,3 +295,162 @@ def _finding(report: LeakReport, directory: Path | None) -> list[str]:
     if directory is None:
         return [*lines, "    its files are not there: not written, or deleted since"]
     return [*lines, f"    read          {directory / f'leak-{report.id}.html'}"]
+
+
+class ProgramNotFoundError(Exception):
+    """There is no such script or module; the message says what was looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be run: a file, a directory or zip with a ``__main__``, or a module."""
+
+    name: str
+    arguments: tuple[str, ...]
+    is_module: bool = False
+
+
+def run(target: Target) -> None:
+    """
+    Run *target* to its end, in the calling thread, which should be the main one.
+
+    Raises:
+        ProgramNotFoundError: Nothing was run.
+        BaseException: Whatever the program raises. While the interpreter shows it, the traceback
+            begins in the program.
+    """
+    begin_after(_code_file())
+    try:
+        _run_module(target) if target.is_module else _run_script(target)
+    except (SystemExit, ProgramNotFoundError):
+        raise
+    except BaseException as error:
+        _show_from_the_program_on(error)
+        raise
+
+
+def _run_script(target: Target) -> None:
+    path = os.path.abspath(target.name)  # noqa: PTH100 - reason: resolve() follows links
+    if not Path(path).exists():
+        raise ProgramNotFoundError(f"there is no file {target.name!r}")
+    sys.argv = [target.name, *target.arguments]
+    if Path(path).is_dir() or zipfile.is_zipfile(path):
+        _prepend_to_path(path, always=True)
+        spec = importlib.machinery.PathFinder.find_spec("__main__", [path])
+        if spec is None:
+            raise ProgramNotFoundError(f"there is no __main__ in {target.name!r}")
+        _execute(_main_module(spec, target.name), _code_of(spec))
+        return
+    _prepend_to_path(str(Path(path).resolve().parent))
+    main = types.ModuleType("__main__")
+    vars(main).update(__file__=path, __cached__=None, __builtins__=builtins)
+    if path.endswith(".pyc"):
+        compiled = importlib.machinery.SourcelessFileLoader("__main__", path)
+        vars(main).update(__loader__=compiled)
+        _execute(main, lambda: compiled.get_code("__main__"))
+    else:
+        vars(main).update(__loader__=importlib.machinery.SourceFileLoader("__main__", path))
+        _execute(main, lambda: _compiled(path))
+
+
+def _compiled(path: str) -> types.CodeType:
+    with io.open_code(path) as file:  # may be audited, as the interpreter's own reading is
+        source = file.read()
+    return compile(source, path, "exec", dont_inherit=True)
+
+
+def _run_module(target: Target) -> None:
+    # While the module is searched for, which imports its parents, python calls itself "-m".
+    sys.argv = ["-m", *target.arguments]
+    _prepend_to_path(str(Path.cwd()))
+    spec = _found(target.name)
+    if spec is not None and spec.submodule_search_locations is not None:
+        name, spec = target.name, _found(f"{target.name}.__main__")
+        if spec is None:
+            raise ProgramNotFoundError(f"{name!r} is a package without a __main__ module")
+    if spec is None or spec.loader is None:
+        raise ProgramNotFoundError(f"there is no module {target.name!r}")
+    sys.argv[0] = spec.origin or target.name
+    _execute(_main_module(spec, spec.origin), _code_of(spec))
+
+
+def _found(name: str) -> importlib.machinery.ModuleSpec | None:
+    if name.startswith("."):
+        raise ProgramNotFoundError(f"{name!r} is relative; give the whole name of a module")
+    try:
+        return importlib.util.find_spec(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            return None  # the module itself or a parent of it, not what a parent imports
+        raise
+    except ValueError as error:  # a module that has no spec, as one made by hand
+        raise ProgramNotFoundError(f"{name!r} cannot be run as a module ({error})") from None
+
+
+def _main_module(spec: importlib.machinery.ModuleSpec, file: str | None) -> types.ModuleType:
+    main = types.ModuleType("__main__")
+    vars(main).update(
+        __file__=spec.origin or file,
+        __cached__=spec.cached,
+        __loader__=spec.loader,
+        __package__=spec.parent,
+        __spec__=spec,
+        __builtins__=builtins,
+    )
+    return main
+
+
+def _code_of(spec: importlib.machinery.ModuleSpec) -> Callable[[], types.CodeType | None]:
+    get_code = getattr(spec.loader, "get_code", None)  # as runpy asks for it
+    if get_code is None:
+        raise ProgramNotFoundError(f"{spec.name!r} has no code that could be run")
+    return lambda: get_code(spec.name)
+
+
+def _execute(main: types.ModuleType, load: Callable[[], types.CodeType | None]) -> None:
+    code = load()
+    if code is None:
+        raise ProgramNotFoundError(f"{vars(main)['__file__']!r} has no code that could be run")
+    sys.modules["__main__"] = main
+    exec(code, vars(main))  # noqa: S102 - reason: running the program is the purpose
+
+
+def _code_file() -> str:
+    """Return how the frames of this module name it, which may not be how ``__file__`` does."""
+    return _execute.__code__.co_filename
+
+
+def _prepend_to_path(directory: str, *, always: bool = False) -> None:
+    """Put *directory* where the interpreter had put the place of memguard's own command."""
+    if always:
+        sys.path.insert(0, directory)
+    elif not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+        sys.path[:1] = [directory]
+
+
+_OWN_FILES = (
+    str(Path(__file__).parent) + os.sep,
+    "<frozen importlib",
+    str(importlib.util.__file__),
+)
+
+
+def _show_from_the_program_on(error: BaseException) -> None:
+    """Have the interpreter's report of *error* begin at the program's first frame."""
+    first = error.__traceback__
+    while first is not None and first.tb_frame.f_code.co_filename.startswith(_OWN_FILES):
+        first = first.tb_next
+    hook = sys.excepthook  # perhaps the program's own
+
+    def show(
+        kind: type[BaseException],
+        value: BaseException,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        sys.excepthook = hook
+        if value is error:
+            traceback = first
+            value.__traceback__ = first  # which is what the default hook shows
+        hook(kind, value, traceback)
+
+    sys.excepthook = show

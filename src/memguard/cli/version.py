@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import sys
 from typing import Any
 
 from memguard._version import __version__
+from memguard.cli import terminal
 
 _EPILOG = """\
 examples:
@@ -23,13 +23,12 @@ exit codes:
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Add ``version`` to the commands."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser = terminal.add_command(
+        commands,
         "version",
         help="the versions of memguard and Python",
-        description="Tell the versions of memguard and of the Python that runs it.",
+        description="Show the versions of memguard and of the Python that runs it.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help="as one line of JSON")
     return parser
@@ -37,7 +36,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def command(_: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     """Show it, and return 0."""
-    sys.stdout.write((json.dumps(versions()) if options.json else line()) + "\n")
+    terminal.write((json.dumps(versions()) if options.json else line()) + "\n")
     return 0
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any, Self
 
-from memguard.cli.termination import Terminated
+from memguard.cli.terminal import Terminated
 from memguard.cli.top import view
 from memguard.cli.top.sources import News, NobodyError, Source
 from memguard.cli.top.view import ASCII, BLOCKS, Line, Trail
@@ -111,7 +111,7 @@ def _text(line: Line) -> Text:
 
 class Keys:
     """
-    Tell which keys were pressed, without Enter and without echo.
+    Read the keys that are pressed, without Enter and without echo.
 
     Bounded by: what a terminal buffers.
     Locks: none; for one thread.
@@ -119,7 +119,7 @@ class Keys:
     """
 
     def __enter__(self) -> Self:
-        """Begin to listen."""
+        """Switch the terminal to single keys."""
         self._terminal: int | None = None
         self._settings: list[Any] = []
         if sys.platform != "win32" and sys.stdin is not None and sys.stdin.isatty():
@@ -132,7 +132,7 @@ class Keys:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the terminal its settings back."""
+        """Restore the settings of the terminal."""
         if sys.platform != "win32" and self._terminal is not None:
             import termios  # noqa: PLC0415 - reason: not on Windows
 

@@ -57,6 +57,15 @@ BLOCKS = Glyphs(" ▁▂▃▄▅▆▇█", "█", "░")
 ASCII = Glyphs(" ..::||##", "#", "-")
 
 
+def glyphs_for(encoding: str | None) -> Glyphs:
+    """Return block characters where *encoding* has them, else ASCII."""
+    try:
+        f"{BLOCKS.eighths}{BLOCKS.empty}".encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return ASCII
+    return BLOCKS
+
+
 class Trail:
     """
     What is known of one process's private memory over time.
@@ -74,12 +83,12 @@ class Trail:
         if not math.isfinite(bulletin.written):
             return
         last = self._points[-1].at if self._points else -math.inf
-        told = zip(bulletin.curve_seconds, bulletin.curve_bytes, strict=True)
-        newer = [Point(bulletin.written - before, size) for before, size in told]
+        known = zip(bulletin.curve_seconds, bulletin.curve_bytes, strict=True)
+        newer = [Point(bulletin.written - before, size) for before, size in known]
         if bulletin.private is not None:
             newer.append(Point(bulletin.written, bulletin.private))
         for point in newer:
-            if point.at > last + 0.05:  # the same reading, told twice, is not two
+            if point.at > last + 0.05:  # the same reading, published twice
                 self._points.append(point)
                 last = point.at
 
@@ -101,7 +110,7 @@ def sections(
     Return what to show of *bulletin*.
 
     Args:
-        bulletin: What the guard told last.
+        bulletin: What the guard published last.
         points: Its memory over time.
         width: Columns.
         height: Lines in all, titles and frames included; None where there is no bound.
@@ -128,10 +137,13 @@ def sections(
 def headline(bulletin: Bulletin, *, age: float) -> Line:
     """Return who this is, and how old the news are where they are late; *age* in seconds."""
     who = f"{printable(bulletin.program)}, process {bulletin.pid}"
-    told = [f"guard {printable(bulletin.guard)}"]
+    about = [f"guard {printable(bulletin.guard)}"]
     if bulletin.python:
-        told += [f"Python {printable(bulletin.python)}", f"memguard {printable(bulletin.memguard)}"]
-    line = [Span(who, "bold"), Span(f"   {', '.join(told)}", "dim")]
+        about += [
+            f"Python {printable(bulletin.python)}",
+            f"memguard {printable(bulletin.memguard)}",
+        ]
+    line = [Span(who, "bold"), Span(f"   {', '.join(about)}", "dim")]
     if is_late(bulletin, age):
         line.append(Span(f"   no news for {format_seconds(age)}", "critical"))
     return tuple(line)
@@ -249,9 +261,9 @@ def _limit(bulletin: Bulletin, width: int, glyphs: Glyphs) -> Line:
     share = bulletin.used / bulletin.limit
     of = f"{format_bytes(bulletin.used)} of {format_bytes(bulletin.limit)}"
     whose = "the whole host" if bulletin.source == "MemTotal" else bulletin.source
-    told = f"  {share:.0%}  {of} ({printable(whose, longest=60)})   "
-    bar = gauge(share, width=max(10, min(40, width - len(told) - 20)), glyphs=glyphs)
-    return (Span(bar, _style(bulletin.level)), Span(told), level)
+    words = f"  {share:.0%}  {of} ({printable(whose, longest=60)})   "
+    bar = gauge(share, width=max(10, min(40, width - len(words) - 20)), glyphs=glyphs)
+    return (Span(bar, _style(bulletin.level)), Span(words), level)
 
 
 def _pace(points: Sequence[Point]) -> Line:
@@ -290,7 +302,7 @@ def _containers_title(bulletin: Bulletin) -> str:
     if not bulletin.containers_count:
         return "containers"
     together = format_bytes(bulletin.containers_bytes)
-    return f"containers: {bulletin.containers_count}, {together} by their own account"
+    return f"containers: {bulletin.containers_count}, {together} as they report"
 
 
 def _containers(rows: Sequence[ContainerRow], most: int) -> tuple[Line, ...]:
