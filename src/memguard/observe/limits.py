@@ -148,7 +148,7 @@ def _version_1(group: Group, unread: list[str]) -> Iterator[Bound]:
 def _read_number(path: Path, unread: list[str]) -> int | None:
     """Return the number in *path*; None for ``max`` and for a file that is not there."""
     try:
-        text = path.read_text(encoding="ascii", errors="replace").strip()
+        text = path.read_text(encoding="utf-8", errors="replace").strip()
     except (FileNotFoundError, NotADirectoryError):
         return None  # the root group and groups without the controller have none
     except OSError:

@@ -410,7 +410,7 @@ def _unique_bytes(root: str) -> int | None:
     """Return the private pages of this process, file pages too; the page tables are walked."""
     if sys.platform.startswith("linux"):
         try:
-            text = Path(root, "proc", "self", "smaps_rollup").read_text(encoding="ascii")
+            text = Path(root, "proc", "self", "smaps_rollup").read_text(encoding="utf-8")
         except (OSError, ValueError):
             return None
         sizes = re.findall(r"^Private_(?:Clean|Dirty|Hugetlb):\s+(\d+) kB$", text, re.MULTILINE)

@@ -342,6 +342,8 @@ def _unanchored(search: _Search, key: int) -> Retention:
 
 def prepare() -> None:
     """Import what the search may need, now: see ``allocator.prepare``."""
+    import heapq  # noqa: F401, PLC0415 - reason: `Counter.most_common` imports it when it is called
+
     import objgraph  # noqa: F401, PLC0415 - reason: a fork must not meet this import half done
 
     frames.prepare()
