@@ -35,8 +35,9 @@ lint: $(READY)  ## ruff: rules and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(READY)  ## mypy, strict
+types: $(READY)  ## mypy, strict; pyright on what users write
 	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 clean:  ## remove what make built
 	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-report build src/*.egg-info
