@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from memguard.leaks.detector import LeakDetector
+from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
 from memguard.leaks.evidence.newest import Sample
 from memguard.leaks.evidence.tracing import Site, Trace
-from memguard.leaks.finding.evidence import Evidence, HolderEvidence
 from memguard.leaks.options import DetectorOptions, detector_options
 from memguard.observe.readings import Reading
 from tests.clock import FakeClock
@@ -84,9 +85,11 @@ class FakeProcess:
         self.level: int | None = 100 * MiB
         self.tracer: int | None = None
         self.failure: Exception | None = None
+        self.before_reading: Callable[[], object] = lambda: None
 
     def read(self) -> Reading:
-        """Return a reading, or fail as told."""
+        """Return a reading, or fail as asked."""
+        self.before_reading()
         if self.failure is not None:
             raise self.failure
         return Reading(at=self.clock(), anon=self.level, tracer=self.tracer)
@@ -143,7 +146,7 @@ class ScriptedInvestigation:
     def finish(self) -> Evidence:
         """Return what was laid out."""
         self._do("finish")
-        return type(self).bring
+        return replace(type(self).bring, traced_seconds=self.traced_seconds)
 
     def abandon(self) -> None:
         """Note that it was abandoned."""

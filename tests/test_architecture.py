@@ -38,14 +38,12 @@ FLOORS = (
     },
     {"memguard.bounded", "memguard.heap"},
     {"memguard.leaks", "memguard.relief"},
-    {"memguard.leaks.detector", "memguard.leaks.delivery", "memguard.report"},
+    {"memguard.leaks.detector", "memguard.report"},
     {"memguard.guard"},
     {"memguard.integrations", "memguard.cli", "memguard.__main__", "memguard"},
 )
 SIDEWAYS = {
     ("memguard.leaks.detector", "memguard.report"),  # it writes what it found
-    ("memguard.leaks.detector", "memguard.leaks.delivery"),
-    ("memguard.leaks.delivery", "memguard.report"),  # on its behalf
 }
 CONTAINERS = {
     "memguard.bounded.cache",

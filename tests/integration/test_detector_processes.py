@@ -137,7 +137,7 @@ def test_an_interpreter_ends_in_the_middle_of_a_walk() -> None:
         detector = detector_in("watching", interval=0.02)
         leak_until(detector, "watching", 1)
         until = time.monotonic() + 20
-        while not detector._investigation and time.monotonic() < until:
+        while not detector._search._investigation and time.monotonic() < until:
             LEAK.extend(bytearray(2000) for _ in range(50))
             time.sleep(0.001)
         print(time.time())

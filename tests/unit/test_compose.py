@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
 from memguard.leaks.evidence.newest import Sample
 from memguard.leaks.evidence.tracing import Site, Trace
 from memguard.leaks.finding.compose import Origin, compose
-from memguard.leaks.finding.evidence import Evidence, HolderEvidence
 from memguard.leaks.report import LeakReport, TrendSummary
 from memguard.observe import readings
 from tests import strategies
@@ -212,8 +212,8 @@ def test_an_update_keeps_the_lines_that_were_traced_before() -> None:
 
 
 def test_an_update_adds_up_what_the_finding_cost() -> None:
-    first = composed(evidence(census_seconds=1.0), traced_seconds=0.5, cpu_seconds=2.0)
-    update = composed(evidence(census_seconds=1.0), traced_seconds=0.25, previous=first)
+    first = composed(evidence(census_seconds=1.0, traced_seconds=0.5), cpu_seconds=2.0)
+    update = composed(evidence(census_seconds=1.0, traced_seconds=0.25), previous=first)
     assert update.cost.traced_seconds == 0.75
     assert update.cost.census_seconds == 2.0
 

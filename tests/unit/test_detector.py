@@ -11,11 +11,10 @@ from typing import Any, ClassVar
 import pytest
 
 from memguard.errors import ConfigError, LifecycleError
-from memguard.leaks import detector as detector_module
+from memguard.leaks import search
 from memguard.leaks.detector import LeakDetector
 from memguard.leaks.evidence.newest import Sample
 from memguard.leaks.report import LeakReport
-from memguard.observe.readings import Reading
 from tests.clock import FakeClock
 from tests.detecting import LINE, Bench, MiB, ScriptedInvestigation, evidence, holder
 
@@ -29,7 +28,7 @@ def investigations(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[ScriptedInv
         made: ClassVar[list[ScriptedInvestigation]] = []
         failure: ClassVar[dict[str, Exception]] = {}
 
-    monkeypatch.setattr(detector_module, "Investigation", Scripted)
+    monkeypatch.setattr(search, "Investigation", Scripted)
     yield Scripted
     Scripted.made.clear()
 
@@ -353,11 +352,10 @@ class TestFailures:
 
 class TestReentry:
     def test_a_tick_during_a_tick_does_nothing(self, bench: Bench) -> None:
-        def read() -> Reading:
+        def tick_again() -> None:
             assert bench.detector.tick() == 1.0
-            return Reading(at=bench.clock(), anon=100 * MiB)
 
-        bench.detector._read = read
+        bench.process.before_reading = tick_again
         bench.tick()
         assert bench.detector.statistics().ticks == 1
 
@@ -367,14 +365,13 @@ class TestReentry:
         """A finalizer that runs while the heap is walked may ask for anything."""
         said: list[str] = []
 
-        def read() -> Reading:
+        def ask() -> None:
             try:
                 bench.detector.check(seconds=0)
             except LifecycleError as error:
                 said.append(str(error))
-            return Reading(at=bench.clock(), anon=100 * MiB)
 
-        bench.detector._read = read
+        bench.process.before_reading = ask
         worker = threading.Thread(target=bench.tick, daemon=True)
         worker.start()
         worker.join(10)
@@ -383,11 +380,7 @@ class TestReentry:
         assert bench.detector.statistics().errors == 0
 
     def test_stop_within_a_tick_does_not_wait_for_itself(self, bench: Bench) -> None:
-        def read() -> Reading:
-            bench.detector.stop(timeout=30)
-            return Reading(at=bench.clock(), anon=100 * MiB)
-
-        bench.detector._read = read
+        bench.process.before_reading = lambda: bench.detector.stop(timeout=30)
         worker = threading.Thread(target=bench.tick, daemon=True)
         worker.start()
         worker.join(10)

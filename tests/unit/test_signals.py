@@ -12,7 +12,7 @@ import pytest
 
 import memguard
 from memguard.errors import ConfigError, LifecycleError
-from memguard.leaks.signal_request import SignalRequest
+from memguard.lifecycle.signals import ChainedHandler
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR2"), reason="signals of POSIX")
 
@@ -27,7 +27,7 @@ def _handler_as_found() -> Iterator[None]:
 def test_the_action_runs_and_then_the_former_handler() -> None:
     order: list[str] = []
     signal.signal(signal.SIGUSR2, lambda *_: order.append("former"))
-    request = SignalRequest(signal.SIGUSR2, lambda: order.append("action"))
+    request = ChainedHandler(signal.SIGUSR2, lambda: order.append("action"))
     request.open()
     os.kill(os.getpid(), signal.SIGUSR2)
     request.close()
@@ -37,7 +37,7 @@ def test_the_action_runs_and_then_the_former_handler() -> None:
 
 def test_closing_puts_the_former_handler_back() -> None:
     former = signal.getsignal(signal.SIGUSR2)
-    request = SignalRequest(signal.SIGUSR2, lambda: None)
+    request = ChainedHandler(signal.SIGUSR2, lambda: None)
     request.open()
     assert signal.getsignal(signal.SIGUSR2) != former
     request.close()
@@ -46,7 +46,7 @@ def test_closing_puts_the_former_handler_back() -> None:
 
 
 def test_a_handler_that_came_after_ours_stays() -> None:
-    request = SignalRequest(signal.SIGUSR2, lambda: None)
+    request = ChainedHandler(signal.SIGUSR2, lambda: None)
     request.open()
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     request.close()
@@ -54,7 +54,7 @@ def test_a_handler_that_came_after_ours_stays() -> None:
 
 
 def test_outside_the_main_thread_it_is_refused_with_the_way_out() -> None:
-    request = SignalRequest(signal.SIGUSR2, lambda: None)
+    request = ChainedHandler(signal.SIGUSR2, lambda: None)
     caught: list[BaseException] = []
 
     def start() -> None:
@@ -72,7 +72,7 @@ def test_outside_the_main_thread_it_is_refused_with_the_way_out() -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, 9999])
 def test_a_signal_that_cannot_be_caught_is_refused(number: int) -> None:
     with pytest.raises(ConfigError, match="on_signal must be a signal"):
-        SignalRequest(number, lambda: None)
+        ChainedHandler(number, lambda: None)
 
 
 def test_what_is_no_number_is_refused() -> None:

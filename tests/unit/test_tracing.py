@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from memguard.leaks.evidence import tracing
 from memguard.leaks.evidence.tracing import Tracer
+from memguard.lifecycle import fork
 
 
 def allocate(size: int) -> bytearray:
@@ -178,3 +180,22 @@ def test_stacks_tell_what_was_gained_and_what_was_given_back() -> None:
     mine = {site.bytes // 1000 for site in tracing.stacks(after, before) if abs(site.bytes) > 9999}
     assert mine == {50, -101}
     assert [site.location[0] for site in tracing.stacks(after) if site.bytes > 49_000] == [__file__]
+
+
+def test_a_forked_child_ends_its_copy_of_our_session_and_of_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fork, "_calls", {})
+    monkeypatch.setattr(fork, "_targets", weakref.WeakSet())
+    monkeypatch.setattr(tracing, "session", tracing._Session())
+    tracemalloc.start()
+    try:
+        assert tracing.session.join(1) == "foreign"
+        fork._after_fork_in_child()
+        assert tracemalloc.is_tracing()
+    finally:
+        tracemalloc.stop()
+    assert tracing.session.join(1) == "ours"
+    fork._after_fork_in_child()
+    assert not tracemalloc.is_tracing()
+    tracing.session.leave()

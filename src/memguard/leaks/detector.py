@@ -1,38 +1,30 @@
-"""
-LeakDetector: watch cheap readings and, when memory grows and goes on growing, take evidence.
-
-The thread (``leaks.ticker``) only calls ``tick``. A tick moves the detector through its states:
-
-    idle → watching → tracing → cooling → watching → …
-
-``watching`` costs a reading a tick. At half of the growth that would count a first look at the heap
-is taken; at all of it a second look, and ``tracing`` begins. ``cooling`` is the pause after it.
-"""
+"""LeakDetector: the thread, the turn and the deliveries around a `Search` for a leak."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Self
 
-from memguard.bounded import inventory
-from memguard.errors import ConfigError, LifecycleError
-from memguard.leaks.checkup import Checkup
-from memguard.leaks.delivery import Delivery
-from memguard.leaks.evidence.allowance import read_allowance
-from memguard.leaks.evidence.heap_state import HeapState
+from memguard.bounded.options import check_callable, check_choice, check_instance, check_number
+from memguard.errors import LifecycleError
 from memguard.leaks.finding.findings import Finding, Findings, summarize
-from memguard.leaks.finding.investigate import POLL_SECONDS, Investigation
-from memguard.leaks.growth.windows import Watch
-from memguard.leaks.options import OnError, chosen_name, detector_options
+from memguard.leaks.finding.investigate import POLL_SECONDS
+from memguard.leaks.holders import paths
+from memguard.leaks.options import OnError, detector_options
 from memguard.leaks.report import LeakReport
-from memguard.leaks.signal_request import SignalRequest
-from memguard.leaks.statistics import Account, LeakDetectorStatistics, State
-from memguard.leaks.ticker import Ticker, reset_after_fork
+from memguard.leaks.search import Search, Senses, Spent, look_now
+from memguard.leaks.statistics import LeakDetectorStatistics, State
 from memguard.lifecycle.failures import Failures
+from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.signals import ChainedHandler
+from memguard.lifecycle.ticker import Ticker
 from memguard.lifecycle.turn import Turn
+from memguard.observe import allocator
 from memguard.observe.readings import Reading, read_memory
+from memguard.report.sinks.directory import ReportDirectory
 from memguard.units import parse_bytes
 
 
@@ -122,33 +114,26 @@ class LeakDetector:
             max_objects=max_objects,
             max_reports=max_reports,
         )
-        for option, value in (("timer", timer), ("read", read)):
-            if not callable(value):
-                raise TypeError(f"{option} must be callable (got {type(value).__name__})")
-        self.name = chosen_name(name)
-        self._limit = None if limit == "auto" else parse_bytes(limit, name="limit")
-        self._timer = timer
-        self._read = read
-        self._signal = None if on_signal is None else SignalRequest(on_signal, self._on_signal)
+        self.name: str = check_instance("memguard" if name is None else name, str, "name")
+        self._senses = Senses(
+            timer=check_callable(timer, "timer", optional=False),
+            read=check_callable(read, "read", optional=False),
+            limit=None if limit == "auto" else parse_bytes(limit, name="limit"),
+        )
+        self._signal = None if on_signal is None else ChainedHandler(on_signal, self._on_signal)
         self._findings = Findings(self.name, max_reports)
-        self._account = Account()
+        self._spent = Spent()
         self._failures = Failures("detector.failed", detector=self.name)
-        self._delivery = Delivery(report_dir, on_leak, on_error, self._failures)
+        self._delivery = _Delivery(report_dir, on_leak, on_error, self._failures)
         self._reset()
         reset_after_fork(self)
 
     def _reset(self) -> None:
         """Enter the state of one that was never started. Only sets fields: runs after fork."""
         self._turn = Turn()
-        self._stop_asked = False
         self._ticker: Ticker | None = None
-        self._state: State = "idle"
-        self._started_at: float | None = None
-        self._watch = Watch(self._options)
-        self._investigation: Investigation | None = None
-        self._before: HeapState | None = None
-        self._begin_at = 0.0
-        self._cool_until = 0.0
+        self._search: Search | None = None
+        self._stop_asked = False
 
     # -- life cycle
 
@@ -165,9 +150,20 @@ class LeakDetector:
         self._turn.run(self._end, busy=None, timeout=5.0)
         if self._signal is not None:
             self._signal.open()
-        self._ticker = Ticker(self, f"memguard-detector-{self.name}").start()
-        self._enter_watching()
+        # What evidence needs is imported here and now: a fork must not meet an import half done.
+        allocator.prepare()
+        paths.prepare()
+        ticker = Ticker(self, f"memguard-detector-{self.name}")
+        self._search = self._new_search()
+        try:
+            self._ticker = ticker.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
+
+    def _new_search(self) -> Search:
+        return Search(self._options, self._senses, self._findings, self._spent)
 
     def _on_signal(self) -> None:
         if self._ticker is not None:
@@ -195,6 +191,13 @@ class LeakDetector:
         self._turn.run(self._end, busy=None, timeout=timeout if ended else 0.0)
         return ended
 
+    def _end(self) -> None:
+        """Become idle, as if never started; what was reported stays."""
+        search, self._search = self._search, None
+        if search is not None:
+            search.abandon()
+        self._findings.close()
+
     def __enter__(self) -> Self:
         return self.start()
 
@@ -208,20 +211,22 @@ class LeakDetector:
 
     def statistics(self) -> LeakDetectorStatistics:
         """Return what was done so far and what it cost. Thread-safe."""
-        investigation = self._investigation
-        return self._account.statistics(
-            self.name,
-            self._state,
-            failures=self._failures,
-            findings=self._findings,
-            tracing_now=0.0 if investigation is None else investigation.traced_seconds,
-            uptime_seconds=self._uptime(),
+        search, spent = self._search, self._spent
+        tracing_now = 0.0 if search is None else search.traced_seconds
+        return LeakDetectorStatistics(
+            name=self.name,
+            state="idle" if search is None else search.state,
+            ticks=spent.ticks,
+            errors=self._failures.count,
+            errors_by_kind=self._failures.kinds,
+            cpu_seconds=spent.cpu_seconds,
+            traced_seconds=spent.traced_seconds + tracing_now,
+            uptime_seconds=0.0 if search is None else search.uptime,
+            investigations=spent.investigations,
+            findings=self._findings.count,
+            reports_dropped=self._findings.dropped,
             report_dir=self._delivery.directory,
         )
-
-    def _uptime(self) -> float:
-        started_at = self._started_at  # once: another thread may be stopping it
-        return 0.0 if started_at is None else self._timer() - started_at
 
     # -- the work
 
@@ -249,102 +254,22 @@ class LeakDetector:
     def _tick(self) -> tuple[Finding | None, State]:
         self._stop_asked = False
         started = time.thread_time()
-        finding: Finding | None = None
+        search, finding = self._search, None
         try:
-            self._account.ticks += 1
-            if self._state == "idle":
-                self._enter_watching()
-            finding = self._step(self._timer())
+            self._spent.ticks += 1
+            if search is None:
+                self._search = search = self._new_search()
+            finding = search.step()
         except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
             self._failures.count_only("tick", error)
-            self._abandon()
-            self._cool(self._timer())
+            if search is not None:
+                search.abandon()
+                search.cool()
         finally:
-            self._account.cpu_seconds += time.thread_time() - started
+            self._spent.cpu_seconds += time.thread_time() - started
             if self._stop_asked:
                 self._end()
-        return finding, self._state
-
-    def _enter_watching(self) -> None:
-        self._state = "watching"
-        self._started_at = self._timer()
-
-    def _step(self, now: float) -> Finding | None:
-        if self._state == "tracing":
-            if self._investigation is not None and not self._investigation.poll():
-                return None
-            return self._conclude(now)
-        reading = self._read()
-        if reading.private is None:
-            return None
-        self._watch.draw(now, reading)
-        if self._uptime() < self._options.warmup:
-            return None
-        self._watch.add(now, reading)
-        if self._state == "cooling":
-            if now < self._cool_until:
-                return None
-            self._state = "watching"
-        self._judge(now, reading)
-        return None
-
-    def _judge(self, now: float, reading: Reading) -> None:
-        """Take the first look at half of the growth that counts; begin when it is a leak."""
-        trend = self._watch.leak()
-        gone = self._watch.misses >= self._options.max_samples
-        if gone and self._findings.open_since is not None:
-            # A whole window has seen nothing of the leak that was reported: it has ended. Sooner
-            # would tell each stair of it anew. What grows from here is another one.
-            self._findings.close()
-            self._before = self._investigation = None
-            self._watch.clear()
-        elif self._watch.growth_share() < 0.5:
-            self._investigation = None
-        elif self._investigation is None:
-            self._investigation = Investigation(
-                self._options,
-                containers=inventory.names,
-                headroom=read_allowance(reading, self._limit).left,
-                trace=self._findings.wants_tracing,
-                before=self._before,
-            )
-            self._begin_at = now
-            if not self._investigation.looked:
-                # What the look keeps, and what it loads, is ours and no growth of the program.
-                self._watch.pause(now, reading)
-                self._investigation.look(now)
-                self._watch.resume(self._timer(), self._read())
-                self._begin_at = now + 2 * self._options.interval
-        elif trend is not None and now >= self._begin_at:
-            self._account.investigations += 1
-            self._watch.pause(now, reading)
-            self._investigation.growth_per_minute = trend.bytes_per_hour / 60
-            self._investigation.begin(now, own=self._watch.storage_ids())
-            self._state = "tracing"
-
-    def _conclude(self, now: float) -> Finding | None:
-        investigation, self._investigation = self._investigation, None
-        trend = self._watch.trend
-        self._cool(now)
-        if investigation is None or trend is None:
-            return None
-        evidence = investigation.finish()
-        self._account.traced_seconds += investigation.traced_seconds
-        reading = self._read()
-        self._watch.resume(self._timer(), reading)
-        curve = self._watch.curve(self._started_at or 0.0)
-        finding = self._findings.conclude(
-            summarize(trend, read_allowance(reading, self._limit), curve),
-            evidence,
-            uptime_seconds=self._uptime(),
-            traced_seconds=investigation.traced_seconds,
-            cpu_seconds=self._account.cpu_seconds,
-        )
-        if finding.report.kind == "leak":
-            self._before = investigation.after  # an update counts from here
-        else:
-            self._watch.clear()
-        return finding
+        return finding, "idle" if search is None else search.state
 
     def check(self, *, seconds: float | None = None) -> LeakReport:
         """
@@ -361,46 +286,72 @@ class LeakDetector:
             LifecycleError: Called from within a tick or check of this detector, by a finalizer.
         """
         gap = min(self._options.interval, 1.0) if seconds is None else seconds
-        if not 0 <= gap <= 3600:
-            raise ConfigError(f"seconds must be from 0 to 3600 (got {seconds!r})")
+        check_number(gap, "seconds", 0, 3600)
         return self._turn.wait(lambda: self._check(gap))
 
     def _check(self, gap: float) -> LeakReport:
-        if self._state == "tracing":
-            self._abandon()
-            self._state = "watching"
-        checkup = Checkup(self._options, self._timer, self._read)
+        search = self._search
+        if search is not None and search.state == "tracing":
+            search.abandon()
+        started = time.thread_time()
         try:
-            evidence = checkup.take(gap)
+            trend, evidence = look_now(self._options, self._senses, self._spent, gap=gap)
         finally:
-            self._account.traced_seconds += checkup.traced_seconds
-            self._account.cpu_seconds += checkup.cpu_seconds
+            self._spent.cpu_seconds += (took := time.thread_time() - started)
         return self._findings.snapshot(
-            summarize(checkup.trend, read_allowance(self._read(), self._limit)),
+            summarize(trend, self._senses.allowance(self._senses.read())),
             evidence,
-            uptime_seconds=self._uptime(),
-            traced_seconds=checkup.traced_seconds,
-            cpu_seconds=checkup.cpu_seconds,
+            uptime_seconds=0.0 if search is None else search.uptime,
+            cpu_seconds=took,
         )
 
-    def _end(self) -> None:
-        """Become idle, as if never started; what was reported stays."""
-        self._abandon()
-        self._watch.clear()
-        self._findings.close()
-        self._before = None
-        self._state = "idle"
-        self._started_at = None
 
-    def _cool(self, now: float) -> None:
-        self._state = "cooling"
-        self._cool_until = now + self._options.cooldown
+class _Delivery:
+    """
+    Hand findings on: to a directory, to the log, to the application. None can stop the others.
 
-    def _abandon(self) -> None:
-        investigation, self._investigation = self._investigation, None
-        if investigation is not None:
-            investigation.abandon()
-            self._account.traced_seconds += investigation.traced_seconds
+    Bounded by: the directory's caps.
+    Locks: none of its own; *on_leak* runs under none of ours.
+    Keeps alive: *on_leak*.
+    """
+
+    def __init__(
+        self,
+        report_dir: str | os.PathLike[str] | None,
+        on_leak: Callable[[LeakReport], object] | None,
+        on_error: OnError,
+        failures: Failures,
+    ) -> None:
+        self._on_leak: Callable[[LeakReport], object] | None = check_callable(on_leak, "on_leak")
+        self._on_error: OnError = check_choice(on_error, ("log", "raise"), "on_error")
+        if report_dir is not None and not isinstance(report_dir, str | os.PathLike):
+            kind = type(report_dir).__name__
+            raise TypeError(f"report_dir must be a string or a Path (got {kind})")
+        self._directory = None if report_dir is None else ReportDirectory(report_dir)
+        self._failures = failures
+
+    @property
+    def directory(self) -> str | None:
+        """Where reports are written; None when they are not."""
+        return None if self._directory is None else str(self._directory.path)
+
+    def deliver(self, finding: Finding) -> None:
+        """Write, log and announce *finding*; only a new leak is announced."""
+        paths: tuple[Path, ...] = ()
+        if self._directory is not None:
+            try:
+                paths = self._directory.write(finding.report)
+            except Exception as error:  # noqa: BLE001 - reason: a full disk must not end the detector
+                self._failures.add("write report", error)
+        finding.log(paths)
+        if self._on_leak is None or not finding.is_alarm:
+            return
+        try:
+            self._on_leak(finding.report)
+        except Exception as error:
+            self._failures.add("on_leak", error)
+            if self._on_error == "raise":
+                raise
 
 
 def diagnose(*, seconds: float = 1.0) -> LeakReport:

@@ -17,8 +17,8 @@ Scope = Literal["group", "process", "host"]
 """Whose memory *used* counts: the control group's, this process's, the machine's."""
 
 
-class AddressSpace(Protocol):
-    """What a `Reading` knows of the process's own bounds. Bytes."""
+class MemoryUse(Protocol):
+    """What of a `Reading` is compared with bounds. Bytes."""
 
     @property
     def vms(self) -> int | None:
@@ -27,6 +27,10 @@ class AddressSpace(Protocol):
     @property
     def data(self) -> int | None:
         """Private writable address space."""
+
+    @property
+    def private(self) -> int | None:
+        """Memory that only this process holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +108,7 @@ class Headroom:
         return self.fills[0] if self.fills else None
 
 
-def read_headroom(
-    reading: AddressSpace, *, limit: Limit | None = None, root: str = "/"
-) -> Headroom:
+def read_headroom(reading: MemoryUse, *, limit: Limit | None = None, root: str = "/") -> Headroom:
     """
     Return how full each bound of this process is. Never raises.
 
@@ -136,7 +138,42 @@ def read_headroom(
     )
 
 
-def _fill(bound: Bound, reading: AddressSpace, root: str) -> Fill | None:
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """The bound that growth will meet first. Bytes; None where nothing is known."""
+
+    limit: int | None = None
+    source: str | None = None
+    left: int | None = None
+    """What is not yet used of it, whoever uses it."""
+
+    def seconds_left(self, bytes_per_hour: float) -> float | None:
+        """Return the seconds until the bound at this rate; None when it will not be met."""
+        if self.left is None or bytes_per_hour <= 0:
+            return None
+        return self.left / bytes_per_hour * 3600
+
+
+def read_allowance(reading: MemoryUse, limit: int | None) -> Allowance:
+    """
+    Return the bound with the fewest bytes left. Never raises.
+
+    Cost: about 0.3 ms on Linux; asked when there is a suspicion, not on every tick.
+
+    Args:
+        reading: This process, just read.
+        limit: A bound given by the user, for private memory; None asks cgroups, rlimits, the host.
+    """
+    if limit is not None:
+        used = reading.private or 0
+        return Allowance(limit, "option limit", max(0, limit - used))
+    nearest = min(read_headroom(reading).fills, key=lambda fill: fill.headroom, default=None)
+    if nearest is None:
+        return Allowance()
+    return Allowance(nearest.bound.bytes, nearest.bound.source, nearest.headroom)
+
+
+def _fill(bound: Bound, reading: MemoryUse, root: str) -> Fill | None:
     if bound.kind == "rlimit.as":
         return None if reading.vms is None else Fill(bound=bound, used=reading.vms, scope="process")
     if bound.kind == "rlimit.data":

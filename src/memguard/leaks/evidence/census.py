@@ -1,11 +1,13 @@
 """
-Who is alive: counts by type, and the length of every container, in one slow and gentle walk.
+Who is alive: counts by type, the length of every container, and what both allocators hold.
 
 Objects are touched by ``type()``, ``id()`` and the base type's own length slot, and nothing else.
 """
 
 from __future__ import annotations
 
+import gc
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -14,6 +16,9 @@ from typing import Any
 
 from memguard.heap import walk
 from memguard.heap.naming import type_name
+from memguard.leaks.options import DetectorOptions
+from memguard.observe.allocator import AllocatorState, read_allocator
+from memguard.observe.readings import read_memory
 
 MIN_ENTRIES = 16
 """Shorter containers are not recorded; one that grows past it counts from zero."""
@@ -21,6 +26,10 @@ MIN_BUFFER_BYTES = 64 * 1024
 """Smaller buffers are not recorded."""
 MAX_CONTAINERS = 200_000
 """Containers recorded in one look."""
+MEAN_BLOCK_BYTES = 64
+"""About the mean small block of CPython; the order of magnitude is what counts."""
+COLLECT_BLOCKS = 1_000_000
+"""Heaps with more blocks are not collected to see what it gives: that would be the stall."""
 OWN_TYPES = ("memguard.leaks.", "memguard.heap.", "memguard.observe.")
 """What watching itself keeps is no news."""
 
@@ -39,6 +48,11 @@ class Look:
     seconds: float = 0.0
     dropped: int = 0
     """Containers not recorded, for the bound."""
+
+    @property
+    def ids(self) -> set[int]:
+        """The ids of its own containers, which grow as it is taken."""
+        return {id(self.types), id(self.lengths), id(self.buffers)}
 
     def record(self, container: Any, entries: int, skip: set[int]) -> None:
         """Enter the length of *container*, unless it is in *skip* or the bound is reached."""
@@ -219,3 +233,53 @@ def newest_instances(names: Iterable[str], *, per_type: int, scan: int) -> dict[
         if seen >= scan or all(len(instances) >= per_type for instances in found.values()):
             break
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class HeapState:
+    """What the heap was like: numbers only."""
+
+    look: Look
+    allocator: AllocatorState
+    blocks: int
+    modules: int
+    """Modules imported so far: code that is loaded grows the heap, too."""
+    private: int | None = None
+    """Memory that only this process holds, bytes."""
+    data: int | None = None
+    """Address space it may write to, bytes, touched or not."""
+
+
+def refusal(options: DetectorOptions, headroom: int | None) -> str | None:
+    """Return why the heap should not be walked, or None."""
+    blocks = walk.too_large(options.max_objects)
+    if blocks is not None:
+        return f"no census: {blocks:,} blocks are more than max_objects"
+    if headroom is not None and headroom < sys.getallocatedblocks() * 16:
+        return "no census: too little memory is left below the limit for it"
+    return None
+
+
+def read_state(at: float) -> HeapState:
+    """Return the state of the heap, stamped *at*. Cost: see `take_look`."""
+    # The allocators first: what the question itself imports is no growth of the program.
+    allocator, blocks = read_allocator(), sys.getallocatedblocks()
+    modules, row = len(sys.modules), read_memory()
+    return HeapState(take_look(at), allocator, blocks, modules, row.private, row.data)
+
+
+def collect() -> int | None:
+    """
+    Collect garbage and return about how many bytes that freed; None where it was not done.
+
+    Not done where the collector is off, which is somebody's decision, or the heap is large.
+    """
+    blocks = sys.getallocatedblocks()
+    if not gc.isenabled() or blocks > COLLECT_BLOCKS:
+        return None
+    in_use = read_allocator().in_use
+    gc.collect()
+    small = (blocks - sys.getallocatedblocks()) * MEAN_BLOCK_BYTES
+    after = read_allocator().in_use
+    large = 0 if in_use is None or after is None else in_use - after
+    return max(0, small) + max(0, large)

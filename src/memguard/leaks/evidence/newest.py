@@ -114,7 +114,7 @@ def _is_new(item: Any, origin: Origin) -> bool:
     return any(origin(below) for below in gc.get_referents(item))
 
 
-def weigh_object(obj: Any, *, origin: Origin | None, seen: set[int]) -> Sample:
+def sample_object(obj: Any, *, origin: Origin | None, seen: set[int]) -> Sample:
     """Return a sample of a single object that no container holds."""
     sample = Sample(entries=1)
     sample.types[naming.type_name(type(obj))] += 1

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from memguard.lifecycle.fork import call_in_child
+
 Location = tuple[str, int]
 """File name and line."""
 
@@ -192,7 +194,7 @@ class _Session:
     """
     The tracing session that memguard runs: its first user starts it, its last one stops it.
 
-    Also known to a forked child, which must end its copy.
+    A forked child ends its copy: it does not pay for its parent's tracing.
     """
 
     def __init__(self) -> None:
@@ -201,6 +203,7 @@ class _Session:
 
     def join(self, frames: int) -> Literal["ours", "shared", "foreign"]:
         """Begin a session (*ours*), or enter one that our own code (*shared*) or another runs."""
+        call_in_child(self.after_fork_in_child)
         with self._lock:
             if self._users == 0:
                 if tracemalloc.is_tracing():
@@ -219,6 +222,7 @@ class _Session:
                 tracemalloc.stop()
 
     def after_fork_in_child(self) -> None:
+        """End the copy of a session of ours."""
         self._lock = threading.Lock()
         if self._users:
             self._users = 0

@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from memguard import log
-from memguard.leaks.evidence.allowance import Allowance
+from memguard.leaks.evidence.gathered import Evidence
 from memguard.leaks.finding.compose import Origin, compose
-from memguard.leaks.finding.evidence import Evidence
+from memguard.leaks.finding.rank import is_light
 from memguard.leaks.growth.trend import Trend
-from memguard.leaks.holders.weigh import is_light
 from memguard.leaks.report import CurvePoint, LeakReport, TrendSummary
+from memguard.observe.headroom import Allowance
 
 WEIGHTY = 0.1
 """Share of the growth at which a holder without a line is worth another burst of tracing."""
@@ -62,7 +62,7 @@ class Finding:
 def summarize(
     trend: Trend, allowance: Allowance, curve: tuple[CurvePoint, ...] = ()
 ) -> TrendSummary:
-    """Return *trend* as the report tells it, with the time to the limit."""
+    """Return *trend* as a report has it, with the time to the limit."""
     return TrendSummary(
         kind=trend.kind.value,
         bytes_per_hour=trend.bytes_per_hour,
@@ -129,7 +129,6 @@ class Findings:
         evidence: Evidence,
         *,
         uptime_seconds: float,
-        traced_seconds: float,
         cpu_seconds: float,
     ) -> Finding:
         """Return the finding: new, or the update of the one that is going on."""
@@ -138,7 +137,6 @@ class Findings:
             self._origin(previous, uptime_seconds),
             trend,
             evidence,
-            traced_seconds=traced_seconds,
             cpu_seconds=cpu_seconds,
             previous=previous,
             had_stopped=self._had_stopped,
@@ -167,7 +165,6 @@ class Findings:
         evidence: Evidence,
         *,
         uptime_seconds: float,
-        traced_seconds: float,
         cpu_seconds: float,
     ) -> LeakReport:
         """Return a report on demand; it is not kept."""
@@ -176,7 +173,6 @@ class Findings:
             trend,
             evidence,
             on_demand=True,
-            traced_seconds=traced_seconds,
             cpu_seconds=cpu_seconds,
         )
 

@@ -1,47 +1,81 @@
-"""Decide what kind of growth it is: live objects, cycles, fragmentation or native. Pure."""
+"""
+The judge of growth: is it a leak, of what kind, and how much of it is explained? Pure.
+
+All is decided here, from numbers: `Signs` are what was measured, a `Judgement` is the answer.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from memguard.leaks.report import Verdict, VerdictKind
+from memguard.leaks.growth.trend import Trend, TrendKind, TrendOptions
+from memguard.leaks.report import Holder, ReportKind, TrendSummary, Verdict, VerdictKind
 from memguard.units import format_bytes
 
 LIVE_SHARE = 0.5
-"""Share of the growth that Python's allocators must account for to call it live objects."""
+"""Share of the growth that must be accounted for to call it explained, or live objects."""
 GARBAGE_SHARE = 0.1
-"""Share of private memory that a full collection must give back to speak of garbage."""
+"""Share of private memory that a full collection must free to speak of garbage."""
 KEPT_SHARE = 0.3
 """Share of the growth, or of private memory, that the C allocator keeps: fragmentation."""
 GAINED_BYTES = 512 * 1024
-"""What containers must gain between two looks for their entries to be told though nothing grew."""
+"""What containers must gain between two looks for their entries to count though nothing grew."""
+NOISE_BYTES = 512 * 1024
+"""Growth between two looks on demand that may be anything."""
+CERTAIN = 0.95
+"""And a trend of their readings that is less certain than that."""
+IMPORTS = 3
+"""Modules imported between two looks that make a growth of code."""
+MODULE_BYTES = 1024 * 1024
+"""More than most modules bring, libraries of theirs included: what is far beyond it is no code."""
+TELLING_BYTES = 64 * 1024
+"""Growth that a burst of tracing cannot overlook."""
+RESERVED = 0.25
+"""Share of the growth that must have been asked for since, or it is memory reserved before."""
+STOPPED = 0.05
+"""Share of the growth below which it does not go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signs:
-    """The numbers a verdict rests on. Bytes, or bytes per minute; None where not measured."""
+    """The numbers a judgement rests on. Bytes, or bytes per minute; None where not measured."""
 
     growth_per_minute: float
     """Of the readings."""
+    growth_bytes: int = 0
+    """Of the readings, over their baseline."""
     minutes: float | None = None
-    """Between the two looks that the changes of the C heap are of; None where not known."""
+    """Between the two looks that the changes of the heap are of; None where not known."""
     explained_per_minute: float = 0.0
     """By growing holders: new entries times the weight of an entry."""
+    filling_per_minute: float = 0.0
+    """The part of *explained_per_minute* that ends by itself; see `ends_by_itself`."""
+    emptied_bytes: float = 0.0
+    """What containers had gained between the looks and lost since."""
+    traced_seconds: float | None = None
+    """How long a session of ours was on; None where there was none."""
     traced_per_minute: float | None = None
-    """Allocated in the burst and alive at its end."""
+    """Allocated while tracing was on and alive at its end."""
     blocks_bytes_per_minute: float | None = None
     """Growth of Python's small blocks, at their mean size."""
+    private_growth: int | None = None
+    """Change of private memory between the looks."""
+    data_growth: int | None = None
+    """Change of writable address space between the looks."""
     heap_in_use_growth: int | None = None
     """Change of what the C allocator has given out."""
     heap_free_growth: int | None = None
     """Change of what it keeps though it was freed."""
     collector_enabled: bool = True
     collected_bytes: int | None = None
-    """What a full collection gave back; None where none was made."""
+    """What a full collection freed; None where none was made."""
     private_bytes: int | None = None
     """Private memory of the process."""
     heap_free_bytes: int | None = None
     """What the C allocator keeps though it was freed."""
+    modules_imported: int = 0
+    """Between the looks."""
 
     @property
     def python_per_minute(self) -> float:
@@ -60,14 +94,158 @@ class Signs:
         return self.heap_free_growth / self.minutes / self.growth_per_minute
 
 
-def decide(signs: Signs) -> Verdict:
-    """
-    Return the kind of growth and the advice that fits.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What the growth is."""
 
-    The order matters: what was seen directly (held entries) outweighs an inferred remainder.
+    kind: ReportKind
+    verdict: Verdict
+    explained_ratio: float | None
+    """Share of the growth that holders account for, at most 1; None without growth."""
+    was_reserved: bool
+    """True where memory that was asked for before is being filled."""
+
+
+def leak_among(
+    trends: Iterable[Trend], options: TrendOptions, *, whole_window: bool
+) -> Trend | None:
     """
-    kind, reasons = _without_growth(signs) if signs.growth_per_minute <= 0 else _of_growth(signs)
-    return Verdict(kind=kind, advice=ADVICE[kind], reasons=tuple(reasons))
+    Return the first of *trends* that calls for evidence, or None.
+
+    Args:
+        trends: Of several views of the same readings.
+        options: When growth counts.
+        whole_window: A whole window of readings has been seen: then slow growth counts, too.
+    """
+    for trend in trends:
+        is_steep = trend.current_bytes >= trend.baseline_bytes * options.growth_threshold
+        if trend.kind is TrendKind.LEAK and (is_steep or whole_window):
+            return trend
+    return None
+
+
+def growth_per_minute(trend: TrendSummary, *, on_demand: bool) -> float:
+    """Return the rate of *trend*; 0 where a few readings within a second prove nothing."""
+    is_noise = trend.growth_bytes < NOISE_BYTES or trend.confidence < CERTAIN
+    return 0.0 if on_demand and is_noise else trend.bytes_per_hour / 60
+
+
+def is_explained(part: float, growth: float) -> bool:
+    """Return True where *part* of *growth* is so much that no more need be looked for."""
+    return part >= LIVE_SHARE * growth
+
+
+def ends_by_itself(holder: Holder, trend: TrendSummary) -> bool:
+    """Return True where *holder* will be full before memory is."""
+    if holder.bound is None:
+        return holder.inventory_name is not None  # ours are never without a bound
+    still_to_come = (holder.bound - holder.entries) * (holder.bytes_per_entry or 0)
+    if trend.seconds_to_limit is None:
+        return True
+    return still_to_come < int(trend.seconds_to_limit * trend.bytes_per_hour / 3600)
+
+
+def judge(
+    signs: Signs,
+    *,
+    on_demand: bool = False,
+    had_stopped: bool = False,
+    standing: Verdict | None = None,
+) -> Judgement:
+    """
+    Return what the growth is.
+
+    Args:
+        signs: What was measured.
+        on_demand: Somebody asked; the growth may be none.
+        had_stopped: The growth before this one was over when it was looked at. What goes on in
+            bursts is over each time, so that is believed once.
+        standing: The verdict of a finding for whose update nothing was traced: what was seen then
+            directly outweighs what is inferred now.
+    """
+    kind: ReportKind = "leak"
+    if on_demand:
+        kind = "snapshot"
+    elif (not had_stopped and _has_stopped(signs)) or _is_bounded(signs):
+        kind = "growth"
+    verdict = _verdict(signs)
+    if standing is not None and verdict.kind != "live_objects":
+        verdict = standing
+    growth = signs.growth_per_minute
+    return Judgement(
+        kind=kind,
+        verdict=verdict,
+        explained_ratio=min(1.0, signs.explained_per_minute / growth) if growth > 0 else None,
+        was_reserved=_was_reserved(signs),
+    )
+
+
+def _is_bounded(signs: Signs) -> bool:
+    """Return True for growth that has an end: whatever the readings say, it is no leak."""
+    return (
+        _waits_for_the_collector(signs)
+        or _was_reserved(signs)
+        or _was_emptied(signs)
+        or _fills_up(signs)
+        or _is_code(signs)
+    )
+
+
+def _waits_for_the_collector(signs: Signs) -> bool:
+    return signs.collector_enabled and (signs.collected_bytes or 0) > signs.growth_bytes / 2
+
+
+def _has_stopped(signs: Signs) -> bool:
+    """
+    Return True where Python's growth was over when it was looked at.
+
+    Nothing holds it, and a burst of tracing that would have seen it, had it gone on, has not.
+    """
+    growth, traced = signs.growth_per_minute, signs.traced_per_minute
+    if signs.traced_seconds is None or traced is None:
+        return False
+    missed = growth / 60 * signs.traced_seconds
+    seen = max(traced, signs.explained_per_minute)
+    in_python = is_explained(signs.blocks_bytes_per_minute or 0.0, growth)
+    return in_python and missed >= TELLING_BYTES and seen < STOPPED * growth
+
+
+def _was_reserved(signs: Signs) -> bool:
+    """
+    Return True where the growth is memory being filled that was asked for before the first look.
+
+    An array made of zeros is resident only where it was written to. Such growth has its bound: the
+    reservation. A leak asks for more, of Python, of the C heap or of the system.
+    """
+    grown, data, in_use = signs.private_growth, signs.data_growth, signs.heap_in_use_growth
+    if grown is None or data is None or in_use is None or grown < TELLING_BYTES:
+        return False
+    if signs.python_per_minute >= RESERVED * signs.growth_per_minute:
+        return False
+    return max(data, in_use) < RESERVED * grown
+
+
+def _was_emptied(signs: Signs) -> bool:
+    """Return True where what grew, a batch or a buffer, was emptied, and nothing else did."""
+    growth, explained = signs.growth_per_minute, signs.explained_per_minute
+    between_looks = growth * (signs.minutes or 0.0)
+    return signs.emptied_bytes > between_looks / 2 > 0 and not is_explained(explained, growth)
+
+
+def _fills_up(signs: Signs) -> bool:
+    """Return True for a cache that fills up to its bound: it is doing its work."""
+    explained = signs.explained_per_minute
+    return explained > 0 and signs.filling_per_minute > explained / 2
+
+
+def _is_code(signs: Signs) -> bool:
+    """Return True for an import, which is seen in full: nothing holds entries."""
+    modules, growth = signs.modules_imported, signs.growth_per_minute
+    return (
+        modules >= IMPORTS
+        and modules * MODULE_BYTES > signs.growth_bytes / 2
+        and signs.explained_per_minute < LIVE_SHARE * growth
+    )
 
 
 ADVICE: dict[VerdictKind, str] = {
@@ -83,6 +261,16 @@ ADVICE: dict[VerdictKind, str] = {
     "unknown": "Not enough evidence could be taken; see what this report could not see.",
     "none": "Nothing to do yet: watch longer, or leave a LeakDetector switched on.",
 }
+
+
+def _verdict(signs: Signs) -> Verdict:
+    """
+    Return the kind of growth and the advice that fits.
+
+    The order matters: what was seen directly (held entries) outweighs an inferred remainder.
+    """
+    kind, reasons = _without_growth(signs) if signs.growth_per_minute <= 0 else _of_growth(signs)
+    return Verdict(kind=kind, advice=ADVICE[kind], reasons=tuple(reasons))
 
 
 def _of_growth(signs: Signs) -> tuple[VerdictKind, list[str]]:
@@ -119,7 +307,7 @@ def _is_garbage(signs: Signs, reasons: list[str]) -> bool:
 
 
 def _without_growth(signs: Signs) -> tuple[VerdictKind, list[str]]:
-    """Say what could be won though nothing grew while it was watched."""
+    """Return what could be won though nothing grew while it was watched."""
     reasons = ["memory did not grow beyond its noise while it was watched"]
     gained = signs.explained_per_minute * (signs.minutes or 0.0)
     if gained >= GAINED_BYTES:

@@ -1,5 +1,5 @@
 """
-Decide what a series of levels is doing. Pure: no clock, no I/O, no memory of earlier calls.
+Describe what a series of levels is doing. Pure: no clock, no I/O, no memory of earlier calls.
 
 Robust statistics only, since two noisy readings prove nothing: levels are troughs (minima of
 stretches of time), the slope is Theil and Sen's median of pairwise slopes, its certainty the
@@ -78,8 +78,6 @@ class Trend:
     """Trough of the latest eighth of the series (three points at least)."""
     samples: int
     span_seconds: float
-    ratio_reached: bool
-    """True when *current_bytes* is *growth_threshold* times the baseline or more."""
 
     @property
     def growth_bytes(self) -> int:
@@ -126,7 +124,6 @@ def classify(points: Sequence[Point], options: TrendOptions) -> Trend:
         current_bytes=current,
         samples=len(points),
         span_seconds=points[-1].at - points[0].at,
-        ratio_reached=current >= baseline * options.growth_threshold,
     )
 
 

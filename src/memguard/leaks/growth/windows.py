@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from memguard.leaks.growth import trend as trends
 from memguard.leaks.growth.series import Point, RecentSeries, TroughSeries
-from memguard.leaks.growth.trend import Trend, TrendKind
+from memguard.leaks.growth.trend import Trend
 from memguard.leaks.options import DetectorOptions
 from memguard.leaks.report import CurvePoint
 from memguard.observe.readings import Reading
@@ -13,7 +15,7 @@ CURVE_POINTS = 120
 """Points of the curve that goes into a report."""
 
 
-class Watch:
+class Windows:
     """
     Two views of the same readings: the latest ones in full, and the whole run thinned out.
 
@@ -31,10 +33,6 @@ class Watch:
         self._curve = TroughSeries(CURVE_POINTS)
         self._own_bytes = 0
         self._paused: tuple[float, int] | None = None
-        self.trend: Trend | None = None
-        """The trend that ``leak`` last returned."""
-        self.misses = 0
-        """Times in a row that ``leak`` was asked and saw none."""
 
     def clear(self) -> None:
         """Begin again: a new baseline."""
@@ -42,8 +40,6 @@ class Watch:
         self._recent.clear()
         self._own_bytes = 0
         self._paused = None
-        self.trend = None
-        self.misses = 0
 
     def draw(self, now: float, reading: Reading) -> None:
         """Add a reading to the curve of the whole run, whether it is judged or not."""
@@ -75,24 +71,17 @@ class Watch:
                 shares.append((current - baseline) / self._options.trend.min_growth_bytes)
         return max(shares, default=0.0)
 
-    def leak(self) -> Trend | None:
-        """Return the trend if it is a leak by now, else None. Cost: up to a millisecond."""
-        trend = self._leak()
-        self.misses = 0 if trend is not None else self.misses + 1
-        self.trend = trend or self.trend
-        return trend
+    @property
+    def is_full(self) -> bool:
+        """True when a whole window of readings has been seen."""
+        return self._whole.seen >= self._options.max_samples
 
-    def _leak(self) -> Trend | None:
-        if self.growth_share() < 1.0:
-            return None
-        for points in self._views():
-            if len(points) >= self._options.trend.min_samples:
-                trend = trends.classify(points, self._options.trend)
-                # Growth below the ratio counts once a whole window of readings has seen it go on.
-                sustained = self._whole.seen >= self._options.max_samples
-                if trend.kind is TrendKind.LEAK and (trend.ratio_reached or sustained):
-                    return trend
-        return None
+    def trends(self) -> Iterator[Trend]:
+        """Yield the trend of each view once growth counts. Cost: up to a millisecond each."""
+        if self.growth_share() >= 1.0:
+            for points in self._views():
+                if len(points) >= self._options.trend.min_samples:
+                    yield trends.classify(points, self._options.trend)
 
     def storage_ids(self) -> set[int]:
         """Return the ids of the containers in which readings are kept."""
@@ -112,13 +101,11 @@ class Watch:
         """Remember the level before evidence is taken."""
         self._paused = (now, self._level(reading))
 
-    def resume(self, now: float, reading: Reading) -> None:
-        """Leave out of later readings what taking evidence has left behind in the allocators."""
+    def resume(self, now: float, reading: Reading, bytes_per_hour: float) -> None:
+        """Leave out of later readings what taking evidence has left in the allocators."""
         if self._paused is None:
             return
         before_at, before = self._paused
         self._paused = None
-        expected = (
-            0.0 if self.trend is None else self.trend.bytes_per_hour / 3600 * (now - before_at)
-        )
-        self._own_bytes += max(0, round(self._level(reading) - before - max(0.0, expected)))
+        leaked = max(0.0, bytes_per_hour / 3600 * (now - before_at))
+        self._own_bytes += max(0, round(self._level(reading) - before - leaked))

@@ -10,20 +10,22 @@ is small enough for whole scans, objgraph gets the last word where the walk foun
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
+import re
 import sys
 import time
 import types
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from memguard.heap import naming, walk
 from memguard.leaks.evidence import frames
 from memguard.leaks.evidence.frames import is_own_code
-from memguard.leaks.holders import anchors, bounds, descent
+from memguard.leaks.holders import anchors, descent
 
 MAX_LEVELS = 12
 CLIMB = 0.6
@@ -32,6 +34,17 @@ MAX_FRONTIER = 256
 """Holders followed from one level to the next, for all wanted objects together."""
 MAX_HOLDERS = 1000
 """Holders of one wanted object that are entered at one level."""
+_LRU_WRAPPER: type = type(functools.lru_cache(maxsize=1)(id))
+_DEQUE_MAXLEN: Any = vars(deque)["maxlen"]
+_NAMES = re.compile(
+    r"_*(?:\w+?__)?(?:max_?(?:size|len|length|entries|items|count|keys)|capacity|size_limit|maxsize)",
+    re.IGNORECASE,
+)
+"""Public, private and mangled spellings: ``maxsize``, ``_capacity``, ``_Cache__maxsize``."""
+_ENDLESS = sys.maxsize >> 3
+"""More entries than any list can have: who writes such a bound means none."""
+_ABOVE = 3
+"""Objects above a container that may be its owner: its instance, and the dict between them."""
 _HELD_BY_NOTHING = "held by nothing that Python can see"
 OBJGRAPH_OBJECTS = 100_000
 """objgraph scans and collects the whole heap under the GIL at each step: small heaps only."""
@@ -304,7 +317,50 @@ def _retention(anchor: anchors.Anchor, path: list[Any]) -> Retention:
 
 def _bound(path: list[Any]) -> int | None:
     length = walk.length_of(type(path[-1]))
-    return None if length is None else bounds.declared_bound(path, length(path[-1]))
+    return None if length is None else declared_bound(path, length(path[-1]))
+
+
+def declared_bound(path: Sequence[Any], entries: int) -> int | None:
+    """
+    Return the bound that was declared for a container and is not yet reached, or None.
+
+    Such a container is filling up, not leaking. Structure decides, not the library: a deque with a
+    ``maxlen``, an ``lru_cache`` with a ``maxsize``, or an owner with an attribute of such a name
+    that is a number.
+
+    Args:
+        path: From the anchor down to the container, which is last.
+        entries: Entries of the container now; a smaller number elsewhere does not bound it.
+    """
+    for obj in reversed(path[-_ABOVE:]):
+        bound = _bound_of(obj)
+        if bound is not None and bound >= entries:
+            return bound
+    return None
+
+
+def _bound_of(obj: Any) -> int | None:
+    kind = type(obj)
+    if issubclass(kind, deque):
+        return _whole(_DEQUE_MAXLEN.__get__(obj))
+    if kind is _LRU_WRAPPER:
+        return _whole(obj.cache_info().maxsize)
+    namespace = naming.instance_dict(obj)
+    named = list(namespace.items()) if namespace is not None else []
+    for name, value in (*named, *naming.slots_of(obj)):
+        if type(name) is str and _NAMES.fullmatch(name):
+            bound = _whole(value)
+            if bound is not None:
+                return bound
+    return None
+
+
+def _whole(value: Any) -> int | None:
+    """Return *value* as an int when it is a positive number of a builtin type, and not endless."""
+    kind = type(value)
+    if (kind is int or kind is float) and 0 < value < _ENDLESS:
+        return int(value)
+    return None
 
 
 def _lost_class(search: _Search, key: int) -> Retention | None:

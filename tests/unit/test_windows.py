@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from memguard.leaks.growth.trend import TrendKind
-from memguard.leaks.growth.windows import Watch
+from memguard.leaks.finding.judge import leak_among
+from memguard.leaks.growth.trend import Trend, TrendKind
+from memguard.leaks.growth.windows import Windows
 from memguard.leaks.options import DetectorOptions, detector_options
 from memguard.observe.readings import Reading
 
@@ -32,11 +33,15 @@ def options(max_samples: int = 60) -> DetectorOptions:
     )
 
 
-def filled(levels: Sequence[float], **chosen: int) -> Watch:
-    watch = Watch(options(**chosen))
+def filled(levels: Sequence[float], **chosen: int) -> Windows:
+    windows = Windows(options(**chosen))
     for at, level in enumerate(levels):
-        watch.add(float(at), Reading(at=float(at), anon=round(level)))
-    return watch
+        windows.add(float(at), Reading(at=float(at), anon=round(level)))
+    return windows
+
+
+def leak(windows: Windows) -> Trend | None:
+    return leak_among(windows.trends(), options().trend, whole_window=windows.is_full)
 
 
 def test_growth_is_told_as_a_share_of_what_counts() -> None:
@@ -47,74 +52,75 @@ def test_growth_is_told_as_a_share_of_what_counts() -> None:
 
 def test_a_leak_is_told_as_soon_as_the_ratio_is_reached() -> None:
     short = [100 * MiB + n * 2 * MiB for n in range(25)]
-    trend = filled(short).leak()
+    trend = leak(filled(short))
     assert trend is not None
     assert trend.kind is TrendKind.LEAK
     slow = [1000 * MiB + n * 2 * MiB for n in range(25)]
-    assert filled(slow).leak() is None
+    assert leak(filled(slow)) is None
 
 
 def test_slow_growth_counts_when_a_whole_window_has_seen_it() -> None:
-    assert filled([1000 * MiB + n * MiB for n in range(59)]).leak() is None
-    assert filled([1000 * MiB + n * MiB for n in range(60)]).leak() is not None
+    assert leak(filled([1000 * MiB + n * MiB for n in range(59)])) is None
+    assert leak(filled([1000 * MiB + n * MiB for n in range(60)])) is not None
 
 
 def test_a_leak_that_begins_late_is_seen_in_the_latest_readings() -> None:
     """A thousand flat readings do not hide it."""
     levels = [100 * MiB] * 1000 + [100 * MiB + n * 2 * MiB for n in range(60)]
-    assert filled(levels).leak() is not None
+    assert leak(filled(levels)) is not None
 
 
 def test_a_leak_of_weeks_is_seen_in_the_whole_run() -> None:
     """In the latest readings alone it is smaller than what counts."""
-    assert filled([100 * MiB + n * 0.02 * MiB for n in range(5000)]).leak() is not None
+    assert leak(filled([100 * MiB + n * 0.02 * MiB for n in range(5000)])) is not None
 
 
 def test_tracing_is_not_growth() -> None:
-    watch = Watch(options())
+    windows = Windows(options())
     for n in range(60):
-        watch.add(float(n), Reading(at=0.0, anon=(100 + 10 * n) * MiB, tracer=10 * n * MiB))
-    assert watch.growth_share() == 0.0
+        windows.add(float(n), Reading(at=0.0, anon=(100 + 10 * n) * MiB, tracer=10 * n * MiB))
+    assert windows.growth_share() == 0.0
 
 
 def test_what_taking_evidence_left_behind_is_not_growth() -> None:
-    watch = filled([100 * MiB] * 30)
-    watch.pause(30.0, Reading(at=30.0, anon=100 * MiB))
-    watch.resume(31.0, Reading(at=31.0, anon=140 * MiB))
+    windows = filled([100 * MiB] * 30)
+    windows.pause(30.0, Reading(at=30.0, anon=100 * MiB))
+    windows.resume(31.0, Reading(at=31.0, anon=140 * MiB), 0.0)
     for n in range(31, 60):
-        watch.add(float(n), Reading(at=0.0, anon=140 * MiB))
-    assert watch.growth_share() == 0.0
+        windows.add(float(n), Reading(at=0.0, anon=140 * MiB))
+    assert windows.growth_share() == 0.0
 
 
 def test_what_leaked_meanwhile_still_counts() -> None:
-    watch = filled([100 * MiB + n * MiB for n in range(60)])
-    assert watch.leak() is not None
-    watch.pause(60.0, Reading(at=60.0, anon=160 * MiB))
-    watch.resume(70.0, Reading(at=70.0, anon=170 * MiB))
-    watch.add(70.0, Reading(at=70.0, anon=170 * MiB))
-    assert watch._recent.points()[-1].value == pytest.approx(170 * MiB, abs=MiB)
+    windows = filled([100 * MiB + n * MiB for n in range(60)])
+    trend = leak(windows)
+    assert trend is not None
+    windows.pause(60.0, Reading(at=60.0, anon=160 * MiB))
+    windows.resume(70.0, Reading(at=70.0, anon=170 * MiB), trend.bytes_per_hour)
+    windows.add(70.0, Reading(at=70.0, anon=170 * MiB))
+    assert windows._recent.points()[-1].value == pytest.approx(170 * MiB, abs=MiB)
 
 
 def test_resuming_without_a_pause_changes_nothing() -> None:
-    watch = filled([100 * MiB] * 20)
-    watch.resume(21.0, Reading(at=21.0, anon=900 * MiB))
-    watch.add(21.0, Reading(at=21.0, anon=100 * MiB))
-    assert watch.growth_share() == 0.0
+    windows = filled([100 * MiB] * 20)
+    windows.resume(21.0, Reading(at=21.0, anon=900 * MiB), 0.0)
+    windows.add(21.0, Reading(at=21.0, anon=100 * MiB))
+    assert windows.growth_share() == 0.0
 
 
 def test_clearing_begins_a_new_baseline() -> None:
-    watch = filled([100 * MiB + n * 2 * MiB for n in range(60)])
-    assert watch.leak() is not None
-    watch.clear()
-    assert watch.trend is None
-    assert watch.growth_share() == 0.0
+    windows = filled([100 * MiB + n * 2 * MiB for n in range(60)])
+    assert leak(windows) is not None
+    windows.clear()
+    assert list(windows.trends()) == []
+    assert windows.growth_share() == 0.0
 
 
 def test_the_curve_is_bounded_and_begins_at_the_start() -> None:
-    watch = Watch(options())
+    windows = Windows(options())
     for n in range(5000):
-        watch.draw(100.0 + n, Reading(at=0.0, anon=n))
-    curve = watch.curve(100.0)
+        windows.draw(100.0 + n, Reading(at=0.0, anon=n))
+    curve = windows.curve(100.0)
     assert len(curve) < 500
     assert curve[0].seconds < 100
     assert curve[-1].seconds > 4900

@@ -1,4 +1,4 @@
-"""The kind of growth, from numbers."""
+"""The one judge: what growth is, from numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.leaks.finding.judge import Signs, decide
+from memguard.leaks.finding.judge import Signs, judge, leak_among
+from memguard.leaks.growth.trend import Trend, TrendKind, TrendOptions
 
 MiB = 1024**2
 rates = st.floats(0, 2**40)
@@ -60,7 +61,7 @@ changes = st.none() | st.integers(-(2**40), 2**40)
     ],
 )
 def test_the_kind_follows_the_evidence(signs: Signs, kind: str) -> None:
-    verdict = decide(signs)
+    verdict = judge(signs).verdict
     assert verdict.kind == kind
     assert verdict.advice.endswith(".")
     assert verdict.reasons
@@ -80,7 +81,7 @@ def test_the_kind_follows_the_evidence(signs: Signs, kind: str) -> None:
     )
 )
 def test_any_signs_lead_to_a_verdict_with_reasons_and_advice(signs: Signs) -> None:
-    verdict = decide(signs)
+    verdict = judge(signs).verdict
     assert verdict.kind in {"live_objects", "cycles", "fragmentation", "native", "unknown", "none"}
     assert verdict.advice
     assert verdict.reasons
@@ -89,8 +90,8 @@ def test_any_signs_lead_to_a_verdict_with_reasons_and_advice(signs: Signs) -> No
 
 def test_growth_is_called_native_only_where_python_was_looked_at() -> None:
     """Without tracing and without a census nothing is known of Python's share."""
-    assert decide(Signs(growth_per_minute=MiB)).kind == "unknown"
-    assert decide(Signs(growth_per_minute=MiB, blocks_bytes_per_minute=0.0)).kind == "native"
+    assert judge(Signs(growth_per_minute=MiB)).verdict.kind == "unknown"
+    assert judge(Signs(growth_per_minute=MiB, blocks_bytes_per_minute=0.0)).verdict.kind == "native"
 
 
 @pytest.mark.parametrize(("gained", "kind"), [(10 * MiB, "live_objects"), (0.1 * MiB, "none")])
@@ -98,6 +99,30 @@ def test_entries_that_fill_a_hole_are_told_though_readings_did_not_grow(
     gained: float, kind: str
 ) -> None:
     """A process that was larger before has room; what is added now shows in no reading."""
-    verdict = decide(Signs(growth_per_minute=0.0, minutes=1 / 60, explained_per_minute=60 * gained))
+    verdict = judge(
+        Signs(growth_per_minute=0.0, minutes=1 / 60, explained_per_minute=60 * gained)
+    ).verdict
     assert verdict.kind == kind
     assert any("gained" in reason for reason in verdict.reasons)
+
+
+def test_a_trend_calls_for_evidence_by_the_ratio_or_when_a_whole_window_has_seen_it() -> None:
+    options = TrendOptions(growth_threshold=1.5)
+
+    def trend(current: int, kind: TrendKind = TrendKind.LEAK) -> Trend:
+        return Trend(
+            kind=kind,
+            bytes_per_hour=1.0,
+            confidence=1.0,
+            baseline_bytes=100,
+            current_bytes=current,
+            samples=10,
+            span_seconds=10.0,
+        )
+
+    slow, steep, warming = trend(149), trend(150), trend(900, TrendKind.WARMING_UP)
+    assert leak_among([slow], options, whole_window=False) is None
+    assert leak_among([slow], options, whole_window=True) is slow
+    assert leak_among([warming, slow, steep], options, whole_window=False) is steep
+    assert leak_among([warming], options, whole_window=True) is None
+    assert leak_among([], options, whole_window=True) is None

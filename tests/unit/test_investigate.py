@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from memguard.leaks.finding.evidence import Evidence, HolderEvidence
+from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
 from memguard.leaks.finding.investigate import Investigation
 from memguard.leaks.holders import paths
 from memguard.leaks.options import DetectorOptions, detector_options
@@ -202,7 +202,7 @@ def test_an_abandoned_investigation_ends_tracing_and_lets_go() -> None:
     investigation.abandon()
     investigation.abandon()
     assert not tracemalloc.is_tracing()
-    assert investigation._candidates == []
+    assert investigation._followed.containers == []
 
 
 @pytest.mark.stress

@@ -14,7 +14,7 @@ from memguard.leaks.evidence import newest
 from memguard.leaks.evidence.newest import (
     newest_entries,
     sample_container,
-    weigh_object,
+    sample_object,
 )
 from memguard.leaks.evidence.tracing import Location
 from tests import strangers
@@ -122,7 +122,7 @@ def test_a_huge_entry_is_weighed_and_not_opened(
 
 
 def test_a_single_object_is_weighed_like_an_entry() -> None:
-    sample = weigh_object(bytearray(500), origin=None, seen=set())
+    sample = sample_object(bytearray(500), origin=None, seen=set())
     assert (sample.entries, sample.types) == (1, {"bytearray": 1})
     assert sample.bytes_per_entry == sys.getsizeof(bytearray(500))
 
@@ -135,7 +135,7 @@ def test_no_stranger_is_touched_by_a_sample() -> None:
     made = strangers.make([1])
     dict.update(made[3], dict.fromkeys(range(20), 1))
     for stranger in made:
-        weigh_object(stranger, origin=None, seen=set())
+        sample_object(stranger, origin=None, seen=set())
         sample_container([stranger], 1, origin=lambda _: (HERE,), seen=set())
     sample_container(made[3], 10, origin=None, seen=set())
     sample_container(made[4], 10, origin=None, seen=set())

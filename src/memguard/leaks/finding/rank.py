@@ -1,28 +1,29 @@
 """
-Weigh the containers that grew: which of them hold the growth, and which may hold more than is seen.
+Rank what was found: the containers that hold the growth, and the lines that allocate it.
 
-Pure: evidence in, the holders of a report out.
+Pure: evidence in, the holders and suspects of a report out.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 from memguard.leaks.evidence.census import MIN_ENTRIES
-from memguard.leaks.evidence.frames import frames_of
-from memguard.leaks.evidence.tracing import Location
-from memguard.leaks.finding import judge
-from memguard.leaks.finding.evidence import Evidence, HolderEvidence
-from memguard.leaks.report import Frame, Holder, LeakReport, TrendSummary
+from memguard.leaks.evidence.frames import frames_of, is_own_code
+from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
+from memguard.leaks.evidence.tracing import Location, Site
+from memguard.leaks.finding.judge import is_explained
+from memguard.leaks.report import Frame, Holder, LeakReport, Suspect, TrendSummary
 
+SUSPECTS = 10
 HOLDERS = 10
 MIN_SHARE = 0.01
 """Holders below this share of the growth are left out of a report that others explain."""
 LIGHT = 3
-"""Holders below it that are told where no other explains the growth."""
+"""Holders below it that are named where no other explains the growth."""
 
 
-def holders_of(
+def rank_holders(
     evidence: Evidence, trend: TrendSummary, previous: LeakReport | None
 ) -> tuple[tuple[Holder, ...], tuple[Holder, ...]]:
     """
@@ -45,12 +46,12 @@ def holders_of(
         rows += [h for h in known.values() if h.path not in seen and h.type in growing]
     rows.sort(key=lambda row: -(row.bytes_per_minute or 0.0))
     growth = max(0.0, trend.bytes_per_hour / 60)
-    told = [row for row in rows if not is_light(row, trend)][:HOLDERS]
-    if sum(row.bytes_per_minute or 0.0 for row in told) >= growth * judge.LIVE_SHARE:
-        return tuple(told), ()
+    heavy = [row for row in rows if not is_light(row, trend)][:HOLDERS]
+    if is_explained(sum(row.bytes_per_minute or 0.0 for row in heavy), growth):
+        return tuple(heavy), ()
     extends = {holder.path for holder in evidence.holders if holder.sample.extends}
-    light = [r for r in rows if is_light(r, trend) and r.path in extends and _is_telling(r)]
-    return tuple(told), tuple(light[: min(LIGHT, HOLDERS - len(told))])
+    light = [r for r in rows if is_light(r, trend) and r.path in extends and _may_hold_more(r)]
+    return tuple(heavy), tuple(light[: min(LIGHT, HOLDERS - len(heavy))])
 
 
 def is_light(holder: Holder, trend: TrendSummary) -> bool:
@@ -58,7 +59,7 @@ def is_light(holder: Holder, trend: TrendSummary) -> bool:
     return (holder.bytes_per_minute or 0.0) < max(0.0, trend.bytes_per_hour / 60) * MIN_SHARE
 
 
-def _is_telling(holder: Holder) -> bool:
+def _may_hold_more(holder: Holder) -> bool:
     """Return True for a holder that may keep more alive than it weighs: it grows, without end."""
     return (
         holder.anchored
@@ -111,3 +112,76 @@ def _site(evidence: HolderEvidence, functions: dict[Location, str]) -> Frame | N
     line, _ = evidence.sample.lines.most_common(1)[0]
     stack = frames_of(evidence.sample.stacks.get(line) or (line,), functions)
     return next((frame for frame in stack if frame.in_user_code), stack[0])
+
+
+def rank_suspects(evidence: Evidence, previous: LeakReport | None) -> tuple[Suspect, ...]:
+    """
+    Return the allocating lines: those that lead to a growing holder first, by weight; then others.
+
+    What is merely alive at the end of a burst may be a request in flight or a cache at work; what
+    hangs on a container that grew between two looks is the growth itself. An update keeps the lines
+    of *previous*.
+    """
+    rows = _traced_suspects(evidence)
+    if previous is None:
+        return rows
+    known = {(suspect.file, suspect.line) for suspect in rows}
+    older = (s for s in previous.suspects if (s.file, s.line) not in known)
+    ranked = sorted((*rows, *older), key=lambda s: (s.held_by is None, -s.bytes_per_minute))
+    return tuple(ranked[:SUSPECTS])
+
+
+def _traced_suspects(evidence: Evidence) -> tuple[Suspect, ...]:
+    trace = evidence.trace
+    if trace is None:
+        return ()
+    held, heaviest = _rates_by_line(evidence.holders)
+    minutes = max(trace.seconds, 0.001) / 60
+    ranked = sorted(
+        {*trace.sites, *held},
+        key=lambda line: (
+            -held[line],
+            -trace.sites[line].bytes if line in trace.sites else 0,
+        ),
+    )
+    rows = []
+    for line in ranked[:SUSPECTS]:
+        site = trace.sites.get(line, Site(line))
+        holder = heaviest.get(line)
+        stack = site.stack
+        if holder is not None:
+            stack = max(holder.sample.stacks.get(line, ()), stack, key=len)
+        rows.append(
+            Suspect(
+                file=line[0],
+                line=line[1],
+                function=evidence.functions.get(line),
+                bytes=site.bytes,
+                count=site.count,
+                bytes_per_minute=held[line] or site.bytes / minutes,
+                frames=frames_of(stack or (line,), evidence.functions),
+                source=evidence.sources.get(line),
+                held_by=holder.path if holder is not None else None,
+            )
+        )
+    return tuple(rows)
+
+
+def _rates_by_line(
+    holders: list[HolderEvidence],
+) -> tuple[defaultdict[Location, float], dict[Location, HolderEvidence]]:
+    """Return the bytes a minute that each line allocates for holders, and its main holder."""
+    rates: defaultdict[Location, float] = defaultdict(float)
+    heaviest: dict[Location, tuple[float, HolderEvidence]] = {}
+    for holder in holders:
+        if not holder.steady:
+            continue
+        per_entry = holder.entries_per_minute / max(1, holder.sample.entries)
+        for line, size in holder.sample.lines.items():
+            if is_own_code(line[0]):  # our history fills its ring; bursts leave our lines out, too
+                continue
+            rate = size * per_entry
+            rates[line] += rate
+            if line not in heaviest or rate > heaviest[line][0]:
+                heaviest[line] = (rate, holder)
+    return rates, {line: holder for line, (_, holder) in heaviest.items()}

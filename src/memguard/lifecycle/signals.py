@@ -1,4 +1,4 @@
-"""A signal that asks for a look: opt-in, chained to whoever had it before."""
+"""Signals: an action of ours, then the handler that was there before."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from memguard.errors import ConfigError, LifecycleError
 
 
-class SignalRequest:
+class ChainedHandler:
     """
     Call *action* when a signal arrives, then the handler that was there before.
 

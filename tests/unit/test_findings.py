@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from memguard.leaks.evidence.allowance import Allowance
+from memguard.leaks.evidence.gathered import Evidence
 from memguard.leaks.evidence.newest import Sample
-from memguard.leaks.finding.evidence import Evidence
 from memguard.leaks.finding.findings import Finding, Findings, summarize
 from memguard.leaks.growth.trend import Trend, TrendKind
 from memguard.leaks.report import TrendSummary
+from memguard.observe.headroom import Allowance
 from tests.detecting import MiB, evidence, holder
 
 TREND = Trend(
@@ -23,7 +23,6 @@ TREND = Trend(
     current_bytes=160 * MiB,
     samples=60,
     span_seconds=60.0,
-    ratio_reached=True,
 )
 
 
@@ -32,7 +31,6 @@ def conclude(findings: Findings, found: Evidence) -> Finding:
         summarize(TREND, Allowance()),
         found,
         uptime_seconds=60.0,
-        traced_seconds=0.5,
         cpu_seconds=0.25,
     )
 
@@ -139,7 +137,6 @@ def test_a_snapshot_is_not_kept() -> None:
         ),
         evidence(),
         uptime_seconds=1.0,
-        traced_seconds=0.1,
         cpu_seconds=0.1,
     )
     assert report.kind == "snapshot"

@@ -1,4 +1,4 @@
-"""What an investigation brought home: plain data between the walk of the heap and the report."""
+"""What an investigation has gathered: plain data between the walk of the heap and the report."""
 
 from __future__ import annotations
 
@@ -41,9 +41,11 @@ class Evidence:
     trace: Trace | None = None
     functions: dict[Location, str] = field(default_factory=dict)
     sources: dict[Location, str] = field(default_factory=dict)
-    """Text of the suspected lines, where it can be told."""
+    """Text of the suspected lines, where it is what runs."""
     notes: list[str] = field(default_factory=list)
     """What was not looked at, and why."""
+    traced_seconds: float = 0.0
+    """How long tracing of ours was on."""
     census_seconds: float = 0.0
     retention_seconds: float = 0.0
     traced_growth_per_minute: float | None = None
@@ -61,3 +63,8 @@ class Evidence:
     modules_imported: int = 0
     """Between the two looks."""
     collector_enabled: bool = True
+
+    def note(self, note: str | None) -> None:
+        """Add *note*, once; None is no note."""
+        if note is not None and note not in self.notes:
+            self.notes.append(note)

@@ -1,0 +1,185 @@
+"""What grew between two looks, held for the seconds of an investigation."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any
+
+from memguard.heap import naming
+from memguard.leaks.evidence import census, newest
+from memguard.leaks.evidence.bursts import Candidate
+from memguard.leaks.evidence.frames import is_own_code
+from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
+from memguard.leaks.evidence.tracing import Tracer
+from memguard.leaks.holders.paths import Retention, find_paths
+
+CANDIDATES = 48
+"""Growing containers that are followed."""
+BUFFERS = 8
+"""Growing buffers that are followed."""
+NEWBORN = 1_000
+"""Containers that are followed because they are new: static entries of a leak, mostly."""
+HOLDERS = 12
+"""Holders whose path is searched."""
+INSTANCES = 6
+"""Growing types of which an instance is followed to its holder."""
+
+
+@dataclass(slots=True)
+class Instance:
+    """A new object of a growing type: what no container explains may lead further."""
+
+    obj: Any
+    sample: newest.Sample
+
+
+class Followed:
+    """
+    The containers that grew, and instances of the types that did.
+
+    Bounded by: ``CANDIDATES``, ``BUFFERS`` and ``NEWBORN`` containers, ``INSTANCES`` instances.
+    Locks: none; one thread.
+    Keeps alive: them, until `clear`.
+    """
+
+    def __init__(self) -> None:
+        self.containers: list[Candidate] = []
+        """Heaviest first. The list stays the same: walks of the heap know it as ours."""
+        self._instances: dict[str, Instance] = {}
+
+    def clear(self) -> None:
+        """Let go of everything. Idempotent."""
+        self.containers.clear()
+        self._instances.clear()
+
+    def begin(self, first: census.Look, second: census.Look, own: AbstractSet[int]) -> None:
+        """
+        Find the containers that gained most between two looks, and take hold of them.
+
+        Args:
+            first: The heap before.
+            second: The heap now.
+            own: ids of growing containers that are ours.
+        """
+        gained = census.grown_containers(first, second, limit=CANDIDATES)
+        new = census.new_containers(first, second, limit=NEWBORN)
+        gained |= census.grown_buffers(first, second, limit=BUFFERS)
+        found = census.find_containers((gained.keys() | new.keys()) - own - first.ids - second.ids)
+        now = second.lengths | second.buffers
+        self.containers.extend(
+            Candidate(obj, gained.get(key) or new[key], now[key], newborn=key not in gained)
+            for key, obj in found.items()
+        )
+        for candidate in self.containers:
+            if not candidate.newborn:
+                candidate.weight = candidate.gained * (_untraced(candidate).bytes_per_entry or 0)
+        self.containers.sort(key=lambda candidate: -candidate.weight)
+
+    def sample_types(self, first: census.Look, second: census.Look, tracer: Tracer) -> None:
+        """Keep a new instance of each telling type, while *tracer* knows where it was made."""
+        names = census.telling_types(first, second, limit=INSTANCES)
+        found = census.newest_instances(names, per_type=50, scan=200_000) if names else {}
+        seen: set[int] = set()
+        for name in names:
+            for obj in reversed(found.get(name, ())):
+                origin = tracer.origin(obj)
+                if origin and not is_own_code(origin[0][0]):
+                    sample = newest.sample_object(obj, origin=tracer.origin, seen=seen)
+                    self._instances[name] = Instance(obj, sample)
+                    break
+        found.clear()
+
+    def bytes_gained(self) -> int:
+        """Return what the containers gained between the looks, by the weight of their entries."""
+        return sum(c.gained * (c.sample.bytes_per_entry or 0) for c in self.containers)
+
+    def were_traced(self) -> bool:
+        """Return True where new entries have shown where they come from."""
+        return any(candidate.sample.lines for candidate in self.containers)
+
+    def has_instances(self) -> bool:
+        """Return True once `sample_types` kept any."""
+        return bool(self._instances)
+
+    def drop_instances(self) -> None:
+        """Let go of the instances: containers explain enough."""
+        self._instances.clear()
+
+    def settle(self) -> None:
+        """Drop what has died, or was born and grew no further; keep the heaviest."""
+        # Two references are the candidate's and the question's: what has no other has died, and
+        # only we have kept it.
+        self.containers[:] = [
+            candidate
+            for candidate in self.containers
+            if sys.getrefcount(candidate.obj) > 2
+            and (candidate.now > candidate.first or not candidate.newborn)
+        ]
+        for candidate in self.containers:
+            if not candidate.sample.entries:
+                candidate.sample = _untraced(candidate)
+        # One that was emptied weighs what it did: that it was, is evidence, too.
+        self.containers.sort(
+            key=lambda c: -max(c.gained * (c.sample.bytes_per_entry or 0), c.weight)
+        )
+        del self.containers[HOLDERS:]
+
+    def find_holders(
+        self, evidence: Evidence, *, seconds: float, names: Mapping[int, tuple[str, str]]
+    ) -> None:
+        """
+        Search the way to each of them and enter it in *evidence*.
+
+        Args:
+            evidence: With the length of time and the types that grew.
+            seconds: For all of them together.
+            names: ``inventory.names()``.
+        """
+        wanted = {id(candidate.obj): candidate.obj for candidate in self.containers}
+        wanted.update((id(each.obj), each.obj) for each in self._instances.values())
+        paths = find_paths(
+            wanted,
+            seconds=seconds,
+            containers=names,
+            ignore=[id(self.containers), id(self._instances)],
+        )
+        wanted.clear()
+        gap = evidence.gap_seconds
+        for candidate in self.containers:
+            kind = naming.type_name(type(candidate.obj))
+            found = paths[id(candidate.obj)]
+            holder = _holder(
+                found, kind, candidate.sample, candidate.gained, gap, entries=candidate.now
+            )
+            holder.steady = candidate.steady
+            holder.bytes_added = candidate.weight
+            evidence.holders.append(holder)
+        gained = {name: (count, more) for name, count, more in evidence.all_types}
+        for name, each in self._instances.items():
+            count, more = gained.get(name, (0, 0))
+            found = paths[id(each.obj)]
+            evidence.holders.append(_holder(found, name, each.sample, more, gap, entries=count))
+
+
+def _untraced(candidate: Candidate) -> newest.Sample:
+    return newest.sample_container(candidate.obj, candidate.gained, origin=None, seen=set())
+
+
+def _holder(
+    found: Retention, name: str, sample: newest.Sample, gained: int, gap: float, *, entries: int
+) -> HolderEvidence:
+    return HolderEvidence(
+        type=name,
+        path=found.path,
+        anchored=found.anchored,
+        inventory_name=found.inventory_name,
+        bound=found.bound,
+        entries=entries,
+        entries_added=gained,
+        entries_per_minute=gained / gap * 60 if gap > 0 else 0.0,
+        sample=sample,
+        steady=True,
+    )

@@ -1,0 +1,225 @@
+"""
+The search for a leak: from cheap readings, when memory goes on growing, to evidence.
+
+A reading a tick while ``watching``. At half of the growth that would count a first look at the heap
+is taken; at all of it a second look, and ``tracing`` begins. ``cooling`` is the pause after it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from memguard.bounded import inventory
+from memguard.leaks.evidence.census import HeapState
+from memguard.leaks.evidence.gathered import Evidence
+from memguard.leaks.finding.findings import Finding, Findings, summarize
+from memguard.leaks.finding.investigate import POLL_SECONDS, Investigation
+from memguard.leaks.finding.judge import leak_among
+from memguard.leaks.growth.trend import Trend
+from memguard.leaks.growth.windows import Windows
+from memguard.leaks.options import DetectorOptions
+from memguard.leaks.statistics import State
+from memguard.observe.headroom import Allowance, read_allowance
+from memguard.observe.readings import Reading
+
+READINGS = 9
+"""Between two looks on demand: enough to tell growth from what a request holds for a moment."""
+
+
+@dataclass(slots=True)
+class Spent:
+    """What a detector has done and what that took, searches that are over included. Seconds."""
+
+    ticks: int = 0
+    cpu_seconds: float = 0.0
+    traced_seconds: float = 0.0
+    investigations: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Senses:
+    """How a detector sees: its clock, its readings, and the bound that it was given."""
+
+    timer: Callable[[], float]
+    read: Callable[[], Reading]
+    limit: int | None
+
+    def allowance(self, reading: Reading) -> Allowance:
+        """Return the bound that growth will meet first."""
+        return read_allowance(reading, self.limit)
+
+
+class Search:
+    """
+    One run of a detector, from its start to its stop.
+
+        watching → tracing → cooling → watching → …
+
+    Bounded by: the options' windows and budgets.
+    Locks: none; the detector lets one thread at a time call it.
+    Keeps alive: numbers; growing containers for the seconds of a burst of tracing.
+    """
+
+    def __init__(
+        self, options: DetectorOptions, senses: Senses, findings: Findings, spent: Spent
+    ) -> None:
+        self._options = options
+        self._senses = senses
+        self._findings = findings
+        self._spent = spent
+        self._windows = Windows(options)
+        self._investigation: Investigation | None = None
+        self._before: HeapState | None = None
+        self._trend: Trend | None = None
+        self._misses = 0
+        self._begin_at = self._cool_until = 0.0
+        self._started_at = self._now = senses.timer()
+        self.state: State = "watching"
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since it began."""
+        return self._senses.timer() - self._started_at
+
+    @property
+    def traced_seconds(self) -> float:
+        """Seconds that tracing was on for the evidence that is being taken."""
+        investigation = self._investigation  # once: another thread may be ending it
+        return 0.0 if investigation is None else investigation.traced_seconds
+
+    def step(self) -> Finding | None:
+        """Take a reading, or a look at the burst under way, and act on it."""
+        self._now = now = self._senses.timer()
+        if self.state == "tracing":
+            if self._investigation is not None and not self._investigation.poll():
+                return None
+            return self._conclude()
+        reading = self._senses.read()
+        if reading.private is None:
+            return None
+        self._windows.draw(now, reading)
+        if self.uptime < self._options.warmup:
+            return None
+        self._windows.add(now, reading)
+        if self.state == "cooling":
+            if now < self._cool_until:
+                return None
+            self.state = "watching"
+        self._watch(now, reading)
+        return None
+
+    def _watch(self, now: float, reading: Reading) -> None:
+        """Take the first look at half of the growth that counts; begin when it is a leak."""
+        windows, options = self._windows, self._options
+        trend = leak_among(windows.trends(), options.trend, whole_window=windows.is_full)
+        self._misses = 0 if trend is not None else self._misses + 1
+        self._trend = trend or self._trend
+        if self._misses >= options.max_samples and self._findings.open_since is not None:
+            # A whole window has seen nothing of the leak that was reported: it has ended. Sooner
+            # would report each stair of it anew. What grows from here is another one.
+            self._findings.close()
+            self._before = self._investigation = None
+            self._begin_anew()
+        elif windows.growth_share() < 0.5:
+            self._investigation = None
+        elif self._investigation is None:
+            self._prepare(now, reading)
+        elif trend is not None and now >= self._begin_at:
+            self._spent.investigations += 1
+            windows.pause(now, reading)
+            self._investigation.growth_per_minute = trend.bytes_per_hour / 60
+            self._investigation.begin(now, own=windows.storage_ids())
+            self.state = "tracing"
+
+    def _begin_anew(self) -> None:
+        self._windows.clear()
+        self._trend = None
+        self._misses = 0
+
+    def _prepare(self, now: float, reading: Reading) -> None:
+        """Take the first look, unless one is known."""
+        self._investigation = investigation = Investigation(
+            self._options,
+            containers=inventory.names,
+            headroom=self._senses.allowance(reading).left,
+            trace=self._findings.wants_tracing,
+            before=self._before,
+        )
+        self._begin_at = now
+        if not investigation.looked:
+            # What the look keeps, and what it loads, is ours and no growth of the program.
+            self._windows.pause(now, reading)
+            investigation.look(now)
+            self._resume(self._senses.read())
+            self._begin_at = now + 2 * self._options.interval
+
+    def _resume(self, reading: Reading) -> None:
+        pace = 0.0 if self._trend is None else self._trend.bytes_per_hour
+        self._windows.resume(self._senses.timer(), reading, pace)
+
+    def _conclude(self) -> Finding | None:
+        investigation, self._investigation = self._investigation, None
+        self.cool()
+        trend = self._trend
+        if investigation is None or trend is None:
+            return None
+        evidence = investigation.finish()
+        self._spent.traced_seconds += evidence.traced_seconds
+        reading = self._senses.read()
+        self._resume(reading)
+        finding = self._findings.conclude(
+            summarize(
+                trend, self._senses.allowance(reading), self._windows.curve(self._started_at)
+            ),
+            evidence,
+            uptime_seconds=self.uptime,
+            cpu_seconds=self._spent.cpu_seconds,
+        )
+        if finding.report.kind == "leak":
+            self._before = investigation.after  # an update counts from here
+        else:
+            self._begin_anew()
+        return finding
+
+    def cool(self) -> None:
+        """Take no evidence for a while."""
+        self.state = "cooling"
+        self._cool_until = self._now + self._options.cooldown
+
+    def abandon(self) -> None:
+        """End any tracing of ours and drop the evidence that is being taken. Idempotent."""
+        investigation, self._investigation = self._investigation, None
+        if investigation is not None:
+            investigation.abandon()
+            self._spent.traced_seconds += investigation.traced_seconds
+            self.state = "watching"
+
+
+def look_now(
+    options: DetectorOptions, senses: Senses, spent: Spent, *, gap: float
+) -> tuple[Trend, Evidence]:
+    """
+    Return what memory does in *gap* seconds and the evidence of a look before and after.
+
+    Blocks the calling thread, for the burst of tracing, too.
+    """
+    windows = Windows(options)
+    investigation = Investigation(options, containers=inventory.names)
+    pause = threading.Event()
+    timer, read = senses.timer, senses.read
+    try:
+        investigation.look(timer())  # first: what it keeps is no growth
+        windows.add(timer(), read())
+        for _ in range(READINGS - 1):
+            pause.wait(gap / (READINGS - 1))
+            windows.add(timer(), read())
+        investigation.begin(timer())
+        while not investigation.poll():
+            pause.wait(POLL_SECONDS)
+        evidence = investigation.finish()
+    finally:
+        investigation.abandon()
+        spent.traced_seconds += investigation.traced_seconds
+    return windows.describe(), evidence
