@@ -195,7 +195,8 @@ def test_tuples_that_are_being_filled_survive_any_number_of_walks() -> None:
     done = run(
         """
         import itertools
-        from memguard.leaks import census, frames, retention
+        from memguard.leaks.evidence import census, frames
+        from memguard.leaks.holders.paths import find_paths
 
         failures, ended = [], threading.Event()
 
@@ -219,7 +220,7 @@ def test_tuples_that_are_being_filled_survive_any_number_of_walks() -> None:
         deadline = time.monotonic() + 6
         while time.monotonic() < deadline and not failures:
             census.take_look(0.0)
-            retention.find_paths({id(rows[5]): rows[5]}, seconds=5)
+            find_paths({id(rows[5]): rows[5]}, seconds=5)
             frames.functions_at([("nowhere.py", 1)])
             gc.collect()
         ended.set()
