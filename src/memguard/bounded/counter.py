@@ -1,22 +1,30 @@
-"""A counter that many threads bump without a lock and without losing a count."""
+"""A counter that many threads bump without losing a count."""
 
 from __future__ import annotations
 
+import sysconfig
+from collections.abc import Callable
 from itertools import count
+
+from memguard.lifecycle import locks
+
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
 class Tally:
     """
     Counts calls of `bump`, exactly, with or without the GIL.
 
-    ``itertools.count`` advances in one C call that is atomic; ``x += 1`` on an attribute is not.
+    Where there is a GIL, ``itertools.count`` advances in one atomic C call; ``x += 1`` on an
+    attribute is not atomic. Without a GIL CPython 3.13 loses steps of it, so a lock is held there.
     Reading advances the counter as well, so reads are subtracted; readers must not overlap.
     """
 
     __slots__ = ("_reads", "bump")
 
     def __init__(self) -> None:
-        self.bump = count().__next__
+        step = count().__next__
+        self.bump: Callable[[], int] = _locked(step) if FREE_THREADED else step
         self._reads = 0
 
     def read(self) -> int:
@@ -24,3 +32,13 @@ class Tally:
         total = self.bump() - self._reads
         self._reads += 1
         return total
+
+
+def _locked(step: Callable[[], int]) -> Callable[[], int]:
+    lock = locks.RLock()  # re-entrant: a weak reference callback may interrupt and count as well
+
+    def bump() -> int:
+        with lock:
+            return step()
+
+    return bump
