@@ -684,7 +684,11 @@ def test_a_cache_is_listed_under_its_name_or_the_line_that_made_it() -> None:
         ({"maxsize": 1, "getsizeof": 3}, TypeError, r"getsizeof must be callable \(got int\)"),
         ({"maxbytes": 1, "sizer": 3}, TypeError, r"sizer must be callable \(got int\)"),
         ({"maxsize": 1, "sizer": len}, ConfigError, "sizer measures bytes and needs maxbytes"),
-        ({"maxsize": 1, "oversized": "drop"}, ConfigError, "oversized must be 'reject', 'raise' or 'keep_one'"),
+        (
+            {"maxsize": 1, "oversized": "drop"},
+            ConfigError,
+            "oversized must be 'reject', 'raise' or 'keep_one'",
+        ),
         ({"maxsize": 1, "on_removal": 3}, TypeError, "on_removal must be callable"),
         ({"maxsize": 1, "on_error": "ignore"}, ConfigError, "on_error must be 'log' or 'raise'"),
         ({"maxsize": 1, "name": 3}, TypeError, r"name must be a string \(got int\)"),
