@@ -117,7 +117,7 @@ def record(message: Any = "m", *arguments: Any, **more: Any) -> logging.LogRecor
 
 
 def test_what_is_extra_is_cut_too() -> None:
-    bounds = Bounds.of(1024, 3, 3, ())
+    bounds = Bounds(max_bytes=1024, max_items=3, max_depth=3)
     extra = {"user": 7, "body": "b" * MiB, "a": 1, "c": 2}
     found = changes(record(**extra), bounds)
     assert found["user"] == 7
@@ -126,7 +126,9 @@ def test_what_is_extra_is_cut_too() -> None:
 
 
 def test_the_template_stays_for_those_who_group_by_it() -> None:
-    found = changes(record("user %s", "x" * 10_000), Bounds.of(1024, 3, 3, ()))
+    found = changes(
+        record("user %s", "x" * 10_000), Bounds(max_bytes=1024, max_items=3, max_depth=3)
+    )
     assert found["msg"] == "user %s"
     assert found["args"][0].endswith("chars]")
 

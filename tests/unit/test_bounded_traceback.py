@@ -18,7 +18,7 @@ MiB = 1024**2
 
 def bounds(**options: Any) -> Bounds:
     chosen: dict[str, Any] = {"max_bytes": 8192, "max_items": 20, "max_depth": 4, "allow": ()}
-    return Bounds.of(**{**chosen, **options})
+    return Bounds(**{**chosen, **options})
 
 
 def raised(error: BaseException) -> BaseException:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self, TypeAlias
@@ -13,6 +12,7 @@ from memguard.errors import LifecycleError
 from memguard.leaks.detector import LeakDetector
 from memguard.leaks.report import LeakReport
 from memguard.leaks.statistics import LeakDetectorStatistics
+from memguard.lifecycle import locks
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.lifecycle.registry import Registration, Registry
 from memguard.observe.gcwatch import GcStatistics, GcWatch
@@ -176,7 +176,7 @@ class MemoryGuard:
         path = None if isinstance(history, bool) else history
         # The last to be made: it may open a file, which nobody would close.
         self.history = None if history is False else History(path=path)
-        self._lock = threading.RLock()  # a handler of SIGTERM may stop a guard that is stopping
+        self._lock = locks.RLock()  # a handler of SIGTERM may stop a guard that is stopping
         self._running = False
         self._entered = False
         self._closed = False
@@ -184,7 +184,7 @@ class MemoryGuard:
 
     def _reset(self) -> None:
         """Be stopped, in a forked child; the parts see to themselves."""
-        self._lock = threading.RLock()
+        self._lock = locks.RLock()
         self._running = False
         self._entered = False
 

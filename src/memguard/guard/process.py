@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-import threading
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -13,6 +12,7 @@ from memguard import log
 from memguard.errors import LifecycleError
 from memguard.guard.environment import options_from
 from memguard.guard.memory_guard import GuardStatus, MemoryGuard
+from memguard.lifecycle import locks
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.relief.callbacks import CallbackRegistration, PressureLevel
 from memguard.relief.records import ReliefReport
@@ -38,7 +38,7 @@ class _Process:
 
     def _reset(self) -> None:
         """In a forked child: nobody is installing."""
-        self.lock = threading.RLock()
+        self.lock = locks.RLock()
 
     def installed(self) -> MemoryGuard | None:
         """Return the guard, unless somebody has closed it: a ``with`` around `install` does."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 from memguard.errors import AdmissionError
+from memguard.lifecycle import locks
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.relief.records import PressureState
 from memguard.units import format_bytes, format_seconds, parse_bytes, parse_seconds
@@ -70,7 +70,7 @@ class Admission:
 
     def _reset(self) -> None:
         """Begin anew, with nobody running: also in a forked child."""
-        self._lock = threading.RLock()
+        self._lock = locks.RLock()
         self._running = 0
         self._promised = 0
         self._base = 0

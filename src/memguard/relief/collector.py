@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +11,8 @@ from typing import Self
 
 from memguard.bounded.options import check_int, check_number
 from memguard.errors import ConfigError, LifecycleError
+from memguard.lifecycle import locks
+from memguard.lifecycle.fork import reset_after_fork
 from memguard.observe.gcwatch import GcWatch
 
 NANOSECONDS_PER_BLOCK = 25
@@ -130,13 +130,18 @@ class GcPolicy:
         self._time_share = time_share
         self._watch = watch or GcWatch()
         self._owns_watch = watch is None
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = locks.RLock()
         self._original: tuple[int, int, int] | None = None
         self._set: tuple[int, int, int] = (0, 0, 0)
         self._seen = (0.0, 0.0, 0)
         self._raised = self._lowered = 0
         self._share: float | None = None
+        reset_after_fork(self)
+
+    def _reset(self) -> None:
+        """In a forked child: be stopped, with the thresholds of before."""
+        self._lock = locks.RLock()
+        self._put_back()
 
     def start(self) -> Self:
         """
@@ -145,7 +150,7 @@ class GcPolicy:
         Raises:
             LifecycleError: It is started already.
         """
-        with self._own_lock():
+        with self._lock:
             if self._original is not None:
                 raise LifecycleError("this GcPolicy is started already; stop() it first")
             self._original = gc.get_threshold()
@@ -162,7 +167,7 @@ class GcPolicy:
 
     def stop(self, timeout: float | None = None) -> None:  # noqa: ARG002 - reason: the life cycle of the house; nothing to wait for here
         """Put the thresholds back. Idempotent."""
-        with self._own_lock():
+        with self._lock:
             self._put_back()
         if self._owns_watch:
             self._watch.stop()
@@ -190,7 +195,7 @@ class GcPolicy:
             return  # so few of them cannot take much of the time
         self._seen = (found.watched_seconds, found.pause_total, found.collections)
         share = (found.pause_total - pauses) / elapsed
-        with self._own_lock():
+        with self._lock:
             self._share = share
             self._adjust(share)
 
@@ -223,13 +228,6 @@ class GcPolicy:
         gc.set_threshold(*threshold)
         # As it was understood: a build may ignore one of them.
         self._set = gc.get_threshold()
-
-    def _own_lock(self) -> threading.Lock:
-        if self._pid != os.getpid():  # a fork may have copied it locked
-            self._pid = os.getpid()
-            self._lock = threading.Lock()
-            self._put_back()  # the child starts clean and stopped
-        return self._lock
 
     def _put_back(self) -> None:
         original, self._original = self._original, None

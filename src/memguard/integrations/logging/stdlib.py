@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, Unpack
 
+from memguard.bounded.options import check_instance
 from memguard.integrations.logging.traceback import bounded_traceback
-from memguard.integrations.logging.values import Bounds, Walk, formatted, shared
+from memguard.integrations.logging.values import Bounds, BoundsKeywords, Walk, formatted, shared
 
 __all__ = ["BoundedFilter", "BoundedFormatter"]
 
@@ -34,28 +34,20 @@ class BoundedFilter(logging.Filter):
     Keeps alive: nothing; an exception is made text, and the frames it holds are let go.
 
     Args:
-        max_bytes: Bytes of the text of a message with its arguments, or a string such as
-            ``"16KiB"``; ``extra`` and the exception have as much again, each.
-        max_items: Entries of one container, and values of ``extra``.
-        max_depth: Containers within containers.
-        allow: Types, with what inherits from them, whose own ``str`` is called. It runs before it
-            can be cut. Other strangers are named, with type and address.
+        **options: Those of `Bounds`: *max_bytes* (``"16KiB"``) of the text of a message with its
+            arguments, and as much again each for ``extra`` and the exception; *max_items* (100) of
+            one container, and values of ``extra``; *max_depth* (6) of containers within containers;
+            *allow*, types whose own ``str`` is called, which runs before its text can be cut. Other
+            objects are named by type and address.
 
     Raises:
         TypeError: An option is of the wrong kind.
         ConfigError: It is out of its range.
     """
 
-    def __init__(
-        self,
-        *,
-        max_bytes: int | str = "16KiB",
-        max_items: int = 100,
-        max_depth: int = 6,
-        allow: Iterable[type] = (),
-    ) -> None:
+    def __init__(self, **options: Unpack[BoundsKeywords]) -> None:
         super().__init__()
-        self._bounds = Bounds.of(max_bytes, max_items, max_depth, allow)
+        self._bounds = Bounds(**options)
 
     def filter(self, record: logging.LogRecord) -> Any:
         """Let every record pass, cut to size. Never raises."""
@@ -76,10 +68,7 @@ class BoundedFormatter(logging.Formatter):
 
     Args:
         formatter: What writes; None is `logging`'s default.
-        max_bytes: As for `BoundedFilter`, and so are the others.
-        max_items: Entries of one container.
-        max_depth: Containers within containers.
-        allow: Types whose own ``str`` is called.
+        **options: As for `BoundedFilter`.
 
     Raises:
         TypeError: An option is of the wrong kind.
@@ -87,19 +76,12 @@ class BoundedFormatter(logging.Formatter):
     """
 
     def __init__(
-        self,
-        formatter: logging.Formatter | None = None,
-        *,
-        max_bytes: int | str = "16KiB",
-        max_items: int = 100,
-        max_depth: int = 6,
-        allow: Iterable[type] = (),
+        self, formatter: logging.Formatter | None = None, **options: Unpack[BoundsKeywords]
     ) -> None:
         super().__init__()
-        if formatter is not None and not isinstance(formatter, logging.Formatter):
-            raise TypeError(f"formatter must be a Formatter (got {type(formatter).__name__})")
+        check_instance(formatter, logging.Formatter, "formatter", optional=True)
         self._formatter = formatter or logging.Formatter()
-        self._bounds = Bounds.of(max_bytes, max_items, max_depth, allow)
+        self._bounds = Bounds(**options)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return *record* as text. Raises what the other formatter raises."""

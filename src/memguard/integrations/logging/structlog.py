@@ -7,12 +7,12 @@ structlog itself is not imported: a processor is a callable, and the host has st
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, MutableMapping
+from collections.abc import MutableMapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 from memguard.integrations.logging.traceback import bounded_traceback
-from memguard.integrations.logging.values import Bounds, Walk, formatted, shared
+from memguard.integrations.logging.values import Bounds, BoundsKeywords, Walk, formatted, shared
 
 __all__ = ["BoundedEvent", "bounded_event"]
 
@@ -23,13 +23,7 @@ _INTERNAL = ("_record", "_from_structlog")
 """What structlog's ``ProcessorFormatter`` hands from one processor to the next."""
 
 
-def bounded_event(
-    *,
-    max_bytes: int | str = "16KiB",
-    max_items: int = 100,
-    max_depth: int = 6,
-    allow: Iterable[type] = (),
-) -> BoundedEvent:
+def bounded_event(**options: Unpack[BoundsKeywords]) -> BoundedEvent:
     """
     Return a processor that cuts the values of an event to size before anything renders them.
 
@@ -38,19 +32,17 @@ def bounded_event(
     renderer.
 
     Args:
-        max_bytes: Bytes of the text of all values together, or a string such as ``"16KiB"``; an
-            exception has as much again for itself.
-        max_items: Entries of one container, and values of one event.
-        max_depth: Containers within containers.
-        allow: Types, with what inherits from them, whose own ``repr`` is called. It runs before it
-            can be cut, so allow what is known to be short. Other strangers are named, with type and
-            address: ``<shop.orders.Order at 0x7f00c2a0>``.
+        **options: Those of `Bounds`: *max_bytes* (``"16KiB"``) of the text of all values together,
+            and as much again for an exception; *max_items* (100) of one container, and values of
+            one event; *max_depth* (6) of containers within containers; *allow*, types whose own
+            ``repr`` is called, which runs before its text can be cut. Other objects are named by
+            type and address: ``<shop.orders.Order at 0x7f00c2a0>``.
 
     Raises:
         TypeError: An option is of the wrong kind.
         ConfigError: It is out of its range.
     """
-    return BoundedEvent(Bounds.of(max_bytes, max_items, max_depth, allow))
+    return BoundedEvent(Bounds(**options))
 
 
 class BoundedEvent:

@@ -34,6 +34,7 @@ _CAUSE = "\nThe above exception was the direct cause of the following exception:
 _CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
 _SLOTS: Any = vars(BaseException)
 _OS_SLOTS: Any = vars(OSError)
+_GROUP_SLOTS: Any = vars(BaseExceptionGroup)
 
 
 def bounded_traceback(
@@ -51,14 +52,14 @@ def bounded_traceback(
         traceback: Instead of the exception's own.
     """
     try:
-        text = _Teller(bounds).tell(error, traceback)
+        text = _Renderer(bounds).render(error, traceback)
     except Exception as failure:  # noqa: BLE001 - reason: a log line is never worth an exception in the host
         return f"<{type_name(type(error))}: unreadable, {type_name(type(failure))}>"
     most = 2 * bounds.max_bytes
     return text if len(text) <= most else f"[{len(text) - most} chars cut]…{text[-most:]}"
 
 
-class _Teller:
+class _Renderer:
     """
     Write one exception.
 
@@ -72,7 +73,7 @@ class _Teller:
         self._left = bounds.max_bytes
         self._seen: set[int] = set()
 
-    def tell(
+    def render(
         self, error: BaseException, traceback: TracebackType | None = None, depth: int = 0
     ) -> str:
         """Return the text of *error*, what it followed from first."""
@@ -119,8 +120,8 @@ class _Teller:
             if self._left <= 0:
                 break
             shown += 1
-            told = self.tell(member, depth=depth + 1)
-            lines = "".join(f"  | {line}\n" for line in told.splitlines())
+            shown_member = self.render(member, depth=depth + 1)
+            lines = "".join(f"  | {line}\n" for line in shown_member.splitlines())
             text += f"  +---------------- {number} ----------------\n{lines}"
         if shown < len(members):
             text += f"  +- [{len(members) - shown} more exceptions are not shown]\n"
@@ -130,9 +131,9 @@ class _Teller:
         walk = Walk(self._bounds, render=str)
         walk.left = max(64, min(self._left, self._bounds.max_bytes // 2))
         if any(each is kind for kind in mro_of(type(error)) for each in self._bounds.allow):
-            return _told(walk, error)
+            return _own_text(walk, error)
         if issubclass(type(error), UnicodeError) and not _has_own_str(error):
-            return _told(walk, error)  # names a position, not the text that it is in
+            return _own_text(walk, error)  # names a position, not the text that it is in
         if issubclass(type(error), OSError):
             text = _of_the_system(walk, error)
             if text:
@@ -192,7 +193,7 @@ def _of_the_system(walk: Walk, error: BaseException) -> str:
     return f"[Errno {number}] {what}" + (f": {about}" if about else "")
 
 
-def _told(walk: Walk, error: BaseException) -> str:
+def _own_text(walk: Walk, error: BaseException) -> str:
     try:
         return walk.text(str(error))
     except Exception as failure:  # noqa: BLE001 - reason: the host's __str__

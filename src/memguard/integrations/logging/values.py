@@ -18,9 +18,9 @@ import re
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
+from memguard.bounded.options import check_int
 from memguard.errors import ConfigError
 from memguard.heap.naming import clean, instance_dict, mro_of, type_name
 from memguard.units import parse_bytes
@@ -43,45 +43,54 @@ _ENDLESS = re.compile(r"%[^%a-zA-Z]*(?:\d{4}|\*)")
 """A conversion that pads to a thousand characters and more, or to a width among the arguments."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """How much of a value may go into a log."""
+class BoundsKeywords(TypedDict, total=False):
+    """The options that all bounded logging has in common; see `Bounds`."""
 
-    max_bytes: int
-    """Bytes of text (UTF-8) of all that is below it, 8 more for each value."""
+    max_bytes: int | str
     max_items: int
-    """Entries of one container."""
     max_depth: int
-    """Containers within containers."""
-    allow: tuple[type, ...] = ()
-    """Types, with what inherits from them, whose own ``repr`` or ``str`` is called, then cut."""
+    allow: Iterable[type]
 
-    @classmethod
-    def of(
-        cls, max_bytes: int | str, max_items: int, max_depth: int, allow: Iterable[type]
-    ) -> Bounds:
-        """
-        Return checked bounds.
 
-        Raises:
-            TypeError: An option is of the wrong kind.
-            ConfigError: It is out of its range.
-        """
-        size = parse_bytes(max_bytes, name="max_bytes")
-        if not 256 <= size <= 16 * 1024**2:
+class Bounds:
+    """
+    How much of a value may go into a log.
+
+    Args:
+        max_bytes: Bytes of text (UTF-8) of all that is below a value, 8 more for each value; or a
+            string such as ``"16KiB"``.
+        max_items: Entries of one container.
+        max_depth: Containers within containers.
+        allow: Types, with what inherits from them, whose own ``repr`` or ``str`` is called, then
+            cut.
+
+    Raises:
+        TypeError: An option is of the wrong kind.
+        ConfigError: It is out of its range.
+    """
+
+    __slots__ = ("allow", "max_bytes", "max_depth", "max_items")
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int | str = "16KiB",
+        max_items: int = 100,
+        max_depth: int = 6,
+        allow: Iterable[type] = (),
+    ) -> None:
+        self.max_bytes = parse_bytes(max_bytes, name="max_bytes")
+        if not 256 <= self.max_bytes <= 16 * 1024**2:
             raise ConfigError(
                 f"max_bytes must be 256 bytes to 16 MiB (got {max_bytes!r}); "
                 "a log line larger than that is not read by anybody"
             )
-        for name, value, most in (("max_items", max_items, 10_000), ("max_depth", max_depth, 20)):
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be a number (got {type(value).__name__})")
-            if not 1 <= value <= most:
-                raise ConfigError(f"{name} must be 1 to {most} (got {value})")
+        self.max_items = check_int(max_items, "max_items", 1, 10_000)
+        self.max_depth = check_int(max_depth, "max_depth", 1, 20)
         kinds = tuple(allow) if isinstance(allow, list | tuple | set | frozenset) else None
         if kinds is None or not all(isinstance(kind, type) for kind in kinds):
             raise TypeError("allow must be types, in a tuple: allow=(Decimal, MyModel)")
-        return cls(max_bytes=size, max_items=max_items, max_depth=max_depth, allow=kinds)
+        self.allow = kinds
 
 
 class Walk:

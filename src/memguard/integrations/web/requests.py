@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import random
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -28,6 +27,7 @@ from memguard.errors import AdmissionError, ConfigError, LifecycleError
 from memguard.guard.memory_guard import MemoryGuard
 from memguard.integrations.web.metering import Meter
 from memguard.integrations.web.routes import UNMATCHED, RequestStatistics, RouteTable, Row
+from memguard.lifecycle import locks
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
 
@@ -123,7 +123,7 @@ class RequestWatch:
 
     def _reset(self) -> None:
         """Begin anew, with nobody in flight: also in a forked child."""
-        self._lock = threading.RLock()
+        self._lock = locks.RLock()
         # Our own: the host's sequence must not change, nor may each worker draw the same one.
         self._chance = random.Random()  # noqa: S311 - reason: chooses what to measure, no secret
         self._table = RouteTable(self._max_routes, warmup=self._warmup, chance=self._chance)

@@ -29,6 +29,7 @@ from memguard.extras import missing
 from memguard.integrations.workers.recycler import Recycler
 from memguard.integrations.workers.worker import WorkerKeywords, WorkerOptions, WorkerProcess
 from memguard.leaks.report import LeakReport
+from memguard.lifecycle import locks
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.observe.readings import read_memory
 from memguard.units import format_bytes
@@ -69,7 +70,7 @@ class CeleryWorkers:
         self._processes: int | None = None
         self._is_active = False
         self._tasks = 0
-        self._lock = threading.Lock()
+        self._lock = locks.Lock()
         self._runs: dict[int, _Run] = {}
         self._receivers = (
             (signals.worker_init, self._on_worker_init),
@@ -138,7 +139,7 @@ class CeleryWorkers:
         process = self._process
         if not self._is_active or process.is_begun:
             return
-        self._tasks, self._lock, self._runs = 0, threading.Lock(), {}
+        self._tasks, self._lock, self._runs = 0, locks.Lock(), {}
         theirs = (process.options.guard or {}).get("on_leak")
 
         def on_leak(report: LeakReport) -> None:
@@ -256,7 +257,7 @@ class GrowthTable:
 
     def _reset(self) -> None:
         """Begin anew; runs in a forked child."""
-        self._lock = threading.Lock()
+        self._lock = locks.Lock()
         self._sums: dict[str, tuple[int, int, int]] = {}
 
     def add(self, name: str, grown: int) -> None:
