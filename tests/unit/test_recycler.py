@@ -207,15 +207,13 @@ def test_a_failing_callback_is_counted_and_said_once(
     def broken(*_: object) -> int:
         raise RuntimeError("the host's")
 
-    caplog.set_level(logging.ERROR, "memguard")
+    caplog.set_level(logging.WARNING, "memguard")
     worker = Worker(fake_clock, **{fails: broken})
     worker.grow(90)
     worker.grow(0, seconds=1)
     worker.grow(0, seconds=1)
     assert worker.recycler.statistics().errors >= 1
-    assert [r.getMessage() for r in caplog.records].count(
-        "event='worker.recycler_failed' error='RuntimeError'"
-    ) == 1
+    assert [r.getMessage() for r in caplog.records].count("event='worker.recycler_failed'") == 1
 
 
 def test_the_limits_of_workers_that_grow_alike_are_spread(fake_clock: FakeClock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from memguard.cli import demo, report, run, top, version
 
@@ -40,27 +41,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is None:
         parser.print_help(sys.stderr)
         return 2
-    return _COMMANDS[options.command](commands[options.command], options)
+    code: int = _COMMANDS[options.command].command(commands[options.command], options)
+    return code
+
+
+_COMMANDS: dict[str, Any] = {
+    "run": run,
+    "report": report,
+    "top": top,
+    "demo": demo,
+    "version": version,
+}
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     # Names are never abbreviated: an option of the program that is run must not become ours.
+    shared: dict[str, Any] = {
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "allow_abbrev": False,
+    }
     parser = argparse.ArgumentParser(
         prog="memguard",
         description="Name the line that leaks and the object that holds it.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        **shared,
     )
     parser.add_argument("--version", action="version", version=version.line())
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    modules = {"run": run, "report": report, "top": top, "demo": demo, "version": version}
-    return parser, {name: module.add_parser(commands) for name, module in modules.items()}
-
-
-_COMMANDS = {
-    "report": report.command,
-    "top": top.command,
-    "demo": demo.command,
-    "version": version.command,
-}
+    parsers = {}
+    for name, module in _COMMANDS.items():
+        parsers[name] = commands.add_parser(
+            name,
+            usage=getattr(module, "USAGE", None),
+            help=module.HELP,
+            description=module.DESCRIPTION,
+            epilog=module.EPILOG,
+            **shared,
+        )
+        module.add_options(parsers[name])
+    return parser, parsers

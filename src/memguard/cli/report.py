@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from memguard.cli import terminal
 from memguard.errors import ReportFormatError
@@ -24,7 +23,9 @@ from memguard.report.render.words import printable
 MOST_BYTES = 64 * 1024 * 1024
 """A larger file is no report; a detector's have some ten KiB."""
 
-_EPILOG = """\
+HELP = "show stored reports, or compare two"
+DESCRIPTION = "Show reports that a detector stored as JSON, or compare two of them."
+EPILOG = """\
 examples:
   memguard report memguard-reports                 every report of a directory, oldest first
   memguard report leak-1f.json -o leak.html        one file for a browser, which needs nothing else
@@ -43,15 +44,8 @@ class _UnreadableError(Exception):
     """A file is no report; the message says which and why."""
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add ``report`` to the commands."""
-    parser = terminal.add_command(
-        commands,
-        "report",
-        help="show stored reports, or compare two",
-        description="Show reports that a detector stored as JSON, or compare two of them.",
-        epilog=_EPILOG,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``report``."""
     parser.add_argument(
         "files",
         nargs="+",
@@ -73,7 +67,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         action="store_true",
         help="exit with 1 where there is a leak, or it got worse",
     )
-    return parser
 
 
 def command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:

@@ -49,10 +49,12 @@ _MOST_SECONDS = 1.0
 """Between two readings, for ``memguard top``; the detector may want them less often."""
 _WITH_VALUE = ("--report-dir", "--interval", "--min-growth-bytes", "--limit", "--summary")
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
-_USAGE = """\
+USAGE = """\
 memguard run [options] script.py [argument ...]
        memguard run [options] -m module [argument ...]"""
-_EPILOG = """\
+HELP = "run a script or module and watch it"
+DESCRIPTION = "Run a program as python would, watch its memory, and report its leaks."
+EPILOG = """\
 examples:
   memguard run app.py --port 8000
   memguard run --interval 5s --report-dir reports -m uvicorn shop:app
@@ -69,16 +71,8 @@ top' shows its state; MEMGUARD_PUBLISH=0 in the environment hides it.
 """
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add ``run`` to the commands."""
-    parser = terminal.add_command(
-        commands,
-        "run",
-        usage=_USAGE,
-        help="run a script or module and watch it",
-        description="Run a program as python would, watch its memory, and report its leaks.",
-        epilog=_EPILOG,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``run``."""
     parser.add_argument("-m", metavar="module", help="run a module, as python -m does")
     parser.add_argument(
         "--report-dir",
@@ -114,7 +108,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         action="store_true",
         help="the summary as one line of JSON, even if nothing was found",
     )
-    return parser
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], Target | None]:

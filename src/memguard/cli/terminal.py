@@ -1,24 +1,11 @@
-"""What the commands share: their parsers, their output, and an orderly end on a signal."""
+"""What the commands share: their output, and an orderly end on a signal."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
 from types import FrameType
-from typing import Any
-
-
-def add_command(commands: Any, name: str, **options: Any) -> argparse.ArgumentParser:
-    """Add the command *name*; its epilog is printed as it is, and options are never abbreviated."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        **options,
-    )
-    return parser
 
 
 def write(text: str, *, error: bool = False) -> None:

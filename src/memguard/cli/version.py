@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-from typing import Any
 
 from memguard._version import __version__
 from memguard.cli import terminal
 
-_EPILOG = """\
+HELP = "the versions of memguard and Python"
+DESCRIPTION = "Show the versions of memguard and of the Python that runs it."
+EPILOG = """\
 examples:
   memguard version
   memguard version --json
@@ -21,17 +22,9 @@ exit codes:
 """
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add ``version`` to the commands."""
-    parser = terminal.add_command(
-        commands,
-        "version",
-        help="the versions of memguard and Python",
-        description="Show the versions of memguard and of the Python that runs it.",
-        epilog=_EPILOG,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``version``."""
     parser.add_argument("--json", action="store_true", help="as one line of JSON")
-    return parser
 
 
 def command(_: argparse.ArgumentParser, options: argparse.Namespace) -> int:

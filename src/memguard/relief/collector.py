@@ -13,6 +13,7 @@ from memguard.bounded.options import check_int, check_number
 from memguard.errors import ConfigError, LifecycleError
 from memguard.lifecycle import locks
 from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.service import Service
 from memguard.observe.gcwatch import GcWatch
 
 NANOSECONDS_PER_BLOCK = 25
@@ -91,7 +92,7 @@ class GcPolicyStatistics:
     """Part of the time that pauses took between the last two looks; None before."""
 
 
-class GcPolicy:
+class GcPolicy(Service):
     """
     Set the collector's thresholds, and keep its pauses within a share of the time.
 
@@ -165,24 +166,13 @@ class GcPolicy:
         )
         return self
 
-    def stop(self, timeout: float | None = None) -> None:  # noqa: ARG002 - reason: the life cycle of the house; nothing to wait for here
+    def stop(self, timeout: float = 5.0) -> bool:  # noqa: ARG002 - reason: of `Service`; there is nothing to wait for
         """Put the thresholds back. Idempotent."""
         with self._lock:
             self._put_back()
         if self._owns_watch:
             self._watch.stop()
-
-    def close(self) -> None:
-        """Do what `stop` does."""
-        self.stop()
-
-    def __enter__(self) -> Self:
-        """Start, and return the policy."""
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        """Stop."""
-        self.stop()
+        return True
 
     def tick(self) -> None:
         """Look at the share of the time, and make collections rarer or more frequent."""

@@ -24,6 +24,7 @@ from memguard.bounded.options import (
 from memguard.errors import ConfigError, LifecycleError
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.service import Service
 from memguard.lifecycle.ticker import Ticker
 from memguard.lifecycle.turn import Turn
 from memguard.observe import allocator
@@ -135,7 +136,7 @@ class AlertLog:
         return error
 
 
-class PressureMonitor:
+class PressureMonitor(Service):
     """
     Watch how near this process is to its limit, and free memory before the kernel kills it.
 
@@ -292,16 +293,6 @@ class PressureMonitor:
             self.relief.restore()
         self._gauge.close()
         return ended
-
-    def close(self) -> None:
-        """Do what `stop` does."""
-        self.stop()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     @property
     def level(self) -> Level:

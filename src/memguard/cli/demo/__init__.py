@@ -37,7 +37,9 @@ LEAST_SECONDS = 10.0
 """So long the repaired program is watched at least: silence takes time."""
 _OPTIONS = ("--interval", "0.25", "--min-growth-bytes", "6MiB", "--report-dir", "reports", "--json")
 _LOOK = 0.5
-_EPILOG = """\
+HELP = "a leak, found while you watch, in 15 seconds"
+DESCRIPTION = "Run a small program that leaks, and the same repaired, and find the leak."
+EPILOG = """\
 examples:
   memguard demo
   memguard demo --output demo      keeps the reports; demo/leaky/reports has a page for a browser
@@ -152,15 +154,8 @@ class _Outcome:
         return (line, self.holder, self.false_alarms) == (self.expected_line, HOLDER, 0)
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add ``demo`` to the commands."""
-    parser = terminal.add_command(
-        commands,
-        "demo",
-        help="a leak, found in front of your eyes, in 15 seconds",
-        description="Run a small program that leaks, and the same repaired, and find the leak.",
-        epilog=_EPILOG,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``demo``."""
     parser.add_argument(
         "--output", metavar="DIR", help="keep program and reports in this new directory"
     )
@@ -171,7 +166,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         help="give up after so long (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="the outcome as one line of JSON")
-    return parser
 
 
 def command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:

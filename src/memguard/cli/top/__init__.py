@@ -9,7 +9,6 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from memguard.cli import terminal
 from memguard.cli.top import view
@@ -20,7 +19,9 @@ from memguard.report.publish import reader
 from memguard.report.render.words import printable
 from memguard.units import parse_seconds
 
-_EPILOG = """\
+HELP = "a live view of a process that runs memguard"
+DESCRIPTION = "Show memory, containers, alerts and leak reports of a running process."
+EPILOG = """\
 examples:
   memguard top                     the only process that publishes
   memguard top 4242                one of several
@@ -41,15 +42,8 @@ exit codes:
 """
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add ``top`` to the commands."""
-    parser = terminal.add_command(
-        commands,
-        "top",
-        help="a live view of a process that runs memguard",
-        description="Show memory, containers, alerts and leak reports of a running process.",
-        epilog=_EPILOG,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``top``."""
     parser.add_argument("pid", nargs="?", type=int, metavar="PID", help="which process")
     parser.add_argument(
         "--url", help="where the process serves memguard's health routes (http or https)"
@@ -67,7 +61,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--once", action="store_true", help="one picture, as text, and no more")
     parser.add_argument("--json", action="store_true", help="one line of JSON for each picture")
     parser.add_argument("--list", action="store_true", help="list the processes that publish")
-    return parser
 
 
 def command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:

@@ -437,21 +437,7 @@ Context = TypeVar("Context")
 
 
 class RequestMiddleware(Generic[App, Context]):
-    """
-    What the ASGI and the WSGI middleware share: the application, its watch and its routes.
-
-    Bounded by: its `RequestWatch`.
-    Locks: that of its `RequestWatch`.
-    Keeps alive: the application and the watch.
-
-    Args:
-        app: The application.
-        watch: Counts the requests, and has all options; one of its own by default.
-        route: Returns the template of the route for a *Context* after the response, or None.
-
-    Raises:
-        TypeError: An option is of the wrong kind.
-    """
+    """What the ASGI and the WSGI middleware share: the application, its watch and its routes."""
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ from memguard.integrations.workers.recycle_policy import (
     judge,
 )
 from memguard.integrations.workers.turns import Turns
+from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.lifecycle.ticker import Ticker
 from memguard.observe.readings import Reading, read_memory
@@ -134,11 +135,12 @@ class Recycler:
         self._verdict = Verdict(kind="ok", reason="not looked yet")
         self._private: int | None = None
         self._cost = 0.0
-        self._looks = self._reliefs = self._refused = self._errors = 0
+        self._looks = self._reliefs = self._refused = 0
         self._waiting_for, self._wait = "", 1.0
         self._ending_since: float | None = None
         self._insisted = False
-        self._said: set[str] = set()  # kinds of sentences and errors: as many as the source has
+        self._logged: set[str] = set()  # kinds of sentences: as many as the source has
+        self._failures = Failures("worker.recycler_failed")
         self.is_due = False
         """The worker is to end between two tasks: call `take_turn` there."""
 
@@ -167,7 +169,7 @@ class Recycler:
             refused=self._refused,
             waiting_for=self._waiting_for,
             is_ending=self._ending_since is not None,
-            errors=self._errors,
+            errors=self._failures.count,
         )
 
     def look_on_request(self) -> None:
@@ -187,7 +189,7 @@ class Recycler:
         try:
             pause = self._tick()
         except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
-            self._failed(error)
+            self._failures.add("look", error)
             pause = self._look_seconds
         # The exact figure of a giant takes long: whoever stays over its limit is asked less often.
         return max(pause, min(_LONGEST_REST, self._cost / _SHARE_OF_CORE))
@@ -241,7 +243,7 @@ class Recycler:
         try:
             return self._take_turn()
         except Exception as error:  # noqa: BLE001 - reason: law 2; the host stands between two tasks
-            self._failed(error)
+            self._failures.add("turn", error)
             return False
 
     def _take_turn(self) -> bool:
@@ -297,18 +299,11 @@ class Recycler:
         self._relief.relieve(target, reason="worker over its limit")
 
     def _log_once(self, kind: str, level: int, sentence: str) -> None:
-        if kind in self._said:
+        if kind in self._logged:
             return
-        self._said.add(kind)
+        self._logged.add(kind)
         log.event(level, "worker.recycling", what=kind, text=sentence)
         try:
             self._say(level, f"memguard: {sentence}")
         except Exception as error:  # noqa: BLE001 - reason: the server's log is not ours
-            self._failed(error)
-
-    def _failed(self, error: Exception) -> None:
-        self._errors += 1
-        kind = type(error).__name__
-        if kind not in self._said and len(self._said) < 50:
-            self._said.add(kind)
-            log.event(logging.ERROR, "worker.recycler_failed", error=kind)
+            self._failures.add("log", error)
