@@ -38,7 +38,7 @@ def no_residue() -> Iterator[None]:
 ALONE = (
     *("admission", "caps", "components", "guard", "pressure", "relief_threads", "steps"),
     *("bulletin", "guard_state", "publishing", "cli_top", "cli_top_url", "top_view"),
-    *("health", "health_asgi", "health_wsgi", "health_site", "page", "page_browser"),
+    *("health", "health_asgi", "health_wsgi", "health_application", "page", "page_browser"),
     *("prometheus", "prometheus_containers", "prometheus_multiprocess", "prometheus_servers"),
     *("opentelemetry", "opentelemetry_otlp", "alerts", "alert_rules"),
 )

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from memguard.relief.collector import GcPolicy, prefork
     from memguard.relief.monitor import PressureMonitor
     from memguard.relief.records import ReliefReport
-    from memguard.report.health.data import HealthReport, health
+    from memguard.report.health.health_report import HealthReport, health
 
 __all__ = [
     "Admission",
@@ -163,6 +163,6 @@ if not TYPE_CHECKING:
             "memguard.relief.collector": "GcPolicy prefork",
             "memguard.relief.monitor": "PressureMonitor",
             "memguard.relief.records": "ReliefReport",
-            "memguard.report.health.data": "HealthReport health",
+            "memguard.report.health.health_report": "HealthReport health",
         },
     )

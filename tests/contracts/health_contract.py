@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from memguard import BoundedCache, MemoryGuard
-from memguard.report.health import site as health_site
+from memguard.report.health import application as health_application
 from tests.serving import TOKEN, Answer, Served
 from tests.waiting import wait_for
 
@@ -243,7 +243,7 @@ class HealthContract:
     ) -> None:
         """A container that does not answer takes one thread and a bounded list, nothing else."""
         # Those who wait are not to give up while the others are still on their way.
-        monkeypatch.setattr(health_site, "_READ_SECONDS", 60.0)
+        monkeypatch.setattr(health_application, "_READ_SECONDS", 60.0)
         opened = threading.Event()
         asked: list[int] = []
 

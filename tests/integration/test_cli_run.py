@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from memguard.report.render.json import parse
+from memguard.report.render.json import parse_json
 
 WATCHED = ("-m", "memguard", "run")
 
@@ -340,7 +340,7 @@ def test_a_script_that_leaks_gets_a_report_that_names_its_line(tmp_path: Path) -
     code, output, errors = python(tmp_path, *WATCHED, *options, "leaky.py")
     assert (code, output) == (4, "ended\n")
     (stored,) = (tmp_path / "found").glob("leak-*.json")
-    report = parse(stored.read_text())
+    report = parse_json(stored.read_text())
     assert report.kind == "leak"
     assert report.holders[0].path == "__main__.KEPT"
     assert (report.suspects[0].file, report.suspects[0].line) == (str(file), line)

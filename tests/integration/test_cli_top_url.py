@@ -16,7 +16,7 @@ from memguard.cli import main
 from memguard.cli.top.sources import NobodyError, UrlSource, address, bulletin_of
 from memguard.errors import ConfigError
 from memguard.report.health.asgi import HealthAsgi
-from memguard.report.health.data import health
+from memguard.report.health.health_report import health
 from memguard.report.health.wsgi import HealthWsgi
 from memguard.report.publish.bulletin import MOST_BYTES, render
 from tests.clock import FakeClock

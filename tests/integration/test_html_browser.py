@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from memguard.leaks.report import CurvePoint, LeakReport
-from memguard.report.compare import html as html_compare
-from memguard.report.compare.comparison import compare
-from memguard.report.render.html.page import render
+from memguard.report.compare import compare
+from memguard.report.compare import render_html as compared_html
+from memguard.report.render.html.page import render_html
 from tests.html_page import Page
 from tests.specimens import MiB, leak_report
 
@@ -151,7 +151,7 @@ def long_report() -> LeakReport:
 
 
 def test_a_report_fetches_nothing_and_its_style_is_let_in(site: Site, tmp_path: Path) -> None:
-    site.pages["/leak.html"] = render(long_report())
+    site.pages["/leak.html"] = render_html(long_report())
     seen = visit(site.url("/leak.html"), tmp_path)
     assert site.asked == ["/leak.html"]
     own = {url for url in seen.urls if url != site.url("/")}  # the log names the server itself, too
@@ -162,7 +162,7 @@ def test_a_report_fetches_nothing_and_its_style_is_let_in(site: Site, tmp_path: 
 
 def test_a_file_on_disk_opens_as_well(tmp_path: Path) -> None:
     file = tmp_path / "leak.html"
-    file.write_text(render(long_report()), "utf-8")
+    file.write_text(render_html(long_report()), "utf-8")
     seen = visit(file.as_uri(), tmp_path)
     assert Page.of(seen.dom).strangers() == []
     assert seen.console == ""
@@ -171,8 +171,8 @@ def test_a_file_on_disk_opens_as_well(tmp_path: Path) -> None:
 
 def test_hostile_names_stay_text_and_reach_nobody(site: Site, tmp_path: Path) -> None:
     report = hostile_report(site)
-    site.pages["/leak.html"] = render(report)
-    site.pages["/compared.html"] = html_compare.render(compare(report, leak_report()))
+    site.pages["/leak.html"] = render_html(report)
+    site.pages["/compared.html"] = compared_html(compare(report, leak_report()))
     for path in ("/leak.html", "/compared.html"):
         site.asked.clear()
         seen = visit(site.url(path), tmp_path)
@@ -187,7 +187,7 @@ def test_hostile_names_stay_text_and_reach_nobody(site: Site, tmp_path: Path) ->
 
 def test_the_same_names_would_act_if_they_were_let_in(site: Site, tmp_path: Path) -> None:
     """The traps of the test above do snap: without escaping and policy they fetch."""
-    page = html.unescape(render(hostile_report(site)))
+    page = html.unescape(render_html(hostile_report(site)))
     site.pages["/leak.html"] = page
     seen = visit(site.url("/leak.html"), tmp_path)
     assert Page.of(seen.dom).strangers() != []
@@ -205,7 +205,7 @@ def test_even_what_is_let_in_is_stopped_by_the_policy(site: Site, tmp_path: Path
         f"<style>@import url({bait}?style)</style><iframe src={bait}?frame></iframe>"
         f"<link rel=stylesheet href={bait}?link><p style='background:url({bait}?inline)'>x</p>"
     )
-    site.pages["/leak.html"] = render(leak_report()).replace("<main>", f"<main>{injected}")
+    site.pages["/leak.html"] = render_html(leak_report()).replace("<main>", f"<main>{injected}")
     seen = visit(site.url("/leak.html"), tmp_path)
     assert site.asked == ["/leak.html"]
     assert "Content Security Policy" in seen.console
@@ -237,7 +237,7 @@ window.onload = () => {
 
 
 def test_it_fits_a_telephone_and_a_desk_in_light_and_in_dark(site: Site, tmp_path: Path) -> None:
-    site.pages["/leak.html"] = render(long_report())
+    site.pages["/leak.html"] = render_html(long_report())
     site.pages["/measure.html"] = MEASURE
     seen = visit(site.url("/measure.html"), tmp_path)
     found = re.search(r'<pre id="measured">(.+?)</pre>', seen.dom)

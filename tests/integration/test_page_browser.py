@@ -152,7 +152,7 @@ def test_hostile_names_stay_text_and_reach_nobody(guard: MemoryGuard, tab: Tab) 
             f"</title></head><body onload=\"location='{other.url}/load'\">",
             f"<svg><image href='{other.url}/svg'/></svg><iframe src={other.url}/frame></iframe>",
             f"<style>@import url({other.url}/style)</style>",
-            "<form action=/elsewhere><button>Relieve now</button></form>",
+            "<form action=/elsewhere><button>Free memory now</button></form>",
         ]
         tab.open(f"{site.url}/memguard")
         tab.until(LIVE)

@@ -103,7 +103,7 @@ def test_forks_in_the_middle_of_a_write_hold_nobody_up(tmp_path: Path) -> None:
         if child == 0:
             publisher.open()
             publisher.publish(guard)
-            publisher.remove()
+            publisher.stop()
             os._exit(0 if publisher.statistics().written == 1 else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     done.set()

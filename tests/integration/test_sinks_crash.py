@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from memguard.report.render.json import parse
+from memguard.report.render.json import parse_json
 from memguard.report.sinks.directory import ReportDirectory
 from tests.specimens import leak_report
 from tests.waiting import wait_for
@@ -78,7 +78,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_report(tmp_path: Path) -> 
             writer.wait(10)
         killed_within_a_write += any(file.suffix == ".tmp" for file in home.iterdir())
         for file in home.glob("leak-crash.json"):
-            report = parse(file.read_text("ascii"))
+            report = parse_json(file.read_text("ascii"))
             assert hashlib.sha256(report.limits[0].encode()).hexdigest() == report.python
         for file in home.glob("leak-crash.txt"):
             last_line = file.read_text("utf-8").splitlines()[-1]
@@ -137,7 +137,7 @@ def test_a_file_that_may_not_grow_is_an_error_and_the_old_report_stays(tmp_path:
         "leak-r.json",
         "leak-r.txt",
     ]
-    assert parse((home / "leak-r.json").read_text()) == leak_report(id="r")
+    assert parse_json((home / "leak-r.json").read_text()) == leak_report(id="r")
 
 
 def test_a_child_forked_in_the_middle_of_a_write_can_write(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ print(directory.statistics().written)
     ReportDirectory(home, max_files=6).write(leak_report(id="last"))
     assert len(list(home.iterdir())) <= 6
     for file in home.glob("*.json"):
-        parse(file.read_text())
+        parse_json(file.read_text())
 
 
 @pytest.mark.stress
@@ -209,7 +209,7 @@ def test_a_reader_never_sees_half_a_report(tmp_path: Path) -> None:
     def read() -> None:
         try:
             while not finish.is_set():
-                seen.append(parse((home / "leak-r.json").read_text()).revision)
+                seen.append(parse_json((home / "leak-r.json").read_text()).revision)
         except Exception as error:  # noqa: BLE001 - reason: shown by the assertion below
             failures.append(error)
 

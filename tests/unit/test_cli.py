@@ -21,16 +21,14 @@ from memguard.cli import report as reporting
 from memguard.cli import run as running
 from memguard.cli.run import MOST_REPORTS, Target, split, summary
 from memguard.leaks.report import Frame, LeakReport
-from memguard.report.render import json as stored
-from memguard.report.render import text
-from memguard.report.render.html import page
+from memguard.report.render import render_html, render_json, render_text
 from memguard.report.sinks.directory import ReportDirectory
 from tests.specimens import MiB, leak_report
 
 
 def store(directory: Path, report: LeakReport) -> str:
     file = directory / f"leak-{report.id}.json"
-    file.write_text(stored.render(report))
+    file.write_text(render_json(report))
     return str(file)
 
 
@@ -122,7 +120,7 @@ def test_a_script_gets_the_version_as_json(capsys: pytest.CaptureFixture[str]) -
 
 def test_a_report_is_shown_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = store(tmp_path, leak_report())
-    assert run(capsys, "report", file) == (0, text.render(leak_report()), "")
+    assert run(capsys, "report", file) == (0, render_text(leak_report()), "")
 
 
 def test_a_report_comes_back_as_the_json_it_was(
@@ -166,7 +164,7 @@ def test_a_report_is_read_from_standard_input(
 ) -> None:
     content = io.BytesIO(Path(store(tmp_path, leak_report())).read_bytes())
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(content))
-    assert run(capsys, "report", "-")[:2] == (0, text.render(leak_report()))
+    assert run(capsys, "report", "-")[:2] == (0, render_text(leak_report()))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +184,7 @@ def test_an_option_overrules_the_name_of_the_output(
 ) -> None:
     file, out = store(tmp_path, leak_report()), tmp_path / "o.txt"
     run(capsys, "report", file, "-o", str(out), "--format", "html")
-    assert out.read_text("utf-8") == page.render(leak_report())
+    assert out.read_text("utf-8") == render_html(leak_report())
 
 
 @pytest.mark.skipif(os.name != "posix", reason="mode bits are POSIX's")

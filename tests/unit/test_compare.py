@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.leaks.report import Holder, LeakReport
-from memguard.report.compare import html as html_compare
-from memguard.report.compare import text as compare_text
+from memguard.report.compare import render_html, render_text
 from memguard.report.compare.comparison import Change, Comparison, compare
 from tests.html_page import Page
 from tests.specimens import MiB, leak_report
@@ -70,8 +69,8 @@ def test_everything_in_either_report_is_in_the_comparison_once(
 def test_every_rendering_takes_whatever_two_reports_say(old: LeakReport, new: LeakReport) -> None:
     comparison = compare(old, new)
     json.dumps(comparison.to_dict(), allow_nan=False)
-    assert Page.of(html_compare.render(comparison)).strangers() == []
-    shown = compare_text.render(comparison)
+    assert Page.of(render_html(comparison)).strangers() == []
+    shown = render_text(comparison)
     assert all(line.isprintable() for line in shown.removesuffix("\n").split("\n"))
 
 
@@ -100,9 +99,7 @@ def test_a_leak_that_is_no_leak_any_more_is_better_whatever_the_rates() -> None:
     old, new = with_rate(100.0 * MiB), with_rate(200.0 * MiB, kind="growth")
     assert compare(old, new).outcome == "better"
     assert compare(new, old).outcome == "worse"
-    assert "a leak before, growth that is not taken for one now" in compare_text.render(
-        compare(old, new)
-    )
+    assert "a leak before, growth that is not taken for one now" in render_text(compare(old, new))
 
 
 def test_a_look_on_demand_is_judged_by_its_rate_alone() -> None:
@@ -158,7 +155,7 @@ def test_where_sizes_are_not_known_entries_are_compared() -> None:
     (change,) = compare(old, new).holders
     assert (change.kind, change.unit) == ("worse", "entries")
     assert (change.before_per_minute, change.after_per_minute) == (100.0, 200.0)
-    assert "100 entries/min -> 200 entries/min" in compare_text.render(compare(old, new))
+    assert "100 entries/min -> 200 entries/min" in render_text(compare(old, new))
 
 
 def test_a_local_is_known_again_when_its_function_is_at_another_line() -> None:
@@ -220,7 +217,7 @@ def comparison() -> Comparison:
 
 
 def test_the_text_says_the_worst_first() -> None:
-    lines = compare_text.render(comparison()).splitlines()
+    lines = render_text(comparison()).splitlines()
     assert lines[0] == "WORSE: it grows faster"
     assert lines[1].startswith("  old  2.0 MiB/min, +61.0 MiB over 96.0 MiB; leak: live Python")
     assert lines[2].startswith("  new  8.3 MiB/min")
@@ -230,11 +227,11 @@ def test_the_text_says_the_worst_first() -> None:
 
 def test_the_text_shows_so_many_changes_and_counts_the_rest() -> None:
     many = with_holders(*(holder(f"h{n}") for n in range(30)))
-    assert "  and 15 more" in compare_text.render(compare(many, many)).splitlines()
+    assert "  and 15 more" in render_text(compare(many, many)).splitlines()
 
 
 def test_the_page_shows_both_sides_and_every_change() -> None:
-    page = Page.of(html_compare.render(comparison()))
+    page = Page.of(render_html(comparison()))
     for said in ("Worse", "It grows faster", "2.0 MiB/min", "8.3 MiB/min", "a.BOTH", "a.OLD"):
         assert said in page.text
     assert "1.0 MiB/min \u2192 9.0 MiB/min" in page.text
@@ -249,6 +246,6 @@ def test_hostile_names_stay_text_in_a_comparison(name: str) -> None:
         suspects=(replace(full.suspects[0], file=name, function=name),),
         types=(replace(full.types[0], name=name),),
     )
-    page = html_compare.render(compare(hostile, leak_report()))
+    page = render_html(compare(hostile, leak_report()))
     assert Page.of(page).strangers() == []
     assert "\u202e" not in page

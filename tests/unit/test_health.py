@@ -11,7 +11,7 @@ from typing import Any
 
 from memguard import BoundedCache, MemoryGuard
 from memguard.bounded.inventory import InventoryRow
-from memguard.report.health.data import MOST_CONTAINERS, HealthReport, by_size, health
+from memguard.report.health.health_report import MOST_CONTAINERS, HealthReport, by_size, health
 from memguard.report.state import guard_state
 from tests.specimens import leak_report
 from tests.waiting import wait_for

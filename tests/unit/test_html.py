@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 
 from memguard.leaks.report import CurvePoint, LeakReport, Verdict
-from memguard.report.render.html.page import render, render_all
-from memguard.report.render.html.parts import MOST_ENTRIES
+from memguard.report.render.html.components import MOST_ENTRIES
+from memguard.report.render.html.page import render_html, render_reports_html
 from memguard.report.render.html.style import STYLE, content_policy
 from tests.html_page import Page
 from tests.specimens import MiB, leak_report
@@ -55,7 +55,7 @@ def hostile(report: LeakReport, name: str) -> LeakReport:
 
 @given(leak_reports)
 def test_every_report_is_a_well_formed_page_of_known_elements(report: LeakReport) -> None:
-    page = render(report)
+    page = render_html(report)
     page.encode("utf-8")
     assert Page.of(page).strangers() == []
     assert "nan" not in "".join(value or "" for _, _, value in Page.of(page).attributes)
@@ -67,13 +67,13 @@ def test_a_hostile_name_stays_text_wherever_it_stands(report: LeakReport) -> Non
     base = replace(
         leak_report(), trend=report.trend, explained_ratio=report.explained_ratio, kind=report.kind
     )
-    page = Page.of(render(hostile(base, name)))
+    page = Page.of(render_html(hostile(base, name)))
     assert page.strangers() == []
     assert page.text.count(name) >= 14
 
 
 def test_a_name_with_every_trick_is_shown_letter_by_letter() -> None:
-    page = Page.of(render(hostile(leak_report(), HOSTILE)))
+    page = Page.of(render_html(hostile(leak_report(), HOSTILE)))
     assert page.strangers() == []
     assert page.text.count("</style></title><script>alert(1)</script><img src=x onerror") >= 14
     assert page.text.count(r"\u202e\x1b\udcff") >= 14
@@ -81,7 +81,7 @@ def test_a_name_with_every_trick_is_shown_letter_by_letter() -> None:
 
 
 def test_a_page_needs_no_script_and_names_nothing_outside_itself() -> None:
-    page = render(leak_report())
+    page = render_html(leak_report())
     assert not re.search(r"<script|https?:|url\(|@import|\bsrc=|\bhref=|javascript:", page)
 
 
@@ -89,7 +89,7 @@ def test_the_policy_allows_the_style_by_its_hash_and_nothing_else() -> None:
     policy = content_policy()
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
     assert "unsafe" not in policy
-    page = Page.of(render(leak_report()))
+    page = Page.of(render_html(leak_report()))
     shown = {value for tag, name, value in page.attributes if (tag, name) == ("meta", "content")}
     assert policy in shown
     assert "</" not in STYLE  # it would end the element, and nothing escapes a style
@@ -99,7 +99,7 @@ def test_everything_that_the_report_knows_is_on_the_page() -> None:
     full = leak_report()
     suspect = replace(full.suspects[0], source="\tSESSIONS[key] = Session(user)")
     text = Page.of(
-        render(replace(full, suspects=(suspect, *full.suspects[1:])), directory="/srv/shop")
+        render_html(replace(full, suspects=(suspect, *full.suspects[1:])), directory="/srv/shop")
     ).text
     for said in (
         "Leak",
@@ -131,7 +131,7 @@ def test_everything_that_the_report_knows_is_on_the_page() -> None:
 
 
 def test_only_frames_of_the_users_own_code_are_marked() -> None:
-    page = render(leak_report())
+    page = render_html(leak_report())
     assert page.count('<li class="user">') == 2
     assert Page.of(page).text.count("your code") == 3  # two marks, and the summary that counts them
 
@@ -147,7 +147,7 @@ def test_an_empty_report_has_no_empty_sections() -> None:
         explained_ratio=None,
         verdict=Verdict(kind="none", advice=""),
     )
-    text = Page.of(render(report)).text
+    text = Page.of(render_html(report)).text
     assert "Nothing that lasts" in text
     for heading in (
         "Held by",
@@ -173,7 +173,7 @@ def test_what_is_unknown_is_called_unknown() -> None:
     )
     trend = replace(full.trend, confidence=math.nan, seconds_to_limit=None, bytes_per_hour=math.nan)
     report = replace(full, holders=(holder,), explained_ratio=math.nan, trend=trend)
-    text = Page.of(render(report)).text
+    text = Page.of(render_html(report)).text
     assert "size unknown, +11,240 entries" in text
     assert "registered as sessions; its owner allows 50,000; nothing nameable was found" in text
     assert "confidence unknown" in text
@@ -185,7 +185,7 @@ def test_holders_of_one_module_stand_below_it_in_a_tree() -> None:
     full = leak_report()
     paths = ("shop.app.SESSIONS", "shop.jobs.DONE", "other.X")
     holders = tuple(replace(full.holders[0], path=path) for path in paths)
-    page = render(replace(full, holders=holders, suspects=()))
+    page = render_html(replace(full, holders=holders, suspects=()))
     assert Page.of(page).tags.count("ul") == 4  # the tree, its branch "shop", reasons, not seen
     assert '<p class="stem"><code>shop<wbr></code></p>' in page
     for path in paths:
@@ -195,7 +195,7 @@ def test_holders_of_one_module_stand_below_it_in_a_tree() -> None:
 def test_a_file_that_claims_a_thousand_entries_shows_some_and_says_so() -> None:
     full = leak_report()
     report = replace(full, suspects=full.suspects * 500, holders=full.holders * 1000)
-    page = render(report)
+    page = render_html(report)
     assert f"the first {MOST_ENTRIES} of 1,000" in Page.of(page).text
     assert len(page) < 400_000
 
@@ -204,13 +204,13 @@ def test_the_curve_is_drawn_with_its_trend_and_a_limit_that_is_near() -> None:
     full = leak_report()
     curve = tuple(CurvePoint(seconds=30.0 * n, bytes=(96 + n) * MiB) for n in range(60))
     near = replace(full.trend, curve=curve, limit_bytes=200 * MiB)
-    page = render(replace(full, trend=near))
+    page = render_html(replace(full, trend=near))
     assert [page.count(f'<path class="{kind}"') for kind in ("curve", "trend", "limit")] == [
         1,
         1,
         1,
     ]
-    far = render(replace(full, trend=replace(near, limit_bytes=2000 * MiB)))
+    far = render_html(replace(full, trend=replace(near, limit_bytes=2000 * MiB)))
     assert '<path class="trend"' in far
     assert '<path class="limit"' not in far
 
@@ -219,7 +219,7 @@ def test_the_curve_is_drawn_with_its_trend_and_a_limit_that_is_near() -> None:
 def test_a_report_without_a_curve_has_no_drawing(points: int) -> None:
     full = leak_report()
     curve = (CurvePoint(seconds=1.0, bytes=MiB),) * points
-    page = render(replace(full, trend=replace(full.trend, curve=curve)))
+    page = render_html(replace(full, trend=replace(full.trend, curve=curve)))
     assert "figure" not in Page.of(page).tags
 
 
@@ -229,13 +229,13 @@ def test_file_names_are_relative_to_the_current_directory(
     monkeypatch.chdir(tmp_path)
     full = leak_report()
     suspect = replace(full.suspects[1], file=f"{tmp_path}/pkg/mod.py", line=5)
-    text = Page.of(render(replace(full, suspects=(suspect,)))).text
+    text = Page.of(render_html(replace(full, suspects=(suspect,)))).text
     assert "pkg/mod.py:5 compile" in text
     assert str(tmp_path) not in text
 
 
 def test_several_reports_make_one_page() -> None:
-    page = Page.of(render_all([leak_report(id="first"), leak_report(id="second")]))
+    page = Page.of(render_reports_html([leak_report(id="first"), leak_report(id="second")]))
     assert page.strangers() == []
     assert page.tags.count("article") == 2
     assert page.tags.count("html") == page.tags.count("style") == 1

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.leaks.report import CurvePoint, TrendSummary
-from memguard.report.render.html.chart import HEIGHT, fitted_line, memory_chart, two_curves
+from memguard.report.render.html.chart import fitted_line, memory_chart, two_curves
+from memguard.report.render.html.plot import HEIGHT
 from tests.html_page import Page
 from tests.specimens import MiB, leak_report
 

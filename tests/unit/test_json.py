@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from memguard.errors import ReportFormatError
 from memguard.leaks.report import LeakReport
-from memguard.report.render.json import parse, render
+from memguard.report.render.json import parse_json, render_json
 from tests.specimens import leak_report
 from tests.strategies import leak_reports
 
@@ -22,20 +22,20 @@ SCHEMA = Path(__file__).parents[2] / "docs" / "report-schema.md"
 
 @given(leak_reports)
 def test_a_report_survives_its_json(report: LeakReport) -> None:
-    assert parse(render(report)) == report
+    assert parse_json(render_json(report)) == report
 
 
 @given(leak_reports)
 def test_the_json_is_plain_ascii_that_any_parser_reads(report: LeakReport) -> None:
-    text = render(report)
+    text = render_json(report)
     assert text.isascii()
     assert json.loads(text) == report.to_dict()
 
 
 def test_a_number_that_is_not_finite_is_null() -> None:
-    text = render(leak_report(uptime_seconds=math.inf))
+    text = render_json(leak_report(uptime_seconds=math.inf))
     assert json.loads(text)["uptime_seconds"] is None
-    assert math.isnan(parse(text).uptime_seconds)
+    assert math.isnan(parse_json(text).uptime_seconds)
 
 
 @pytest.mark.parametrize(
@@ -50,18 +50,18 @@ def test_a_number_that_is_not_finite_is_null() -> None:
         '{"schema_version": 1}',
         pytest.param("[" * 200_000, id="deep"),
         pytest.param('{"schema_version": ' + "9" * 10_000 + "}", id="a long int"),
-        render(leak_report())[:-40],
+        render_json(leak_report())[:-40],
     ],
 )
 def test_what_is_no_report_is_refused(text: str) -> None:
     with pytest.raises(ReportFormatError):
-        parse(text)
+        parse_json(text)
 
 
 @given(st.text())
 def test_any_text_is_either_a_report_or_refused(text: str) -> None:
     with pytest.raises(ReportFormatError):
-        parse(text)
+        parse_json(text)
 
 
 def fields_of(kind: Any, prefix: str = "") -> list[str]:

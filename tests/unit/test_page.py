@@ -19,11 +19,10 @@ from memguard.bounded.inventory import InventoryRow
 from memguard.leaks.report import LeakReport
 from memguard.observe.gcwatch import GcStatistics, GenerationStatistics
 from memguard.relief.records import Alert, PressureState, ReliefReport, StepResult
-from memguard.report.health.page.curve import Point
-from memguard.report.health.page.document import LastRun, document, notice, render_parts
-from memguard.report.health.page.history import Story, story
-from memguard.report.health.page.style import page_policy
-from memguard.report.health.page.tables import MOST_ROWS, pauses_by_length
+from memguard.report.health.page.assets import page_policy
+from memguard.report.health.page.curve import MemoryHistory, Point, memory_history
+from memguard.report.health.page.document import LastRun, document, notice_page, render_parts
+from memguard.report.health.page.sections import MOST_ROWS, pauses_by_length
 from memguard.report.state import GuardState, guard_state
 from tests.html_page import Page
 from tests.specimens import leak_report
@@ -38,7 +37,7 @@ ATTRIBUTES = {
     *("href", "aria-current", "colspan", "title", "data-part", "data-source", "data-every"),
     *("data-instance",),
 }
-STORY = Story(
+STORY = MemoryHistory(
     span="latest",
     kept=True,
     points=tuple(Point(-float(n), 90.0 * MiB, 90.0 * MiB, 90.0 * MiB) for n in range(60)),
@@ -101,7 +100,7 @@ def test_the_page_says_how_it_is_without_any_script() -> None:
 def test_memory_of_others_lowers_what_this_process_can_reach() -> None:
     """In a control group, this process meets the limit before its own curve is at it."""
     shown = text_of(page(known_figures()))
-    assert "limit at 114 MiB" in shown
+    assert "limit 114 MiB" in shown
     assert "limit of 120.0 MiB, less 6.0 MiB in use outside of this curve" in shown
 
 
@@ -115,7 +114,9 @@ def test_a_guard_that_does_not_run_is_not_called_ok() -> None:
 def test_what_is_left_out_is_said() -> None:
     known = guard_state(MemoryGuard(relief=False, leaks=False, gc_watch=False, history=False))
     parts = render_parts(
-        replace(known, containers=()), story(None, "latest", known.reading, known.time), None
+        replace(known, containers=()),
+        memory_history(None, "latest", known.reading, known.time),
+        None,
     )
     shown = text_of(document(parts, "latest", every=2, with_form=False))
     for option in ("history=False", "gc_watch=False", "leaks=False", "relief=False"):
@@ -206,7 +207,7 @@ def test_the_last_run_shows_each_step() -> None:
 
 def test_the_button_is_only_there_where_it_works() -> None:
     assert "<form" not in page(known_figures())
-    assert "Relieve now" in page(known_figures(), with_form=True)
+    assert "Free memory now" in page(known_figures(), with_form=True)
 
 
 def test_the_policy_names_exactly_this_style_and_this_script() -> None:
@@ -321,7 +322,7 @@ def test_no_numbers_break_the_page(pressure: PressureState, at: float) -> None:
 
 
 def test_a_notice_leads_back_and_lets_nothing_in() -> None:
-    source = notice("<b>", "<script>alert(1)</script>")
+    source = notice_page("<b>", "<script>alert(1)</script>")
     assert strangers(source) == []
     assert 'href="../memguard"' in source
 
@@ -329,7 +330,7 @@ def test_a_notice_leads_back_and_lets_nothing_in() -> None:
 def history_of(guard: MemoryGuard, spans: Sequence[str]) -> dict[str, int]:
     known = guard_state(guard)
     return {
-        span: len(story(guard.history, span, known.reading, known.time).points)  # type: ignore[arg-type] # reason: names of spans
+        span: len(memory_history(guard.history, span, known.reading, known.time).points)  # type: ignore[arg-type] # reason: names of spans
         for span in spans
     }
 
@@ -352,5 +353,5 @@ def test_a_clock_that_was_set_back_draws_nothing_in_the_future() -> None:
         while guard.history is None or not guard.history.last():
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        told = story(guard.history, "day", guard_state(guard).reading, time.time() - 86400)
+        told = memory_history(guard.history, "day", guard_state(guard).reading, time.time() - 86400)
     assert [point.seconds for point in told.points] == [0.0]

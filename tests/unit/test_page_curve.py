@@ -99,7 +99,7 @@ def test_a_limit_is_drawn_where_it_is_near() -> None:
     near = memory_curve(steady(50), 100.0 * MiB)
     assert near is not None
     assert near.has_ceiling
-    assert "limit at 100 MiB" in near.drawing
+    assert "limit 100 MiB" in near.drawing
     far = memory_curve(steady(50), 64.0 * 1024 * MiB)
     assert far is not None
     assert not far.has_ceiling

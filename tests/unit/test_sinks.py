@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 
 from memguard.errors import ConfigError, ValueTooLargeError
-from memguard.report.render.html import page
-from memguard.report.render.json import parse
-from memguard.report.render.text import render
+from memguard.report.render import parse_json, render_html, render_text
 from memguard.report.sinks import private_directory
 from memguard.report.sinks.directory import ReportDirectory
 from tests.specimens import leak_report
@@ -43,9 +41,9 @@ def test_a_report_is_written_as_json_text_and_html(home: Path) -> None:
     assert json_file == home / f"leak-{report.id}.json"
     assert text_file == home / f"leak-{report.id}.txt"
     assert html_file == home / f"leak-{report.id}.html"
-    assert parse(json_file.read_text("ascii")) == report
-    assert text_file.read_text("utf-8") == render(report)
-    assert html_file.read_text("utf-8") == page.render(report)
+    assert parse_json(json_file.read_text("ascii")) == report
+    assert text_file.read_text("utf-8") == render_text(report)
+    assert html_file.read_text("utf-8") == render_html(report)
 
 
 @posix
@@ -64,7 +62,7 @@ def test_a_leak_that_goes_on_updates_its_files(home: Path) -> None:
     directory = ReportDirectory(home)
     directory.write(leak_report(revision=1))
     json_file, *_ = directory.write(leak_report(revision=2))
-    assert parse(json_file.read_text()).revision == 2
+    assert parse_json(json_file.read_text()).revision == 2
     assert len(names(home)) == 3
     assert directory.statistics().written == 2
 
@@ -199,7 +197,7 @@ def test_a_link_in_place_of_a_report_is_replaced_and_not_followed(
     json_file, *_ = directory.write(report)
     assert victim.read_text() == "precious"
     assert not json_file.is_symlink()
-    assert parse(json_file.read_text()) == report
+    assert parse_json(json_file.read_text()) == report
 
 
 @posix
@@ -388,7 +386,7 @@ def test_a_disk_that_fills_up_leaves_the_old_report_and_no_rest(
         patched.setattr(os, "write", full)
         with pytest.raises(OSError, match="No space left"):
             directory.write(replace(report, revision=99))
-    assert parse((home / f"leak-{report.id}.json").read_text()) == report
+    assert parse_json((home / f"leak-{report.id}.json").read_text()) == report
     assert len(names(home)) == 3
     assert directory.statistics().failed == 1
     directory.write(replace(report, revision=100))  # and it works again when there is space
@@ -402,7 +400,7 @@ def test_a_write_in_small_pieces_is_still_whole(
     monkeypatch.setattr(os, "write", lambda fd, content: write(fd, bytes(content[:7])))
     report = leak_report()
     json_file, *_ = ReportDirectory(home).write(report)
-    assert parse(json_file.read_text()) == report
+    assert parse_json(json_file.read_text()) == report
 
 
 def test_a_file_system_that_cannot_sync_a_directory_is_good_enough(
@@ -454,7 +452,7 @@ def test_threads_may_write_into_one_directory_at_once(home: Path) -> None:
     assert directory.statistics().written == 40
     assert directory.statistics().failed == 0
     for file in home.glob("*.json"):
-        parse(file.read_text())
+        parse_json(file.read_text())
 
 
 @pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="asks /proc for the open files")

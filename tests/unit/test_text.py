@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from memguard.leaks.report import Frame, Holder, LeakReport, Verdict
-from memguard.report.render.text import MAX_LINES, WIDTH, render
+from memguard.report.render.text import MAX_LINES, WIDTH, render_text
 from memguard.report.render.words import printable
 from tests.specimens import leak_report
 from tests.strategies import leak_reports
@@ -17,7 +17,7 @@ HOSTILE = "x\x1b]0;owned\x07\x1b[2J\r\n\u202eevil\u2028\x9b\udcff"
 
 
 def test_a_report_reads_from_the_most_important_down() -> None:
-    assert render(leak_report(), directory="/srv/shop") == (
+    assert render_text(leak_report(), directory="/srv/shop") == (
         "LEAK: live Python objects\n"
         "  +61.0 MiB over a baseline of 96.0 MiB, 2.0 MiB/min; trend leak, confidence 0.99, "
         "60 readings in 30 min\n"
@@ -28,7 +28,8 @@ def test_a_report_reads_from_the_most_important_down() -> None:
         "\n"
         "Held by (sizes estimated from a sample of new entries)\n"
         "  +48.2 MiB     (+11,240 entries, 1.9 MiB/min)  held by  leaky_shop.app.SESSIONS : dict\n"
-        "                13,002 entries now, about 55.8 MiB; new ones are str, Session\n"
+        "                13,002 entries now, about 55.8 MiB, 4.4 KiB each; new ones are str, "
+        "Session\n"
         "                allocated at  leaky_shop/app.py:57  remember_session  ←  app.py:31  "
         "checkout\n"
         "\n"
@@ -48,14 +49,14 @@ def test_a_report_reads_from_the_most_important_down() -> None:
         "Not seen\n"
         "  - 48.2 of 61.0 MiB explained; 12.8 MiB outside Python's allocators\n"
         "\n"
-        "Cost: traced for 2.0 s, census 310 ms, holders 120 ms, 440 ms of processor time\n"
+        "Cost: traced for 2.0 s, census 310 ms, holders 120 ms, processor time 440 ms\n"
         "      tracer at most 3.0 MiB; CPython 3.11.7\n"
     )
 
 
 @given(leak_reports)
 def test_no_report_has_more_than_sixty_lines_or_a_character_that_acts(report: LeakReport) -> None:
-    text = render(report)
+    text = render_text(report)
     lines = text.removesuffix("\n").split("\n")
     assert len(lines) <= MAX_LINES
     assert all(line.isprintable() for line in lines)
@@ -76,7 +77,7 @@ def test_the_fullest_report_still_fits_and_says_how_much_was_left_out() -> None:
         limits=("could not see this, for a reason that takes a while to tell: " * 9,) * 12,
         verdict=replace(full.verdict, advice="do this and that; " * 99, reasons=("why",) * 9),
     )
-    text = render(report)
+    text = render_text(report)
     assert text.count("\n") <= MAX_LINES
     assert "and 16 more" in text
     for heading in ("Held by", "Also allocated at", "Growing types", "What to do", "Not seen"):
@@ -87,7 +88,7 @@ def test_the_fullest_report_still_fits_and_says_how_much_was_left_out() -> None:
 def test_a_modest_report_is_shown_whole() -> None:
     full = leak_report()
     report = replace(full, holders=full.holders * 7, types=full.types * 7)
-    assert "more" not in render(report)
+    assert "more" not in render_text(report)
 
 
 def test_a_hostile_name_does_nothing_to_a_terminal() -> None:
@@ -106,7 +107,7 @@ def test_a_hostile_name_does_nothing_to_a_terminal() -> None:
         trend=replace(full.trend, kind=HOSTILE, limit_source=HOSTILE),
         verdict=Verdict(kind="unknown", advice=HOSTILE, reasons=(HOSTILE,)),
     )
-    text = render(report)
+    text = render_text(report)
     assert all(line.isprintable() for line in text.removesuffix("\n").split("\n"))
     assert text.count(r"\x1b]0;owned\x07\x1b[2J") >= 9
     assert r"\u202eevil\u2028\x9b\udcff" in text
@@ -136,7 +137,7 @@ def test_an_absurdly_long_name_keeps_its_two_ends() -> None:
 def file_shown(file: str, directory: str) -> str:
     full = leak_report()
     suspect = replace(full.suspects[1], file=file, line=5, function="f")
-    text = render(replace(full, suspects=(suspect,)), directory=directory)
+    text = render_text(replace(full, suspects=(suspect,)), directory=directory)
     return next(line for line in text.splitlines() if ":5  f" in line).split()[-2]
 
 
@@ -168,7 +169,7 @@ def test_the_current_directory_is_what_file_names_are_relative_to(
     monkeypatch.chdir(tmp_path)
     full = leak_report()
     suspect = replace(full.suspects[1], file=f"{tmp_path}/pkg/mod.py", line=5)
-    assert "  pkg/mod.py:5  compile" in render(replace(full, suspects=(suspect,)))
+    assert "  pkg/mod.py:5  compile" in render_text(replace(full, suspects=(suspect,)))
 
 
 def test_a_deleted_current_directory_is_no_obstacle(
@@ -180,7 +181,7 @@ def test_a_deleted_current_directory_is_no_obstacle(
     gone.rmdir()
     with pytest.raises(FileNotFoundError):
         Path.cwd()
-    assert render(leak_report()).startswith("LEAK: ")
+    assert render_text(leak_report()).startswith("LEAK: ")
 
 
 def test_the_caller_named_is_the_nearest_in_the_users_own_code() -> None:
@@ -188,7 +189,7 @@ def test_the_caller_named_is_the_nearest_in_the_users_own_code() -> None:
     library = Frame(file="/venv/lib/python3.11/site-packages/lib.py", line=9, function="g")
     own = Frame(file="/srv/shop/views.py", line=7, function="view", in_user_code=True)
     suspect = replace(full.suspects[1], frames=(library, library, own))
-    lines = render(replace(full, suspects=(suspect,)), directory="/srv/shop").splitlines()
+    lines = render_text(replace(full, suspects=(suspect,)), directory="/srv/shop").splitlines()
     place = next(n for n, line in enumerate(lines) if ":1010  compile" in line)
     shown = " ".join(lines[place : place + 2]).split("compile")[1]
     assert shown.split() == ["←", "views.py:7", "view"]
@@ -197,7 +198,7 @@ def test_the_caller_named_is_the_nearest_in_the_users_own_code() -> None:
 def test_a_chain_too_long_for_a_line_takes_two() -> None:
     full = leak_report()
     suspect = replace(full.suspects[0], file="/very/long/" + "path/" * 15 + "module.py")
-    lines = render(replace(full, suspects=(suspect,))).splitlines()
+    lines = render_text(replace(full, suspects=(suspect,))).splitlines()
     (caller,) = (n for n, line in enumerate(lines) if line.lstrip().startswith("←  "))
     assert lines[caller - 1].endswith("module.py:57  remember_session")
 
@@ -224,7 +225,7 @@ def test_what_is_unknown_is_called_unknown() -> None:
             full.trend, confidence=math.nan, seconds_to_limit=None, bytes_per_hour=math.nan
         ),
     )
-    text = render(report)
+    text = render_text(report)
     assert "size unknown  (+5 entries)  held by  frames of a thread : list" in text
     assert "registered as sessions; nothing nameable was found above it" in text
     assert "confidence unknown" in text
@@ -244,7 +245,7 @@ def test_an_empty_report_has_no_empty_sections() -> None:
         explained_ratio=None,
         verdict=Verdict(kind="none", advice=""),
     )
-    text = render(report)
+    text = render_text(report)
     assert text.startswith("One look on demand: nothing that lasts\n")
     for heading in ("Held by", "llocated at", "Growing types", "What to do", "Not seen", "updated"):
         assert heading not in text
@@ -252,7 +253,7 @@ def test_an_empty_report_has_no_empty_sections() -> None:
 
 def test_prose_is_wrapped_to_the_width_and_indented() -> None:
     report = leak_report(verdict=Verdict(kind="native", advice="look there, " * 20))
-    lines = render(report).splitlines()
+    lines = render_text(report).splitlines()
     start = lines.index("What to do") + 1
     assert all(line.startswith(("  look", "  there")) for line in lines[start : start + 2])
     assert max(map(len, lines[start : start + 3])) <= WIDTH

@@ -12,12 +12,12 @@ from pathlib import Path
 from memguard.cli import terminal
 from memguard.errors import ReportFormatError
 from memguard.leaks.report import LeakReport
-from memguard.report.compare import html as html_compare
-from memguard.report.compare import text as compare_text
 from memguard.report.compare.comparison import Comparison, compare
-from memguard.report.render import json as stored
-from memguard.report.render import text
-from memguard.report.render.html import page
+from memguard.report.compare.rendering import render_html as compared_html
+from memguard.report.compare.rendering import render_text as compared_text
+from memguard.report.render.html.page import render_reports_html
+from memguard.report.render.json import parse_json, render_json
+from memguard.report.render.text import WIDTH, render_text
 from memguard.report.render.words import printable
 
 MOST_BYTES = 64 * 1024 * 1024
@@ -127,8 +127,8 @@ def _parsed(content: bytes, name: str) -> LeakReport:
             f"{printable(name)} has more than {MOST_BYTES} bytes; it is no report"
         )
     try:
-        report = stored.parse(content.decode("utf-8"))
-        text.render(report)  # an absurd number, such as of a thousand digits, fails here by name
+        report = parse_json(content.decode("utf-8"))
+        render_text(report)  # an absurd number, such as of a thousand digits, fails here by name
     except (ReportFormatError, UnicodeDecodeError, OverflowError) as error:
         reason = printable(str(error), longest=400)
         raise _UnreadableError(f"{printable(name)} is no report: {reason}") from error
@@ -137,21 +137,21 @@ def _parsed(content: bytes, name: str) -> LeakReport:
 
 def _shown(reports: Sequence[LeakReport], form: str) -> str:
     if form == "html":
-        return page.render_all(reports)
+        return render_reports_html(reports)
     if form == "json":
         if len(reports) == 1:
-            return stored.render(reports[0])
+            return render_json(reports[0])
         return _json([report.to_dict() for report in reports])
-    rule = "\n" + "\u2500" * text.WIDTH + "\n\n"
-    return rule.join(text.render(report) for report in reports)
+    rule = "\n" + "\u2500" * WIDTH + "\n\n"
+    return rule.join(render_text(report) for report in reports)
 
 
 def _compared(comparison: Comparison, form: str) -> str:
     if form == "html":
-        return html_compare.render(comparison)
+        return compared_html(comparison)
     if form == "json":
         return _json(comparison.to_dict())
-    return compare_text.render(comparison)
+    return compared_text(comparison)
 
 
 def _json(data: object) -> str:

@@ -26,8 +26,8 @@ from memguard.cli.top.view import gauge, glyphs_for
 from memguard.errors import ReportFormatError
 from memguard.leaks.report import LeakReport, Suspect
 from memguard.report.publish import reader
-from memguard.report.render import json as stored
-from memguard.report.render import text
+from memguard.report.render.json import parse_json
+from memguard.report.render.text import render_text
 from memguard.units import MiB, format_bytes, parse_seconds
 
 PROGRAM = "shop.py"
@@ -109,7 +109,7 @@ class _Run:
         found = []
         for file in sorted((self.directory / "reports").glob("leak-*.json")):
             with contextlib.suppress(OSError, ReportFormatError):
-                found.append(stored.parse(file.read_text("utf-8")))
+                found.append(parse_json(file.read_text("utf-8")))
         return found
 
     def stop(self) -> None:
@@ -265,7 +265,7 @@ def _verdict(outcome: _Outcome, runs: tuple[_Run, _Run], *, kept: str | None) ->
     report, seconds = outcome.report, outcome.seconds
     if report is None or seconds is None:
         return "\nThe leak was not found in time; try --timeout 2m on a slow machine.\n"
-    shown = f"\nFound in the leaky one after {seconds:.0f} s:\n\n{text.render(report)}\n"
+    shown = f"\nFound in the leaky one after {seconds:.0f} s:\n\n{render_text(report)}\n"
     planted = f"planted in line {outcome.expected_line} of {PROGRAM}, held by {HOLDER}"
     shown += f"The leak is {planted}: {'right' if outcome.is_right else 'NOT RIGHT'}.\n"
     silent = "nothing was reported" if not outcome.false_alarms else "there was a FALSE ALARM"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from memguard.errors import ConfigError, ReportFormatError
-from memguard.report.health.data import HealthReport
+from memguard.report.health.health_report import HealthReport
 from memguard.report.publish import bulletin, reader
 from memguard.report.publish.bulletin import (
     BULLETIN_VERSION,

@@ -1,38 +1,26 @@
-"""One piece of work at a time in a thread of its own, for any number who wait, up to a bound."""
+"""One piece of work at a time in a thread of its own, shared by all who ask while it runs."""
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import functools
 import threading
-import time
-import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future
 from typing import Generic, Literal, TypeVar
 
+from memguard.lifecycle.at_exit import stop_at_exit
 from memguard.lifecycle.fork import reset_after_fork
 
 T = TypeVar("T")
 MOST_WAITING = 64
-"""Requests that wait for one piece of work; further ones are told to come back."""
+"""Requests that wait for one piece of work; further ones are refused."""
 _EXIT_SECONDS = 1.0
-_NO_THREAD = "RuntimeError"
-
-Asked = Literal["accepted", "busy", "no thread"]
-"""What came of asking: it is done; others are served; the system gives no thread."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome(Generic[T]):
-    """What a piece of work gave: a value, or the name of what it raised."""
-
-    value: T | None = None
-    error: str | None = None
+class WorkFailedError(Exception):
+    """A piece of work failed; its text is the type of what it raised, which holds no frames."""
 
 
-class Errand(Generic[T]):
+class BackgroundWork(Generic[T]):
     """
     Do one thing at a time, in a thread of its own.
 
@@ -40,97 +28,76 @@ class Errand(Generic[T]):
     that hangs would hold up the end of the host, which joins the threads of its executors.
 
     Bounded by: one thread, ``MOST_WAITING`` who wait.
-    Locks: one mutex around the list of those; work and answers are called outside of it.
-    Keeps alive: *work*; while it runs, those who wait.
+    Locks: one mutex around what is under way; the work is done outside of it.
+    Keeps alive: its outcome, for as long as somebody waits for it.
     """
 
-    def __init__(self, name: str, work: Callable[[], T] | None = None) -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._work = work
         self._reset()
         reset_after_fork(self)
 
     def _reset(self) -> None:
         """Have nothing under way: so it is in a forked child, which the thread did not follow."""
         self._lock = threading.Lock()
-        self._waiting: list[Callable[[Outcome[T]], object]] | None = None
+        self._future: Future[T] | None = None
+        self._waiting = 0
+        self._thread: threading.Thread | None = None
 
-    def ask(
-        self,
-        tell: Callable[[Outcome[T]], object],
-        *,
-        join: bool,
-        work: Callable[[], T] | None = None,
-    ) -> Asked:
+    def ask(self, work: Callable[[], T], *, join: bool) -> Future[T] | Literal["busy", "no thread"]:
         """
-        Have the work done, and *tell* called with its outcome, in its thread.
+        Return a future of what *work* returns; it fails with `WorkFailedError` alone.
 
         Args:
-            tell: Takes the outcome; must not block.
-            join: Where the work is under way already, wait for that outcome; else be refused.
-            work: To be done instead of the usual work.
+            work: What to do, in the thread.
+            join: Where something is under way already, share its outcome; else be refused.
 
         Returns:
-            What came of asking; *tell* is called only where that is ``"accepted"``.
+            The future, which cannot be cancelled; ``"busy"`` where others are served;
+            ``"no thread"`` where the system has none.
         """
-        work = work or self._work
-        if work is None:
-            raise TypeError("this Errand has no usual work; give one")
         with self._lock:
-            if self._waiting is not None:
-                if not join or len(self._waiting) >= MOST_WAITING:
+            if self._future is not None:
+                if not join or self._waiting >= MOST_WAITING:
                     return "busy"
-                self._waiting.append(tell)
-                return "accepted"
-            self._waiting = [tell]
+                self._waiting += 1
+                return self._future
+            future = self._future = Future()
+            self._waiting = 1
+        future.set_running_or_notify_cancel()  # one who gives up waiting must not cancel it
         try:
-            thread = threading.Thread(target=self._run, args=(work,), name=self._name, daemon=True)
-            _join_at_exit(thread)
-            thread.start()
-        except Exception:  # noqa: BLE001 - reason: no thread or no memory to be had, or the interpreter ends
-            self._tell(
-                [each for each in self._end() if each is not tell], Outcome(error=_NO_THREAD)
+            run = threading.Thread(
+                target=self._run, args=(work, future), name=self._name, daemon=True
             )
+            stop_at_exit(self, _EXIT_SECONDS)
+            run.start()
+            self._thread = run
+        except Exception as error:  # noqa: BLE001 - reason: no thread or no memory to be had, or the interpreter ends
+            self._future = None
+            future.set_exception(WorkFailedError(type(error).__name__))  # for who joined meanwhile
             return "no thread"
-        return "accepted"
+        return future
 
-    def _run(self, work: Callable[[], T]) -> None:
-        outcome: Outcome[T] = Outcome(error="BaseException")
+    def stop(self, timeout: float) -> bool:
+        """Give what is under way a moment to end; True when it has ended."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout)
+        return thread is None or not thread.is_alive()
+
+    def _run(self, work: Callable[[], T], future: Future[T]) -> None:
+        failed: BaseException | None = None
         try:
-            outcome = Outcome(value=work())
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - reason: told to those who wait, by its name
-            outcome = Outcome(error=type(error).__name__)
-        finally:  # whatever else it raised, it is not under way any more
-            self._tell(self._end(), outcome)
-
-    def _end(self) -> list[Callable[[Outcome[T]], object]]:
-        """Have nothing under way, and return those who waited."""
-        with self._lock:
-            waiting, self._waiting = self._waiting or [], None
-        return waiting
-
-    def _tell(self, waiting: list[Callable[[Outcome[T]], object]], outcome: Outcome[T]) -> None:
-        for tell in waiting:
-            with contextlib.suppress(Exception):  # the event loop of one may be closed by now
-                tell(outcome)
-
-
-_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
-
-
-def _join_at_exit(thread: threading.Thread) -> None:
-    _register_exit()
-    _threads.add(thread)
-
-
-@functools.cache
-def _register_exit() -> None:
-    atexit.register(_join_all)
-
-
-def _join_all() -> None:
-    """Give work that is under way a moment to end, before the interpreter takes its modules."""
-    deadline = time.monotonic() + _EXIT_SECONDS
-    for thread in list(_threads):
-        if thread.ident is not None:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            value = work()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - reason: its name is for those who wait
+            failed = error
+        except BaseException as error:
+            failed = error
+            raise
+        finally:
+            if self._future is future:
+                self._future = None  # first: who asks now wants what is true from now on
+            if failed is None:
+                future.set_result(value)
+            else:
+                future.set_exception(WorkFailedError(type(failed).__name__))

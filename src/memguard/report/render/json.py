@@ -12,7 +12,7 @@ from memguard.errors import ReportFormatError
 from memguard.leaks.report import LeakReport
 
 
-def render(report: LeakReport) -> str:
+def render_json(report: LeakReport) -> str:
     """
     Return *report* as indented JSON, ending in a newline.
 
@@ -21,9 +21,9 @@ def render(report: LeakReport) -> str:
     return json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n"
 
 
-def parse(text: str) -> LeakReport:
+def parse_json(text: str) -> LeakReport:
     """
-    Return the report that ``render`` made *text* from.
+    Return the report that ``render_json`` made *text* from.
 
     Safe for text from a stranger: it builds strings and numbers, nothing else.
 

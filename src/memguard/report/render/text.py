@@ -14,27 +14,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from memguard.leaks.report import Holder, LeakReport, Suspect, TypeGrowth
-from memguard.report.render.advice import hints
-from memguard.report.render.words import (
-    VERDICTS,
-    Places,
+from memguard.report.render.content import (
+    HOLDERS_NOTE,
+    KINDS,
     allocated_for,
-    bound_of,
-    limit,
-    number,
-    printable,
-    rate,
+    blocks,
+    costs,
+    explained,
+    hints,
+    holder_facts,
+    holder_pace,
+    holder_size,
 )
+from memguard.report.render.words import VERDICTS, Places, limit, number, printable, rate
 from memguard.units import format_bytes, format_seconds
 
 WIDTH = 100
 MAX_LINES = 60
 
-_HEADLINES = {
-    "leak": "LEAK: ",
-    "growth": "Growth, not taken for a leak: ",
-    "snapshot": "One look on demand: ",
-}
 _INDENT = " " * 16
 
 
@@ -61,7 +58,7 @@ _HINTS = (3, 1, 0)
 """How many hints are shown; they give way to what was found."""
 
 
-def render(report: LeakReport, *, directory: str | None = None) -> str:
+def render_text(report: LeakReport, *, directory: str | None = None) -> str:
     """
     Return *report* as text of at most 60 lines, about 100 columns wide, ending in a newline.
 
@@ -87,7 +84,7 @@ def _lines(report: LeakReport, places: Places, caps: _Caps, said: Sequence[str])
     sections = [
         _headline(report),
         _section(
-            "Held by (sizes estimated from a sample of new entries)",
+            f"Held by ({HOLDERS_NOTE})",
             [_holder(holder, claimed[holder.path], places) for holder in holders],
             len(report.holders),
         ),
@@ -128,12 +125,13 @@ def _headline(report: LeakReport) -> list[str]:
         f"{printable(trend.kind, longest=40)}, confidence {number(trend.confidence, '.2f')}, "
         f"{trend.samples:,} readings in {format_seconds(trend.span_seconds)}"
     )
-    lines = [_HEADLINES[report.kind] + VERDICTS[report.verdict.kind], growth]
+    kind = "LEAK" if report.kind == "leak" else KINDS[report.kind]
+    lines = [f"{kind}: {VERDICTS[report.verdict.kind]}", growth]
     if trend.limit_bytes is not None:
         lines.append("  " + limit(trend, trend.limit_bytes))
-    if report.explained_ratio is not None:
-        share = number(report.explained_ratio * 100, ".0f")
-        lines.append(f"  the holders named account for {share} % of the growth rate")
+    share = explained(report)
+    if share is not None:
+        lines.append(f"  the holders named account for {share} of the growth rate")
     lines.append(
         "  "
         + printable(f"{report.detector}, process {report.pid}, {report.started_at}{revision}")
@@ -143,26 +141,10 @@ def _headline(report: LeakReport) -> list[str]:
 
 
 def _holder(holder: Holder, suspect: Suspect | None, places: Places) -> list[str]:
-    size = "size unknown"
-    if holder.bytes_added is not None:
-        size = format_bytes(holder.bytes_added, signed=True)
-    pace = "" if holder.bytes_per_minute is None else f", {rate(holder.bytes_per_minute)}"
-    facts = [f"{holder.entries:,} entries now"]
-    if holder.bytes_per_entry is not None:
-        facts[0] += f", about {format_bytes(holder.entries * holder.bytes_per_entry)}"
-    if holder.entry_types:
-        sampled = ", ".join(printable(name, longest=60) for name in holder.entry_types[:3])
-        facts.append(f"new ones are {sampled}")
-    if holder.inventory_name:
-        facts.append(f"registered as {printable(holder.inventory_name)}")
-    bound = bound_of(holder)
-    if bound is not None:
-        facts.append(f"its owner allows {bound:,}")
-    if not holder.anchored:
-        facts.append("nothing nameable was found above it")
+    facts = [printable(fact) for fact in holder_facts(holder, most_types=3)]
     first = (
-        f"  {size:<12}  ({holder.entries_added:+,} entries{pace})  held by  "
-        f"{printable(holder.path)} : {printable(holder.type, longest=80)}"
+        f"  {holder_size(holder):<12}  ({holder.entries_added:+,} entries{holder_pace(holder)})  "
+        f"held by  {printable(holder.path)} : {printable(holder.type, longest=80)}"
     )
     lines = [first, _INDENT + "; ".join(facts)]
     if suspect is not None:
@@ -175,8 +157,7 @@ def _holder(holder: Holder, suspect: Suspect | None, places: Places) -> list[str
 def _suspect(suspect: Suspect, places: Places) -> list[str]:
     # No rate: what no holder explains may be a request in flight when a short burst ended.
     size = format_bytes(suspect.bytes, signed=True)
-    blocks = "1 block" if suspect.count == 1 else f"{suspect.count:,} blocks"
-    amount = f"  {size:<12}  ({blocks} alive)  "
+    amount = f"  {size:<12}  ({blocks(suspect)} alive)  "
     return _chain(amount, suspect, places)
 
 
@@ -212,19 +193,9 @@ def _advice(report: LeakReport, caps: _Caps, said: Sequence[str]) -> list[str]:
 
 
 def _cost(report: LeakReport) -> list[str]:
-    cost = report.cost
-    return [
-        (
-            f"Cost: traced for {format_seconds(cost.traced_seconds)}, census "
-            f"{format_seconds(cost.census_seconds)}, holders "
-            f"{format_seconds(cost.retention_seconds)}, "
-            f"{format_seconds(cost.cpu_seconds)} of processor time"
-        ),
-        (
-            f"      tracer at most {format_bytes(cost.tracer_peak_bytes)}; "
-            f"{printable(report.python, longest=60) or 'Python'}"
-        ),
-    ]
+    *times, tracer = (f"{name.lower()} {amount}" for name, amount in costs(report.cost))
+    python = printable(report.python, longest=60) or "Python"
+    return [f"Cost: {', '.join(times)}", f"      {tracer}; {python}"]
 
 
 def _wrapped(text: str, *, most: int) -> list[str]:

@@ -1,5 +1,5 @@
 """
-The words that the renderings of a report share: places, rates, kinds, and names made harmless.
+Words for places, rates and limits, and names made harmless: for whatever people read.
 
 Pure, but for asking the current directory, which file names are shortened against.
 """
@@ -8,26 +8,22 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
-from memguard.leaks.report import VERDICTS, Frame, Holder, Suspect, TrendSummary
+from memguard.leaks.report import VERDICTS, Frame, Suspect, TrendSummary
 from memguard.units import format_bytes, format_seconds
 from memguard.units import format_rate as rate
 
 __all__ = [
     "VERDICTS",
     "Places",
-    "allocated_for",
-    "bound_of",
+    "capital",
     "limit",
     "number",
     "printable",
     "rate",
 ]
 
-_NO_LIMIT = 2**31 - 1
-"""More entries than a list of 16 GiB has; ``sys.maxsize`` and its like stand for no limit."""
 _PACKAGES = re.compile(r"^.*[/\\](?:site|dist)-packages[/\\]", re.DOTALL)
 _STANDARD_LIBRARY = re.compile(r"^.*[/\\]lib[/\\](?=python3\.\d+t?[/\\])", re.DOTALL)
 
@@ -47,6 +43,11 @@ def printable(text: str, *, longest: int = 200) -> str:
     )
 
 
+def capital(text: str) -> str:
+    """Return *text* with a large first letter."""
+    return text[:1].upper() + text[1:]
+
+
 def number(value: float, form: str) -> str:
     """Return *value* in a format, or ``"unknown"`` where it is not finite."""
     return format(value, form) if math.isfinite(value) else "unknown"
@@ -59,17 +60,6 @@ def limit(trend: TrendSummary, limit_bytes: int) -> str:
     if trend.seconds_to_limit is None:
         return f"{text}, not being approached"
     return f"{text}, reached in about {format_seconds(trend.seconds_to_limit)} at this rate"
-
-
-def bound_of(holder: Holder) -> int | None:
-    """Return the entries that its owner allows; None also where it is a number for "no limit"."""
-    return None if holder.bound is None or holder.bound >= _NO_LIMIT else holder.bound
-
-
-def allocated_for(holder: Holder, suspects: Sequence[Suspect]) -> Suspect | None:
-    """Return the line that allocates the most of what *holder* holds."""
-    own = [suspect for suspect in suspects if suspect.held_by == holder.path]
-    return max(own, key=lambda suspect: suspect.bytes, default=None)
 
 
 class Places:

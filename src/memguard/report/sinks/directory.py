@@ -21,8 +21,9 @@ from memguard.bounded.options import check_int, check_path
 from memguard.errors import ConfigError, ValueTooLargeError
 from memguard.leaks.report import LeakReport
 from memguard.lifecycle import identity
-from memguard.report.render import json, text
-from memguard.report.render.html import page
+from memguard.report.render.html.page import render_html
+from memguard.report.render.json import render_json
+from memguard.report.render.text import render_text
 from memguard.report.render.words import printable
 from memguard.report.sinks.private_directory import PrivateDirectory, open_private
 from memguard.units import parse_bytes
@@ -218,7 +219,7 @@ def _contents(report: LeakReport) -> dict[str, bytes]:
             f"or digit first (got {printable(report.id)!r})"
         )
     return {
-        f"leak-{report.id}.json": json.render(report).encode("ascii"),
-        f"leak-{report.id}.txt": text.render(report).encode("utf-8"),
-        f"leak-{report.id}.html": page.render(report).encode("utf-8"),
+        f"leak-{report.id}.json": render_json(report).encode("ascii"),
+        f"leak-{report.id}.txt": render_text(report).encode("utf-8"),
+        f"leak-{report.id}.html": render_html(report).encode("utf-8"),
     }

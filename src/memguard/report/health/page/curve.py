@@ -1,8 +1,8 @@
 """
-Memory up to now as inline SVG: the level, its range where readings were rolled up, the ceiling.
+Memory up to now: a stretch of a guard's history and its drawing. Pure, but for asking the history.
 
-Pure, and safe on any numbers. However long the history is, a bounded number of points is drawn, and
-the highest and lowest reading of each stretch stay visible. Where nothing was read, there is a gap.
+However long the history is, a bounded number of points is drawn, and the highest and lowest reading
+of each stretch stay visible. Where nothing was read, there is a gap.
 """
 
 from __future__ import annotations
@@ -10,22 +10,25 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from memguard.report.render.html.chart import byte_ticks, level_label, time_label, time_ticks
+from memguard.observe.history import Bucket, History, Hour
+from memguard.observe.readings import Reading
 from memguard.report.render.html.markup import Markup, element, join
+from memguard.report.render.html.plot import LARGEST, Frame, plot, time_label
 from memguard.units import format_bytes, format_seconds
 
-HEIGHT = 260
+SpanName = Literal["latest", "day", "weeks"]
+SPANS: Mapping[SpanName, str] = {"latest": "Latest", "day": "Day", "weeks": "Weeks"}
+"""Stretches of time, and what they are called."""
 MOST_COLUMNS = 180
 """Points of a curve; a telephone has hardly more pixels."""
-_TOP, _BOTTOM = 24, 232
-_WIDTH = 1000
-_LARGEST = 1e18
 _NEAR = 2.5
 """A ceiling is drawn up to this multiple of the highest level; further up it flattens the curve."""
 _GAP_STEPS = 6.0
+_FLAT = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,60 @@ class Point:
     """The run of the program that it belongs to; no line is drawn from one run to another."""
     weight: int = 1
     """Readings in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryHistory:
+    """What memory did over a stretch of time."""
+
+    span: SpanName
+    kept: bool
+    """False where the guard keeps no history."""
+    points: tuple[Point, ...]
+
+
+def memory_history(
+    history: History | None, span: SpanName, now: Reading, wall: float
+) -> MemoryHistory:
+    """
+    Return the history of one stretch, and *now* as its last point.
+
+    Cost: O(readings) or O(minutes); ``"weeks"`` reads the history's file, where it has one.
+
+    Args:
+        history: Where the readings are; None where none are kept.
+        span: ``"latest"`` for the single readings, ``"day"`` for minutes, ``"weeks"`` for hours.
+        now: The latest reading, on the timer that the history's readings were stamped with.
+        wall: The same moment in seconds since the epoch.
+    """
+    if history is None:
+        return MemoryHistory(span=span, kept=False, points=())
+    points: list[Point]
+    if span == "latest":
+        points = [point for each in history.last() if (point := _of_reading(each, now.at))]
+    elif span == "day":
+        points = [_rolled_up(each, 60, wall) for each in history.minutes()]
+    else:
+        points = [_rolled_up(each, 3600, wall) for each in history.hours()]
+    # A clock that was set back would put the past into the future.
+    points = [point for point in points if point.seconds <= 0]
+    last = _of_reading(now, now.at)
+    if last is not None:
+        run = points[-1].run if points else ""
+        points.append(Point(0.0, last.lowest, last.highest, last.level, run))
+    return MemoryHistory(span=span, kept=True, points=tuple(points))
+
+
+def _of_reading(reading: Reading, now: float) -> Point | None:
+    private = reading.private
+    return None if private is None else Point(reading.at - now, private, private, private)
+
+
+def _rolled_up(found: Bucket | Hour, seconds: int, wall: float) -> Point:
+    """Return the middle of a stretch, on a clock on which *wall* is 0; that which runs ends now."""
+    start = found.start
+    at = start - wall if start > wall else min(0.0, start + seconds / 2 - wall)
+    return Point(at, found.lowest, found.peak, found.average, found.run, found.count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +124,41 @@ def memory_curve(points: Iterable[Point], ceiling: float | None) -> Curve | None
         return None
     drawn = columns(known)
     stretches = _stretches(drawn, longest=_longest_step(known))
+    lines = [[(point.seconds, point.level) for point in stretch] for stretch in stretches]
     highest = max(point.highest for point in drawn)
     if ceiling is not None and not 0 < ceiling <= max(_NEAR * highest, 1.0):
         ceiling = None
-    frame = _Frame.around(drawn, ceiling)
+    frame = Frame.around(
+        [point.seconds for point in drawn],
+        [min(point.lowest for point in drawn), max(highest, ceiling or highest)],
+        flat=_FLAT,
+        from_zero=ceiling is not None,
+    )
     has_range = any(point.highest - point.lowest > 0 for point in drawn)
     drawing = join(
         *(_band(frame, stretch) for stretch in stretches if has_range and len(stretch) > 1),
-        *(_area(frame, stretch) for stretch in stretches),
-        *(_line(frame, stretch) for stretch in stretches),
-        _ceiling(frame, ceiling),
+        *(frame.area(line) for line in lines),
+        *(frame.line("curve", line) for line in lines),
+        frame.limit_line(ceiling),
     )
-    return Curve(_drawn(frame, drawing, drawn, ceiling), has_range, ceiling is not None)
+    first, last = drawn[0], drawn[-1]
+    described = (
+        f"Private memory of the process in the last {format_seconds(-first.seconds)}: from "
+        f"{format_bytes(first.level)} to {format_bytes(last.level)}, at most "
+        f"{format_bytes(highest)}"
+    )
+    svg = plot(frame, drawing, described, limit=ceiling, time_text=_time_text)
+    return Curve(svg, has_range, ceiling is not None)
+
+
+def _time_text(seconds: float) -> str:
+    return "now" if seconds == 0 else time_label(seconds).replace("-", "\u2212")
+
+
+def _band(frame: Frame, points: Sequence[Point]) -> Markup:
+    above = frame.path((point.seconds, point.highest) for point in points)
+    below = frame.path((point.seconds, point.lowest) for point in reversed(points))
+    return element("path", class_="range", d=f"{above}L{below[1:]}Z")
 
 
 def columns(points: Sequence[Point]) -> list[Point]:
@@ -112,7 +192,7 @@ def _drawable(points: Iterable[Point]) -> list[Point]:
         point
         for point in points
         if all(
-            math.isfinite(number) and abs(number) < _LARGEST
+            math.isfinite(number) and abs(number) < LARGEST
             for number in (point.seconds, point.lowest, point.highest, point.level)
         )
         and point.lowest <= point.level <= point.highest
@@ -137,125 +217,3 @@ def _stretches(points: Sequence[Point], *, longest: float) -> list[list[Point]]:
             found.append([])
         found[-1].append(after)
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """The part of the plane that is shown."""
-
-    left: float
-    right: float
-    low: float
-    high: float
-
-    @classmethod
-    def around(cls, points: Sequence[Point], ceiling: float | None) -> _Frame:
-        left, right = points[0].seconds, points[-1].seconds
-        low = min(point.lowest for point in points)
-        high = max(point.highest for point in points)
-        if ceiling is not None:
-            high = max(high, ceiling)
-        # From zero where that does not flatten the curve; a cut axis shows its own lowest level.
-        if 0 <= low <= 0.7 * high or ceiling is not None:
-            low = min(low, 0.0)
-        else:
-            low -= (high - low) * 0.08
-        # A quiet process is a flat line, not a mountain range of single pages.
-        room = max(1.0, 0.02 * max(abs(low), abs(high))) - (high - low)
-        if room > 0:
-            low, high = low - room / 2, high + room / 2
-        return cls(left, right, low, high + (high - low) * 0.04)
-
-    def x(self, seconds: float) -> float:
-        """Return units from the left."""
-        return (seconds - self.left) / (self.right - self.left) * _WIDTH
-
-    def y(self, level: float) -> float:
-        """Return pixels from the top."""
-        return _BOTTOM - (level - self.low) / (self.high - self.low) * (_BOTTOM - _TOP)
-
-
-def _band(frame: _Frame, points: Sequence[Point]) -> Markup:
-    above = "L".join(f"{frame.x(p.seconds):.1f} {frame.y(p.highest):.1f}" for p in points)
-    below = "L".join(f"{frame.x(p.seconds):.1f} {frame.y(p.lowest):.1f}" for p in reversed(points))
-    return element("path", class_="range", d=f"M{above}L{below}Z")
-
-
-def _area(frame: _Frame, points: Sequence[Point]) -> Markup:
-    start, end = frame.x(points[0].seconds), frame.x(points[-1].seconds)
-    path = _path(frame, points)
-    return element("path", class_="area", d=f"{path}L{end:.1f} {_BOTTOM}L{start:.1f} {_BOTTOM}Z")
-
-
-def _line(frame: _Frame, points: Sequence[Point]) -> Markup:
-    path = _path(frame, points)
-    if len(points) == 1:  # a line of no length is drawn as a dot
-        path += "h0"
-    return element("path", class_="curve", d=path, vector_effect="non-scaling-stroke")
-
-
-def _path(frame: _Frame, points: Sequence[Point]) -> str:
-    return "M" + "L".join(f"{frame.x(p.seconds):.1f} {frame.y(p.level):.1f}" for p in points)
-
-
-def _ceiling(frame: _Frame, level: float | None) -> Markup | None:
-    if level is None:
-        return None
-    path = f"M0 {frame.y(level):.1f}L{_WIDTH} {frame.y(level):.1f}"
-    return element("path", class_="limit", d=path, vector_effect="non-scaling-stroke")
-
-
-def _drawn(
-    frame: _Frame, drawing: Markup, points: Sequence[Point], ceiling: float | None
-) -> Markup:
-    first, last = points[0], points[-1]
-    described = (
-        f"Private memory of the process in the last {format_seconds(-first.seconds)}: from "
-        f"{format_bytes(first.level)} to {format_bytes(last.level)}, at most "
-        f"{format_bytes(max(point.highest for point in points))}"
-    )
-    return element(
-        "svg",
-        _grid(frame),
-        # The inner drawing is stretched; its lines keep their thickness.
-        element(
-            "svg",
-            drawing,
-            width="100%",
-            height=HEIGHT,
-            viewBox=f"0 0 {_WIDTH} {HEIGHT}",
-            preserveAspectRatio="none",
-        ),
-        _labels(frame, ceiling),
-        class_="chart",
-        width="100%",
-        height=HEIGHT,
-        role="img",
-        aria_label=described,
-    )
-
-
-def _grid(frame: _Frame) -> Markup:
-    lines = (frame.y(level) for level in byte_ticks(frame.low, frame.high))
-    return join(*(element("line", class_="grid", x1="0", x2="100%", y1=y, y2=y) for y in lines))
-
-
-def _labels(frame: _Frame, ceiling: float | None) -> Markup:
-    """Return the texts; they stand above the curve, so that it crosses none of them."""
-    taken = math.inf if ceiling is None else frame.y(ceiling)
-    parts = [
-        element("text", level_label(level), x="0", y=round(y - 5, 1))
-        for level in byte_ticks(frame.low, frame.high)
-        if abs((y := frame.y(level)) - taken) > 18  # no label across the line of the ceiling
-    ]
-    for seconds in time_ticks(frame.left, frame.right):
-        share = frame.x(seconds) / _WIDTH
-        anchor = "start" if share < 0.04 else "end" if share > 0.94 else "middle"
-        text = "now" if seconds == 0 else time_label(seconds).replace("-", "\u2212")
-        where = f"{share * 100:.2f}%"
-        parts.append(element("text", text, x=where, y=_BOTTOM + 20, text_anchor=anchor))
-    if ceiling is not None:
-        text = f"limit at {level_label(ceiling)}"
-        y = round(taken - 6, 1)
-        parts.append(element("text", text, x="100%", y=y, class_="limit-text", text_anchor="end"))
-    return join(*parts)

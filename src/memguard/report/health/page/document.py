@@ -14,18 +14,19 @@ from dataclasses import dataclass
 
 from memguard._version import __version__
 from memguard.relief.records import ReliefReport
-from memguard.report.health.data import current_level
-from memguard.report.health.page.history import SPANS, SpanName, Story
-from memguard.report.health.page.parts import (
-    alerts_part,
-    head_part,
-    memory_part,
-    relief_part,
-    reports_part,
+from memguard.report.health.health_report import current_level
+from memguard.report.health.page.assets import SCRIPT, STYLE
+from memguard.report.health.page.curve import SPANS, MemoryHistory, SpanName
+from memguard.report.health.page.sections import (
+    alerts_section,
+    collector_section,
+    containers_section,
+    head_section,
+    memory_section,
+    relief_section,
+    reports_section,
 )
-from memguard.report.health.page.script import SCRIPT
-from memguard.report.health.page.style import STYLE
-from memguard.report.health.page.tables import collector_part, containers_part
+from memguard.report.render.html import components
 from memguard.report.render.html.markup import Markup, element, join
 from memguard.report.render.words import Places, printable
 from memguard.report.state import GuardState
@@ -73,34 +74,34 @@ class Parts:
 
 
 def render_parts(
-    known: GuardState, story: Story, last: LastRun | None, *, instance: str = ""
+    state: GuardState, history: MemoryHistory, last: LastRun | None, *, instance: str = ""
 ) -> Parts:
     """
     Return what the page shows.
 
     Args:
-        known: What the guard knows.
-        story: What its memory did, for the curve.
+        state: The state of the guard.
+        history: What its memory did, for the curve.
         last: The last run that was asked for over HTTP.
         instance: What tells this process from others that may answer at the same address.
     """
     places = Places()
-    ratio = known.pressure.used_ratio
-    level, _ = current_level(known)
+    ratio = state.pressure.used_ratio
+    level, _ = current_level(state)
     share = "" if ratio is None or level == "insufficient_data" else f"{ratio:.0%} \u00b7 "
     return Parts(
-        title=f"{share}{printable(known.name, longest=60)} \u2013 memguard",
+        title=f"{share}{printable(state.name, longest=60)} \u2013 memguard",
         process_id=os.getpid(),
         instance=instance,
-        time=known.time,
+        time=state.time,
         parts={
-            "head": head_part(known),
-            "memory": memory_part(known, story),
-            "containers": containers_part(known.containers),
-            "collector": collector_part(known.gc),
-            "alerts": alerts_part(known),
-            "reports": reports_part(known, places),
-            "relief": relief_part(known, None if last is None else (last.at, last.report)),
+            "head": head_section(state),
+            "memory": memory_section(state, history),
+            "containers": containers_section(state.containers),
+            "collector": collector_section(state.gc),
+            "alerts": alerts_section(state),
+            "reports": reports_section(state, places),
+            "relief": relief_section(state, None if last is None else (last.at, last.report)),
         },
     )
 
@@ -116,7 +117,7 @@ def document(parts: Parts, span: SpanName, *, every: float, with_form: bool) -> 
         parts: What it shows.
         span: The stretch of time of its curve.
         every: Seconds between two questions of its script.
-        with_form: True where memory may be given back from here.
+        with_form: True where memory may be freed from here.
     """
     shown = {name: _part(name, markup) for name, markup in parts.parts.items()}
     sections = [
@@ -137,9 +138,7 @@ def document(parts: Parts, span: SpanName, *, every: float, with_form: bool) -> 
             shown["memory"],
         ),
         *sections,
-        element(
-            "section", element("h2", "Memory given back"), shown["relief"], _form(parts, with_form)
-        ),
+        element("section", element("h2", "Memory freed"), shown["relief"], _form(parts, with_form)),
         _footer(),
         data_source="memguard/data",
         data_every=f"{every:g}",
@@ -148,7 +147,7 @@ def document(parts: Parts, span: SpanName, *, every: float, with_form: bool) -> 
     return _html(parts.title, join(main, element("script", Markup(SCRIPT))))
 
 
-def notice(title: str, text: str) -> str:
+def notice_page(title: str, text: str) -> str:
     """Return a small page that answers the form where there is no script."""
     body = element(
         "main",
@@ -160,17 +159,7 @@ def notice(title: str, text: str) -> str:
 
 
 def _html(title: str, body: Markup) -> str:
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("meta", name="robots", content="noindex"),
-        element("title", title),
-        element("style", Markup(STYLE)),
-    )
-    page = element("html", head, element("body", body), lang="en")
-    return f"<!DOCTYPE html>\n{page}\n"
+    return components.document(title, body, style=STYLE, meta={"robots": "noindex"})
 
 
 def _part(name: str, markup: Markup) -> Markup:
@@ -203,7 +192,7 @@ def _form(parts: Parts, with_form: bool) -> Markup | None:  # noqa: FBT001 - rea
                 "Bytes wanted",
                 element("input", name="target", placeholder="all, or 100MiB", autocomplete="off"),
             ),
-            element("button", "Relieve now", type="submit"),
+            element("button", "Free memory now", type="submit"),
             method="post",
             action="memguard/relieve",
         ),

@@ -1,1 +1,27 @@
-"""memguard.report.metrics.opentelemetry."""
+"""Metrics and events for OpenTelemetry."""
+
+from memguard import lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from memguard.report.metrics.opentelemetry.telemetry import (
+        ProcessMetrics,
+        Telemetry,
+        TelemetryStatistics,
+    )
+
+__all__ = [
+    "ProcessMetrics",
+    "Telemetry",
+    "TelemetryStatistics",
+]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy.exports(
+        __name__,
+        {
+            "memguard.report.metrics.opentelemetry.telemetry": (
+                "ProcessMetrics Telemetry TelemetryStatistics"
+            ),
+        },
+    )

@@ -1,1 +1,22 @@
-"""memguard.report.metrics.prometheus."""
+"""Metrics for Prometheus, of one process and of servers of several."""
+
+from memguard import lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from memguard.report.metrics.prometheus.collector import MemguardCollector
+    from memguard.report.metrics.prometheus.multiprocess import MultiprocessBridge
+
+__all__ = [
+    "MemguardCollector",
+    "MultiprocessBridge",
+]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy.exports(
+        __name__,
+        {
+            "memguard.report.metrics.prometheus.collector": "MemguardCollector",
+            "memguard.report.metrics.prometheus.multiprocess": "MultiprocessBridge",
+        },
+    )

@@ -6,10 +6,17 @@ import math
 from collections.abc import Sequence
 
 from memguard.leaks.report import Frame, Holder, Suspect
+from memguard.report.render.content import (
+    allocated_for,
+    blocks,
+    holder_facts,
+    holder_pace,
+    holder_size,
+)
+from memguard.report.render.html.components import MOST_ENTRIES, bar, path
 from memguard.report.render.html.markup import Markup, element, join
-from memguard.report.render.html.parts import MOST_ENTRIES, bar, path
 from memguard.report.render.html.tree import Branch, tree
-from memguard.report.render.words import Places, allocated_for, bound_of, rate
+from memguard.report.render.words import Places, rate
 from memguard.units import format_bytes
 
 
@@ -44,25 +51,6 @@ def _pace(holder: Holder) -> float:
 def _holder(
     holder: Holder, above: str, share: float, suspect: Suspect | None, places: Places
 ) -> Markup:
-    facts = [f"{holder.entries:,} entries now"]
-    if holder.bytes_per_entry is not None:
-        facts[0] += (
-            f", about {format_bytes(holder.entries * holder.bytes_per_entry)}, "
-            f"{format_bytes(holder.bytes_per_entry)} each"
-        )
-    if holder.entry_types:
-        facts.append("new ones are " + ", ".join(holder.entry_types[:5]))
-    if holder.inventory_name:
-        facts.append(f"registered as {holder.inventory_name}")
-    bound = bound_of(holder)
-    if bound is not None:
-        facts.append(f"its owner allows {bound:,}")
-    if not holder.anchored:
-        facts.append("nothing nameable was found above it")
-    size = "size unknown"
-    if holder.bytes_added is not None:
-        size = format_bytes(holder.bytes_added, signed=True)
-    pace = "" if holder.bytes_per_minute is None else f", {rate(holder.bytes_per_minute)}"
     own = holder.path[len(above) :]
     whole = element("code", element("span", path(above), class_="above"), path(own))
     site: Suspect | Frame | None = suspect or holder.site
@@ -72,11 +60,11 @@ def _holder(
         bar(share),
         element(
             "p",
-            element("span", size, class_="size"),
-            f"{pace}, {holder.entries_added:+,} entries",
+            element("span", holder_size(holder), class_="size"),
+            f"{holder_pace(holder)}, {holder.entries_added:+,} entries",
             class_="number",
         ),
-        element("p", "; ".join(facts), class_="soft small"),
+        element("p", "; ".join(holder_facts(holder, most_types=5)), class_="soft small"),
         element("p", "allocated at ", _place(site, places), class_="small") if site else None,
         _source(suspect) if suspect else None,
         class_="holder",
@@ -100,7 +88,6 @@ def _source(suspect: Suspect) -> Markup | None:
 
 def suspect_card(position: int, suspect: Suspect, places: Places) -> Markup:
     """Return a card with an allocating line, its text, and the stack that calls it."""
-    blocks = "1 block" if suspect.count == 1 else f"{suspect.count:,} blocks"
     # What no holder explains may be a request in flight when a short burst ended: no rate.
     pace = rate(suspect.bytes_per_minute) if suspect.held_by else "in no holder"
     held = None
@@ -116,7 +103,7 @@ def suspect_card(position: int, suspect: Suspect, places: Places) -> Markup:
                 element("span", pace, class_="size"),
                 element(
                     "span",
-                    f" \u2013 {format_bytes(suspect.bytes)} in {blocks} still alive",
+                    f" \u2013 {format_bytes(suspect.bytes)} in {blocks(suspect)} still alive",
                     class_="soft small",
                 ),
                 class_="number",

@@ -11,39 +11,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memguard.leaks.report import Cost, LeakReport, TrendSummary, TypeGrowth
-from memguard.report.render.advice import hints
+from memguard.report.render.content import HOLDERS_NOTE, KINDS, costs, explained, hints
 from memguard.report.render.html.chart import memory_chart
-from memguard.report.render.html.evidence import holder_tree, suspect_card
-from memguard.report.render.html.markup import Markup, element, join
-from memguard.report.render.html.parts import (
+from memguard.report.render.html.components import (
     MOST_ENTRIES,
+    badge,
     bullets,
     chart_card,
-    document,
+    fact,
     key,
     points,
+    row,
     section,
     shown_of,
+    table,
+    wide_card,
 )
-from memguard.report.render.words import Places, number, rate
+from memguard.report.render.html.evidence import holder_tree, suspect_card
+from memguard.report.render.html.markup import Markup, element, join
+from memguard.report.render.html.style import report_document
+from memguard.report.render.words import VERDICTS, Places, capital, number, rate
 from memguard.units import format_bytes, format_seconds
 
-_KINDS = {
-    "leak": "Leak",
-    "growth": "Growth, not taken for a leak",
-    "snapshot": "One look on demand",
-}
-_TITLES = {
-    "live_objects": "Live Python objects",
-    "cycles": "Reference cycles that the collector has not taken",
-    "fragmentation": "Free memory that the allocator does not give back",
-    "native": "Memory outside Python\u2019s allocators",
-    "unknown": "Memory of a kind that the evidence does not tell",
-    "none": "Nothing that lasts",
-}
 
-
-def render(report: LeakReport, *, directory: str | None = None) -> str:
+def render_html(report: LeakReport, *, directory: str | None = None) -> str:
     """
     Return *report* as a whole HTML document, UTF-8, ending in a newline.
 
@@ -51,14 +42,18 @@ def render(report: LeakReport, *, directory: str | None = None) -> str:
         report: What was found; its holders, suspects and types are shown in their order.
         directory: File names below it are shown relative to it; by default the current directory.
     """
-    return render_all([report], directory=directory)
+    return render_reports_html([report], directory=directory)
 
 
-def render_all(reports: Sequence[LeakReport], *, directory: str | None = None) -> str:
-    """Return *reports* one below the other in a document; see ``render``."""
+def render_reports_html(reports: Sequence[LeakReport], *, directory: str | None = None) -> str:
+    """Return *reports* one below the other in a document; see ``render_html``."""
     places = Places(directory)
-    title = _TITLES[reports[0].verdict.kind] if len(reports) == 1 else f"{len(reports)} reports"
-    return document(title, join(*(_article(report, places) for report in reports)))
+    title = _title(reports[0]) if len(reports) == 1 else f"{len(reports)} reports"
+    return report_document(title, join(*(_article(report, places) for report in reports)))
+
+
+def _title(report: LeakReport) -> str:
+    return capital(VERDICTS[report.verdict.kind])
 
 
 def _article(report: LeakReport, places: Places) -> Markup:
@@ -72,7 +67,7 @@ def _article(report: LeakReport, places: Places) -> Markup:
         section(
             "Held by",
             holder_tree(holders, report.suspects, places) if holders else None,
-            note=shown_of(holders, report.holders, "sizes estimated from a sample of new entries"),
+            note=shown_of(holders, report.holders, HOLDERS_NOTE),
         ),
         section(
             "Allocated at",
@@ -92,11 +87,11 @@ def _header(report: LeakReport) -> Markup:
         "header",
         element(
             "p",
-            element("span", _KINDS[report.kind], class_=f"badge {report.kind}"),
+            badge(report.kind, KINDS[report.kind]),
             f"memguard report of process {report.pid}",
             class_="kicker",
         ),
-        element("h1", _TITLES[report.verdict.kind]),
+        element("h1", _title(report)),
         element(
             "p",
             f"{format_bytes(trend.growth_bytes, signed=True)} over a baseline of "
@@ -110,12 +105,12 @@ def _header(report: LeakReport) -> Markup:
 def _facts(report: LeakReport) -> list[Markup]:
     trend = report.trend
     facts = [
-        _fact(
-            "Pace",
+        fact(
+            "Growth rate",
             rate(trend.bytes_per_hour / 60),
             f"trend {trend.kind}, confidence {number(trend.confidence, '.2f')}",
         ),
-        _fact(
+        fact(
             "Now",
             format_bytes(trend.current_bytes),
             f"{trend.samples:,} readings in {format_seconds(trend.span_seconds)}",
@@ -125,21 +120,15 @@ def _facts(report: LeakReport) -> list[Markup]:
         source = f" ({trend.limit_source})" if trend.limit_source else ""
         limit = f"{format_bytes(trend.limit_bytes)}{source}"
         if trend.seconds_to_limit is None:
-            facts.append(_fact("Limit", format_bytes(trend.limit_bytes), "not being approached"))
+            facts.append(fact("Limit", format_bytes(trend.limit_bytes), "not being approached"))
         else:
             facts.append(
-                _fact("Limit reached in about", format_seconds(trend.seconds_to_limit), limit)
+                fact("Limit reached in about", format_seconds(trend.seconds_to_limit), limit)
             )
-    if report.explained_ratio is not None:
-        share = number(report.explained_ratio * 100, ".0f")
-        facts.append(_fact("Explained", f"{share} %", "of the pace, by the holders named"))
+    share = explained(report)
+    if share is not None:
+        facts.append(fact("Explained", share, "of the growth rate, by the holders named"))
     return facts
-
-
-def _fact(name: str, value: str, note: str) -> Markup:
-    return element(
-        "div", element("dt", name), element("dd", value, element("small", note), class_="number")
-    )
 
 
 def _curve(trend: TrendSummary) -> Markup | None:
@@ -170,32 +159,20 @@ def _advice(report: LeakReport) -> Markup | None:
 def _types(types: Sequence[TypeGrowth]) -> Markup | None:
     if not types:
         return None
-    heads = [
-        element("th", name, class_="number", scope="col") for name in ("Added", "Live", "A minute")
-    ]
     rows = [
-        element(
-            "tr",
-            element("td", element("code", growth.name)),
-            element("td", f"{growth.added:+,}", class_="number"),
-            element("td", f"{growth.count:,}", class_="number"),
-            element("td", number(growth.per_minute, ",.0f"), class_="number"),
+        row(
+            element("code", growth.name),
+            f"{growth.added:+,}",
+            f"{growth.count:,}",
+            number(growth.per_minute, ",.0f"),
         )
         for growth in types
     ]
-    head = element("thead", element("tr", element("th", "Type", scope="col"), *heads))
-    return element("div", element("table", head, element("tbody", *rows)), class_="card wide")
+    return wide_card(table(("Type", "Added", "Live", "A minute"), rows))
 
 
 def _cost(cost: Cost) -> Markup:
-    costs = [
-        ("Traced for", format_seconds(cost.traced_seconds)),
-        ("Census", format_seconds(cost.census_seconds)),
-        ("Holders", format_seconds(cost.retention_seconds)),
-        ("Processor time", format_seconds(cost.cpu_seconds)),
-        ("Tracer at most", format_bytes(cost.tracer_peak_bytes)),
-    ]
-    shown = [element("div", element("dt", name), element("dd", text)) for name, text in costs]
+    shown = [element("div", element("dt", name), element("dd", text)) for name, text in costs(cost)]
     return element("dl", *shown, class_="cost card")
 
 

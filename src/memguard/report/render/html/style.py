@@ -6,6 +6,9 @@ import base64
 import functools
 import hashlib
 
+from memguard.report.render.html.components import document
+from memguard.report.render.html.markup import Markup, element
+
 STYLE = """
 :root {
   color-scheme: light dark;
@@ -172,6 +175,13 @@ footer { margin-top: 2.2rem; padding-top: 0.9rem; border-top: 1px solid var(--li
 """
 
 
+def report_document(title: str, body: Markup) -> str:
+    """Return a whole document with the look and the policy of a report."""
+    policy = {"Content-Security-Policy": content_policy(), "referrer": "no-referrer"}
+    main = element("main", body)
+    return document(f"{title} \u2013 memguard", main, style=STYLE, meta=policy)
+
+
 @functools.cache
 def content_policy() -> str:
     """
@@ -180,5 +190,12 @@ def content_policy() -> str:
     No script, no image, no font, no frame, no form, no connection; the style is named by its hash
     (CSP Level 3, w3.org/TR/CSP3), so that not even another style could be brought in.
     """
-    digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return (
+        f"default-src 'none'; style-src 'sha256-{digest(STYLE)}'; base-uri 'none'; "
+        "form-action 'none'"
+    )
+
+
+def digest(text: str) -> str:
+    """Return the SHA-256 by which a policy names a style or a script."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

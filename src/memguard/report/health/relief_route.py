@@ -1,4 +1,4 @@
-"""The one request that changes something: memory given back to who asks with the token."""
+"""The one request that changes something: memory is freed for who asks with the token."""
 
 from __future__ import annotations
 
@@ -11,31 +11,39 @@ from urllib.parse import parse_qs
 from memguard import log
 from memguard.errors import ConfigError, LifecycleError
 from memguard.relief.records import ReliefReport, change
-from memguard.report.health.access import bearer, is_cross_site, is_one_of
-from memguard.report.health.background import Errand, Outcome
+from memguard.report.health.background import BackgroundWork, WorkFailedError
+from memguard.report.health.http import (
+    MOST_BODY,
+    Replies,
+    Request,
+    Response,
+    Wait,
+    bearer,
+    is_cross_site,
+    is_one_of,
+)
 from memguard.report.health.page.document import LastRun
-from memguard.report.health.page.words import capital
-from memguard.report.health.response import MOST_BODY, Request, Response, Teller, Wait
-from memguard.report.state import CanRelieve, Guarded
+from memguard.report.render.words import capital
+from memguard.report.state import Guarded
 from memguard.units import format_seconds, parse_bytes
 
 _LOG_SECONDS = 60.0
 
 
-class ReliefDesk:
+class ReliefRoute:
     """
     Check who asks, what is asked, and of which process; then have it done.
 
     Bounded by: one run at a time, in a thread of its own; the report of the last one.
-    Locks: that of its errand; none is held while memory is given back.
+    Locks: one around what is under way; none is held while memory is freed.
     Keeps alive: what *find* keeps.
 
     Args:
-        find: Gives the guard.
-        instance: Gives what tells this process from others at the same address.
+        find: Returns the guard.
+        instance: Returns what tells this process from others at the same address.
         token: What must be sent along.
         seconds: Longest wait for a run.
-        failed: Is told what went wrong in a run, before that is told to who asked.
+        failed: Called with what went wrong in a run, before that is answered.
     """
 
     def __init__(
@@ -52,9 +60,9 @@ class ReliefDesk:
         self._token = token
         self._seconds = seconds
         self._failed = failed
-        self._errand: Errand[ReliefReport] = Errand("memguard-health-relief")
+        self._background: BackgroundWork[ReliefReport] = BackgroundWork("memguard-health-relief")
         self._last: LastRun | None = None
-        self._said_at = float("-inf")
+        self._logged_at = float("-inf")
         self.wrong_tokens = 0
 
     @property
@@ -65,14 +73,13 @@ class ReliefDesk:
 
     def answer(self, request: Request) -> Response | Wait:
         """Return the refusal, or how to wait for the run."""
-        say = Teller.of(request.headers)
+        replies = Replies.to(request.headers)
         try:
-            goal = self._wish(request)
+            return self._start(self._target(request), replies)
         except _RefusedError as refused:
-            return say.refuse(*refused.args)
-        return self._relieving(goal, say)
+            return replies.refuse(*refused.args)
 
-    def _wish(self, request: Request) -> int | None:
+    def _target(self, request: Request) -> int | None:
         """Return the bytes that are wanted, None for all that can be had."""
         if is_cross_site(request.headers):
             raise _RefusedError(403, "cross-site", "This came from another site.")
@@ -85,8 +92,7 @@ class ReliefDesk:
         if form.get("instance", "") not in ("", self._instance()):
             raise _RefusedError(409, "another process", "Another process answered; try again.")
         if self._find().relief is None:
-            text = "This guard gives nothing back (relief=False)."
-            raise _RefusedError(409, "no relief", text)
+            raise _RefusedError(409, "no relief", "This guard frees no memory (relief=False).")
         try:
             return parse_bytes(form["target"], name="target") if form.get("target") else None
         except ConfigError as error:
@@ -96,52 +102,46 @@ class ReliefDesk:
         """Log it once a minute at most: who tries tokens must not fill the host's log."""
         self.wrong_tokens += 1
         now = time.monotonic()
-        if now - self._said_at >= _LOG_SECONDS:
-            self._said_at = now
+        if now - self._logged_at >= _LOG_SECONDS:
+            self._logged_at = now
             log.event(logging.WARNING, "health.relief_refused", wrong_tokens=self.wrong_tokens)
 
-    def _relieving(self, goal: int | None, say: Teller) -> Wait:
-        busy = say.refuse(409, "busy", "A run is under way; nothing was done.")
+    def _start(self, target: int | None, replies: Replies) -> Response | Wait:
+        future = self._background.ask(lambda: self._run(target), join=False)
+        busy = replies.refuse(409, "busy", "A run is under way; nothing was done.")
         busy = busy.having("Retry-After", "1")
+        if future == "busy":
+            return busy
+        if future == "no thread":
+            return replies.refuse(503, "no thread", "The system has no thread for it.")
 
-        def ask(tell: Callable[[Outcome[ReliefReport]], object]) -> Response | None:
-            asked = self._errand.ask(tell, join=False, work=lambda: self._run(goal))
-            if asked == "busy":
-                return busy
-            if asked == "no thread":
-                return say.refuse(503, "no thread", "The system gives no thread for it.")
-            return None
-
-        def finish(outcome: Outcome[ReliefReport]) -> Response:
-            report = outcome.value
-            if report is None:
-                return say.refuse(500, "failed", f"The run failed: {outcome.error}.")
+        def finish() -> Response:
+            try:
+                report = future.result()
+            except WorkFailedError as error:
+                return replies.refuse(500, "failed", f"The run failed: {error}.")
             if report.busy:
                 return busy
-            what = change(report.rss_freed)
-            message = f"{capital(what)} in {format_seconds(report.seconds)}."
-            return say.accept(200, message, process_id=os.getpid(), report=report.to_dict())
+            message = f"{capital(change(report.rss_freed))} in {format_seconds(report.seconds)}."
+            return replies.accept(200, message, process_id=os.getpid(), report=report.to_dict())
 
         def late() -> Response:
-            return say.accept(202, "It is under way; the page will show what it gave.")
+            return replies.accept(202, "It is under way; the page will show what it freed.")
 
-        return Wait(ask=ask, finish=finish, late=late, seconds=self._seconds)
+        return Wait(future=future, finish=finish, late=late, seconds=self._seconds)
 
-    def _run(self, goal: int | None) -> ReliefReport:
+    def _run(self, target: int | None) -> ReliefReport:
         try:
-            report = self._relief().relieve(goal)
+            relief = self._find().relief
+            if relief is None:
+                raise LifecycleError("this guard frees no memory (relief=False)")  # noqa: TRY301 - reason: counted as a failed run
+            report = relief.relieve(target)
         except Exception as error:
             self._failed("relief", error)
             raise
         if not report.busy:
             self._last = LastRun(at=time.time(), process_id=os.getpid(), report=report)
         return report
-
-    def _relief(self) -> CanRelieve:
-        relief = self._find().relief
-        if relief is None:
-            raise LifecycleError("this guard gives nothing back (relief=False)")
-        return relief
 
 
 class _RefusedError(Exception):

@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 
 from memguard.leaks.report import Holder, Verdict
-from memguard.report.render import text
-from memguard.report.render.advice import hints
-from memguard.report.render.html import page
+from memguard.report.render import render_html, render_text
+from memguard.report.render.content import hints
 from tests.specimens import leak_report
 
 
@@ -57,7 +56,7 @@ def test_a_container_of_memguard_is_not_told_to_become_one() -> None:
 def test_a_number_that_stands_for_no_limit_is_shown_nowhere() -> None:
     report = leak_report(holders=(holder(bound=2**63 - 1),))
     assert "BoundedCache(maxsize" in hints(report, most=1)[0]
-    for shown in (text.render(report), page.render(report)):
+    for shown in (render_text(report), render_html(report)):
         assert "its owner allows" not in shown
         assert "9,223,372" not in shown
 
@@ -90,5 +89,5 @@ def test_no_more_than_the_most_are_said_and_the_first_holders_come_first() -> No
 
 def test_both_renderings_say_it() -> None:
     (hint,) = hints(leak_report(), most=1)
-    assert hint in " ".join(text.render(leak_report()).split())
-    assert hint in page.render(leak_report())
+    assert hint in " ".join(render_text(leak_report()).split())
+    assert hint in render_html(leak_report())

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memguard import ConfigError, MemoryGuard
+from memguard.report.health.application import ROUTES, HealthApplication
 from memguard.report.health.asgi import HealthAsgi
-from memguard.report.health.response import Request, Response, Wait
-from memguard.report.health.site import ROUTES, HealthSite
+from memguard.report.health.http import Request, Response, Wait
 from memguard.report.health.wsgi import HealthWsgi
 
 TOKEN = "a-token-of-a-test-0123456789"  # noqa: S105 - reason: a token of a test
@@ -39,16 +39,9 @@ requests = st.builds(
 )
 
 
-def site(guard: Any = None, **options: Any) -> HealthSite:
+def site(guard: Any = None, **options: Any) -> HealthApplication[Any]:
     given = guard if guard is not None else MemoryGuard(leaks=False)
-    defaults: dict[str, Any] = {
-        "relieve_token": None,
-        "read_token": None,
-        "critical_is_unready": False,
-        "refresh": 2.0,
-        "relieve_seconds": 1.0,
-    }
-    return HealthSite(given, **{**defaults, **options})
+    return HealthApplication(given, **{"relieve_seconds": 1.0, **options})
 
 
 SITES = (site(), site(relieve_token=TOKEN), site(read_token=TOKEN, relieve_token=TOKEN))
@@ -56,8 +49,10 @@ SITES = (site(), site(relieve_token=TOKEN), site(read_token=TOKEN, relieve_token
 
 @settings(deadline=None)
 @given(st.sampled_from(SITES), requests)
-def test_whatever_is_asked_is_answered_in_order(answering: HealthSite, request: Request) -> None:
-    found = answering.answer(request)
+def test_whatever_is_asked_is_answered_in_order(
+    answering: HealthApplication[Any], request: Request
+) -> None:
+    found = answering._answer(request)
     if isinstance(found, Wait):
         return
     assert isinstance(found, Response)
@@ -78,11 +73,11 @@ def test_what_goes_wrong_is_counted_and_said_without_its_text() -> None:
     answering = site(broken, relieve_token=TOKEN)
     headers = {"x-memguard-token": TOKEN}
     request = Request(method="POST", route="/memguard/relieve", headers=headers)
-    found = answering.answer(request)
+    found = answering._answer(request)
     assert isinstance(found, Response)
     assert found.status == 500
     assert b"secret" not in found.body
-    answering.answer(Request(method="GET", route="/health/ready"))
+    answering._answer(Request(method="GET", route="/health/ready"))
     statistics = answering.statistics()
     assert statistics.errors == 2
     assert dict(statistics.errors_by_kind) == {
@@ -94,7 +89,7 @@ def test_what_goes_wrong_is_counted_and_said_without_its_text() -> None:
 def test_wrong_tokens_are_counted() -> None:
     answering = site(relieve_token=TOKEN)
     for _ in range(3):
-        answering.answer(Request(method="POST", route="/memguard/relieve"))
+        answering._answer(Request(method="POST", route="/memguard/relieve"))
     assert answering.statistics().wrong_tokens == 3
 
 
@@ -128,8 +123,9 @@ def test_statistics_are_those_of_the_application() -> None:
 
 def test_the_data_of_health_needs_no_server(tmp_path: Path) -> None:
     """The page and its adapters are loaded by those who use them."""
-    program = "import sys, memguard.report.health.data; print([n for n in ('asyncio', 'http', "
-    program += "'memguard.report.health.page.document', 'urllib.request') if n in sys.modules])"
+    heavy = ["asyncio", "http", "memguard.report.health.page.document", "urllib.request"]
+    program = "import sys, memguard.report.health.health_report; "
+    program += f"print([n for n in {heavy} if n in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
     )

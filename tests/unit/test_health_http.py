@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.errors import ConfigError
-from memguard.report.health.access import bearer, check_token, is_cross_site, is_one_of, password
+from memguard.report.health.http import bearer, check_token, is_cross_site, is_one_of, password
 
 TOKEN = "a-token-that-is-long"  # noqa: S105 - reason: a token of a test
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from memguard.relief.levels import Level
 from memguard.relief.records import Alert
 from memguard.report.render.words import printable
 from memguard.report.state import Guarded, GuardState, guard_state
+from memguard.schema import plain
 
 MOST_CONTAINERS = 50
 """Containers that are listed, the largest first; the others are only counted."""
@@ -23,7 +23,7 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryHealth:
-    """What this process holds. None where the system does not tell."""
+    """What this process holds. None where the system does not say."""
 
     private_bytes: int | None
     """Bytes that only this process holds, resident or swapped: what a leak grows."""
@@ -77,13 +77,13 @@ class GcHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReliefHealth:
-    """What was given back so far."""
+    """What was freed so far."""
 
     runs: int
     refused_runs: int
     """Asked for while another one was under way."""
     freed_bytes: int
-    """By the containers' own account."""
+    """As the containers count it."""
     memory_fell_bytes: int
     """By what the private memory fell."""
     total_seconds: float
@@ -95,7 +95,7 @@ class ReliefHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionHealth:
-    """Who was let in."""
+    """Work that was admitted, refused, or had to wait."""
 
     running: int
     promised_bytes: int
@@ -128,7 +128,7 @@ class ContainerHealth:
     kind: str
     items: int
     bytes: int | None
-    """By its own account; None where it does not weigh bytes."""
+    """As it counts them; None where it counts no bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +138,7 @@ class ContainersHealth:
     count: int
     items: int
     bytes: int
-    """Of those that weigh bytes."""
+    """Of those that count bytes."""
     largest: tuple[ContainerHealth, ...]
     """The largest by bytes, then by items, at most 50."""
 
@@ -199,19 +199,19 @@ class HealthReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as strings, numbers, lists and dicts, ready for strict JSON."""
-        found: dict[str, Any] = _finite(asdict(self))
+        found: dict[str, Any] = plain(asdict(self))
         return found
 
     @classmethod
-    def of(cls, known: GuardState) -> HealthReport:
-        """Return what *known* says. Pure, but for the number of this process."""
-        pressure, reading, admission = known.pressure, known.reading, known.admission
-        level, reasons = current_level(known)
+    def of(cls, state: GuardState) -> HealthReport:
+        """Return what *state* says. Pure, but for the number of this process."""
+        pressure, reading, admission = state.pressure, state.reading, state.admission
+        level, reasons = current_level(state)
         return cls(
-            time_seconds=known.time,
+            time_seconds=state.time,
             process_id=os.getpid(),
-            guard=known.name,
-            watching=known.running,
+            guard=state.name,
+            watching=state.running,
             level=level,
             reasons=reasons,
             memory=MemoryHealth(
@@ -233,9 +233,9 @@ class HealthReport:
                 growth_bytes_per_minute=pressure.bytes_per_minute,
                 stalled_percent=pressure.stall_some,
             ),
-            gc=None if known.gc is None else _gc(known.gc),
-            relief=_relief(known),
-            leaks_state=None if known.detector is None else known.detector.state,
+            gc=None if state.gc is None else _gc(state.gc),
+            relief=_relief(state),
+            leaks_state=None if state.detector is None else state.detector.state,
             admission=AdmissionHealth(
                 running=admission.running,
                 promised_bytes=admission.promised,
@@ -244,9 +244,9 @@ class HealthReport:
                 waited=admission.waited,
                 waited_seconds=admission.waited_seconds,
             ),
-            containers=_containers(known.containers),
-            alerts=tuple(map(_alert, known.alerts)),
-            leaks=tuple(map(_leak, known.reports)),
+            containers=_containers(state.containers),
+            alerts=tuple(map(_alert, state.alerts)),
+            leaks=tuple(map(_leak, state.reports)),
         )
 
 
@@ -254,16 +254,17 @@ def health(guard: Guarded) -> HealthReport:
     """
     Return how the process of *guard* is doing. Thread-safe.
 
-    Cost: that of `memguard.report.figures.figures`, and O(containers log containers) to sort them.
+    Cost: that of `memguard.report.state.guard_state`, and O(containers log containers) to sort
+    them.
     """
     return HealthReport.of(guard_state(guard))
 
 
-def current_level(known: GuardState) -> tuple[Level, tuple[str, ...]]:
+def current_level(state: GuardState) -> tuple[Level, tuple[str, ...]]:
     """Return the level and the reasons for it; what a stopped guard once saw is no level of now."""
-    if not known.running:
+    if not state.running:
         return "insufficient_data", ("the guard is not running in this process",)
-    return known.pressure.level, known.pressure.reasons
+    return state.pressure.level, state.pressure.reasons
 
 
 def by_size(rows: Iterable[InventoryRow]) -> list[InventoryRow]:
@@ -283,8 +284,8 @@ def _gc(found: GcStatistics) -> GcHealth:
     )
 
 
-def _relief(known: GuardState) -> ReliefHealth | None:
-    found = known.relief
+def _relief(state: GuardState) -> ReliefHealth | None:
+    found = state.relief
     if found is None:
         return None
     return ReliefHealth(
@@ -339,12 +340,3 @@ def _leak(found: LeakReport) -> LeakHealth:
         growth_bytes_per_hour=found.trend.bytes_per_hour,
         holder=None if holder is None else printable(holder, longest=_LONGEST_NAME),
     )
-
-
-def _finite(value: Any) -> Any:
-    """Return *value* with None for what JSON has no number for, and lists for tuples."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
