@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import subprocess
@@ -142,6 +143,8 @@ def room_and_floor(name: str) -> tuple[str, int]:
 
 
 def may_import(importer: str, imported: str) -> bool:
+    if is_in(imported, importer):  # a package names what its own modules define
+        return True
     room, floor = room_and_floor(importer)
     other, other_floor = room_and_floor(imported)
     if other_floor == floor:
@@ -261,22 +264,65 @@ def test_a_name_says_what_a_module_is_about() -> None:
     assert not [name for name, word in last.items() if word[0] == "_" and word not in private]
 
 
-def exported(tree: ast.Module) -> set[str]:
+PACKAGES = {module.name for module in MODULES if module.file.stem == "__init__"}
+
+
+def exported(tree: ast.Module) -> list[str]:
     """Return the literal ``__all__`` of a package."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-            return set(ast.literal_eval(node.value))
+            return list(ast.literal_eval(node.value))
+    return []
+
+
+def imported_lazily(tree: ast.Module) -> set[tuple[str, str]]:
+    """Return the names of ``lazy.exports`` with the modules that define them."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "lazy.exports":
+            defined_in: dict[str, str] = ast.literal_eval(node.args[1])
+            return {(name, home) for home, names in defined_in.items() for name in names.split()}
     return set()
+
+
+def imported_for_type_checkers(tree: ast.Module) -> set[tuple[str, str]]:
+    """Return the names that the package itself imports under TYPE_CHECKING, with their modules."""
+    return {
+        (alias.asname or alias.name, node.module or "")
+        for block in tree.body
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_a_room_offers_the_same_to_programs_and_to_type_checkers(package: str) -> None:
+    tree = TREES[package]
+    offered = imported_lazily(tree)
+    assert offered == imported_for_type_checkers(tree)
+    if offered:
+        assert sorted(exported(tree)) == sorted(name for name, _ in offered)
+        room = importlib.import_module(package)
+        assert dir(room) == sorted(room.__all__)
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_what_a_room_offers_is_there(package: str) -> None:
+    room = importlib.import_module(package)
+    for name, home in imported_lazily(TREES[package]):
+        defined = f"{home}.{name}" if home == package else home
+        module = importlib.import_module(defined)
+        assert getattr(room, name) is (module if home == package else getattr(module, name))
 
 
 def test_no_exported_name_is_also_the_name_of_a_module() -> None:
     """``from room import name`` must not depend on what was imported before."""
     wrong = [
-        f"{module.name}.{name}"
-        for module in MODULES
-        if module.file.stem == "__init__"
-        for name in exported(TREES[module.name])
-        if f"{module.name}.{name}" in NAMES
+        f"{package}.{name}"
+        for package in PACKAGES
+        for name, home in imported_lazily(TREES[package])
+        if f"{package}.{name}" in NAMES and home != package  # else it offers the module itself
     ]
     assert not wrong
 

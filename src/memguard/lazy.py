@@ -18,7 +18,7 @@ def exports(
     Args:
         package: The ``__name__`` of the package.
         defined_in: For each module the names that it defines and *package* offers, with spaces
-            between them.
+            between them. Beside *package* itself stand those of its modules that it offers.
     """
     homes = {name: module for module, names in defined_in.items() for name in names.split()}
 
@@ -28,7 +28,10 @@ def exports(
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         # Not importlib, which a bare interpreter has not loaded. With a name to fetch,
         # __import__ returns the module itself and not the package at its root.
-        thing = getattr(__import__(module, fromlist=(name,)), name)
+        if module == package:
+            thing: object = __import__(f"{package}.{name}", fromlist=("__name__",))
+        else:
+            thing = getattr(__import__(module, fromlist=(name,)), name)
         setattr(sys.modules[package], name, thing)
         return thing
 

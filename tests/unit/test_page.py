@@ -21,7 +21,7 @@ from memguard.observe.gcwatch import GcStatistics, GenerationStatistics
 from memguard.relief.records import Alert, PressureState, ReliefReport, StepResult
 from memguard.report.health.page.assets import page_policy
 from memguard.report.health.page.curve import MemoryHistory, Point, memory_history
-from memguard.report.health.page.document import LastRun, document, notice_page, render_parts
+from memguard.report.health.page.document import LastRun, notice_page, render_document, render_parts
 from memguard.report.health.page.sections import MOST_ROWS, pauses_by_length
 from memguard.report.state import GuardState, guard_state
 from tests.html_page import Page
@@ -73,7 +73,9 @@ def known_figures(**changes: object) -> GuardState:
 
 
 def page(known: GuardState, *, with_form: bool = False, last: LastRun | None = None) -> str:
-    return document(render_parts(known, STORY, last), "latest", every=2.0, with_form=with_form)
+    return render_document(
+        render_parts(known, STORY, last), "latest", every=2.0, with_form=with_form
+    )
 
 
 def strangers(source: str) -> list[str]:
@@ -118,7 +120,7 @@ def test_what_is_left_out_is_said() -> None:
         memory_history(None, "latest", known.reading, known.time),
         None,
     )
-    shown = text_of(document(parts, "latest", every=2, with_form=False))
+    shown = text_of(render_document(parts, "latest", every=2, with_form=False))
     for option in ("history=False", "gc_watch=False", "leaks=False", "relief=False"):
         assert option in shown
     assert "No container of memguard is alive" in shown

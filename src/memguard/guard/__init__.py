@@ -1,9 +1,15 @@
-"""The guard: builds and owns all of the rooms below from one call."""
+"""
+The guard: builds and owns all of the rooms below from one call.
+
+`install` makes the one of the process; a `MemoryGuard` of your own is started and stopped by you.
+"""
 
 from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from memguard.guard import process
+    from memguard.guard.environment import options_from
     from memguard.guard.memory_guard import GuardStatus, MemoryGuard
     from memguard.guard.process import install, on_pressure, relieve, status, uninstall
 
@@ -12,6 +18,8 @@ __all__ = [
     "MemoryGuard",
     "install",
     "on_pressure",
+    "options_from",
+    "process",
     "relieve",
     "status",
     "uninstall",
@@ -21,6 +29,8 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
+            "memguard.guard": "process",
+            "memguard.guard.environment": "options_from",
             "memguard.guard.memory_guard": "GuardStatus MemoryGuard",
             "memguard.guard.process": "install on_pressure relieve status uninstall",
         },

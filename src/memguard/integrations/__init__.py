@@ -1,1 +1,5 @@
-"""The edge: web frameworks, workers and pytest. Imports the core; the core never imports it."""
+"""
+The edge: web frameworks, workers, pytest and logging.
+
+It imports the core; the core never imports it.
+"""

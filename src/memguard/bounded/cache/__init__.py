@@ -1,1 +1,28 @@
-"""memguard.bounded.cache."""
+"""
+Caches with a bound on entries, bytes and age.
+
+`BoundedCache` is the cache; the parts that it is made of are its own.
+"""
+
+from memguard import lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from memguard.bounded.cache.bounded_cache import BoundedCache
+    from memguard.bounded.cache.stats import CacheStatistics, EntryInfo, WarmReport
+
+__all__ = [
+    "BoundedCache",
+    "CacheStatistics",
+    "EntryInfo",
+    "WarmReport",
+]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy.exports(
+        __name__,
+        {
+            "memguard.bounded.cache.bounded_cache": "BoundedCache",
+            "memguard.bounded.cache.stats": "CacheStatistics EntryInfo WarmReport",
+        },
+    )

@@ -1,1 +1,30 @@
-"""memguard.bounded.events."""
+"""
+Listeners that do not outlive their owners.
+
+`ListenerRegistry` emits events; `attach` adds a listener to somebody else's emitter.
+"""
+
+from memguard import lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from memguard.bounded.events.attachment import attach
+    from memguard.bounded.events.registry import ListenerRegistry, ListenerRegistryStatistics
+    from memguard.bounded.events.subscription import Subscription
+
+__all__ = [
+    "ListenerRegistry",
+    "ListenerRegistryStatistics",
+    "Subscription",
+    "attach",
+]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy.exports(
+        __name__,
+        {
+            "memguard.bounded.events.attachment": "attach",
+            "memguard.bounded.events.registry": "ListenerRegistry ListenerRegistryStatistics",
+            "memguard.bounded.events.subscription": "Subscription",
+        },
+    )

@@ -4,10 +4,14 @@ Streams: page by page, batch by batch, line by line, and never all of it in memo
 Functions over iterators, for threads and for asyncio; they keep what one step needs and no more.
 """
 
-from memguard.bounded.streams.batches import ain_batches, in_batches
-from memguard.bounded.streams.lines import astream_lines, stream_lines
-from memguard.bounded.streams.pages import apaginate, apaginate_after, paginate, paginate_after
-from memguard.bounded.streams.stages import apipeline, pipeline
+from memguard import lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from memguard.bounded.streams.batches import ain_batches, in_batches
+    from memguard.bounded.streams.lines import astream_lines, stream_lines
+    from memguard.bounded.streams.pages import apaginate, apaginate_after, paginate, paginate_after
+    from memguard.bounded.streams.stages import apipeline, pipeline
 
 __all__ = [
     "ain_batches",
@@ -21,3 +25,14 @@ __all__ = [
     "pipeline",
     "stream_lines",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy.exports(
+        __name__,
+        {
+            "memguard.bounded.streams.batches": "ain_batches in_batches",
+            "memguard.bounded.streams.lines": "astream_lines stream_lines",
+            "memguard.bounded.streams.pages": "apaginate apaginate_after paginate paginate_after",
+            "memguard.bounded.streams.stages": "apipeline pipeline",
+        },
+    )

@@ -1,1 +1,34 @@
-"""memguard.bounded.timers."""
+"""
+Timers and tasks that end with their owners.
+
+`TimerRegistry` calls on threads, `AsyncTimerRegistry` on an event loop; `TaskRegistry` keeps tasks.
+"""
+
+from memguard import lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from memguard.bounded.timers.on_loop import AsyncTimerRegistry
+    from memguard.bounded.timers.schedule import Timer
+    from memguard.bounded.timers.tasks import TaskRegistry, TaskRegistryStatistics
+    from memguard.bounded.timers.threaded import TimerRegistry, TimerRegistryStatistics
+
+__all__ = [
+    "AsyncTimerRegistry",
+    "TaskRegistry",
+    "TaskRegistryStatistics",
+    "Timer",
+    "TimerRegistry",
+    "TimerRegistryStatistics",
+]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy.exports(
+        __name__,
+        {
+            "memguard.bounded.timers.on_loop": "AsyncTimerRegistry",
+            "memguard.bounded.timers.schedule": "Timer",
+            "memguard.bounded.timers.tasks": "TaskRegistry TaskRegistryStatistics",
+            "memguard.bounded.timers.threaded": "TimerRegistry TimerRegistryStatistics",
+        },
+    )

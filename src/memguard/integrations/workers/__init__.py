@@ -1,1 +1,31 @@
-"""memguard.integrations.workers."""
+"""
+Worker processes that are guarded, and replaced when their own memory has outgrown a limit.
+
+One module for each kind of server.
+"""
+
+from memguard import lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from memguard.integrations.workers import celery, gunicorn
+    from memguard.integrations.workers.recycle_policy import RecycleOptions
+    from memguard.integrations.workers.recycler import Recycler, RecyclerStatistics
+
+__all__ = [
+    "RecycleOptions",
+    "Recycler",
+    "RecyclerStatistics",
+    "celery",
+    "gunicorn",
+]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy.exports(
+        __name__,
+        {
+            "memguard.integrations.workers": "celery gunicorn",
+            "memguard.integrations.workers.recycle_policy": "RecycleOptions",
+            "memguard.integrations.workers.recycler": "Recycler RecyclerStatistics",
+        },
+    )

@@ -1,1 +1,32 @@
-"""memguard.leaks.finding."""
+"""
+From evidence to a finding: investigate, judge, compose, keep until it ends.
+
+The verdict is decided here and nowhere else.
+"""
+
+from memguard import lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from memguard.leaks.finding.findings import Finding, Findings, summarize
+    from memguard.leaks.finding.investigate import POLL_SECONDS, Investigation
+    from memguard.leaks.finding.judge import leak_among
+
+__all__ = [
+    "POLL_SECONDS",
+    "Finding",
+    "Findings",
+    "Investigation",
+    "leak_among",
+    "summarize",
+]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy.exports(
+        __name__,
+        {
+            "memguard.leaks.finding.findings": "Finding Findings summarize",
+            "memguard.leaks.finding.investigate": "Investigation POLL_SECONDS",
+            "memguard.leaks.finding.judge": "leak_among",
+        },
+    )

@@ -1,1 +1,27 @@
-"""memguard.leaks.holders."""
+"""
+The way from an object to the name that holds it.
+
+Anchors are modules, classes and frames; the search is bounded in time and steps.
+"""
+
+from memguard import lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from memguard.leaks.holders import paths
+    from memguard.leaks.holders.paths import Retention, find_paths
+
+__all__ = [
+    "Retention",
+    "find_paths",
+    "paths",
+]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy.exports(
+        __name__,
+        {
+            "memguard.leaks.holders": "paths",
+            "memguard.leaks.holders.paths": "Retention find_paths",
+        },
+    )

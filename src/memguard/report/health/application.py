@@ -32,7 +32,7 @@ from memguard.report.health.http import (
     refusal,
 )
 from memguard.report.health.page.curve import SPANS, SpanName, memory_history
-from memguard.report.health.page.document import Parts, document, render_parts
+from memguard.report.health.page.document import Parts, render_document, render_parts
 from memguard.report.health.relief_route import ReliefRoute
 from memguard.report.state import Guarded, guard_state
 
@@ -232,7 +232,7 @@ class HealthApplication(Generic[App]):
         if route == "/memguard/data":
             return data(200, parts.to_dict())
         with_form = self._relief is not None
-        return html(200, document(parts, span, every=self._refresh, with_form=with_form))
+        return html(200, render_document(parts, span, every=self._refresh, with_form=with_form))
 
     def _instance(self) -> str:
         """Return what tells this process from its siblings and from those in other containers."""

@@ -1,1 +1,5 @@
-"""memguard.report.metrics."""
+"""
+Figures of a guard for monitoring systems.
+
+One room for each system; each needs its client library.
+"""

@@ -4,24 +4,36 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from memguard.report.render import words
     from memguard.report.render.html.page import render_html, render_reports_html
     from memguard.report.render.json import parse_json, render_json
-    from memguard.report.render.text import render_text
+    from memguard.report.render.text import WIDTH, render_text
+    from memguard.report.render.words import VERDICTS, Places, capital, number, printable, rate
 
 __all__ = [
+    "VERDICTS",
+    "WIDTH",
+    "Places",
+    "capital",
+    "number",
     "parse_json",
+    "printable",
+    "rate",
     "render_html",
     "render_json",
     "render_reports_html",
     "render_text",
+    "words",
 ]
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
+            "memguard.report.render": "words",
             "memguard.report.render.html.page": "render_html render_reports_html",
             "memguard.report.render.json": "parse_json render_json",
-            "memguard.report.render.text": "render_text",
+            "memguard.report.render.text": "WIDTH render_text",
+            "memguard.report.render.words": "Places VERDICTS capital number printable rate",
         },
     )

@@ -1,1 +1,36 @@
-"""memguard.bounded.cache.loading."""
+"""
+Loading what a cache does not have: one call for all who miss, refresh in the background.
+
+`cached` does it for functions.
+"""
+
+from memguard import lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from memguard.bounded.cache.loading.decorator import (
+        CachedFunction,
+        CacheInfo,
+        CacheOptions,
+        cached,
+    )
+    from memguard.bounded.cache.loading.loader import Loading
+
+__all__ = [
+    "CacheInfo",
+    "CacheOptions",
+    "CachedFunction",
+    "Loading",
+    "cached",
+]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy.exports(
+        __name__,
+        {
+            "memguard.bounded.cache.loading.decorator": (
+                "CacheInfo CacheOptions CachedFunction cached"
+            ),
+            "memguard.bounded.cache.loading.loader": "Loading",
+        },
+    )

@@ -106,7 +106,7 @@ def render_parts(
     )
 
 
-def document(parts: Parts, span: SpanName, *, every: float, with_form: bool) -> str:
+def render_document(parts: Parts, span: SpanName, *, every: float, with_form: bool) -> str:
     """
     Return the whole page, UTF-8, ending in a newline.
 

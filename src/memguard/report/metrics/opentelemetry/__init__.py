@@ -4,11 +4,8 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.report.metrics.opentelemetry.telemetry import (
-        ProcessMetrics,
-        Telemetry,
-        TelemetryStatistics,
-    )
+    from memguard.report.metrics.opentelemetry.board import ProcessMetrics
+    from memguard.report.metrics.opentelemetry.telemetry import Telemetry, TelemetryStatistics
 
 __all__ = [
     "ProcessMetrics",
@@ -20,8 +17,7 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
-            "memguard.report.metrics.opentelemetry.telemetry": (
-                "ProcessMetrics Telemetry TelemetryStatistics"
-            ),
+            "memguard.report.metrics.opentelemetry.board": "ProcessMetrics",
+            "memguard.report.metrics.opentelemetry.telemetry": "Telemetry TelemetryStatistics",
         },
     )
