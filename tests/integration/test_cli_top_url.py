@@ -13,7 +13,7 @@ import pytest
 
 from memguard import BoundedCache, MemoryGuard
 from memguard.cli import main
-from memguard.cli.top.sources import NobodyError, UrlSource, address, bulletin_of
+from memguard.cli.top.sources import NoGuardError, UrlSource, address, bulletin_of
 from memguard.errors import ConfigError
 from memguard.report.health.asgi import HealthAsgi
 from memguard.report.health.health_report import health
@@ -119,7 +119,7 @@ def ok(body: bytes) -> bytes:
         (ok(b"[]"), "is no health report of this memguard"),
         (ok(b'{"level": "ok"}'), "missing"),
         (ok(b" " * (MOST_BYTES + 9)), "more than"),
-        (b"HTTP/1.0 404 no\r\n\r\n", "nobody serves memguard's health routes there"),
+        (b"HTTP/1.0 404 no\r\n\r\n", "memguard's health routes are not served there"),
         (b"HTTP/1.0 500 \x1b[2J\r\n\r\n", "it answers 500"),
         (b"\x00\x01\x02\r\n\r\n", "http://127.0.0.1"),
         (b"", "closed connection"),
@@ -146,7 +146,7 @@ def test_no_redirection_is_followed_with_a_token() -> None:
 
     with stranger(note) as other:
         moved = f"HTTP/1.0 302 Found\r\nLocation: {other}/health/memory\r\n\r\n".encode()
-        with stranger(moved) as url, pytest.raises(NobodyError, match="it answers 302"):
+        with stranger(moved) as url, pytest.raises(NoGuardError, match="it answers 302"):
             UrlSource(url, token=TOKEN).read()
     assert asked == []
 
@@ -158,7 +158,7 @@ def test_a_stranger_who_drips_is_given_up(fake_clock: FakeClock) -> None:
             connection.sendall(b" ")
             fake_clock.advance(1.0)
 
-    with stranger(drip) as url, pytest.raises(NobodyError, match="takes too long"):
+    with stranger(drip) as url, pytest.raises(NoGuardError, match="takes too long"):
         UrlSource(url, timer=fake_clock).read()
 
 

@@ -342,7 +342,7 @@ def shown_commands() -> list[list[str]]:
     document = Path(__file__).parents[2] / "docs" / "command-line.md"
     lines = re.findall(r"^\$ .*?\bmemguard (.*)$", document.read_text("utf-8"), re.MULTILINE)
     for module in (cli, running, reporting, top, demo, version):
-        lines += re.findall(r"^  memguard (.*?)(?:   .*)?$", module._EPILOG, re.MULTILINE)
+        lines += re.findall(r"^  memguard (.*?)(?:   .*)?$", module.EPILOG, re.MULTILINE)
     return [shlex.split(line) for line in lines]
 
 

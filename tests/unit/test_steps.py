@@ -368,7 +368,7 @@ def test_memory_that_rose_meanwhile_is_said_to_have_risen(
     before: int | None, after: int, said: str
 ) -> None:
     report = ReliefReport(reason="a test", goal=MIB, before=before, after=after)
-    assert str(report).startswith(f"relief (a test): wanted 1.0 MiB, {said}, 0 B by own account")
+    assert str(report).startswith(f"relief (a test): wanted 1.0 MiB, {said}, 0 B reported as freed")
 
 
 def test_what_was_done_is_added_up() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from memguard.cli import demo, report, run, top, version
 
-_EPILOG = """\
+EPILOG = """\
 examples:
   memguard demo                          a leak, found while you watch
   memguard run app.py --port 8000        watch a program without editing it
@@ -63,7 +63,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     parser = argparse.ArgumentParser(
         prog="memguard",
         description="Name the line that leaks and the object that holds it.",
-        epilog=_EPILOG,
+        epilog=EPILOG,
         **shared,
     )
     parser.add_argument("--version", action="version", version=version.line())

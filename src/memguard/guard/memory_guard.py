@@ -81,8 +81,8 @@ class MemoryGuard:
         limit: ``"auto"`` for the bounds of control groups, rlimits and the host; or a bound of your
             own on private memory, bytes or ``"512MiB"``, beside those.
         interval: Seconds between readings where nothing is happening.
-        elevated: Used share of the limit from which memory is given back.
-        critical: Used share from which everything is given back and no work is admitted.
+        elevated: Used share of the limit from which relief frees memory.
+        critical: Used share from which relief frees everything it can and no work is admitted.
         hold_off: Seconds that it must have been calm before a level is left.
         relief: Free memory under pressure; False only watches.
         leaks: Watch for leaks.
@@ -174,7 +174,7 @@ class MemoryGuard:
             within = 3 * parse_seconds(interval, name="interval")  # at rest it looks less often
             self.publisher = Publisher(None if publish is True else publish, within=within)
         path = None if isinstance(history, bool) else history
-        # The last to be made: it may open a file, which nobody would close.
+        # Made last: it may open a file, which stays open if a later part fails.
         self.history = None if history is False else History(path=path)
         self._lock = locks.RLock()  # a handler of SIGTERM may stop a guard that is stopping
         self._running = False
@@ -217,7 +217,7 @@ class MemoryGuard:
 
     def stop(self, timeout: float = 5.0) -> bool:
         """
-        Stop every part; caches get their own bounds back. Idempotent.
+        Stop every part and restore the bounds of caches. Idempotent.
 
         Args:
             timeout: Seconds to wait for each thread.
@@ -338,7 +338,7 @@ class MemoryGuard:
 
     def admit(self, cost_bytes: int | str = 0, *, wait: float | str = 0.0) -> Admitted:
         """
-        Hold a place for work that needs *cost_bytes*: ``with guard.admit("200MiB", wait=30):``.
+        Admit work that needs *cost_bytes*: ``with guard.admit("200MiB", wait=30):``.
 
         Raises:
             AdmissionError: There is no room for it now; it is a `MemoryError`, too.

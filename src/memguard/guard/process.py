@@ -37,11 +37,11 @@ class _Process:
         self._reset()
 
     def _reset(self) -> None:
-        """In a forked child: nobody is installing."""
+        """In a forked child: no installation is under way."""
         self.lock = locks.RLock()
 
     def installed(self) -> MemoryGuard | None:
-        """Return the guard, unless somebody has closed it: a ``with`` around `install` does."""
+        """Return the guard, unless it was closed: a ``with`` around `install` does that."""
         guard = self.guard
         return None if guard is None or guard.closed else guard
 

@@ -1,4 +1,4 @@
-"""Who may begin now: work that costs memory is refused, or waits, while there is none to spare."""
+"""Admission control: work that needs memory waits or is refused while there is none to spare."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionStatistics:
-    """Who was let in. Bytes and seconds."""
+    """What was admitted and refused. Bytes and seconds."""
 
     admitted: int
     refused: int
     waited: int
     """Of the admitted, those that had to wait."""
     waited_seconds: float
-    """By all of them, the refused too."""
+    """By all, the refused too."""
     running: int
     """Admitted and not yet ended."""
     promised: int
-    """What those said they cost."""
+    """Bytes that running work has asked for."""
 
 
 class Admission:
@@ -44,7 +44,7 @@ class Admission:
     Keeps alive: nothing.
 
     Args:
-        state: Gives what the monitor knows.
+        state: Returns the pressure, as of the last look.
         critical: The used share of the limit that is never passed on purpose.
         look: Asks the monitor to look again soon; called while work waits.
         timer: Monotonic seconds.
@@ -69,7 +69,7 @@ class Admission:
         reset_after_fork(self)
 
     def _reset(self) -> None:
-        """Begin anew, with nobody running: also in a forked child."""
+        """Begin anew, with no work running: also in a forked child."""
         self._lock = locks.RLock()
         self._running = 0
         self._promised = 0
@@ -79,7 +79,7 @@ class Admission:
 
     def admit(self, cost_bytes: int | str = 0, *, wait: float | str = 0.0) -> Admitted:
         """
-        Return a context manager that holds a place for work of *cost_bytes*.
+        Admit work of *cost_bytes*; return a context manager that ends it.
 
         Thread-safe. Blocks for at most *wait*; in a coroutine leave that at 0, and wait with
         ``asyncio.sleep`` between two attempts.
@@ -114,7 +114,7 @@ class Admission:
         raise AdmissionError(f"not admitted{after}: {why_not}")
 
     def _try(self, cost: int) -> tuple[str | None, bool]:
-        """Take a place; or return why there is none, and whether waiting is in vain."""
+        """Admit work; or return why not, and whether waiting is futile."""
         state = self._state()
         used, limit = state.used, state.limit
         with self._lock:
@@ -126,7 +126,7 @@ class Admission:
                     return why, True
                 if not self._running:
                     self._base = used
-                # What runs may have taken what it was promised, or not yet.
+                # Running work may have allocated what it asked for, or not yet.
                 expected = max(used, self._base + self._promised)
                 if expected + cost > most and (cost or state.level == "critical"):
                     left = format_bytes(max(0, most - expected))
@@ -167,9 +167,9 @@ class Admission:
 
 class Admitted:
     """
-    A place that is held, until `close` or the end of the ``with``.
+    Admitted work, until `close` or the end of the ``with``.
 
-    Bounded by: one place.
+    Bounded by: itself.
     Locks: that of its `Admission`, for an instant.
     Keeps alive: its `Admission`.
     """
@@ -181,15 +181,15 @@ class Admitted:
         self._cost = cost
 
     def close(self) -> None:
-        """Give the place back; idempotent."""
+        """End the work; idempotent."""
         admission, self._admission = self._admission, None
         if admission is not None:
             admission._end(self._cost)  # noqa: SLF001 - reason: the two are one mechanism
 
     def __enter__(self) -> Self:
-        """Return the place."""
+        """Return the admitted work."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give it back."""
+        """End the work."""
         self.close()

@@ -1,4 +1,4 @@
-"""What the process's own caches, pools and buffers hold, asked of each without trusting any."""
+"""The process's caches, pools and buffers: their sizes, entries to take, and lowered bounds."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Shares:
 
     @staticmethod
     def pools() -> list[Any]:
-        """Return every live container that lends: what is idle there can go."""
+        """Return every live container that lends objects; relief takes the idle ones."""
         return [container for container in inventory.containers() if is_pool(container)]
 
     def holdings(self, caches: Iterable[tuple[Any, Footprint]], *, critical: bool) -> list[Holding]:
@@ -97,7 +97,7 @@ class Shares:
         return rows
 
     def take(self, cache: Any, footprint: Footprint, wanted: int) -> Reclaimed:
-        """Take about *wanted* bytes from *cache*, slice by slice; return what it says it gave."""
+        """Take about *wanted* bytes from *cache*, slice by slice; return what it reports freed."""
         size = footprint.bytes or 0
         average = max(1.0, size / max(1, footprint.items))
         items = freed = 0
@@ -110,12 +110,12 @@ class Shares:
             if given.items == 0:
                 break
             items += given.items
-            # A container that counts no bytes is believed about its entries.
+            # A container that counts no bytes counts its entries.
             freed += int(given.items * average) if given.bytes is None else given.bytes
         return Reclaimed(items=items, bytes=freed)
 
     def reclaim(self, container: Any, share: float) -> Reclaimed:
-        """Ask *container* for this share of its entries; a failure gives nothing and is counted."""
+        """Ask *container* for this share of its entries; a failure frees nothing and is counted."""
         try:
             given: Reclaimed = container.reclaim(fraction=share)
         except Exception as error:  # noqa: BLE001 - reason: the others can still give
@@ -157,7 +157,7 @@ class _Cap:
 
 class Caps:
     """
-    Keep caches as small as relief made them, until there is room again.
+    Lowered bounds: caches stay as small as relief made them, until there is room again.
 
     Without this a busy cache would be full again before the next look, and a process would swing
     between shrinking and filling. A cache whose owner resizes it meanwhile is the owner's again.
@@ -235,7 +235,7 @@ class Caps:
         return len(raised)
 
     def restore(self) -> None:
-        """Give every cache the bound that its owner gave it."""
+        """Restore the bound of every cache."""
         for ident, cap in list(self._caps.items()):
             self._give_back(ident, cap)
 

@@ -72,7 +72,7 @@ class Collecting:
 
 _HIGHEST_THRESHOLD = 100_000
 _LEAST_COLLECTIONS = 5
-"""In one look; fewer tell nothing about a share of the time."""
+"""In one look; fewer are no measure of a share of the time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ class GcPolicy(Service):
     A pause cannot be made shorter from outside, only rarer: while collecting takes more than
     *time_share*, the youngest threshold is doubled at each `tick`, up to 100,000; when it takes
     less than a quarter of it, it is halved again, down to where it was. `stop` puts back what was
-    there before, unless somebody else has changed it meanwhile.
+    there before, unless other code has changed it meanwhile.
 
     Bounded by: a few numbers, and the ring of its `GcWatch`.
     Locks: one mutex around its own fields.
@@ -191,7 +191,7 @@ class GcPolicy(Service):
 
     def _adjust(self, share: float) -> None:
         if self._original is None or self._time_share is None or gc.get_threshold() != self._set:
-            return  # somebody else decides about thresholds now
+            return  # other code has set the thresholds
         youngest, *older = self._set
         base = (self._threshold or self._original)[0]
         if youngest == 0:

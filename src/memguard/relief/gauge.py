@@ -24,8 +24,8 @@ class Glance:
     """
     Take readings of this process from a file that is kept open; call it.
 
-    What it gives has resident, anonymous and mapped sizes only: what is swapped out is not in it,
-    so compare it with its own kind. Where there is no such file it does what `read_memory` does. A
+    A reading has resident, anonymous and mapped sizes only, without swap: compare it with its own
+    kind. Where there is no such file it does what `read_memory` does. A
     descriptor that was closed or reused behind its back is noticed, and left alone.
 
     Bounded by: one file descriptor, from the first call until `close`.
@@ -86,7 +86,7 @@ class Glance:
         return (size, resident, shared, data) if len(fields) == 7 else None
 
     def _forget(self) -> None:
-        """Give the descriptor up for lost; the next call opens the file again."""
+        """Drop a descriptor that is no longer ours; the next call opens the file again."""
         if self._descriptor is not None:
             self._descriptor = None
             self._pid = 0
@@ -97,12 +97,12 @@ class Glance:
         self._pid = 0
         if descriptor is not None:
             with contextlib.suppress(OSError):
-                # The number may belong to somebody else by now.
+                # The host may have reused the number.
                 if _identity(descriptor) == self._identity:
                     os.close(descriptor)
 
     def __del__(self) -> None:
-        """Close the file of one that nobody closed."""
+        """Close the file if it is still open."""
         if getattr(self, "_descriptor", None) is not None:
             self.close()
 
@@ -135,7 +135,7 @@ class Look:
 
     @property
     def own_share(self) -> float:
-        """The part of what is used that this process uses: who else should give the rest?"""
+        """The share of the used memory that is this process's."""
         used, own = self.sample.used, self.reading.private
         if not used or own is None or self.scope == "process":
             return 1.0
@@ -220,8 +220,8 @@ class Gauge:
             replace(fill, used=max(0, fill.used + (growth or 0)))
             for fill, growth in zip(full.fills, grown, strict=True)
         ]
-        # What the kernel tells about waiting and collisions belongs to the moment it was read.
-        return self._weigh(fills, reading, Sample(at=now), is_full=False)
+        # Stalls and collisions belong to the moment they were read.
+        return self._fullest(fills, reading, Sample(at=now), is_full=False)
 
     def look_now(self) -> Look:
         """Return how full it is, however little has moved."""
@@ -248,23 +248,23 @@ class Gauge:
             fills.append(Fill(bound=bound, used=reading.private, scope="process"))
         self._full = _Full(at=now, reading=glanced, fills=tuple(fills))
         stall, events = seen.stall, seen.events
-        told = Sample(
+        measured = Sample(
             at=now,
             stall_some=None if stall is None else stall.some,
             stall_full=None if stall is None else stall.full,
             stall_is_own=stall is not None and self._is_own(stall.source),
             collisions=None if events is None else events.limit + (events.high or 0),
         )
-        return self._weigh(fills, reading, told, is_full=True)
+        return self._fullest(fills, reading, measured, is_full=True)
 
     @staticmethod
-    def _weigh(fills: list[Fill], reading: Reading, told: Sample, *, is_full: bool) -> Look:
+    def _fullest(fills: list[Fill], reading: Reading, base: Sample, *, is_full: bool) -> Look:
         fullest = max(fills, key=lambda fill: fill.ratio, default=None)
         if fullest is None:
-            return Look(sample=told, reading=reading, is_full=is_full)
+            return Look(sample=base, reading=reading, is_full=is_full)
         return Look(
             sample=replace(
-                told, used=fullest.used, limit=fullest.bound.bytes, source=fullest.bound.source
+                base, used=fullest.used, limit=fullest.bound.bytes, source=fullest.bound.source
             ),
             reading=reading,
             scope=fullest.scope,

@@ -153,13 +153,13 @@ class PressureMonitor(Service):
     Args:
         limit: ``"auto"`` for the bounds of control groups, rlimits and the host; or a bound of your
             own on private memory, in bytes, which is obeyed beside those.
-        elevated: Used share of the limit from which memory is given back.
-        critical: Used share from which everything is given back.
+        elevated: Used share of the limit from which relief frees memory.
+        critical: Used share from which relief frees everything it can.
         hysteresis: Relief aims this much below *elevated*; a level is left half way there.
         hold_off: Seconds that it must have been calm before a level is left.
         interval: Most seconds between two looks, and between two full ones; three times as long
             while nothing moves.
-        relief: What gives memory back; None only watches.
+        relief: What frees memory; None only watches.
         on_level: Called as ``on_level(alert)`` after each change of the level.
         on_alert: Called as ``on_alert(alert)`` with every alert: level changes, relief without
             effect, and the request to be recycled.
@@ -278,7 +278,7 @@ class PressureMonitor(Service):
 
     def stop(self, timeout: float = 5.0) -> bool:
         """
-        End the thread and give caches their own bounds back. Idempotent.
+        End the thread and restore the bounds of caches. Idempotent.
 
         Args:
             timeout: Seconds to wait for a tick that is under way.
@@ -287,7 +287,7 @@ class PressureMonitor(Service):
             True when the thread has ended.
         """
         ticker, self._ticker = self._ticker, None
-        self._stop_asked = True  # a tick under way gives back what it still lowers
+        self._stop_asked = True  # a tick under way restores what it still lowers
         ended = ticker.stop(timeout) if ticker is not None else True
         if self.relief is not None:
             self.relief.restore()
@@ -370,7 +370,7 @@ class PressureMonitor(Service):
             ticker.request()
 
     def _tick(self) -> float:
-        look = self._gauge.look(at_rest=self._pace.is_quiet and self._state.level == "ok")
+        look = self._gauge.look(at_rest=self._pace.is_at_rest and self._state.level == "ok")
         if look is None:
             return self._pace.nap
         judgement = self._levels.judge(look.sample)
@@ -380,8 +380,8 @@ class PressureMonitor(Service):
         relieved = response is not None and response.act(look, judgement)
         if judgement.changed:
             alerts.add(Alert.of("level", look, judgement, None))
-        for complaint, report in response.complaints(judgement) if response is not None else ():
-            alerts.add(Alert.of(complaint, look, judgement, report))
+        for kind, report in response.alerts_due(judgement) if response is not None else ():
+            alerts.add(Alert.of(kind, look, judgement, report))
         first, self._first = self._first, None
         for seen in (first, look):
             if seen is not None and seen.is_full:

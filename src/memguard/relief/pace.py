@@ -1,4 +1,4 @@
-"""How long until the next look? Short where little is left, long where nothing moves. Pure."""
+"""Seconds until the next look: few where little memory is left, many at rest. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ FASTEST_GROWTH = 1024**3
 SHORTEST = 0.005
 """While it fills so fast that the limit is a few looks away."""
 BUSY = 0.02
-QUIET = 0.2
+AT_REST = 0.2
 """The shortest nap while nothing moves: five glances a second cost 0.03 % of a core."""
-_QUIET_SECONDS = 2.0
+_REST_SECONDS = 2.0
 _MOVED = 1 / 64
 """Of what is left: below this, nothing has moved."""
 
@@ -29,7 +29,7 @@ class Pace:
         self._interval = interval
         self.nap = interval
         """The last one."""
-        self.is_quiet = False
+        self.is_at_rest = False
         """True when nothing has moved for two seconds."""
         self._mark: int | None = None
         self._moved_at: float | None = None
@@ -48,10 +48,10 @@ class Pace:
         if self._mark is None or own is None or abs(own - self._mark) > left * _MOVED:
             self._mark = own
             self._moved_at = now
-        is_quiet = self._moved_at is None or now - self._moved_at > _QUIET_SECONDS
-        self.is_quiet = is_quiet
-        shortest = QUIET if is_quiet else BUSY
-        longest = min(self._interval, 0.25) if busy and not is_quiet else self._interval
+        is_at_rest = self._moved_at is None or now - self._moved_at > _REST_SECONDS
+        self.is_at_rest = is_at_rest
+        shortest = AT_REST if is_at_rest else BUSY
+        longest = min(self._interval, 0.25) if busy and not is_at_rest else self._interval
         before, self._before = self._before, (now, own)
         if before is not None and own is not None and before[1] is not None and now > before[0]:
             rate = (own - before[1]) / (now - before[0])

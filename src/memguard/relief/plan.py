@@ -1,4 +1,4 @@
-"""Who gives how much, and who may grow again. Pure: numbers in, numbers out."""
+"""How much each cache frees, and which may grow again. Pure: numbers in, numbers out."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Holding:
 
 def plan_shrink(holdings: Sequence[Holding], goal: int) -> dict[int, int]:
     """
-    Return how many bytes each cache is to give, so that together it is *goal* or all there is.
+    Return how many bytes each cache is to free, *goal* or all there is together.
 
-    The coldest give first, and of equally cold ones the largest. In a first round none gives more
+    The coldest free first, and of equally cold ones the largest. In a first round none frees more
     than half of what is above its floor, so that no cache is emptied while others are full; what
     is still missing comes from a second round in the same order.
 

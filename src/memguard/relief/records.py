@@ -1,4 +1,4 @@
-"""What a relief run did: frozen, strings and numbers only."""
+"""Pressure, alerts and relief runs as data: frozen, strings and numbers only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ StepName = Literal["expire", "caches", "pools", "collect", "trim", "callbacks"]
 
 
 def change(fell: int | None) -> str:
-    """Return by how much the memory of a process fell, or rose although some was given back."""
+    """Return in words how the memory of a process changed during a run."""
     if fell is None:
         return "memory changed by an unknown amount"
     return f"memory {'fell' if fell >= 0 else 'rose'} by {format_bytes(abs(fell))}"
@@ -29,7 +29,7 @@ class StepResult:
     items: int = 0
     """Entries, idle objects, garbage objects or callbacks."""
     freed: int | None = None
-    """What the containers or callbacks say they gave; None where nobody counts."""
+    """What the containers or callbacks report as freed; None where none of them counts."""
     rss_freed: int | None = None
     """By how much the private memory of the process fell; negative where others grew meanwhile."""
     seconds: float = 0.0
@@ -43,7 +43,7 @@ class ReliefReport:
     """One relief run. Bytes."""
 
     reason: str
-    """Who asked for it."""
+    """What asked for it."""
     goal: int
     """What was wanted."""
     before: int | None = None
@@ -59,7 +59,7 @@ class ReliefReport:
 
     @property
     def freed(self) -> int:
-        """Bytes given back by the containers' and callbacks' own account."""
+        """Bytes freed as the containers and callbacks report it."""
         return sum(step.freed or 0 for step in self.steps)
 
     @property
@@ -78,8 +78,8 @@ class ReliefReport:
         head = (
             f"relief ({self.reason}): wanted {format_bytes(self.goal)}, {change(self.rss_freed)}, "
         )
-        account = f"{format_bytes(self.freed)} by own account, in {format_seconds(self.seconds)}"
-        lines = [head + account]
+        freed = f"{format_bytes(self.freed)} reported as freed, in {format_seconds(self.seconds)}"
+        lines = [head + freed]
         for step in self.steps:
             if step.skipped is not None:
                 lines.append(f"  {step.name:9} skipped: {step.skipped}")
@@ -100,9 +100,9 @@ class ReliefStatistics:
     refused: int
     """Runs asked for while another was under way."""
     freed: int
-    """By own account, all runs together."""
+    """As the containers and callbacks report it, all runs together."""
     rss_freed: int
-    """By what the private memory fell, all runs together."""
+    """By how much the private memory fell, all runs together."""
     seconds: float
     longest_seconds: float
     lowered_caches: int
@@ -122,7 +122,7 @@ class PressureState:
     """How near this process is to its limit, as of the last look. Bytes and seconds."""
 
     level: Level = "insufficient_data"
-    """The level; ``"insufficient_data"`` until it can be told."""
+    """The level; ``"insufficient_data"`` until it is known."""
     reasons: tuple[str, ...] = ()
     """Why it is not ok, for people."""
     used: int | None = None
@@ -205,9 +205,8 @@ class Alert:
         """Return an alert of *kind*, now."""
         reasons = judgement.reasons
         if relief is not None:
-            gave = format_bytes(relief.freed)
-            said = f"relief gave {gave} by own account, {change(relief.rss_freed)}"
-            reasons = (*reasons, said)
+            freed = f"relief reports {format_bytes(relief.freed)} as freed"
+            reasons = (*reasons, f"{freed}, {change(relief.rss_freed)}")
         return cls(
             kind=kind,
             level=judgement.level,

@@ -1,4 +1,4 @@
-"""What a monitor does about a level: when memory is given back, how much, and was it any use?"""
+"""What a monitor does about a level: when it orders relief, how much, and whether that helped."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _REGROW_SECONDS = 1.0
 _LEAST_GOAL = 0.02
 """Of the limit: less is not worth a run."""
 _STALL_GOAL = 0.05
-"""Of its own memory, that a process gives when tasks wait though there is room below the limit."""
+"""Of its own memory, that a process frees when tasks wait though there is room below the limit."""
 _INEFFECTIVE = 3
-"""Runs in vain, one after the other, of which an operator should know."""
+"""Futile runs in a row after which the operator is alerted."""
 _DESPERATE = 2
-"""And those after which, at critical, a long pause of the collector is better than the kernel."""
+"""And those after which, at critical, a long pause of the collector is allowed."""
 _HOPELESS = 6
-"""And those after which the process had better be recycled."""
+"""And those after which recycling the process is requested."""
 
-Complaint = Literal["ineffective", "recycle"]
+FutileKind = Literal["ineffective", "recycle"]
 
 
 class Response:
     """
     Order relief as the level asks for it.
 
-    Bounded by: one run at a time, and pauses between runs that grow while they are in vain.
+    Bounded by: one run at a time, and pauses between runs that grow while they are futile.
     Locks: none; a monitor's tick is the only caller.
-    Keeps alive: the relief, the last run's report until it is told.
+    Keeps alive: the relief; the last futile run's report until its alert.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class Response:
         self._look_now = look_now
         self._regrown_at = float("-inf")
         self._relieved_at = float("-inf")
-        self._in_vain = 0
-        self._in_vain_report: ReliefReport | None = None
+        self._futile_runs = 0
+        self._futile_report: ReliefReport | None = None
 
     def act(self, look: Look, judgement: Judgement) -> bool:
-        """Give back what the level asks for, or let caches grow again; return True after a run."""
+        """Order what the level asks for, or let caches grow again; return True after a run."""
         now = look.sample.at
         level = judgement.level
         if level == "elevated" or level == "critical":  # noqa: PLR1714 - reason: narrows the type
@@ -66,10 +66,10 @@ class Response:
                     level=level,
                     reason=f"pressure {level}",
                     force=False,
-                    last_resort=level == "critical" and self._in_vain >= _DESPERATE,
+                    last_resort=level == "critical" and self._futile_runs >= _DESPERATE,
                 )
                 self._relieved_at = self._timer()
-                self._weigh(report)
+                self._note(report)
                 self._relief.hold(self._room(self._look_now()))
                 return True
             if judgement.changed:
@@ -79,24 +79,24 @@ class Response:
             self._relief.regrow(self._room(look, at_least=judgement.highest_used))
         return False
 
-    def complaints(self, judgement: Judgement) -> list[tuple[Complaint, ReliefReport]]:
-        """Return what is to be told about runs in vain, each once."""
-        report, self._in_vain_report = self._in_vain_report, None
+    def alerts_due(self, judgement: Judgement) -> list[tuple[FutileKind, ReliefReport]]:
+        """Return the alerts about futile runs, each once."""
+        report, self._futile_report = self._futile_report, None
         if report is None:
             return []
-        if self._in_vain == _INEFFECTIVE:
+        if self._futile_runs == _INEFFECTIVE:
             return [("ineffective", report)]
-        if self._in_vain == _HOPELESS and judgement.level == "critical":
+        if self._futile_runs == _HOPELESS and judgement.level == "critical":
             return [("recycle", report)]
         return []
 
     def _pause(self, level: PressureLevel) -> float:
-        """Return the least seconds between two runs: longer, the more of them were in vain."""
+        """Return the least seconds between two runs: longer, the more of them were futile."""
         first, most = (0.05, 5.0) if level == "critical" else (0.5, 60.0)
-        return float(min(most, first * (1 << min(self._in_vain, 10))))
+        return float(min(most, first * (1 << min(self._futile_runs, 10))))
 
     def _goal(self, look: Look, judgement: Judgement) -> int:
-        """Return the bytes this process should give: its share of what is too much."""
+        """Return the bytes this process should free: its share of the excess."""
         sample = look.sample
         if sample.used is None or sample.limit is None:
             return 0
@@ -119,10 +119,10 @@ class Response:
         used = max(sample.used, at_least or 0)
         return max(0, int((self._rules.target * sample.limit - used) * look.own_share))
 
-    def _weigh(self, report: ReliefReport) -> None:
-        """Was it any use?"""
+    def _note(self, report: ReliefReport) -> None:
+        """Count the runs in a row that freed little."""
         fell = report.rss_freed
         if report.busy or fell is None:
             return
-        self._in_vain = 0 if fell >= report.goal / 4 else self._in_vain + 1
-        self._in_vain_report = report if self._in_vain else None
+        self._futile_runs = 0 if fell >= report.goal / 4 else self._futile_runs + 1
+        self._futile_report = report if self._futile_runs else None

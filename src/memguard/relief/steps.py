@@ -1,10 +1,10 @@
 """
-`Relief`: frees memory with everything in this process that can, step by step.
+`Relief`: free memory step by step, cheapest first.
 
     expire → caches → pools → collect → trim → callbacks
 
 Each step is measured twice: by what the containers report freed, and by what the private memory of
-the process fell. The second is what counts for the kernel, the first tells why the second did not.
+the process fell. The second counts for the kernel; the first explains the second.
 Where all that is wanted is free already and only the C allocator has it, trim comes before caches.
 """
 
@@ -48,7 +48,7 @@ _NEARLY = 0.8
 
 @dataclass(slots=True)
 class Patience:
-    """Leave a step out ever longer while it gives nothing: once, three times, up to 15 times."""
+    """Skip a step ever longer while it frees nothing: once, three times, up to 15 times."""
 
     useless: int = 0
     skips: int = 0
@@ -74,7 +74,7 @@ def _patience() -> dict[str, Patience]:
 
 @dataclass(slots=True, kw_only=True)
 class Means:
-    """What a run works with; it outlives the run."""
+    """What the runs share."""
 
     shares: Shares
     caps: Caps
@@ -110,12 +110,12 @@ class Run:
         self._reason = reason
         self._force = force
         self.may_pause_long = False
-        """Whether a long collection is better than what comes without it."""
+        """Whether a long collection is allowed."""
         self._steps: list[StepResult] = []
         self.error: Exception | None = None
 
     def go(self) -> ReliefReport:
-        """Do every step that is needed, and return what each gave."""
+        """Do every step that is needed, and return what each freed."""
         means = self._means
         began = means.timer()
         self._before = self._now = means.read().private
@@ -143,7 +143,7 @@ class Run:
         )
 
     def _hold(self, caches: list[tuple[Any, Footprint]]) -> None:
-        """Let nobody fill up what is being emptied."""
+        """Keep caches from filling up while they are emptied."""
         try:
             self._means.caps.hold(caches)
         except Exception as error:  # noqa: BLE001 - reason: a resize of the host's own must not end a run
@@ -187,7 +187,7 @@ class Run:
         return not self._all and max(self._given, self._fallen) >= _NEARLY * self._goal
 
     def _expire(self) -> StepResult | str:
-        """Drop what has expired: nobody would have been given it."""
+        """Drop expired entries."""
         items = 0
         for container in inventory.containers():
             expire = getattr(container, "expire", None)
@@ -260,13 +260,13 @@ class Run:
     def _trim(self) -> StepResult | str:
         if not self._all and self._fallen >= _NEARLY * self._goal:
             return "not needed"
-        # What was given and has not left; what the collector has freed is known to glibc alone.
+        # Freed and still resident; only glibc knows what the collector has freed.
         trimming = self._means.trimming
         held = self._given - self._fallen
         if not self._force and held < _WORTH_TRIMMING:
             held = trimming.held_back() or 0 if trimming.is_due(critical=self._is_critical) else 0
             if held < _WORTH_TRIMMING:
-                return "there is nothing to give back"
+                return "there is nothing to release"
         why_not = trimming.run(critical=self._is_critical, force=self._force)
         return StepResult(name="trim") if why_not is None else why_not
 
@@ -295,7 +295,7 @@ OnError = Literal["log", "raise"]
 
 class Relief:
     """
-    Give memory back from everything in this process that can.
+    Free memory with everything in this process that can.
 
     Bounded by: one run at a time; a second one is refused, not queued.
     Locks: none while containers, finalizers or callbacks run; a run in another thread is not waited
@@ -306,7 +306,7 @@ class Relief:
         gc_share: Part of the time that full collections may take, above 0 to 1.
         gc_pause: The longest full collection, seconds, that a monitor may cause.
         gc_last_pause: The longest one as a last resort: where memory is critical and relief has
-            been in vain, and where somebody asks for relief.
+            been futile, and in `relieve`.
         trim_interval: Least seconds between two calls of ``malloc_trim``; a tenth at critical.
         on_error: What a failing callback does: ``"log"``, or ``"raise"`` from `relieve` when all
             the others have been called.
@@ -356,10 +356,10 @@ class Relief:
         reset_after_fork(self)
 
     def _reset(self) -> None:
-        """Let nobody be at work: runs after fork."""
+        """No run is under way: runs after fork."""
         self._turn = Turn()
 
-    # -- what may be given ------------------------------------------------------------------------
+    # -- callbacks and floors ---------------------------------------------------------------------
 
     def on_pressure(
         self,
@@ -369,10 +369,10 @@ class Relief:
         priority: int = 0,
     ) -> CallbackRegistration:
         """
-        Call *callback* when caches, pools and the collector did not give enough.
+        Call *callback* when caches, pools and the collector did not free enough.
 
-        It runs in the thread of the monitor, or of whoever called `relieve`, under no lock. It may
-        return the bytes it gave back, for the record.
+        It runs in the thread of the monitor or of the caller of `relieve`, under no lock. It may
+        return the bytes it freed, for the report.
 
         Args:
             callback: Takes nothing; a failure is counted and logged once for each kind.
@@ -413,19 +413,19 @@ class Relief:
         last_resort: bool = False,
     ) -> ReliefReport:
         """
-        Give *target* bytes back now, and return what each step gave. Never fails for a container.
+        Free *target* bytes now, and return what each step freed. Never fails for a container.
 
         Thread-safe; while a run is under way in another thread (or in this one, when a callback
-        asks) it does nothing and says so. Cost: milliseconds for each 100 MiB; a full collection,
-        where it fits into the pause that is allowed; on glibc a ``malloc_trim``. Not for the thread
-        of an event loop: use ``asyncio.to_thread``.
+        asks) it does nothing, and the report is ``busy``. Cost: milliseconds for each 100 MiB; a
+        full collection, where it fits into the pause that is allowed; on glibc a ``malloc_trim``.
+        Not for the thread of an event loop: use ``asyncio.to_thread``.
 
         Args:
-            target: Bytes wanted; None takes whatever caches and pools can give.
+            target: Bytes wanted; None frees whatever caches and pools can.
             level: How much is at stake: at ``"elevated"`` caches keep a little, pools half of what
                 is idle.
             reason: For the record.
-            force: Do steps that lately gave nothing, too, and a long collection.
+            force: Do steps that lately freed nothing, too, and a long collection.
             last_resort: Do a long collection.
 
         Raises:
@@ -474,7 +474,7 @@ class Relief:
             return 0
 
     def restore(self) -> None:
-        """Give every cache the bound back that its owner gave it."""
+        """Restore the bound of every cache."""
         self._caps.restore()
         self._glance.close()
 

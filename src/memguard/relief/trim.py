@@ -51,8 +51,8 @@ class Trimming:
         """
         Return about how many bytes the allocator holds that the program has freed.
 
-        None where that cannot be told. Never more than the truth by what was free and gone already
-        when the process began; the first trim learns that.
+        None where that is unknown. Too high at most by what was released already
+        when the process began; the first trim corrects that.
         """
         state = self._read()
         if not state.can_trim or state.free is None:

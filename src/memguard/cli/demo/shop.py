@@ -15,7 +15,7 @@ from pathlib import Path
 from memguard import BoundedCache
 
 MOST_SECONDS = 120.0
-"""Then it ends by itself, should nobody stop it."""
+"""Then it ends by itself."""
 
 SESSIONS: MutableMapping[str, bytearray] = {}
 if "--repaired" in sys.argv:

@@ -1,4 +1,4 @@
-"""``memguard top``: what a process that runs memguard knows of its memory, again and again."""
+"""``memguard top``: a live view of the memory of a process that runs memguard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from memguard.cli import terminal
 from memguard.cli.top import view
-from memguard.cli.top.sources import News, NobodyError, Source, UrlSource, choose
+from memguard.cli.top.sources import News, NoGuardError, Source, UrlSource, choose
 from memguard.cli.top.view import Trail, glyphs_for
 from memguard.errors import ConfigError, MissingExtraError
 from memguard.report.publish import reader
@@ -37,7 +37,7 @@ The live view needs rich: pip install 'memguard-py[top]'; q ends it.
 
 exit codes:
   0   shown; ended by q or ctrl-C, or because the process has ended
-  1   nobody to show: none publishes or answers, or several do and none was chosen
+  1   no process to show: none publishes or answers, or several do and none was chosen
   2   a wrong option, or rich is missing
 """
 
@@ -82,7 +82,7 @@ def command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
             return _list(places, as_json=options.json)
         source = _source(parser, places, options)
         return _show(source, interval, once=options.once, as_json=options.json)
-    except NobodyError as error:
+    except NoGuardError as error:
         _say(parser, str(error))
         return 1
     except MissingExtraError as error:
@@ -144,7 +144,7 @@ def _show(source: Source, interval: float, *, once: bool, as_json: bool) -> int:
         time.sleep(interval)
         try:
             news = source.read()
-        except NobodyError as error:
+        except NoGuardError as error:
             sys.stderr.write(f"memguard top: {printable(str(error), longest=400)}\n")
             return 0
         if not as_json:

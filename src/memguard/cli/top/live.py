@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from memguard.cli.terminal import Terminated
 from memguard.cli.top import view
-from memguard.cli.top.sources import News, NobodyError, Source
+from memguard.cli.top.sources import News, NoGuardError, Source
 from memguard.cli.top.view import ASCII, BLOCKS, Line, Trail
 from memguard.extras import missing
 from memguard.report.render.words import printable
@@ -38,13 +38,13 @@ _GLANCE = 0.25
 
 def show(source: Source, interval: float) -> str | None:
     """
-    Show news of *source* every *interval* seconds until somebody presses q.
+    Show news of *source* every *interval* seconds until q is pressed.
 
     Returns:
-        What to say at the end: that the process is gone. None where it was left.
+        What to print at the end, where the process is gone; None after q.
 
     Raises:
-        NobodyError: There was nobody from the beginning.
+        NoGuardError: There was none from the beginning.
         KeyboardInterrupt: As usual.
     """
     console = Console(highlight=False, emoji=False, markup=False)
@@ -72,7 +72,7 @@ def show(source: Source, interval: float) -> str | None:
                 due = time.monotonic() + interval
                 try:
                     news = source.read()
-                except NobodyError as error:
+                except NoGuardError as error:
                     return printable(str(error).partition("\n")[0], longest=400)
                 trail.add(news.bulletin)
             elif console.size == size:
@@ -148,7 +148,7 @@ class Keys:
         ready, _, _ = select.select([self._terminal], [], [], timeout)
         if not ready:
             return set()
-        # At the end of input the terminal is gone, which is as if somebody had left.
+        # At the end of input the terminal is gone, which counts as q.
         return set(os.read(self._terminal, 64).decode("latin-1")) or {"q"}
 
     @staticmethod

@@ -1,5 +1,5 @@
 """
-Where ``memguard top`` gets its news: the file of a guard of this machine, or an URL.
+Where ``memguard top`` reads the state of a guard: a file of this machine, or an URL.
 
 At the URL of a process that serves memguard's health routes, ``/health/memory`` is asked. Whoever
 answers there may be anybody: no redirection is followed, no more is read than such a report can
@@ -41,8 +41,8 @@ _WITHIN = 5.0
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-class NobodyError(Exception):
-    """There is nobody to show; the message says who was looked for and what to do."""
+class NoGuardError(Exception):
+    """There is no guard to show; the message names what was looked for and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Source(Protocol):
         Return the latest news.
 
         Raises:
-            NobodyError: There are none, and there will be none.
+            NoGuardError: There are none, and there will be none.
         """
 
 
@@ -81,7 +81,7 @@ class FileSource:
             if self.guard in (None, one.bulletin.guard):
                 age = time.time() - one.bulletin.written
                 return News(one.bulletin, max(0.0, age) if math.isfinite(age) else 0.0)
-        raise NobodyError("\n".join((self._missing(), *found.troubles)))
+        raise NoGuardError("\n".join((self._missing(), *found.troubles)))
 
     def _missing(self) -> str:
         named = "" if self.guard is None else f" named {self.guard!r:.60}"
@@ -96,7 +96,7 @@ def choose(places: Sequence[Path], pid: int | None, guard: str | None) -> FileSo
     Return the source that is asked for; where none is, that of the only process.
 
     Raises:
-        NobodyError: There is none, or there are several.
+        NoGuardError: There is none, or there are several.
     """
     if pid is not None:
         source = FileSource(places, pid, guard)
@@ -109,20 +109,20 @@ def choose(places: Sequence[Path], pid: int | None, guard: str | None) -> FileSo
         return FileSource(places, pids[0], guard)
     if pids:
         listed = ", ".join(map(str, pids[:20]))
-        raise NobodyError(f"several processes publish: {listed}; give one, or --list")
+        raise NoGuardError(f"several processes publish: {listed}; give one, or --list")
     looked = ", ".join(map(str, places))
-    nobody = (
+    missing = (
         f"no process publishes in {looked}; start one with MEMGUARD_PUBLISH=1, "
         "MemoryGuard(publish=True) or 'memguard run'"
     )
-    raise NobodyError("\n".join((nobody, *found.troubles)))
+    raise NoGuardError("\n".join((missing, *found.troubles)))
 
 
 class UrlSource:
     """
     The guard of a process that answers over HTTP.
 
-    Once it has answered, a process that does not answer is shown as it was, with the age of that.
+    A process that no longer answers is shown as it was, with the age of that.
 
     Bounded by: one answer of 256 KiB, some seconds of waiting.
     Locks: none; for one thread.
@@ -155,11 +155,11 @@ class UrlSource:
         Return what the process answers now, or else what it answered last.
 
         Raises:
-            NobodyError: It has never answered; the message says what came instead.
+            NoGuardError: It has never answered; the message says what came instead.
         """
         try:
             found = self._ask()
-        except NobodyError:
+        except NoGuardError:
             if self._last is None:
                 raise
             at, found = self._last
@@ -181,7 +181,7 @@ class UrlSource:
             error.close()
             hint = {
                 401: "; the token belongs into MEMGUARD_TOKEN",
-                404: "; nobody serves memguard's health routes there",
+                404: "; memguard's health routes are not served there",
             }
             self._refuse(f"it answers {error.code}{hint.get(error.code, '')}")
         except urllib.error.URLError as error:
@@ -205,7 +205,7 @@ class UrlSource:
         return content
 
     def _refuse(self, why: str) -> NoReturn:
-        raise NobodyError(f"{self._url}: {why}") from None
+        raise NoGuardError(f"{self._url}: {why}") from None
 
 
 def _opener(url: str) -> Any:

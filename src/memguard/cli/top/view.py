@@ -188,7 +188,7 @@ def listed(bulletins: Iterable[Bulletin]) -> str:
 
 def growth(points: Sequence[Point]) -> tuple[float, float] | None:
     """
-    Return (bytes a minute, seconds they are seen over), or None where that is too short to tell.
+    Return (bytes a minute, seconds they are seen over), or None where that is too short.
 
     Theil-Sen slope; see `memguard.leaks.growth.trend`.
     """

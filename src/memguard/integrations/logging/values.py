@@ -226,7 +226,7 @@ class Walk:
         found: dict[Any, Any] = {}
         for key, item in self._within(iter(items(value))):
             name = self.key(key)
-            if name in found:  # two keys that were told apart by what was cut
+            if name in found:  # two keys that differ only in what was cut
                 name = f"{name}#{len(found)}"
             found[name] = self.copy(item)
         if len(found) < length:

@@ -289,7 +289,7 @@ class Leftovers:
         self._tasks = _Tasks()
 
     def begin(self, kinds: frozenset[str]) -> None:
-        """Take down what is there before a test; *kinds* is what counts in it."""
+        """Note what is there before a test; *kinds* is what counts in it."""
         self._kinds = kinds
         self._before = self._present()
         self._outlived = {}
@@ -303,7 +303,7 @@ class Leftovers:
         return self._present()
 
     def fixture_is_up(self, fixture: str, before: Things) -> None:
-        """Give what is there since *before* to *fixture*."""
+        """Let *fixture* own what is there since *before*."""
         own = more(self._present(), before)
         # What a fixture within this one has started is its own already.
         for inner in self._owned.values():
@@ -317,7 +317,7 @@ class Leftovers:
         self._tasks.forgive()
 
     def fixture_is_down(self, fixture: str) -> None:
-        """Take back what *fixture* was given: from now on it is left behind."""
+        """Revoke what *fixture* owns: from now on it is left behind."""
         for key, thing in self._owned.pop(fixture, {}).items():
             earlier = self._before.get(key)
             if earlier is not None and thing.is_same(earlier):
@@ -342,7 +342,7 @@ class Leftovers:
         self._tasks.look()
         left = more(self._present(), self._before)
         if left or self._tasks.suspects:
-            gc.collect()  # what nobody holds is not left behind
+            gc.collect()  # garbage is not left behind
         while True:
             self._tasks.look()
             left = more(self._present(), self._before)
@@ -385,7 +385,7 @@ class _Tasks:
         self.forgive()
 
     def forgive(self) -> None:
-        """Take down what runs now as nobody's fault."""
+        """Accept the tasks that run now."""
         if self._active:
             self._known.update((id(task), weakref.ref(task)) for task in pending_tasks())
 

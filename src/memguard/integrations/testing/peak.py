@@ -37,7 +37,7 @@ class Peak:
         self.bytes = 0
         """The peak above the level at the beginning."""
         self.is_exact = False
-        """False in somebody else's session, where an earlier peak was higher."""
+        """False in a tracing session of other code, where an earlier peak was higher."""
 
     def _take(self, profile: MemoryProfile) -> None:
         began = profile.current_bytes - profile.growth_bytes

@@ -145,7 +145,7 @@ class Measuring:
         run = self._run
         sections: list[Any] = []
         is_call = call.when == "call" and not self._again
-        # A unittest.TestCase tells the item of its failure, and raises nothing.
+        # A unittest.TestCase reports its failure to the item, and raises nothing.
         has_passed = call.excinfo is None and not getattr(item, "_excinfo", None)
         if run is not None and run.item is item and is_call and has_passed and not run.in_call:
             run.has_passed = True
@@ -251,7 +251,7 @@ class Measuring:
         if not run.peak.is_exact:
             run.note(
                 "not_measured",
-                "the peak: that of the tracing session of somebody else was higher before",
+                "the peak: a tracing session of other code had a higher one before",
             )
         return False
 

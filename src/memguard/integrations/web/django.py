@@ -56,7 +56,7 @@ class _Shared:
             kind = next(k for k in (ConfigError, LifecycleError, TypeError) if isinstance(error, k))
             raise kind(f"in the setting MEMGUARD: {error}") from error
         setting_changed.connect(self._changed, dispatch_uid="memguard")
-        return self._made.setdefault("watch", made)  # one, whoever is faster
+        return self._made.setdefault("watch", made)  # one, of whichever thread is faster
 
     def _of_the_settings(self) -> RequestWatch:
         given = getattr(conf.settings, "MEMGUARD", {})
@@ -183,7 +183,7 @@ class MemguardMiddleware:
         route = self._route(request)
         end = functools.partial(watched.close, request.method, route, failed=failed)
         closers = getattr(response, "_resource_closers", None)
-        if closers is None:  # no response of Django's, which will say itself
+        if closers is None:  # no response of Django's own
             end()
             return
         # HttpResponse.close() calls these; Django closes its uploaded files so. A replaced close

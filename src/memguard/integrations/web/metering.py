@@ -1,4 +1,4 @@
-"""Looks at what is allocated, for at most 1 % of the time."""
+"""Readings of the allocated bytes, for at most 1 % of the time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from memguard.observe.allocator import read_allocator
 from memguard.observe.readings import read_memory
 
 AllocatedSource: TypeAlias = Literal["allocated", "private"]
-"""What is measured: bytes that are allocated, or private memory where the allocator tells none."""
+"""What is measured: allocated bytes, or private memory where the allocator has no figures."""
 
 BYTES_PER_BLOCK = 80
 """
@@ -29,14 +29,14 @@ as dicts 66, of 400,000 short strings 85 (CPython 3.11, Linux, 2026-11-20).
 def allocated_source() -> AllocatedSource:
     """Return what `read_allocated` reads in this process. Never changes. Loads ctypes."""
     state = read_allocator()
-    # mimalloc serves large blocks as well, and its count of blocks tells nothing of their size.
+    # mimalloc serves large blocks as well, and its count of blocks does not show their size.
     exact = state.in_use is not None and state.python.startswith(("pymalloc", "malloc"))
     return "allocated" if exact else "private"
 
 
 def read_allocated(source: AllocatedSource) -> int | None:
     """
-    Return the bytes that are allocated now, or None where that cannot be told.
+    Return the bytes that are allocated now, or None where that is unknown.
 
     ``"allocated"`` is what glibc's malloc has given out, which is exact, and pymalloc's blocks,
     each taken for `BYTES_PER_BLOCK`; the memory that either keeps for reuse is not in it.
@@ -105,6 +105,6 @@ class Meter:
         except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
             self._failures.add("read", error)
             return None
-        # Processor time: a thread that waits for its turn has cost nobody anything.
+        # Processor time: a waiting thread costs nothing.
         self._rests_until = time.monotonic() + self._rest * (time.thread_time() - began)
         return found

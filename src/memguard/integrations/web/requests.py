@@ -122,7 +122,7 @@ class RequestWatch:
         reset_after_fork(self)
 
     def _reset(self) -> None:
-        """Begin anew, with nobody in flight: also in a forked child."""
+        """Begin anew, with none in flight: also in a forked child."""
         self._lock = locks.RLock()
         # Our own: the host's sequence must not change, nor may each worker draw the same one.
         self._chance = random.Random()  # noqa: S311 - reason: chooses what to measure, no secret

@@ -22,7 +22,7 @@ METHODS = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
     | {"WEBSOCKET"}
 )
-"""Methods told apart; a client may invent others, which are counted as ``_OTHER``."""
+"""Known methods; a client may invent others, which are counted as ``_OTHER``."""
 SAMPLE_SIZE = 128
 """Growths remembered for each route, for the percentile."""
 MOST_CHARACTERS = 200
@@ -49,7 +49,7 @@ class RouteStatistics:
     sampled: int
     """Of these, those that were measured."""
     growth_bytes: int
-    """What was kept by all that were measured; negative where more was given back."""
+    """What was kept by all that were measured; negative where more was freed."""
     mean_bytes: float | None
     """*growth_bytes* for each measured request; None where none was."""
     stderr_bytes: float | None
@@ -77,11 +77,11 @@ class RequestStatistics:
     sampled: int
     """Chosen, and measured."""
     overlapped: int
-    """Chosen, but another request was under way: whose growth it is cannot be told."""
+    """Chosen, but another request was under way: the growth may be that one's."""
     warming: int
     """Chosen, but among the first of its route."""
     discarded: int
-    """Chosen, but tracemalloc was on, memory was being given back, or no request followed soon."""
+    """Chosen, but tracemalloc was on, relief was at work, or no request followed soon."""
     failed: int
     """Chosen, but it raised: the traceback still held what it had made."""
     abandoned: int
@@ -146,7 +146,7 @@ class RouteTable:
     Count requests and their growth by method and route.
 
     Bounded by: *max_routes* rows and one for the others, 128 growths each.
-    Locks: none; whoever shares it between threads locks.
+    Locks: none; the caller locks.
     Keeps alive: strings and numbers.
     """
 

@@ -14,7 +14,7 @@ from typing import Any
 _DEPTH = 10
 """Routers within routers that are followed."""
 _ANY_PREFIX = "/*"
-"""Stands for a prefix whose template cannot be told."""
+"""Stands for a prefix whose template is unknown."""
 _FULL = 2
 """``starlette.routing.Match.FULL``."""
 

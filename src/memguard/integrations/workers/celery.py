@@ -1,5 +1,5 @@
 """
-Celery workers: guarded, told apart by task, and replaced between two tasks.
+Celery workers: a guard in each, growth by task, and replacement between two tasks.
 
 Beside the application::
 

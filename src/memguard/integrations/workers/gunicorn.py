@@ -132,7 +132,7 @@ def _is_of_uvicorn(worker: Any) -> bool:
 
 
 def _counter(worker: Any) -> Callable[[], int | None]:
-    """Return what tells the requests served; gunicorn's own workers count them in ``nr``."""
+    """Return a counter of the requests served; gunicorn's own workers count them in ``nr``."""
     counts = not _is_of_uvicorn(worker) and any(
         cls.__module__.startswith("gunicorn.workers.") and cls.__module__ != "gunicorn.workers.base"
         for cls in type(worker).__mro__

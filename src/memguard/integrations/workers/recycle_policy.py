@@ -42,7 +42,7 @@ class RecycleOptions:
     most_interval: float = 3600.0
     """What the interval grows to while fresh workers are over the limit in no time."""
     relief_pause: float = 300.0
-    """Least time between two attempts of one worker to give memory back instead."""
+    """Least time between two reliefs of one worker."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
@@ -64,19 +64,19 @@ class Seen:
     private: int | None
     """Bytes that only this worker holds; None where that cannot be read."""
     requests: int | None = None
-    """How many it has served; None where nobody counts."""
+    """How many it has served; None where that is not counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """What `judge` must be given back."""
+    """State between calls of `judge`."""
 
     base: int | None = None
     """What the worker needed when it was ready."""
     settled: int | None = None
     """What it needed at the last look before it was *min_age* old."""
     relieved_at: float | None = None
-    """When it last tried to give memory back."""
+    """When it last tried relief."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class Verdict:
     """What to do with one worker, and why."""
 
     kind: VerdictKind
-    """``ok``: nothing. ``young``: over, and too young. ``relieve``: give memory back, look again.
+    """``ok``: nothing. ``young``: over, and too young. ``relieve``: free memory, look again.
     ``futile``: over, and a fresh one would be so, too. ``due``: replace it, when it has a turn."""
     reason: str = ""
     at_once: bool = False
@@ -99,7 +99,7 @@ def judge(seen: Seen, state: WorkerState, options: RecycleOptions) -> tuple[Verd
 
     Args:
         seen: What is known now; not older than in the call before.
-        state: What the call before gave back.
+        state: What the call before returned.
         options: When a worker is replaced.
     """
     private = seen.private

@@ -33,10 +33,10 @@ _AIM = 0.9
 
 
 class Relieving(Protocol):
-    """What gives memory back: a ``Relief``."""
+    """What frees memory: a ``Relief``."""
 
     def relieve(self, target: int | str | None = None, *, reason: str = ...) -> object:
-        """Give *target* bytes back, for *reason*."""
+        """Free *target* bytes, for *reason*."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class RecyclerStatistics:
     """Of the last look."""
     looks: int
     reliefs: int
-    """Times that it had memory given back instead."""
+    """Times that relief ran first."""
     refused: int
     """Turns that it asked for and did not get."""
     waiting_for: str
@@ -81,12 +81,12 @@ class Recycler:
             that grow alike do not all reach it at once.
         turns: Who may end now; made by the parent before it forked.
         end: Ends the worker after its current requests, with the reason; called once, in the
-            thread of the recycler or in the one that calls `take_turn`. None where nobody can:
-            the log only says that it should be.
-        relief: Gives memory back, before it comes to that; None where nothing does.
-        requests: How many the worker has served; None where nobody counts.
+            thread of the recycler or in the one that calls `take_turn`. None where that is
+            impossible: the log only says that it should be replaced.
+        relief: Frees memory first; None where nothing does.
+        requests: How many the worker has served; None where that is not counted.
         waits_for_boundary: Leave it to the host to call `take_turn` between two tasks.
-        is_leaving: Whether the worker has been ended by somebody else.
+        is_leaving: Whether something else ends the worker already.
         insist: Called when the worker is still there *grace* seconds after *end*.
         grace: Seconds.
         say: Called with a level of ``logging`` and a sentence for the server's own log.
@@ -145,7 +145,7 @@ class Recycler:
         """The worker is to end between two tasks: call `take_turn` there."""
 
     def start(self) -> Self:
-        """Begin to look, and tell the others that this worker is ready. Idempotent."""
+        """Begin to look, and note for the others that this worker is ready. Idempotent."""
         if self._ticker is None:
             self._began = self._timer()
             self._turns.ready()
@@ -183,7 +183,7 @@ class Recycler:
         Returns:
             Seconds until the next look.
 
-        Cost: 20 µs; above the limit also 10 ms for each GiB, to tell what is shared.
+        Cost: 20 µs; above the limit also 10 ms for each GiB, to measure what is shared.
         """
         self._cost = 0.0
         try:
@@ -191,7 +191,7 @@ class Recycler:
         except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
             self._failures.add("look", error)
             pause = self._look_seconds
-        # The exact figure of a giant takes long: whoever stays over its limit is asked less often.
+        # The exact figure of a large process takes long: over its limit it is read less often.
         return max(pause, min(_LONGEST_REST, self._cost / _SHARE_OF_CORE))
 
     def _tick(self) -> float:

@@ -43,7 +43,7 @@ class Turns:
     Keeps alive: nothing.
 
     Make it in the parent, before it forks. In each worker it must be used by one thread at a time:
-    record locks do not tell threads apart.
+    record locks do not distinguish threads.
 
     Raises:
         LifecycleError: This system has no record locks (Windows).
@@ -83,7 +83,7 @@ class Turns:
 
     def take(self, options: RecycleOptions, *, at_once: bool) -> Turn:
         """
-        Return whether this process may end now; if so, nobody else may until it is gone.
+        Return whether this process may end now; if so, no other may until it is gone.
 
         Never waits. Cost: some ten µs.
         """

@@ -165,7 +165,7 @@ class WorkerProcess:
             Why there is none, or None.
         """
         if self.options.limit is None:
-            return "nobody asked for it"
+            return "limit is None"
         limit = self.options.limit if isinstance(self.options.limit, int) else fair_share(workers)
         if limit is None:
             return "no limit was given or found"

@@ -1,8 +1,8 @@
 """
-What should those who run it do: scale, recycle, drain? Pure: signals in, advice out.
+Advice for operators: scale, recycle or drain. Pure: signals in, advice out.
 
 Nothing is carried out here. Advice is given once, then not again for a cooldown, and only when its
-reason has lasted; the opposite advice waits longer, so that nobody scales up and down in turns.
+reason has lasted; the opposite advice waits longer, so that it does not oscillate.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Signals:
     seconds_to_limit: float | None = None
     """At the present growth; None when it is not growing."""
     is_ineffective: bool = False
-    """Relief was tried and gave nothing."""
+    """Relief was tried and freed nothing."""
     leak_found: bool = False
     """A leak was reported in this process."""
     uptime_seconds: float = math.inf
@@ -108,7 +108,7 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class AdvisorState:
-    """What `advise` must be given back: since when reasons last, and when what was advised."""
+    """State between calls of `advise`: since when reasons last, and when advice was given."""
 
     since: tuple[tuple[AdviceKind, float], ...] = ()
     given: tuple[tuple[AdviceKind, float], ...] = ()
@@ -124,7 +124,7 @@ def advise(
 
     Args:
         signals: What is known now; not older than in the call before.
-        state: What the call before gave back.
+        state: What the call before returned.
         options: When what is advised.
     """
     chosen = options or AdvisorOptions()
@@ -170,12 +170,12 @@ def _reasons(kind: AdviceKind, signals: Signals, options: AdvisorOptions) -> Seq
         if left is not None and left < options.drain_seconds:
             found.append(f"the limit is {format_seconds(left)} away")
         if signals.level == "critical" and signals.is_ineffective:
-            found.append("memory is critical and relief gives nothing")
+            found.append("memory is critical and relief frees nothing")
         return found
     if signals.uptime_seconds < options.least_uptime:
         return found
     if signals.is_ineffective and signals.level in ("elevated", "critical"):
-        found.append("relief gives nothing any more")
+        found.append("relief frees nothing any more")
     if signals.leak_found and left is not None and left < options.recycle_seconds:
         found.append(f"it leaks, and the limit is {format_seconds(left)} away")
     return found
