@@ -188,7 +188,7 @@ def test_a_forked_child_can_be_scraped_and_tells_its_own_numbers() -> None:
 
         guard = memguard.install(interval=0.05)
         collector = MemguardCollector(guard)
-        collector._gatherer._turn.acquire()  # as if another thread were at it during the fork
+        collector._gatherer._turn._lock.acquire()  # as if another thread were at it during the fork
         collector._gatherer._lock.acquire()
         child = os.fork()
         value = collector.registry.get_sample_value
@@ -249,7 +249,7 @@ def test_a_child_of_a_worker_leaves_the_workers_files_alone(tmp_path: Path) -> N
         guard = memguard.install(leaks=False)
         bridge = MultiprocessBridge(guard, interval=3600, directory=sys.argv[1]).start()
         before = sorted(os.listdir(sys.argv[1]))
-        bridge._turn.acquire()  # as if its thread were writing during the fork
+        bridge._turn._lock.acquire()  # as if its thread were writing during the fork
         child = os.fork()
         if child == 0:
             assert bridge.tick() == 3600 and bridge.stop()
@@ -263,7 +263,7 @@ def test_a_child_of_a_worker_leaves_the_workers_files_alone(tmp_path: Path) -> N
             memguard.uninstall()
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        bridge._turn.release()
+        bridge._turn._lock.release()
         assert [name for name in os.listdir(sys.argv[1]) if "gauge" in name]
         bridge.stop()
         memguard.uninstall()

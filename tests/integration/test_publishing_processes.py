@@ -141,8 +141,8 @@ def test_a_server_that_gives_up_root_goes_on_where_it_may() -> None:
     os.chmod(place, 0o777)
     guard = memguard.MemoryGuard(**{{**options, "publish": True}}).start()
     wait_for(lambda: guard.status().publisher.file)
-    with guard.publisher._mutex:  # else a write that is under way fails halfway, and is counted
-        os.seteuid(54321)
+    # Else a write that is under way fails halfway, and is counted.
+    guard.publisher._turn.wait(lambda: os.seteuid(54321))
     wait_for(lambda: os.path.isdir(f"{{place}}/memguard-54321"))
     wait_for(lambda: os.listdir(f"{{place}}/memguard-54321"))
     guard.close()

@@ -11,7 +11,6 @@ import contextlib
 import gc
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import final
 from memguard import log
 from memguard.bounded.options import check_int
 from memguard.errors import LifecycleError
+from memguard.lifecycle import locks
 from memguard.lifecycle.fork import call_in_child
 
 PAUSE_BOUNDS_NS = tuple(
@@ -157,7 +157,7 @@ class GcWatch:
         self._slots = Slots(ring=ring, timer_ns=timer_ns, forks=_forks)
         # Re-entrant: copying the numbers may start a collection, and a finalizer may ask for
         # statistics.
-        self._lock = threading.RLock()
+        self._lock = locks.RLock()
         self._callbacks = gc.callbacks
         self._pid = os.getpid()
         self._started_ns: int | None = None
@@ -263,7 +263,7 @@ class GcWatch:
         if self._pid == os.getpid():
             return
         self._pid = os.getpid()
-        self._lock = threading.RLock()
+        self._lock = locks.RLock()
         self._unhook()
         self._slots.reset()
         self._started_ns = None

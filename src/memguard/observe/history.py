@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -13,6 +12,7 @@ from typing import final
 
 from memguard.bounded.options import check_instance, check_int
 from memguard.errors import ConfigError, LifecycleError
+from memguard.lifecycle import locks
 from memguard.observe.history_file import HistoryFile, Journal
 from memguard.observe.readings import Reading
 from memguard.observe.rollup import (
@@ -124,7 +124,7 @@ class History:
         self._thinned = 0
         self._hours_dropped = 0
         # Re-entrant: a collection that starts in here may run a finalizer that comes back.
-        self._lock = threading.RLock()
+        self._lock = locks.RLock()
         self._pid = os.getpid()
         self._run = f"{self._pid}-{clock():.3f}"
         self._closed = False
@@ -312,7 +312,7 @@ class History:
         if self._pid == os.getpid():
             return
         self._pid = os.getpid()
-        self._lock = threading.RLock()
+        self._lock = locks.RLock()
         journal, self._journal = self._journal, None
         if journal is not None:
             journal.file.close()  # past the journal's locks, which the fork may have copied locked

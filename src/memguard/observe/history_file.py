@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memguard.errors import ConfigError, LifecycleError
+from memguard.lifecycle import locks
 from memguard.lifecycle.failures import Failures
 from memguard.observe.rollup import HOUR, MINUTE, Bucket, roll_up
 
@@ -218,8 +218,8 @@ class Journal:
         """The last failure; None after a write that succeeded."""
         self._waiting: deque[Bucket] = deque()
         # Re-entrant: a collection that starts in here may run a finalizer that comes back.
-        self._lock = threading.RLock()
-        self._file_lock = threading.RLock()
+        self._lock = locks.RLock()
+        self._file_lock = locks.RLock()
 
     def add(self, minute: Bucket) -> None:
         """Queue *minute*; no I/O."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import codecs
 import os
-import threading
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any, BinaryIO, Literal, cast
 
 from memguard.bounded import options
 from memguard.errors import ConfigError, ValueTooLargeError
+from memguard.lifecycle.turn import Turn
 
 OVERLONG = ("raise", "truncate")
 _SMALLEST_BUFFER = 64 * 1024
@@ -171,7 +171,7 @@ class _Reader:
 
     def __init__(self, lines: Generator[str, None, None]) -> None:
         self._lines = lines
-        self._turn = threading.Lock()
+        self._turn = Turn()
         self._is_closing = False
         self.ended = False
         self.error: Exception | None = None
@@ -179,8 +179,7 @@ class _Reader:
     def read(self) -> list[str]:
         """Return some lines; `ended` and `error` say why there are no more."""
         try:
-            with self._turn:
-                return self._read()
+            return self._turn.wait(self._read)
         finally:
             if self._is_closing:
                 self.close()  # the task was cancelled meanwhile, and found us reading
@@ -202,8 +201,4 @@ class _Reader:
     def close(self) -> None:
         """Close the file: now, or in the thread that reads, when it has read."""
         self._is_closing = True
-        if self._turn.acquire(blocking=False):
-            try:
-                self._lines.close()
-            finally:
-                self._turn.release()
+        self._turn.run(self._lines.close, busy=None)

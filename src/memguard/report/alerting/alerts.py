@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from memguard.bounded.options import (
     check_seconds,
 )
 from memguard.errors import ConfigError, LifecycleError
+from memguard.lifecycle import locks
 from memguard.lifecycle.at_exit import not_at_exit, stop_at_exit
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
@@ -191,7 +191,7 @@ class Alerts:
 
     def _reset(self) -> None:
         """Be stopped and know nothing, as in a forked child. Only sets fields."""
-        self._lock = threading.RLock()
+        self._lock = locks.RLock()
         self._turn = Turn()
         self._ticker: Ticker | None = None
         self._policy = NoticePolicy(**self._policy_options)

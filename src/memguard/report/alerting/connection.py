@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import io
 import socket
-import threading
 import time
+
+from memguard.lifecycle import locks
 
 MOST_ANSWER = 64 * 1024
 """Bytes that are read of all answers in one attempt."""
@@ -30,7 +31,7 @@ class Connection:
 
     def __init__(self, timeout: float) -> None:
         self._deadline = time.monotonic() + timeout
-        self._mutex = threading.Lock()
+        self._mutex = locks.Lock()
         self._handle: socket.socket | None = None
         self._is_cut = False
         self._read = 0

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from memguard import log
 from memguard.errors import ConfigError
+from memguard.lifecycle import locks
 from memguard.lifecycle.failures import Failures
 from memguard.report.alerting.connection import Connection
 from memguard.report.alerting.notice import Notice
@@ -92,7 +93,7 @@ class DeliveryQueue:
 
     def reset(self) -> None:
         """Be empty and stopped, as in a forked child. Only sets fields."""
-        self._changed = threading.Condition()
+        self._changed = locks.Condition()
         self._queue: deque[_Item] = deque()
         self._current: _Item | None = None
         self._connection: Connection | None = None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, Literal, TypeVar
 
+from memguard.lifecycle import locks
 from memguard.lifecycle.at_exit import stop_at_exit
 from memguard.lifecycle.fork import reset_after_fork
 
@@ -39,7 +40,7 @@ class BackgroundWork(Generic[T]):
 
     def _reset(self) -> None:
         """Have nothing under way: so it is in a forked child, which the thread did not follow."""
-        self._lock = threading.Lock()
+        self._lock = locks.Lock()
         self._future: Future[T] | None = None
         self._waiting = 0
         self._thread: threading.Thread | None = None

@@ -14,7 +14,6 @@ import itertools
 import os
 import re
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from memguard.lifecycle.at_exit import not_at_exit, stop_at_exit
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.lifecycle.identity import UNKNOWN, is_running, started
+from memguard.lifecycle.turn import Turn
 from memguard.report.publish import bulletin
 from memguard.report.sinks.private_directory import PrivateDirectory, open_private
 from memguard.report.state import Guarded, guard_state
@@ -108,7 +108,7 @@ class Publisher:
 
     def _reset(self) -> None:
         """Be closed, with no file: in a forked child the file is the parent's."""
-        self._mutex = threading.Lock()
+        self._turn = Turn()
         self._closed = True
         self._file: Path | None = None
         self._name: str | None = None
@@ -138,14 +138,8 @@ class Publisher:
         gap = _LEAST_GAP
         try:
             content = self._content(guard)
-            if not self._mutex.acquire(blocking=False):
+            if not self._turn.run(lambda: self._write_if_open(content), busy=False):
                 return
-            try:
-                if not self._closed:
-                    self._write(content)
-                    self._written += 1
-            finally:
-                self._mutex.release()
             self._in_vain = 0
         except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
             self._failures.add("write", error)
@@ -159,11 +153,7 @@ class Publisher:
         """Delete the file and publish no more; idempotent. Waits for a write that is under way."""
         self._closed = True
         not_at_exit(self)
-        if self._mutex.acquire(timeout=timeout):
-            try:
-                self._unlink()
-            finally:
-                self._mutex.release()
+        self._turn.run(self._unlink, busy=None, timeout=timeout)
 
     def statistics(self) -> PublisherStatistics:
         """Return what was done so far, in this process. Thread-safe."""
@@ -175,6 +165,12 @@ class Publisher:
             errors=self._failures.count,
             errors_by_kind=self._failures.kinds,
         )
+
+    def _write_if_open(self, content: bytes) -> bool:
+        if not self._closed:
+            self._write(content)
+            self._written += 1
+        return True
 
     def _content(self, guard: Guarded) -> bytes:
         history = guard.history

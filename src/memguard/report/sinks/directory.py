@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from pathlib import Path
 from memguard.bounded.options import check_int, check_path
 from memguard.errors import ConfigError, ValueTooLargeError
 from memguard.leaks.report import LeakReport
-from memguard.lifecycle import identity
+from memguard.lifecycle import identity, locks
 from memguard.report.render.html.page import render_html
 from memguard.report.render.json import render_json
 from memguard.report.render.text import render_text
@@ -102,7 +101,7 @@ class ReportDirectory:
             raise ConfigError(f"max_bytes must be >= 512 KiB, to hold a report (got {max_bytes!r})")
         self._written = self._failed = 0
         self._dropped_files = self._dropped_bytes = self._removed_leftovers = 0
-        self._mutex = threading.Lock()
+        self._mutex = locks.Lock()
         self._pid = os.getpid()
         with open_private(self._path) as directory:
             self._remove_leftovers(directory)
@@ -133,7 +132,7 @@ class ReportDirectory:
         """
         if self._pid != os.getpid():
             # Forked: another thread of the parent may have held the mutex, and no one here does.
-            self._mutex, self._pid = threading.Lock(), os.getpid()
+            self._mutex, self._pid = locks.Lock(), os.getpid()
         try:
             contents = _contents(report)
             with self._mutex:

@@ -25,6 +25,7 @@ from opentelemetry.metrics import CallbackOptions, Observation, get_meter_provid
 from memguard._version import __version__
 from memguard.bounded.inventory import InventoryRow
 from memguard.errors import CapacityError
+from memguard.lifecycle import locks
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.report.metrics.opentelemetry.containers import NamedContainers
 from memguard.report.metrics.opentelemetry.instruments import (
@@ -91,7 +92,7 @@ class Board:
 
     def _reset(self) -> None:
         """In a forked child: sources are told of when they are started there."""
-        self._lock = threading.RLock()
+        self._lock = locks.RLock()
         self._sources = ()
         self.containers._reset()  # noqa: SLF001 - reason: the two are one mechanism
 
@@ -256,7 +257,7 @@ class _Boards:
 
     def _reset(self) -> None:
         """In a forked child: nobody is looking for one."""
-        self._lock = threading.RLock()
+        self._lock = locks.RLock()
 
     def of(self, provider: Any | None) -> Board:
         """Return the board of *provider*, or of the global one, with its instruments."""

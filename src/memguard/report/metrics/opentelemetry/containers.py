@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 
 from memguard.bounded.inventory import InventoryRow
+from memguard.lifecycle import locks
 from memguard.report.render.words import printable
 
 OTHER = "other"
@@ -31,7 +31,7 @@ class NamedContainers:
 
     def _reset(self) -> None:
         """In a forked child: nobody is looking."""
-        self._lock = threading.RLock()
+        self._lock = locks.RLock()
 
     def __len__(self) -> int:
         """Return the places that are taken."""

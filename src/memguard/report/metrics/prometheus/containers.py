@@ -9,13 +9,13 @@ collector, and all others are summed under ``container="other"``.
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, truediv
 from typing import Any, TypeAlias
 
 from memguard.bounded.inventory import InventoryRow
+from memguard.lifecycle import locks
 from memguard.report.metrics.prometheus import families
 from memguard.report.metrics.prometheus.families import Family
 from memguard.report.metrics.prometheus.rows import (
@@ -118,7 +118,7 @@ class Containers:
     def reset(self) -> None:
         """Let nobody be at work: runs after fork."""
         # Re-entrant: a finalizer or signal handler may ask for metrics in the midst of it.
-        self._lock = threading.RLock()
+        self._lock = locks.RLock()
 
     def table(self, inventory: Iterable[InventoryRow], *, count: bool = True) -> Table:
         """

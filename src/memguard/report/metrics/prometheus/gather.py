@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -10,7 +9,9 @@ from functools import partial
 from typing import Any
 
 from memguard.errors import ConfigError
+from memguard.lifecycle import locks
 from memguard.lifecycle.failures import Failures
+from memguard.lifecycle.turn import Turn
 from memguard.report.metrics.prometheus import families
 from memguard.report.metrics.prometheus.containers import Containers
 from memguard.report.metrics.prometheus.rows import GUARD_PARTS, Row, Table, label, process_rows
@@ -58,8 +59,8 @@ class Gatherer:
 
     def reset(self) -> None:
         """Begin anew, with nobody at work: also in a forked child."""
-        self._turn = threading.Lock()
-        self._lock = threading.RLock()
+        self._turn = Turn()
+        self._lock = locks.RLock()
         self._errors: Counter[str] = Counter()
         self._runs = 0
         self._seconds = 0.0
@@ -73,13 +74,9 @@ class Gatherer:
         """
         began = self._timer()
         # Never waited for: of two that come at once, one lets the containers' counters go on.
-        turn = self._turn  # kept: a fork in the midst of it makes a new one
-        is_first = turn.acquire(blocking=False)
-        try:
-            table = self._table(count=is_first)
-        finally:
-            if is_first:
-                turn.release()
+        table = self._turn.run(partial(self._table, count=True), busy=None)
+        if table is None:
+            table = self._table(count=False)
         seconds = self._timer() - began
         with self._lock:
             self._runs += 1

@@ -13,7 +13,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import threading
 import weakref
 from collections.abc import Collection
 from pathlib import Path
@@ -24,6 +23,7 @@ from memguard.extras import missing
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.lifecycle.ticker import Ticker
+from memguard.lifecycle.turn import Turn
 from memguard.report.metrics.prometheus.gather import Gatherer
 from memguard.report.metrics.prometheus.rows import rows_of
 from memguard.report.state import Guarded
@@ -99,9 +99,8 @@ class MultiprocessBridge:
     def _reset(self) -> None:
         """Be stopped, and forget the files of the parent: also in a forked child."""
         self._gatherer.reset()
-        self._turn = threading.Lock()
+        self._turn = Turn()
         self._ticker: Ticker | None = None
-        self._writer: int | None = None
         self._dropped = 0
         if self._files is not None:
             self._files.abandon()
@@ -143,15 +142,8 @@ class MultiprocessBridge:
             return True
         _running.discard(self)
         ended = ticker.stop(timeout)
-        if self._writer == threading.get_ident():
-            return ended  # stopped by what a write of this thread calls: it ends with that
-        turn, error = self._turn, None
-        if turn.acquire(timeout=timeout):
-            try:
-                error = self._write()
-            finally:
-                turn.release()
-        self._note(error)
+        # Stopped by what a write of this thread calls, it is busy: it ends with that.
+        self._note(self._turn.run(self._write, busy=None, timeout=timeout))
         return ended
 
     def close(self) -> None:
@@ -181,19 +173,14 @@ class MultiprocessBridge:
         Raises nothing; a tick during another one does nothing. Cost: what a scrape costs, and 3 µs
         for each of its samples.
         """
-        turn, error = self._turn, None  # kept: a fork in the midst of it makes a new one
-        if turn.acquire(blocking=False):
-            try:
-                if self._ticker is not None:
-                    error = self._write()
-            finally:
-                turn.release()
-        self._note(error)
+        self._note(self._turn.run(self._write_if_started, busy=None))
         return self.interval
+
+    def _write_if_started(self) -> Exception | None:
+        return None if self._ticker is None else self._write()
 
     def _write(self) -> Exception | None:
         """Write, or write a last time where it was stopped; return what went wrong."""
-        self._writer = threading.get_ident()
         try:
             rows = list(rows_of(self._gatherer.gather()))
             if self._files is None:
@@ -207,7 +194,6 @@ class MultiprocessBridge:
         else:
             return None
         finally:
-            self._writer = None
             if self._ticker is None and self._files is not None:
                 files, self._files = self._files, None
                 with contextlib.suppress(OSError):
