@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.errors import ConfigError, LifecycleError
-from memguard.observe.gcwatch import PAUSE_BOUNDS_NS, GcWatch, Slots
+from memguard.observe.gcwatch import PAUSE_BOUNDS_NS, GcWatch, Tally
 
 
 class FakeNanoseconds:
@@ -38,10 +38,10 @@ class Bench:
         uncollectable: int = 0,
     ) -> None:
         info = {"generation": generation, "collected": 0, "uncollectable": 0}
-        self.watch._slots.callback("start", info)
+        self.watch._tally.callback("start", info)
         self.timer.now += pause_ns
         info.update(collected=collected, uncollectable=uncollectable)
-        self.watch._slots.callback("stop", info)
+        self.watch._tally.callback("stop", info)
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_log_lines_are_written_by_the_tick_and_never_by_the_callback(
 
 
 def test_a_collection_that_began_before_the_watch_is_left_out(bench: Bench) -> None:
-    bench.watch._slots.callback("stop", {"generation": 2, "collected": 1, "uncollectable": 0})
+    bench.watch._tally.callback("stop", {"generation": 2, "collected": 1, "uncollectable": 0})
     assert bench.watch.statistics().collections == 0
 
 
@@ -154,17 +154,17 @@ def test_a_generation_that_does_not_exist_yet_is_counted_with_the_oldest(bench: 
 def test_the_callback_of_before_a_fork_does_nothing() -> None:
     """The child inherits the hook; it must not count there until the watch is started anew."""
     forks, timer = [0], FakeNanoseconds()
-    slots = Slots(ring=4, timer_ns=timer, forks=forks)
+    tally = Tally(ring=4, timer_ns=timer, forks=forks)
     info = {"generation": 0, "collected": 1, "uncollectable": 0}
-    slots.begin()
+    tally.begin()
     forks[0] += 1
-    slots.callback("start", info)
-    slots.callback("stop", info)
-    assert slots.snapshot().written == 0
-    slots.begin()
-    slots.callback("start", info)
-    slots.callback("stop", info)
-    assert slots.snapshot().written == 1
+    tally.callback("start", info)
+    tally.callback("stop", info)
+    assert tally.copy()[2] == 0
+    tally.begin()
+    tally.callback("start", info)
+    tally.callback("stop", info)
+    assert tally.copy()[2] == 1
 
 
 def test_the_real_collector_is_watched_from_start_to_stop() -> None:

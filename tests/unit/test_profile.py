@@ -149,7 +149,7 @@ def test_there_is_no_result_before_the_end() -> None:
     [
         (lambda: profile_memory("load"), TypeError, r"got str\); options have names"),  # type: ignore[call-overload] # reason: on purpose
         (lambda: profile_memory(name=3), TypeError, "name must be a string"),  # type: ignore[call-overload] # reason: on purpose
-        (lambda: profile_memory(top="5"), TypeError, "top must be a whole number"),  # type: ignore[call-overload] # reason: on purpose
+        (lambda: profile_memory(top="5"), TypeError, "top must be an int"),  # type: ignore[call-overload] # reason: on purpose
         (lambda: profile_memory(top=101), ConfigError, "top must be from 0 to 100"),
         (lambda: profile_memory(on_result=3), TypeError, "on_result must be callable"),  # type: ignore[call-overload] # reason: on purpose
     ],

@@ -10,16 +10,17 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import Any, ClassVar, TypeVar, overload
 
 from memguard import log
-from memguard.errors import ConfigError, LifecycleError
+from memguard.bounded.options import check_callable, check_instance, check_int
+from memguard.errors import LifecycleError
 from memguard.leaks.evidence import frames, tracing
+from memguard.lifecycle import locks
 from memguard.units import format_bytes, format_seconds
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -136,14 +137,9 @@ class ProfiledBlock:
         top: int,
         on_result: Callable[[MemoryProfile], object] | None,
     ) -> None:
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"name must be a string (got {type(name).__name__})")
-        if isinstance(top, bool) or not isinstance(top, int):
-            raise TypeError(f"top must be a whole number (got {type(top).__name__})")
-        if not 0 <= top <= 100:
-            raise ConfigError(f"top must be from 0 to 100 lines (got {top})")
-        if on_result is not None and not callable(on_result):
-            raise TypeError(f"on_result must be callable (got {type(on_result).__name__})")
+        check_instance(name, str, "name", optional=True)
+        check_int(top, "top", 0, 100)
+        check_callable(on_result, "on_result")
         self._name = name
         self._top = top
         self._on_result = on_result
@@ -151,10 +147,10 @@ class ProfiledBlock:
         self._result: MemoryProfile | None = None
 
     def __repr__(self) -> str:
-        told = "under way" if self._block is not None else "not begun"
+        state = "under way" if self._block is not None else "not begun"
         if self._result is not None:
-            told = str(self._result).partition("\n")[0]
-        return f"<{type(self).__name__} {told}>"
+            state = str(self._result).partition("\n")[0]
+        return f"<{type(self).__name__} {state}>"
 
     @property
     def result(self) -> MemoryProfile:
@@ -222,27 +218,44 @@ class ProfiledBlock:
 
 
 class _Block:
-    """One block under way."""
+    """
+    One block under way, with a peak of its own, though tracemalloc keeps one.
+
+    Whenever a block begins or ends, the peak so far is noted for all that are under way, and at a
+    beginning it is reset, in a session of ours. Somebody else's peak is left alone: it says
+    something about a block only when it rises above what it was before.
+    """
+
+    _lock = locks.Lock()
+    _under_way: ClassVar[list[_Block]] = []
 
     def __init__(self, *, to_photograph: bool) -> None:
         self._tracer = tracing.Tracer()
         self._tracer.start(1, to_photograph=to_photograph)
-        self._begin = _peaks.enter(self)
+        with self._lock:
+            self._begin = self._peak = self._note_peaks()
+            self._floor = tracing.traced_memory()[1]
+            self._exact = self._tracer.joined
+            if self._tracer.joined:
+                tracing.reset_peak()
+                self._floor = self._begin
+            self._under_way.append(self)
         self._started = time.perf_counter()
 
-    # Set by _Peaks, under its lock.
-    peak = 0
-    floor = 0
-    exact = False
-
-    @property
-    def resettable(self) -> bool:
-        """True in a session of ours."""
-        return self._tracer.joined
+    def _note_peaks(self) -> int:
+        """Note the peak so far for all blocks under way, and return what is traced now."""
+        now, peak = tracing.traced_memory()
+        for block in self._under_way:
+            if peak > block._floor:  # noqa: SLF001 - reason: blocks of one class
+                block._peak, block._exact = max(block._peak, peak), True  # noqa: SLF001 - reason: as above
+        return now
 
     def finish(self, name: str, top: int) -> MemoryProfile:
+        """End the block and return what it allocated."""
         seconds = time.perf_counter() - self._started
-        end = _peaks.leave(self)
+        with self._lock:
+            end = self._note_peaks()
+            self._under_way.remove(self)
         if top:
             self._tracer.photograph()
         trace = self._tracer.finish()
@@ -252,9 +265,9 @@ class _Block:
             name=name,
             seconds=seconds,
             current_bytes=end,
-            peak_bytes=max(self.peak, end),
+            peak_bytes=max(self._peak, end),
             growth_bytes=end - self._begin,
-            peak_is_exact=self.exact,
+            peak_is_exact=self._exact,
             lines=tuple(
                 ProfiledLine(
                     file=site.location[0],
@@ -266,43 +279,3 @@ class _Block:
                 for site in heaviest
             ),
         )
-
-
-class _Peaks:
-    """
-    Give each block its own peak, though tracemalloc keeps one.
-
-    Whenever a block begins or ends, the peak so far is noted for all that are under way, and at a
-    beginning it is reset, in a session of ours. Somebody else's peak is left alone: it tells
-    something about a block only when it rises above what it was before.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._blocks: list[_Block] = []
-
-    def enter(self, block: _Block) -> int:
-        with self._lock:
-            now, peak = tracing.traced_memory()
-            self._note(peak)
-            block.peak, block.floor, block.exact = now, peak, False
-            if block.resettable:
-                tracing.reset_peak()
-                block.floor, block.exact = now, True
-            self._blocks.append(block)
-            return now
-
-    def leave(self, block: _Block) -> int:
-        with self._lock:
-            now, peak = tracing.traced_memory()
-            self._note(peak)
-            self._blocks.remove(block)
-            return now
-
-    def _note(self, peak: int) -> None:
-        for block in self._blocks:
-            if peak > block.floor:
-                block.peak, block.exact = max(block.peak, peak), True
-
-
-_peaks = _Peaks()

@@ -1,8 +1,8 @@
 """
 What the garbage collector costs and yields: pauses, objects, its share of the time.
 
-The callback in ``gc.callbacks`` runs inside the collector: it writes integers into a list made
-beforehand, takes no lock, and calls nothing but the timer. A reader copies the list in one step.
+The callback in ``gc.callbacks`` runs inside the collector: it bumps integers and appends to a ring,
+takes no lock, and calls no Python but the timer.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import gc
 import logging
 import os
 import time
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
@@ -29,17 +31,8 @@ PAUSE_BOUNDS_NS = tuple(
 """Upper bounds of the histogram's buckets, nanoseconds; one more bucket takes what is longer."""
 
 GENERATIONS = 3
-_BUCKETS = len(PAUSE_BOUNDS_NS) + 1
-
-_TURN = 0  # odd while the callback writes
-_EPOCH = 1  # forks seen when the watch was started; a callback of another epoch does nothing
-_BEGAN = 2  # when the running collection began, 0 when none does
-_WRITTEN = 3  # collections put in the ring
-_TABLE = 4
 _TOTAL, _MAX, _COLLECTED, _UNCOLLECTABLE, _HISTOGRAM = range(5)
-_ROW = _HISTOGRAM + _BUCKETS
-_RING = _TABLE + GENERATIONS * _ROW
-_ENTRY = 5  # generation, began, pause, collected, uncollectable
+_ROW = _HISTOGRAM + len(PAUSE_BOUNDS_NS) + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,11 +117,11 @@ class GcWatch:
     """
     Counts what ``gc`` does, through ``gc.callbacks``.
 
-    The callback only writes integers into a list made beforehand. Log lines come from `tick`.
+    The callback only counts. Log lines come from `tick`.
 
     Bounded by: three rows of counters and *ring* collections; older ones are dropped and counted.
     Locks: one re-entrant mutex around its own fields; the callback takes none.
-    Keeps alive: nothing of the host's. ``gc.callbacks`` holds the list of numbers, not the watch,
+    Keeps alive: nothing of the host's. ``gc.callbacks`` holds the numbers, not the watch,
         until `stop`; a watch that is dropped unhooks itself.
     """
 
@@ -154,7 +147,7 @@ class GcWatch:
         self._ring = check_int(ring, "ring", 1, 65536)
         self._log_collections = log_collections
         self._timer_ns = timer_ns
-        self._slots = Slots(ring=ring, timer_ns=timer_ns, forks=_forks)
+        self._tally = Tally(ring=ring, timer_ns=timer_ns, forks=_forks)
         # Re-entrant: copying the numbers may start a collection, and a finalizer may ask for
         # statistics.
         self._lock = locks.RLock()
@@ -177,9 +170,9 @@ class GcWatch:
         with self._lock:
             if self._started_ns is not None:
                 raise LifecycleError("this GcWatch is started already; stop() it first")
-            self._slots.begin()
+            self._tally.begin()
             self._started_ns = self._timer_ns()
-            self._callbacks.append(self._slots.callback)
+            self._callbacks.append(self._tally.callback)
 
     def stop(self, timeout: float | None = None) -> None:  # noqa: ARG002 - reason: the life cycle of the house; nothing to wait for here
         """Unhook from the collector. Idempotent; the counters stay."""
@@ -212,11 +205,11 @@ class GcWatch:
         """
         self._after_fork()
         with self._lock:
-            snapshot = self._slots.snapshot()
-            first = max(self._drained, snapshot.written - self._ring)
-            self._dropped += first - self._drained
-            self._drained = snapshot.written
-        found = tuple(map(snapshot.collection, range(first, snapshot.written)))
+            _, recent, written = self._tally.copy()
+            new = min(written - self._drained, self._ring)
+            self._dropped += written - self._drained - new
+            self._drained = written
+        found = tuple(_collection(*each) for each in recent[len(recent) - new :])
         if self._log_collections:
             for collection in found:
                 log.event(
@@ -233,11 +226,11 @@ class GcWatch:
         """Return what was counted so far. Thread-safe; it reads a copy."""
         self._after_fork()
         with self._lock:
-            snapshot = self._slots.snapshot()
+            rows, _, written = self._tally.copy()
             started = self._started_ns
             watched = self._watched_ns + (0 if started is None else self._timer_ns() - started)
-            dropped = self._dropped + max(0, snapshot.written - self._drained - self._ring)
-        generations = tuple(map(snapshot.generation, range(GENERATIONS)))
+            dropped = self._dropped + max(0, written - self._drained - self._ring)
+        generations = tuple(_generation(number, row) for number, row in enumerate(rows))
         pauses = sum(generation.pause_total for generation in generations)
         return GcStatistics(
             running=started is not None,
@@ -251,11 +244,11 @@ class GcWatch:
         # One step, so that no other thread can shift the list under an index. It may run the
         # __eq__ of other people's callbacks, so none of our locks is held here.
         with contextlib.suppress(ValueError):
-            self._callbacks.remove(self._slots.callback)
+            self._callbacks.remove(self._tally.callback)
 
     def __del__(self) -> None:
         """Unhook a watch that nobody stopped."""
-        if hasattr(self, "_slots"):
+        if hasattr(self, "_tally"):
             self._unhook()
 
     def _after_fork(self) -> None:
@@ -265,7 +258,7 @@ class GcWatch:
         self._pid = os.getpid()
         self._lock = locks.RLock()
         self._unhook()
-        self._slots.reset()
+        self._tally.reset()
         self._started_ns = None
         self._watched_ns = 0
         self._drained = 0
@@ -281,122 +274,96 @@ def _count_fork() -> None:
 
 
 @final
-class Slots:
+class Tally:
     """
-    The list, and the callback for ``gc.callbacks`` that writes it and refers to nothing else.
+    The counts, and the callback for ``gc.callbacks`` that writes them and refers to nothing else.
 
-    Bounded by: three rows and *ring* collections, made at once.
+    Bounded by: three rows and *ring* collections.
     Locks: none.
     Keeps alive: numbers.
     """
 
+    __tally__ = ("began", "callback", "epoch", "forks", "recent", "rows", "turn", "written")
+
     def __init__(self, *, ring: int, timer_ns: Callable[[], int], forks: list[int]) -> None:
-        self._numbers = [0] * (_RING + ring * _ENTRY)
-        self._ring = ring
-        self._forks = forks
-        self.callback = _make_callback(self._numbers, ring=ring, timer_ns=timer_ns, forks=forks)
+        self.forks = forks
+        self.recent: deque[tuple[int, int, int, int, int]] = deque(maxlen=ring)
+        self.callback = _make_callback(self, timer_ns)
+        self.reset()
+
+    def reset(self) -> None:
+        """Set all to zero; only where nobody writes: when it is made, and in a forked child."""
+        self.turn = 0  # odd while the callback writes
+        self.written = 0  # collections ever entered
+        self.rows = [[0] * _ROW for _ in range(GENERATIONS)]
+        self.recent.clear()
+        self.begin()
 
     def begin(self) -> None:
         """Let the callback count in this process from the next collection on."""
-        self._numbers[_EPOCH] = self._forks[0]
-        self._numbers[_BEGAN] = 0
+        self.epoch = self.forks[0]  # a callback of another epoch does nothing
+        self.began = 0  # when the running collection began, 0 when none does
 
-    def reset(self) -> None:
-        """Set all to zero; only for a forked child, where nobody writes."""
-        self._numbers[:] = [0] * len(self._numbers)
-
-    def snapshot(self) -> Snapshot:
-        """Return a copy that no callback was half way through writing, if that can be had."""
+    def copy(self) -> tuple[list[list[int]], list[tuple[int, int, int, int, int]], int]:
+        """Return rows, recent collections and the count of all, from one moment if possible."""
         # Another thread's callback may be interrupted between two numbers. It needs microseconds,
-        # but many busy threads may be let run before it; then its collection is counted in part.
+        # but many busy threads may run before it; then its collection is counted in part.
         for _ in range(100):
-            numbers = self._numbers[:]
-            if numbers[_TURN] % 2 == 0:
+            turn = self.turn
+            copied = [row[:] for row in self.rows], list(self.recent), self.written
+            if turn == self.turn and turn % 2 == 0:
                 break
             time.sleep(0.0001)
-        return Snapshot(numbers, self._ring)
-
-
-@final
-class Snapshot:
-    """The numbers at one moment, with names."""
-
-    __slots__ = ("_numbers", "_ring", "written")
-
-    def __init__(self, numbers: list[int], ring: int) -> None:
-        self._numbers = numbers
-        self._ring = ring
-        self.written = numbers[_WRITTEN]
-        """Collections ever put in the ring."""
-
-    def collection(self, number: int) -> Collection:
-        """Return collection *number*, one of the last that the ring holds."""
-        at = _RING + number % self._ring * _ENTRY
-        generation, began, pause, collected, uncollectable = self._numbers[at : at + _ENTRY]
-        return Collection(
-            generation=generation,
-            began=began / 1e9,
-            pause=pause / 1e9,
-            collected=collected,
-            uncollectable=uncollectable,
-        )
-
-    def generation(self, number: int) -> GenerationStatistics:
-        """Return what was counted for generation *number*."""
-        row = self._numbers[_TABLE + number * _ROW :][:_ROW]
-        bounds = (*(bound / 1e9 for bound in PAUSE_BOUNDS_NS), float("inf"))
-        return GenerationStatistics(
-            generation=number,
-            collections=sum(row[_HISTOGRAM:]),  # so the two agree in any copy
-            pause_total=row[_TOTAL] / 1e9,
-            pause_max=row[_MAX] / 1e9,
-            collected=row[_COLLECTED],
-            uncollectable=row[_UNCOLLECTABLE],
-            histogram=tuple(zip(bounds, row[_HISTOGRAM:], strict=True)),
-        )
+        return copied
 
 
 def _make_callback(
-    slots: list[int], *, ring: int, timer_ns: Callable[[], int], forks: list[int]
+    tally: Tally, timer_ns: Callable[[], int]
 ) -> Callable[[str, dict[str, int]], None]:
-    """Return the function for ``gc.callbacks``; it refers to *slots* only."""
-    bounds = PAUSE_BOUNDS_NS
-
     def on_collection(phase: str, info: dict[str, int]) -> None:
-        if slots[_EPOCH] != forks[0]:
+        if tally.epoch != tally.forks[0]:
             return
         if phase == "start":
-            slots[_BEGAN] = timer_ns()
+            tally.began = timer_ns()
             return
-        began = slots[_BEGAN]
+        began, tally.began = tally.began, 0
         if began == 0:
             return  # hooked while this collection was running
-        slots[_BEGAN] = 0
         pause = timer_ns() - began
-        generation = info["generation"]
-        if generation >= GENERATIONS:
-            generation = GENERATIONS - 1
-        collected = info["collected"]
-        uncollectable = info["uncollectable"]
-        slots[_TURN] += 1
-        row = _TABLE + generation * _ROW
-        slots[row + _TOTAL] += pause
-        slots[row + _MAX] = max(slots[row + _MAX], pause)
-        slots[row + _COLLECTED] += collected
-        slots[row + _UNCOLLECTABLE] += uncollectable
-        bucket = 0
-        for bound in bounds:
-            if pause <= bound:
-                break
-            bucket += 1
-        slots[row + _HISTOGRAM + bucket] += 1
-        entry = _RING + slots[_WRITTEN] % ring * _ENTRY
-        slots[entry] = generation
-        slots[entry + 1] = began
-        slots[entry + 2] = pause
-        slots[entry + 3] = collected
-        slots[entry + 4] = uncollectable
-        slots[_WRITTEN] += 1
-        slots[_TURN] += 1
+        generation = min(info["generation"], GENERATIONS - 1)
+        collected, uncollectable = info["collected"], info["uncollectable"]
+        tally.turn += 1
+        row = tally.rows[generation]
+        row[_TOTAL] += pause
+        row[_MAX] = max(row[_MAX], pause)
+        row[_COLLECTED] += collected
+        row[_UNCOLLECTABLE] += uncollectable
+        row[_HISTOGRAM + bisect_left(PAUSE_BOUNDS_NS, pause)] += 1
+        tally.recent.append((generation, began, pause, collected, uncollectable))
+        tally.written += 1
+        tally.turn += 1
 
     return on_collection
+
+
+def _collection(generation: int, began: int, pause: int, found: int, dead: int) -> Collection:
+    return Collection(
+        generation=generation,
+        began=began / 1e9,
+        pause=pause / 1e9,
+        collected=found,
+        uncollectable=dead,
+    )
+
+
+def _generation(number: int, row: list[int]) -> GenerationStatistics:
+    bounds = (*(bound / 1e9 for bound in PAUSE_BOUNDS_NS), float("inf"))
+    return GenerationStatistics(
+        generation=number,
+        collections=sum(row[_HISTOGRAM:]),  # so the two agree in any copy
+        pause_total=row[_TOTAL] / 1e9,
+        pause_max=row[_MAX] / 1e9,
+        collected=row[_COLLECTED],
+        uncollectable=row[_UNCOLLECTABLE],
+        histogram=tuple(zip(bounds, row[_HISTOGRAM:], strict=True)),
+    )

@@ -144,24 +144,14 @@ def read_memory(
     tracing = tracemalloc.is_tracing()
     reading = Reading(
         at=at,
-        rss=system.get("rss"),
-        anon=system.get("anon"),
-        file=system.get("file"),
-        shmem=system.get("shmem"),
-        swap=system.get("swap"),
-        vms=system.get("vms"),
-        data=system.get("data"),
-        peak=system.get("peak"),
-        footprint=system.get("footprint"),
-        threads=system.get("threads"),
-        source="status" if "status" in system else "psutil" if "rss" in system else "none",
         blocks=_blocks.count(),
         gc_counts=gc.get_count(),
         # Asked twice on purpose: another thread may stop tracing in between, and 0 is honest then.
         traced=tracemalloc.get_traced_memory()[0] if tracing else None,
         tracer=tracemalloc.get_tracemalloc_memory() if tracing else None,
+        **system,
     )
-    return replace(reading, **read_details(reading, include)) if include else reading  # type: ignore[arg-type]  # reason: names and types are those of the fields above
+    return replace(reading, **read_details(reading, include)) if include else reading
 
 
 _FIELDS = (
@@ -178,8 +168,8 @@ _FIELDS = (
 )
 
 
-def _from_status(path: str) -> dict[str, int]:
-    """Return the numbers of a status file, or an empty dict when it has none."""
+def _from_status(path: str) -> dict[str, Any]:
+    """Return the numbers of a status file by field, or an empty dict when it has none."""
     try:
         # Opened anew each time: a kept descriptor would show the parent's memory after a fork.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
@@ -187,16 +177,10 @@ def _from_status(path: str) -> dict[str, int]:
             text = os.read(descriptor, 16384)
         finally:
             os.close(descriptor)
-    except OSError:
+        found: dict[str, Any] = dict(parse_status(text))
+    except (OSError, ValueError):
         return {}
-    try:
-        found = parse_status(text)
-    except ValueError:
-        return {}
-    if "rss" in found:
-        found["status"] = 1
-        return found
-    return {}
+    return {**found, "source": "status"} if "rss" in found else {}
 
 
 def parse_status(text: bytes) -> dict[str, int]:
@@ -222,25 +206,22 @@ def parse_status(text: bytes) -> dict[str, int]:
     return found
 
 
-def _from_psutil() -> dict[str, int]:
-    """Return what psutil knows on this system, or an empty dict when it knows nothing."""
+def _from_psutil() -> dict[str, Any]:
+    """Return what psutil knows on this system by field; nothing when it knows nothing."""
     try:
         # A new Process each time: a kept one would be the parent's after a fork.
         process = psutil.Process()
         with process.oneshot():
             info = process.memory_info()
-            found = {"rss": int(info.rss), "vms": int(info.vms)}
-            threads = process.num_threads()
+            found = {"rss": int(info.rss), "vms": int(info.vms), "source": "psutil"}
+            found["threads"] = process.num_threads()
     except Exception:  # noqa: BLE001 - reason: on a system we have not seen, a blind row beats a dead thread
         return {}
-    found["threads"] = threads
     if sys.platform == "win32":
         found["footprint"] = int(info.private)
         found["peak"] = int(info.peak_wset)
     elif sys.platform == "darwin":
-        figure = footprint()
-        if figure is not None:
-            found["footprint"] = figure
+        found["footprint"] = footprint()
     elif hasattr(info, "shared"):
         # Linux: statm's "shared" counts file and shmem pages, so the rest is anonymous.
         found["anon"] = max(0, int(info.rss) - int(info.shared))
@@ -368,11 +349,9 @@ def check(include: Collection[str]) -> None:
         )
 
 
-def read_details(
-    reading: Reading, include: Collection[str], *, root: str = "/"
-) -> dict[str, int | float | str | None]:
+def read_details(reading: Reading, include: Collection[str], *, root: str = "/") -> dict[str, Any]:
     """Return the fields of the groups in *include*. What cannot be read is left out."""
-    found: dict[str, int | float | str | None] = {}
+    found: dict[str, Any] = {}
     if "uss" in include:
         found["uss"] = _unique_bytes(root)
     if "malloc" in include:
@@ -388,9 +367,9 @@ def read_details(
     return found
 
 
-def _limit(reading: Reading, root: str) -> dict[str, int | float | str | None]:
+def _limit(reading: Reading, root: str) -> dict[str, Any]:
     headroom = read_headroom(reading, root=root)
-    found: dict[str, int | float | str | None] = {}
+    found: dict[str, Any] = {}
     fullest = headroom.fullest
     if fullest is not None:
         found["limit"] = fullest.bound.bytes

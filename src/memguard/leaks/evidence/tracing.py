@@ -8,7 +8,6 @@ as soon as it has said what it can, since every allocation of the process pays f
 from __future__ import annotations
 
 import sys
-import threading
 import time
 import tracemalloc
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from memguard.lifecycle import locks
 from memguard.lifecycle.fork import call_in_child
 
 Location = tuple[str, int]
@@ -130,9 +130,7 @@ class Tracer:
         Touches only the object's address.
         """
         traceback = tracemalloc.get_object_traceback(obj)
-        if traceback is None:
-            return ()
-        return tuple((frame.filename, frame.lineno) for frame in reversed(traceback))
+        return () if traceback is None else _stack(traceback)
 
     def photograph(self) -> None:
         """
@@ -160,7 +158,7 @@ class Tracer:
             return ()
         for trace in self._after.traces:
             if abs(trace.size - size) <= _BUFFER_HEADER:
-                return tuple((frame.filename, frame.lineno) for frame in reversed(trace.traceback))
+                return _stack(trace.traceback)
         return ()
 
     def finish(self) -> Trace:
@@ -168,12 +166,8 @@ class Tracer:
         try:
             self._end()
             if self._after is not None:
-                after = self._after.filter_traces(_OWN)
-                if self._before is None:
-                    _add(self._trace, after.statistics("traceback"))
-                else:
-                    before = self._before.filter_traces(_OWN)
-                    _add(self._trace, after.compare_to(before, "traceback"))
+                before = self._before and self._before.filter_traces(_OWN)
+                self._trace.sites = _by_line(stacks(self._after.filter_traces(_OWN), before))
             return self._trace
         finally:
             self.abandon()
@@ -198,7 +192,7 @@ class _Session:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = locks.Lock()
         self._users = 0
 
     def join(self, frames: int) -> Literal["ours", "shared", "foreign"]:
@@ -223,7 +217,7 @@ class _Session:
 
     def after_fork_in_child(self) -> None:
         """End the copy of a session of ours."""
-        self._lock = threading.Lock()
+        self._lock = locks.Lock()
         if self._users:
             self._users = 0
             tracemalloc.stop()
@@ -249,20 +243,25 @@ def stacks(after: Snapshot, before: Snapshot | None = None) -> list[Site]:
     """
     Return what each allocating stack has alive in *after*, or has gained since *before*.
 
-    Nobody is left out, memguard neither; what a stack has given back is negative.
+    Nobody is left out, memguard neither; what a stack has freed since is negative.
     """
-    statistics: Iterable[tracemalloc.Statistic] | Iterable[tracemalloc.StatisticDiff]
     if before is None:
-        statistics = after.statistics("traceback")
+        alive = after.statistics("traceback")
+        found = [(entry.size, entry.count, entry.traceback) for entry in alive]
     else:
-        statistics = after.compare_to(before, "traceback")
+        changed = after.compare_to(before, "traceback")
+        found = [(entry.size_diff, entry.count_diff, entry.traceback) for entry in changed]
     sites = []
-    for entry in statistics:
-        size, count = _amounts(entry)
+    for size, count, traceback in found:
         if size or count:
-            stack = tuple((frame.filename, frame.lineno) for frame in reversed(entry.traceback))
+            stack = _stack(traceback)
             sites.append(Site(stack[0], size, count, stack, size))
     return sites
+
+
+def _stack(traceback: tracemalloc.Traceback) -> tuple[Location, ...]:
+    """Return the lines of *traceback*, the allocating one first."""
+    return tuple((frame.filename, frame.lineno) for frame in reversed(traceback))
 
 
 def traced_memory() -> tuple[int, int]:
@@ -280,25 +279,14 @@ def reset_peak() -> None:
     tracemalloc.reset_peak()
 
 
-def _add(
-    trace: Trace,
-    statistics: Iterable[tracemalloc.Statistic] | Iterable[tracemalloc.StatisticDiff],
-) -> None:
-    """Sum *statistics* by allocating line, keeping each line's heaviest stack."""
-    for entry in statistics:
-        size, count = _amounts(entry)
-        if size <= 0:
-            continue
-        stack = tuple((frame.filename, frame.lineno) for frame in reversed(entry.traceback))
-        site = trace.sites.setdefault(stack[0], Site(stack[0]))
-        site.bytes += size
-        site.count += count
-        if size > site.stack_bytes:
-            site.stack, site.stack_bytes = stack, size
-
-
-def _amounts(entry: tracemalloc.Statistic | tracemalloc.StatisticDiff) -> tuple[int, int]:
-    """Return the bytes and blocks of a statistic, or of a difference of two."""
-    if isinstance(entry, tracemalloc.StatisticDiff):
-        return entry.size_diff, entry.count_diff
-    return entry.size, entry.count
+def _by_line(sites: Iterable[Site]) -> dict[Location, Site]:
+    """Return *sites* that grew, summed by allocating line, with each line's heaviest stack."""
+    lines: dict[Location, Site] = {}
+    for site in sites:
+        if site.bytes > 0:
+            line = lines.setdefault(site.location, Site(site.location))
+            line.bytes += site.bytes
+            line.count += site.count
+            if site.bytes > line.stack_bytes:
+                line.stack, line.stack_bytes = site.stack, site.bytes
+    return lines
