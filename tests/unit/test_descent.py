@@ -99,13 +99,13 @@ def test_the_walk_ends_at_its_deadline(module: types.ModuleType) -> None:
     assert time.monotonic() - began < 20
 
 
-def test_a_path_that_was_cut_meanwhile_is_mended_with_what_is_there_now() -> None:
+def test_a_path_that_was_cut_meanwhile_is_repaired_with_what_is_there_now() -> None:
     entry = object()
     registry = Registry()
     registry.rows = [entry]
     cut = registry.rows
     registry.rows = [*cut, object()]  # copied and exchanged, as copy-on-write does
-    path = descent.mended([{"registry": registry}, registry, cut, entry])
+    path = descent.repair([{"registry": registry}, registry, cut, entry])
     assert path[2] is registry.rows
 
 
@@ -114,7 +114,7 @@ def test_a_path_that_still_holds_is_left_alone() -> None:
     entry = object()
     registry.rows = [entry]
     path = [{"registry": registry}, registry, registry.rows, entry]
-    assert descent.mended(list(path)) == path
+    assert descent.repair(list(path)) == path
 
 
 def test_a_link_that_was_the_head_of_its_chain_is_found_below_the_head_of_now() -> None:
@@ -123,5 +123,5 @@ def test_a_link_that_was_the_head_of_its_chain_is_found_below_the_head_of_now() 
 
     link = wrapped(None)
     namespace = {"HANDLER": wrapped(wrapped(wrapped(link))), "OTHER": wrapped(None)}
-    path = descent.mended([namespace, link, link.__closure__])
+    path = descent.repair([namespace, link, link.__closure__])
     assert path[1] is namespace["HANDLER"]

@@ -69,7 +69,7 @@ _POINTER = 8
 
 
 class Size(int):
-    """A number of bytes that says whether it was counted or estimated."""
+    """A number of bytes, counted or estimated."""
 
     estimated: bool
     """True when the walk was cut short and the rest extrapolated from what was seen."""
@@ -129,7 +129,7 @@ def shallow_size(obj: object) -> int:
     Return the bytes of *obj* alone, attributes in its own table included, contents not.
 
     For any object: classes, functions and generators weigh what they weigh, unlike in `size_of`.
-    Of an extension's object of varying size, what its type says every instance takes.
+    For an extension's object of varying size: what every instance of its type takes.
 
     Thread-safe; cost: about a microsecond, more with thousands of attributes.
     """

@@ -2,7 +2,7 @@
 Name things without touching them: types, and the link from a holder to what it holds.
 
 Everything is read through the slots of CPython's own types, so that no property, proxy or
-metaclass of a stranger runs: a lazy settings object stays asleep. Types are compared by ``is`` and
+metaclass of the host's runs: a lazy settings object stays asleep. Types are compared by ``is`` and
 ``issubclass`` against plain types, never by ``==``, ``in`` or hash, which a metaclass may define.
 """
 
@@ -71,7 +71,7 @@ def is_lost(kind: type) -> bool:
     Return True for a class that its name does not lead to: made by a call, over and over perhaps.
 
     Such a class is data, and its name is no place. One of a class statement in a function is not
-    lost: the statement can be found. Where it cannot be told, it is not lost.
+    lost: the statement can be found. Where that is unknown, it is not lost.
     """
     module = dict_of_type(kind).get("__module__")
     qualname = _TYPE_SLOTS["__qualname__"].__get__(kind)
@@ -115,7 +115,7 @@ def instance_dict(obj: object) -> dict[str, Any] | None:
         descriptor = dict_of_type(kind).get("__dict__")
         if descriptor is not None:
             if type(descriptor) is not types.GetSetDescriptorType:
-                return None  # a property of that name would run a stranger's code
+                return None  # a property of that name would run the host's code
             namespace = descriptor.__get__(obj)
             return namespace if type(namespace) is dict else None
     return None
@@ -170,7 +170,7 @@ def links(path: Sequence[Any]) -> str:
     Args:
         path: A holder, what it holds, what that holds and so on.
 
-    Dict keys are named by type, never by value: they may be somebody's session or address.
+    Dict keys are named by type, never by value: they may be a session or an address.
     """
     text, at = "", 0
     while at < len(path) - 1:

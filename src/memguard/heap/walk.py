@@ -10,7 +10,7 @@ What the collector's own list must not, or does not, show is found through its h
 - Tuples. One that ``tuple(generator)`` is still filling is in the collector's list already, and a
   second reference to it, held while the generator runs on, makes the filling thread fail with a
   SystemError (python/cpython#59313). So no tuple of that list is ever held while the GIL may change
-  hands; a finished one hangs below somebody.
+  hands; a finished one hangs below its holder.
 - Dicts of strings and numbers, which are untracked up to CPython 3.13. Caches often are such dicts.
 - Objects that ``gc.freeze`` has put away, as servers do before they fork.
 
@@ -70,7 +70,7 @@ def length_of(kind: type) -> Callable[[Any], int] | None:
     """
     Return the C function that counts the entries of a container of type *kind*, or None.
 
-    The base type's own slot, never an override: no code of a stranger runs.
+    The base type's own slot, never an override: no code of the host's runs.
     """
     return next((length for base, length in _LENGTHS if issubclass(kind, base)), None)
 
@@ -81,7 +81,7 @@ def size_of_buffer(kind: type) -> Callable[[Any], int] | None:
 
 
 def counter_of(kind: type) -> Callable[[Any], int] | None:
-    """Return the C function that says how much is in a container or buffer, or None."""
+    """Return the C function that returns how much is in a container or buffer, or None."""
     return length_of(kind) or size_of_buffer(kind)
 
 

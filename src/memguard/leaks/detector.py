@@ -48,7 +48,7 @@ class LeakDetector:
         growth_threshold: Level over baseline at which growth counts as soon as it is certain.
             Slower growth counts once *max_samples* readings have gone by.
         min_growth_bytes: Growth below this never counts.
-        min_samples: Readings needed before anything is said, 6 to 10000.
+        min_samples: Readings needed before anything is reported, 6 to 10000.
         max_samples: Readings kept in full; older ones are thinned out, not forgotten.
         warmup: Seconds from the start that are not judged; None is *min_samples* intervals.
         cooldown: Pause in seconds after a finding; None is 20 intervals (600 s at the default).
@@ -273,7 +273,7 @@ class LeakDetector:
 
     def check(self, *, seconds: float | None = None) -> LeakReport:
         """
-        Look now, whatever the readings say, and return a report of kind ``"snapshot"``.
+        Look now, without waiting for growth, and return a report of kind ``"snapshot"``.
 
         It is not a finding: it is not in ``reports``, not written, not announced. Blocks its caller
         for *seconds* and the burst of tracing; in a coroutine use ``asyncio.to_thread``.
@@ -371,6 +371,6 @@ def diagnose(*, seconds: float = 1.0) -> LeakReport:
     Raises:
         ConfigError: *seconds* is out of its range.
     """
-    # Tracing no longer than half of the watching, for somebody waits.
+    # Tracing no longer than half of the watching, since the caller waits.
     burst = min(5.0, max(0.25, seconds / 2))
     return LeakDetector(name="diagnose", trace_seconds=burst).check(seconds=seconds)

@@ -12,7 +12,7 @@ from memguard.units import parse_seconds
 
 OnError = Literal["log", "raise"]
 MOST_INTERVAL = 7 * 86_400.0
-"""Seconds; no system call waits for any time that a float can say."""
+"""Seconds; no system call waits as long as a float can express."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

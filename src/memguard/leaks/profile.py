@@ -50,7 +50,7 @@ class MemoryProfile:
     growth_bytes: int
     """End over beginning: what the block left behind."""
     peak_is_exact: bool
-    """False in somebody else's session whose peak was higher: it is this at least."""
+    """False in another tracemalloc session whose peak was higher: it is this at least."""
     lines: tuple[ProfiledLine, ...]
     """The lines that left most behind, heaviest first."""
 
@@ -222,8 +222,8 @@ class _Block:
     One block under way, with a peak of its own, though tracemalloc keeps one.
 
     Whenever a block begins or ends, the peak so far is noted for all that are under way, and at a
-    beginning it is reset, in a session of ours. Somebody else's peak is left alone: it says
-    something about a block only when it rises above what it was before.
+    beginning it is reset, in a session of ours. The peak of another session is left
+    alone: it counts for a block only when it rises above what it was before.
     """
 
     _lock = locks.Lock()

@@ -25,9 +25,9 @@ VerdictKind = Literal["live_objects", "cycles", "fragmentation", "native", "unkn
 VERDICTS: dict[str, str] = {
     "live_objects": "live Python objects",
     "cycles": "reference cycles that the collector has not taken",
-    "fragmentation": "free memory that the allocator does not give back",
+    "fragmentation": "free memory that the allocator keeps",
     "native": "memory outside Python's allocators",
-    "unknown": "of a kind that the evidence does not tell",
+    "unknown": "of an unknown kind",
     "none": "nothing that lasts",
 }
 """Each kind in words."""
@@ -213,7 +213,7 @@ class LeakReport:
         return "\n".join(lines)
 
     def _place(self) -> Frame | Suspect | None:
-        """Return the line of the first holder, or the first suspect where nobody holds."""
+        """Return the line of the first holder, or the first suspect where there is no holder."""
         if not self.holders:
             return next(iter(self.suspects), None)
         holder = self.holders[0]

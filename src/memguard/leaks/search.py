@@ -25,7 +25,7 @@ from memguard.observe.headroom import Allowance, read_allowance
 from memguard.observe.readings import Reading
 
 READINGS = 9
-"""Between two looks on demand: enough to tell growth from what a request holds for a moment."""
+"""Between two looks on demand: enough to separate growth from what a request holds for a moment."""
 
 
 @dataclass(slots=True)

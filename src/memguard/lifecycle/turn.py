@@ -78,4 +78,4 @@ class Turn:
                 "cannot ask for it again; ask later, or in another thread"
             )
         # Forever cannot be busy: only its own thread is refused, and that was excluded.
-        return self.run(work, busy=None, timeout=-1)  # type: ignore[return-value] # reason: as the line above says
+        return self.run(work, busy=None, timeout=-1)  # type: ignore[return-value] # reason: see the line above

@@ -88,7 +88,7 @@ class Bursts:
         Args:
             options: Time, bytes and frames.
             candidates: The containers that grew; their samples are filled.
-            gap: Seconds between the looks that found them, to tell how fast they grow.
+            gap: Seconds between the looks that found them, for how fast they grow.
             sample_more: Called at the end of a burst, while origins can still be asked for.
         """
         self._options = options

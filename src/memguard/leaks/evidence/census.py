@@ -169,7 +169,7 @@ def new_containers(first: Look, second: Look, *, limit: int) -> dict[int, int]:
     return dict(new.most_common(limit))
 
 
-def telling_types(first: Look, second: Look, *, limit: int) -> list[str]:
+def types_to_follow(first: Look, second: Look, *, limit: int) -> list[str]:
     """Return the names of the types that gained most, classes of the program before builtins."""
     grown = [
         row
@@ -272,7 +272,7 @@ def collect() -> int | None:
     """
     Collect garbage and return about how many bytes that freed; None where it was not done.
 
-    Not done where the collector is off, which is somebody's decision, or the heap is large.
+    Not done where the collector is off, which is the host's decision, or the heap is large.
     """
     blocks = sys.getallocatedblocks()
     if not gc.isenabled() or blocks > COLLECT_BLOCKS:

@@ -135,7 +135,7 @@ def begin_after(file: str) -> None:
     Leave *file*, and all that called it, out of reported stacks: the program is what it runs.
 
     Not every frame of memguard goes: one between two of the user's (a loader that a cache calls)
-    says how they met. Of a runner nobody is the caller but a shell.
+    shows how they met. A runner is called by a shell alone.
 
     Args:
         file: As its code objects name it: ``__file__`` of a runner, before it runs the program.

@@ -176,7 +176,7 @@ def _is_data(kind: type, depth: int, *, traced: bool) -> bool:
     """
     Return True for a class made by a call, which nothing but its holders can find.
 
-    Without tracing nobody knows whether the class of an entry is new: only an entry itself counts.
+    Without tracing it is unknown whether the class of an entry is new: only an entry itself counts.
     """
     return (traced or depth == 0) and naming.is_lost(kind)
 

@@ -1,8 +1,8 @@
 """
 Which line allocates: tracemalloc in a short, bounded burst. The only room that knows tracemalloc.
 
-A session that somebody else runs is used, never stopped, cleared or shortened. One of ours is ended
-as soon as it has said what it can, since every allocation of the process pays for it meanwhile.
+A session that the host runs is used, never stopped, cleared or shortened. One of ours is ended as
+soon as it has shown what it can, since every allocation of the process pays for it meanwhile.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ class Tracer:
 
         Args:
             frames: Of each block; a session that is running keeps its own number.
-            to_photograph: False where `photograph` will not be called: then the session of
-                somebody else is not copied now.
+            to_photograph: False where `photograph` will not be called: then the host's
+                session is not copied now.
         """
         joined = session.join(frames)
         self.joined = joined != "foreign"
@@ -140,7 +140,7 @@ class Tracer:
         """
         trace = self._trace  # made before the burst, so as not to be in the picture
         trace.foreign, trace.seconds = self.foreign, self.seconds
-        if tracemalloc.is_tracing():  # else somebody stopped the session under us
+        if tracemalloc.is_tracing():  # else the host stopped the session meanwhile
             trace.tracer_bytes = tracemalloc.get_tracemalloc_memory()
             trace.traced_bytes = tracemalloc.get_traced_memory()[0]
             if not self.foreign or self._before is not None:
@@ -234,7 +234,7 @@ def snapshot() -> Snapshot | None:
     """
     Return a copy of what the running session knows; None while nothing is traced.
 
-    Cost: O(live traced blocks), under the GIL. A session that somebody else runs may know millions.
+    Cost: O(live traced blocks), under the GIL. A session that the host runs may know millions.
     """
     return tracemalloc.take_snapshot() if tracemalloc.is_tracing() else None
 
@@ -243,7 +243,7 @@ def stacks(after: Snapshot, before: Snapshot | None = None) -> list[Site]:
     """
     Return what each allocating stack has alive in *after*, or has gained since *before*.
 
-    Nobody is left out, memguard neither; what a stack has freed since is negative.
+    No stack is left out, memguard's neither; what a stack has freed since is negative.
     """
     if before is None:
         alive = after.statistics("traceback")

@@ -1,5 +1,5 @@
 """
-Compose a report of a trend and of evidence, and say what is missing.
+Compose a report of a trend and of evidence, with what is missing.
 
 Pure: numbers and names in, a ``LeakReport`` out. What is decided is decided by `judge`.
 """
@@ -53,7 +53,7 @@ def compose(
         origin: Names, times and numbers of the finding.
         trend: What the readings did.
         evidence: What the investigation gathered.
-        on_demand: Somebody asked; the growth may be none.
+        on_demand: The report was asked for; there may be no growth.
         cpu_seconds: Processor time of it all.
         previous: The report that this one updates: what was traced then is kept where nothing was
             traced now.

@@ -79,8 +79,8 @@ class Followed:
         self.containers.sort(key=lambda candidate: -candidate.weight)
 
     def sample_types(self, first: census.Look, second: census.Look, tracer: Tracer) -> None:
-        """Keep a new instance of each telling type, while *tracer* knows where it was made."""
-        names = census.telling_types(first, second, limit=INSTANCES)
+        """Keep a new instance of each type that grew most, while *tracer* knows its origin."""
+        names = census.types_to_follow(first, second, limit=INSTANCES)
         found = census.newest_instances(names, per_type=50, scan=200_000) if names else {}
         seen: set[int] = set()
         for name in names:

@@ -157,7 +157,7 @@ def judge(
 
     Args:
         signs: What was measured.
-        on_demand: Somebody asked; the growth may be none.
+        on_demand: The report was asked for; there may be no growth.
         had_stopped: The growth before this one was over when it was looked at. What goes on in
             bursts is over each time, so that is believed once.
         standing: The verdict of a finding for whose update nothing was traced: what was seen then
@@ -181,7 +181,7 @@ def judge(
 
 
 def _is_bounded(signs: Signs) -> bool:
-    """Return True for growth that has an end: whatever the readings say, it is no leak."""
+    """Return True for growth that has an end: it is no leak."""
     return (
         _waits_for_the_collector(signs)
         or _was_reserved(signs)
@@ -252,9 +252,9 @@ ADVICE: dict[VerdictKind, str] = {
     "live_objects": "Objects are alive because something holds them: bound the holders named here "
     "(memguard.BoundedCache), or remove entries when their owner is done.",
     "cycles": "Garbage in reference cycles waits for the collector: call gc.enable() where it is "
-    "off, gc.collect() at quiet moments, or break the cycles (weakref for parent links).",
+    "off, gc.collect() when little happens, or break the cycles (weakref for parent links).",
     "fragmentation": "Memory was freed but the allocator keeps it: set MALLOC_ARENA_MAX=2, try "
-    "jemalloc (LD_PRELOAD), or return it with malloc_trim at quiet moments.",
+    "jemalloc (LD_PRELOAD), or return it with malloc_trim when little happens.",
     "native": "Most of the growth is outside Python's allocators: suspect C extensions and "
     "libraries called through ctypes or cffi; a native profiler (memray --native, heaptrack) "
     "names them.",
@@ -301,7 +301,7 @@ def _is_garbage(signs: Signs, reasons: list[str]) -> bool:
         reasons.append("the garbage collector is switched off")
         return True
     if signs.collected_bytes is not None and signs.private_bytes is not None:
-        reasons.append(f"a full collection gave back {format_bytes(signs.collected_bytes)}")
+        reasons.append(f"a full collection freed {format_bytes(signs.collected_bytes)}")
         return signs.collected_bytes > GARBAGE_SHARE * signs.private_bytes
     return False
 

@@ -72,7 +72,7 @@ def _may_hold_more(holder: Holder) -> bool:
 def _known_by_path(evidence: Evidence, previous: LeakReport | None) -> dict[str, Holder]:
     """Return the holders of *previous* whose path is theirs alone, then and now."""
     before = previous.holders if previous is not None else ()
-    # Four lists in one list have the same path: nobody knows which of them was which.
+    # Four lists in one list have the same path: which of them was which is unknown.
     then = Counter(holder.path for holder in before)
     now = Counter(holder.path for holder in evidence.holders)
     return {h.path: h for h in before if then[h.path] == 1 and now[h.path] <= 1}

@@ -34,7 +34,7 @@ class TrendKind(enum.Enum):
     """What a series of memory levels is doing."""
 
     HEALTHY = "healthy"
-    """Flat within its noise, or not enough readings to say more."""
+    """Flat within its noise, or too few readings."""
     WARMING_UP = "warming_up"
     """It grew and is slowing down or has stopped: a cache that fills to its bound."""
     SAWTOOTH = "sawtooth"
@@ -58,7 +58,7 @@ class TrendOptions:
     min_growth_bytes: int = 16 * 1024 * 1024
     """Growth below this many bytes never counts."""
     min_samples: int = 10
-    """Points needed before anything is said."""
+    """Points needed for any kind but `HEALTHY`."""
     confidence: float = 0.99
     """How certain the trend must be, 0 to 1."""
 
@@ -155,7 +155,7 @@ def _goes_on(points: Sequence[Point], slope: float) -> bool:
     """
     Return whether the latest eighth of *points* lies above the one before it as *slope* has it.
 
-    Stretches are too long to tell stairs that have ended from a slope: their troughs lag behind.
+    Stretches are too long to see that stairs have ended: their troughs lag behind.
     """
     length = min(max(3, len(points) // 8), len(points) // 2)
     at, level = _middle(points[-length:])

@@ -161,7 +161,7 @@ def _matching_locals(
 
 def _dict_is_free(frame: types.FrameType, called: types.FrameType | None) -> bool:
     """
-    Return True when nobody but us uses the locals dict of *frame*.
+    Return True when only we use the locals dict of *frame*.
 
     A function that calls ``locals()`` may have changed its dict; a trace or profile function that
     is at work gets the dict written back to the variables when it returns, so that emptying it
@@ -203,7 +203,7 @@ def _local_anchor(frame: types.FrameType, held: object, what: str) -> Anchor | N
 def class_anchor(kind: type, path: Sequence[Any], *, lost: bool = False) -> Anchor | None:
     """A class attribute; its dict stands between the class and the value for the collector."""
     if not lost and naming.is_lost(kind):
-        return None  # nobody can find it by its name: who holds the class?
+        return None  # its name leads nowhere: who holds the class?
     for named in (1, 2):
         if len(path) <= named or (named == 2 and type(path[1]) is not dict):
             break

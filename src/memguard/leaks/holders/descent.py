@@ -31,7 +31,7 @@ def find_from_above(
     wanted: Mapping[int, Any], name: Callable[[list[Any]], T], *, deadline: float
 ) -> dict[int, T]:
     """
-    Return what *name* says of the path from a module down to each of the *wanted* objects met.
+    Return what *name* returns for the path from a module down to each of the *wanted* objects met.
 
     The user's modules are walked first, to their full depth. Functions, code and classes of
     libraries are not opened: what leaks hangs on data. Links of a chain, of the type of something
@@ -86,7 +86,7 @@ def _walk(
             key = id(below)
             if key in missing:
                 missing.discard(key)
-                found[key] = name(mended([*_path(nodes, at), below]))
+                found[key] = name(repair([*_path(nodes, at), below]))
             if key not in seen and key not in own and _is_open(below):
                 seen.add(key)
                 deeper = 0 if id(type(below)) in links else depth + 1
@@ -101,7 +101,7 @@ def _walk(
     nodes.clear()
 
 
-def mended(path: list[Any]) -> list[Any]:
+def repair(path: list[Any]) -> list[Any]:
     """
     Return *path* with each link that was cut meanwhile replaced by what is there now.
 

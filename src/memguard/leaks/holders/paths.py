@@ -113,7 +113,7 @@ def find_paths(
 
     Args:
         wanted: The objects; strong references are dropped before this returns.
-        seconds: Time after which the search gives up and says so.
+        seconds: Time after which the search gives up; the path then ends in a note.
         containers: ``inventory.names()``: our own containers, which are anchors by name.
         ignore: ids of objects of the caller that also hold them.
 
@@ -167,11 +167,11 @@ def _from_above(search: _Search) -> dict[int, Retention]:
     links = descent.links_of(wanted.values())
 
     def name(path: list[Any]) -> Retention | None:
-        # A chain is named by its head: nobody reads a thousand links.
+        # A chain is named by its head: a thousand links help no reader.
         heads = (at for at, obj in enumerate(path) if id(type(obj)) in links)
         head = next(heads, len(path))
         path = path[: head + 1] if len(path) - head > MAX_LEVELS else path
-        # A class on the way is a name of its own: its attribute says more than the way to it.
+        # A class on the way is a name of its own: its attribute is clearer than the way to it.
         last_class = max((at for at, obj in enumerate(path) if naming.is_type(obj)), default=0)
         for start in (last_class, 0):
             anchor = search.roots.of(path[start:])
@@ -377,7 +377,7 @@ def _lost_class(search: _Search, key: int) -> Retention | None:
 
 
 def _unanchored(search: _Search, key: int) -> Retention:
-    """Say how far the search came: the highest holder met, or that Python holds nothing."""
+    """Describe how far the search came: the highest holder met, or that Python holds nothing."""
     highest = max(
         (node for (_, target), node in search.seen.items() if target == key),
         key=lambda node: node.depth,
@@ -390,7 +390,7 @@ def _unanchored(search: _Search, key: int) -> Retention:
             f"method {naming.type_name(type(top.__self__))}.{naming.clean(top.__func__.__name__)}"
         )
     text = name if len(path) == 1 else f"<{name}>{naming.links(path)}"
-    # Garbage in a cycle, or held by C; where the search ended before the holders, nobody knows.
+    # Garbage in a cycle, or held by C; or the search ended before its holders.
     ended = search.time_is_up or key in search.cut_short
     seen = "above it nothing was found in time" if ended else _HELD_BY_NOTHING
     return Retention(f"{text}, {seen}", anchored=False, depth=highest.depth)
