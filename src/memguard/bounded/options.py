@@ -8,11 +8,13 @@ import os
 import re
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memguard.errors import ConfigError
 from memguard.units import parse_bytes, parse_seconds
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 POLICIES = ("lru", "s3fifo")
 OVERSIZED = ("reject", "raise", "keep_one")
@@ -189,4 +191,6 @@ def check_path(value: Any, name: str) -> Path:
         raise TypeError(f"{name} must be a string or a Path (got {type(value).__name__})")
     if not os.fspath(value):
         raise ConfigError(f"{name} must not be empty (got ''); for the current directory write '.'")
+    from pathlib import Path  # noqa: PLC0415 - reason: 3 ms for every container, few of which need it
+
     return Path(os.path.abspath(value))  # noqa: PTH100 - reason: resolve() follows links
