@@ -66,11 +66,10 @@ MOST_LINES = 700
 STILL_DEEP: set[str] = {
     "FullEntry",
     "Store",
-    "Queueing",
+    "Inspection",
     "MethodEntry",
     "ListenerRegistry",
     "RichEntry",
-    "ObjectPool",
     "SlackSink",
     "Upkeep",
     "BoundedCache",

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from memguard.bounded.pool.object_pool import ObjectPool
+from memguard.bounded.pool.wait_queue import Waiter
 from memguard.errors import LifecycleError, PoolExhaustedError
 from tests.waiting import wait_for
 
@@ -198,7 +199,7 @@ def test_an_object_that_dies_makes_room_for_who_waits(pool: ObjectPool[Thing]) -
 
     waiter = threading.Thread(target=wait)
     waiter.start()
-    wait_for(lambda: pool._line)
+    wait_for(lambda: pool.statistics().waiting)
     held.pop()
     waiter.join(DEADLINE)
     assert got
@@ -210,7 +211,7 @@ def test_a_discarded_object_makes_room_for_who_waits(pool: ObjectPool[Thing]) ->
     held = [pool.acquire(), pool.acquire()]
     waiter = threading.Thread(target=lambda: pool.release(pool.acquire()))
     waiter.start()
-    wait_for(lambda: pool._line)
+    wait_for(lambda: pool.statistics().waiting)
     pool.discard(held.pop())
     waiter.join(DEADLINE)
     assert not waiter.is_alive()
@@ -344,6 +345,78 @@ def test_a_waiter_of_a_closed_loop_is_passed_over(pool: ObjectPool[Thing]) -> No
     assert pool.statistics().idle == 2
 
 
+def test_a_loop_closed_in_the_midst_of_a_hand_over_costs_no_object(pool: ObjectPool[Thing]) -> None:
+    held = [pool.acquire(), pool.acquire()]
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(pool.alease().__aenter__())
+    loop.run_until_complete(asyncio.sleep(0.01))
+    for thing in held:
+        pool.release(thing)  # given to the task, which never runs again
+    loop.close()
+    assert pool.statistics().idle == 2
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # reason: abandoned on purpose
+    task.get_coro().close()
+    assert pool.statistics().idle == 2
+
+
+def test_those_who_wait_sleep_until_they_are_served(
+    pool: ObjectPool[Thing], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many wait, none of them looks by itself what has come free."""
+    naps = 0
+    sleep_async = Waiter.sleep_async
+
+    async def counted(waiter: Waiter, seconds: float) -> None:
+        nonlocal naps
+        naps += 1
+        await sleep_async(waiter, seconds)
+
+    monkeypatch.setattr(Waiter, "sleep_async", counted)
+
+    async def take() -> None:
+        async with pool.alease():
+            pass
+
+    async def main() -> None:
+        held = [pool.acquire(), pool.acquire()]
+        tasks = [asyncio.create_task(take()) for _ in range(50)]
+        await asyncio.sleep(0.5)
+        assert pool.statistics().waiting == naps == 50
+        for thing in held:
+            pool.release(thing)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+    assert naps == 50
+
+
+def test_who_interrupts_the_pool_itself_is_not_made_to_wait(pool: ObjectPool[Thing]) -> None:
+    """A destructor that runs while its thread has the lock: nobody could give anything back."""
+    held = [pool.acquire(), pool.acquire()]
+    with pool._slots.lock, pytest.raises(PoolExhaustedError):
+        pool.acquire(timeout=DEADLINE)
+    for thing in held:
+        pool.release(thing)
+
+
+@pytest.mark.usefixtures("hasty_switches")
+def test_a_sweep_takes_no_idle_object_from_those_who_need_one() -> None:
+    with ObjectPool(Thing, reset=None, minsize=30, maxsize=60, max_idle=60) as pool:
+        swept = threading.Event()
+
+        def use() -> None:
+            while not swept.is_set():
+                pool.release(pool.acquire())
+
+        def sweep() -> None:
+            for _ in range(500):
+                pool._sweep()
+            swept.set()
+
+        run(use, use, sweep)
+        assert pool.statistics().created == 30
+
+
 def test_an_async_lease_is_entered_once(pool: ObjectPool[Thing]) -> None:
     async def main() -> None:
         lease = pool.alease()
@@ -422,10 +495,11 @@ print("done")
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
+@pytest.mark.parametrize("kind", ["Thing", "Firm"])
 @pytest.mark.parametrize("options", ["", "reset=use", "validate=use, validate_after_idle=0"])
 @pytest.mark.stress
 def test_a_signal_handler_that_raises_costs_no_place_and_gives_no_object_to_two(
-    options: str,
+    kind: str, options: str
 ) -> None:
     """As timeouts by alarm do; thousands of them, at any step of ours."""
     program = f"""
@@ -436,6 +510,10 @@ class Interruption(Exception): pass
 class Thing:
     def __init__(self):
         self.mutex = threading.Lock()
+class Firm:
+    __slots__ = ("mutex",)  # cannot be weakly referenced
+    __init__ = Thing.__init__
+acquires = {kind} is Thing  # a firm one that is dropped is only noticed with a lease
 
 def use(thing):
     if not thing.mutex.acquire(blocking=False):
@@ -453,7 +531,7 @@ def handler(*_):
 
 sys.unraisablehook = lambda _: None  # an interrupted destructor is reported there,
 logging.lastResort = None  # and an interrupted log line here
-pool = ObjectPool(Thing, **dict(dict(reset=None, maxsize=3, timeout=30), {options}))
+pool = ObjectPool({kind}, **dict(dict(reset=None, maxsize=3, timeout=30), {options}))
 signal.signal(signal.SIGALRM, handler)
 signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
 end = time.monotonic() + 1.2
@@ -473,9 +551,10 @@ while goes_on():
     try:
         armed = True
         for _ in range(50):
-            thing = pool.acquire()
-            pool.release(thing)
-            del thing
+            if acquires:
+                thing = pool.acquire()
+                pool.release(thing)
+                del thing
             with pool.lease() as thing:
                 pass
             del thing
@@ -525,14 +604,14 @@ print(time.time())
 def test_the_janitor_finds_what_was_dropped_without_anybody_asking() -> None:
     with ObjectPool(Thing, reset=None, maxsize=1, max_idle=0.1) as pool:
         pool.lease()
-        wait_for(lambda: pool._figures.counts()["recovered"] == 1)
-        wait_for(lambda: pool._figures.counts()["expired"] == 1)
+        wait_for(lambda: pool._lender.counts["recovered"] == 1)
+        wait_for(lambda: pool._lender.counts["expired"] == 1)
         assert pool.footprint().items == 0
 
 
 def test_a_pool_that_is_dropped_is_collected_with_its_objects() -> None:
     pool = ObjectPool(Thing, reset=None, maxsize=2, minsize=2, name="dropped")
-    thing = pool._idle[0][0]
+    thing = pool._slots.idle[0].obj
     ident = id(pool)
     del pool
     gc.collect()

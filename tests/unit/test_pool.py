@@ -103,22 +103,38 @@ def test_a_lease_released_in_its_block_is_not_released_again(pools: Make) -> Non
         _ = lease.obj
 
 
-def test_releasing_the_object_of_a_lease_ends_the_lease(pools: Make) -> None:
+def test_the_object_of_a_lease_is_given_back_by_its_lease_only(pools: Make) -> None:
     pool = pools()
     lease = pool.lease()
-    pool.release(lease.obj)
-    other = pool.acquire()
-    with pytest.raises(LifecycleError, match="given back already"):
-        lease.release()
-    assert pool.statistics().leased == 1, "the new holder keeps it"
-    pool.release(other)
+    with pytest.raises(LifecycleError, match="lent by a lease"):
+        pool.release(lease.obj)
+    with pytest.raises(LifecycleError, match="lent by a lease"):
+        pool.discard(lease.obj)
+    lease.release()
+    assert pool.statistics().idle == 1
 
 
-def test_a_dropped_lease_does_not_take_the_object_from_its_next_holder(pools: Make) -> None:
+def test_a_late_second_release_does_not_take_the_object_from_a_lease(pools: Make) -> None:
+    """Whoever released it before and does so again learns of it; the lease goes on."""
+    pool = pools(maxsize=1)
+    thing = pool.acquire()
+    pool.release(thing)
+    with pool.lease() as leased:
+        assert leased is thing
+        with pytest.raises(LifecycleError, match="you gave it back before"):
+            pool.release(thing)
+        with pytest.raises(PoolExhaustedError):
+            pool.acquire()
+    assert pool.statistics().idle == 1
+
+
+def test_a_lease_that_is_over_does_not_take_the_object_from_its_next_holder(pools: Make) -> None:
     pool = pools()
     lease = pool.lease()
-    pool.release(lease.obj)
+    lease.release()
     holder = pool.acquire()
+    with pytest.raises(LifecycleError, match="over already"):
+        lease.release()
     del lease
     statistics = pool.statistics()
     assert (statistics.leased, statistics.lost) == (1, 0)
@@ -422,7 +438,7 @@ def test_an_object_disposed_of_that_dies_later_is_not_counted_as_lost(pools: Mak
     pool.discard(thing)
     del thing
     assert pool.statistics().lost == 0
-    assert len(pool._permits) == 1
+    assert pool.statistics().size == 0
 
 
 def test_objects_that_cannot_be_weakly_referenced_are_lent_as_well(pools: Make) -> None:
@@ -433,6 +449,19 @@ def test_objects_that_cannot_be_weakly_referenced_are_lent_as_well(pools: Make) 
     del thing
     with pytest.raises(PoolExhaustedError):
         pool.acquire()
+
+
+def test_such_objects_are_reset_and_discarded_like_all_others(pools: Make) -> None:
+    reset: list[Slotted] = []
+    pool = pools(Slotted, maxsize=1, reset=reset.append)
+    thing = pool.acquire()
+    pool.release(thing)
+    assert reset == [thing]
+    with pytest.raises(LifecycleError, match="given back to pool 'things' before"):
+        pool.release(thing)
+    assert pool.acquire() is thing
+    pool.discard(thing)
+    assert pool.statistics().size == 0
 
 
 def test_a_dropped_lease_of_such_an_object_is_recovered(pools: Make) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _weakref
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 from memguard.bounded import callsite, inventory, options
 from memguard.bounded.counter import Tally
 from memguard.errors import LifecycleError
+from memguard.lifecycle import locks
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -53,12 +53,12 @@ class WeakTable(Generic[K, V]):
         self._dead: deque[Entry] = deque()
         self._hits, self._misses = Tally(), Tally()
         self._collected, self._evicted = Tally(), Tally()
-        self._reading = threading.RLock()
+        self._reading = locks.RLock()
         self._closed = False
         inventory.register(self, name=self.name, kind=kind, also=(self._data,))
 
     def _after_fork_in_child(self) -> None:
-        self._reading = threading.RLock()
+        self._reading = locks.RLock()
 
     # -- what a subclass says -----------------------------------------------------------------
 

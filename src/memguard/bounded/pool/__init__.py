@@ -8,11 +8,10 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.bounded.pool.blocks import BufferPoolStatistics
     from memguard.bounded.pool.buffer_pool import BufferLease, BufferPool
     from memguard.bounded.pool.lease import AsyncLease, Lease
     from memguard.bounded.pool.object_pool import ObjectPool
-    from memguard.bounded.pool.slots import ObjectPoolStatistics
+    from memguard.bounded.pool.stats import BufferPoolStatistics, ObjectPoolStatistics
 
 __all__ = [
     "AsyncLease",
@@ -28,10 +27,9 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
-            "memguard.bounded.pool.blocks": "BufferPoolStatistics",
             "memguard.bounded.pool.buffer_pool": "BufferLease BufferPool",
             "memguard.bounded.pool.lease": "AsyncLease Lease",
             "memguard.bounded.pool.object_pool": "ObjectPool",
-            "memguard.bounded.pool.slots": "ObjectPoolStatistics",
+            "memguard.bounded.pool.stats": "BufferPoolStatistics ObjectPoolStatistics",
         },
     )

@@ -1,96 +1,133 @@
-"""Blocks of bytes: who still refers to their memory, and how what was in them is forgotten."""
+"""The blocks of a buffer pool: idle, lent or in quarantine, within a number of bytes."""
 
 from __future__ import annotations
 
-import threading
 import weakref
+from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from memguard.bounded.pool.checkout import Record
 from memguard.errors import ConfigError
+from memguard.lifecycle import locks
 from memguard.units import parse_bytes
 
 _ZEROS = bytes(64 * 1024)
-_MOST_CLASSES = 64
+_MAX_SIZES = 64
 
 
 class Block(bytearray):
-    """The memory of a lease. Its death is how a pool learns that nobody has it any more."""
+    """The memory of a lease. Its death shows that nobody has it any more."""
 
     __slots__ = ("__weakref__",)
 
 
-Loan: TypeAlias = tuple[Block, int, Record]
-"""A block, how many of its bytes are lent, and to whom."""
+class Loan(weakref.ref[Any]):
+    """A block that is lent, and the lease that has it."""
+
+    __slots__ = ("block", "nbytes", "record")
+
+    block: Block
+    nbytes: int
+    """How many of its bytes are lent."""
+    record: Record
 
 
-class Ledger:
+class Blocks:
     """
-    The blocks of one pool that are alive, and their bytes.
+    The blocks of one pool; a method is one step under the lock.
 
-    Blocks are made and counted in one step, so that the sum is never too small; what is dropped by
-    an exception in the midst of our steps is counted until `recount`.
+    The lock is re-entrant: a destructor or signal handler that interrupts a step may use the pool.
+    What an exception in the midst of our steps drops is counted until `recount`.
     """
 
-    __slots__ = ("_blocks", "_lock", "_maxbytes", "total")
-
-    def __init__(self, maxbytes: int) -> None:
-        # Re-entrant, and a destructor that interrupts a section and comes here does no harm.
-        self._lock = threading.RLock()
-        self._blocks: dict[int, weakref.ref[Block]] = {}
-        self._maxbytes = maxbytes
+    def __init__(self, sizes: Iterable[int], maxbytes: int) -> None:
+        self.lock = locks.RLock()
+        self.idle: dict[int, list[Block]] = {size: [] for size in sizes}
+        self.quarantine: deque[tuple[Block, int]] = deque()
+        """Blocks given back while something still exports their memory, and the bytes used."""
+        self.lent: dict[int, Loan] = {}
+        self.lost: deque[Loan] = deque()
+        """Loans whose lease was dropped; weak reference callbacks only append here."""
         self.total = 0
+        """Bytes of all blocks."""
+        self._maxbytes = maxbytes
+        self._alive: dict[int, weakref.ref[Block]] = {}
+
+    def count(self) -> tuple[int, int, int]:
+        """Return how many blocks are idle, lent, and in quarantine."""
+        return sum(map(len, self.idle.values())), len(self.lent), len(self.quarantine)
+
+    def take_idle(self, size: int) -> Block | None:
+        """Return an idle block of *size*, None when there is none."""
+        with self.lock:
+            return self.idle[size].pop() if self.idle[size] else None
 
     def make(self, size: int) -> Block | None:
         """Return a new block, None when there is no room."""
-        with self._lock:
+        with self.lock:
             if self.total + size > self._maxbytes:
                 return None
             block = Block(size)
-            self._blocks[id(block)] = weakref.ref(block)
+            self._alive[id(block)] = weakref.ref(block)
             self.total += size
             return block
 
-    def strike(self, block: Block) -> None:
-        """Stop counting *block*; the caller drops it."""
-        with self._lock:
-            if self._blocks.pop(id(block), None) is not None:
-                self.total -= len(block)
+    def drop_idle(self) -> int:
+        """Give up an idle block of the largest size there is; return its bytes, 0 for none."""
+        for size in reversed(self.idle):
+            block = self.take_idle(size)
+            if block is not None:
+                with self.lock:
+                    self._alive.pop(id(block), None)
+                    self.total -= size
+                return size
+        return 0
 
     def recount(self) -> None:
-        """Count what is alive. Cost: O(blocks)."""
-        with self._lock:
-            alive = [block for known in self._blocks.values() if (block := known()) is not None]
-            self._blocks = {id(block): self._blocks[id(block)] for block in alive}
-            self.total = sum(map(len, alive))
+        """Count the blocks that are alive, and look for leases that were dropped. O(blocks)."""
+        with self.lock:
+            alive = {key: known for key, known in self._alive.items() if known() is not None}
+            self._alive = alive
+            self.total = sum(len(block) for known in alive.values() if (block := known()))
+            self.lost.extend(loan for loan in self.lent.values() if loan() is None)
 
+    def lend(self, lease: Any, block: Block, nbytes: int, record: Record) -> Loan:
+        """Note that *lease* has *block*."""
+        loan = Loan(lease, self.lost.append)
+        loan.block = block
+        loan.nbytes = nbytes
+        loan.record = record
+        with self.lock:
+            self.lent[id(block)] = loan
+        return loan
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BufferPoolStatistics:
-    """What a `BufferPool` holds, and what has happened since it was made. Counts and bytes."""
+    def end(self, loan: Loan) -> bool:
+        """Return whether *loan* was lent until now: once, and not by the parent process."""
+        with self.lock:
+            if self.lent.get(id(loan.block)) is not loan:
+                return False
+            del self.lent[id(loan.block)]
+            return True
 
-    name: str
-    implementation: str
-    """Which code runs: ``"python"``."""
-    maxbytes: int
-    bytes: int
-    """Bytes of all blocks: idle, lent and quarantined."""
-    blocks: int
-    idle: int
-    leased: int
-    quarantined: int
-    """Blocks given back while something still exports their memory; not lent until it is gone."""
-    created: int
-    disposed: int
-    """Idle blocks given up: for another size, under pressure, or at close."""
-    lost: int
-    """Leases that were dropped without release."""
-    lost_sites: tuple[tuple[str, int], ...]
-    """Places that lost leases, ``(site, losses)``, the most first; at most a hundred."""
-    refused: int
-    """Leases refused because *maxbytes* was reached."""
+    def shelve(self, block: Block, used: int, *, zero: bool) -> None:
+        """Make *block* idle, or put it into quarantine while its memory is exported."""
+        if is_exported(block):
+            self.quarantine.append((block, used))
+            return
+        if zero:
+            fill_with_zeros(block, used)
+        with self.lock:
+            self.idle[len(block)].append(block)
+
+    def take_quarantined(self) -> list[tuple[Block, int]]:
+        """Return the blocks of the quarantine whose memory is exported no longer."""
+        free: list[tuple[Block, int]] = []
+        with self.lock:
+            for _ in range(len(self.quarantine)):
+                held = self.quarantine.popleft()
+                (self.quarantine if is_exported(held[0]) else free).append(held)
+        return free
 
 
 def is_exported(block: bytearray) -> bool:
@@ -119,9 +156,9 @@ def check_sizes(given: Any) -> tuple[int, ...]:
             f"(got {type(given).__name__})"
         )
     sizes = sorted({parse_bytes(size, name="block_sizes") for size in given})
-    if not 1 <= len(sizes) <= _MOST_CLASSES:
+    if not 1 <= len(sizes) <= _MAX_SIZES:
         raise ConfigError(
-            f"block_sizes must name 1 to {_MOST_CLASSES} different sizes (got {len(sizes)})"
+            f"block_sizes must name 1 to {_MAX_SIZES} different sizes (got {len(sizes)})"
         )
     if sizes[0] < 1:
         raise ConfigError(f"block_sizes must be >= 1 byte each (got {sizes[0]})")

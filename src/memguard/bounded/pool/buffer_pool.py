@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-import weakref
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from sys import _getframe
@@ -14,25 +11,12 @@ from threading import get_ident
 from typing import NoReturn, Self
 
 from memguard.bounded import callsite, inventory, options
-from memguard.bounded.counter import Tally
-from memguard.bounded.pool.blocks import (
-    Block,
-    BufferPoolStatistics,
-    Ledger,
-    Loan,
-    check_sizes,
-    fill_with_zeros,
-    is_exported,
-)
-from memguard.bounded.pool.checkout import Holder, Losses, Record, holders_of, told
+from memguard.bounded.pool.blocks import Block, Blocks, Loan, check_sizes
+from memguard.bounded.pool.checkout import Holder, Record, describe_holders, holders_of
+from memguard.bounded.pool.stats import BufferPoolStatistics, Counts
+from memguard.bounded.pool.watch import NAP, Watch
 from memguard.errors import ConfigError, LifecycleError, PoolExhaustedError, ValueTooLargeError
-from memguard.lifecycle import janitor
 from memguard.units import format_bytes, parse_bytes
-
-_NAP = 1.0
-_UNWATCHED = -1  # instead of the janitor's epoch
-
-__all__ = ["BufferLease", "BufferPool", "BufferPoolStatistics"]
 
 
 class BufferPool:
@@ -44,9 +28,9 @@ class BufferPool:
 
     Bounded by: *maxbytes* bytes of blocks, idle, lent and quarantined together; *block_sizes* must
         fit in it.
-    Locks: one mutex around the count of bytes, held while a new block is made.
-    Keeps alive: idle and quarantined blocks. A lease dropped without release is counted, its place
-        in the code named, and its block recovered.
+    Locks: one re-entrant mutex, held while a new block is made, not while one is zeroed.
+    Keeps alive: its blocks. A lease dropped without release is counted, its line named, and its
+        block recovered.
 
     Thread-safe. In a forked child it is empty.
 
@@ -80,25 +64,16 @@ class BufferPool:
                 f"maxbytes must hold at least one block of {self.block_sizes[-1]} bytes "
                 f"(got {self.maxbytes}); raise it, or leave the largest block size out"
             )
-        if not isinstance(zero, bool):
-            raise TypeError(f"zero must be True or False (got {type(zero).__name__})")
-        self.zero = zero
+        self.zero = options.check_flag(zero, "zero")
         self.name = callsite.name_for("BufferPool", name)
         self._closed = False
+        self._watch = Watch(self)
         self._start_empty()
-        inventory.register(self, name=self.name, kind="BufferPool", also=(self._lent,))
+        inventory.register(self, name=self.name, kind="BufferPool", also=(self._blocks.lent,))
 
     def _start_empty(self) -> None:
-        self._ledger = Ledger(self.maxbytes)
-        self._idle: dict[int, list[Block]] = {size: [] for size in self.block_sizes}
-        self._quarantine: deque[tuple[Block, int]] = deque()
-        self._dropped: deque[Loan] = deque()
-        # The leases hold their loans, and so their blocks; here is only who has them.
-        self._lent: dict[int, tuple[weakref.ref[Block], Record]] = {}
-        self._created, self._disposed, self._refused = Tally(), Tally(), Tally()
-        self._reading = threading.RLock()
-        self._losses = Losses(self.name)
-        self._watched = _UNWATCHED
+        self._blocks = Blocks(self.block_sizes, self.maxbytes)
+        self._counts = Counts(self.name)
 
     def _after_fork_in_child(self) -> None:
         """Start empty; what was lent before stays with who holds it, and dies with it."""
@@ -122,9 +97,7 @@ class BufferPool:
             TypeError: *nbytes* is of the wrong kind.
             ConfigError: It is less than 1.
         """
-        wanted = parse_bytes(nbytes, name="nbytes")
-        if wanted < 1:
-            raise ConfigError(f"nbytes must be >= 1 byte (got {nbytes!r})")
+        wanted = options.check_bytes(nbytes, "nbytes")
         place = bisect_left(self.block_sizes, wanted)
         if place == len(self.block_sizes):
             raise ValueTooLargeError(
@@ -133,154 +106,115 @@ class BufferPool:
             )
         if self._closed:
             raise LifecycleError(f"buffer pool {self.name!r} is closed; make a new one")
-        if self._dropped or self._quarantine:
-            self._settle()
+        self._settle()
         frame = _getframe(1)
         record = (time.monotonic(), get_ident(), frame.f_code, frame.f_lasti)
-        block = self._block(self.block_sizes[place])
-        loan = (block, wanted, record)
-        self._lent[id(loan)] = (weakref.ref(block), record)
-        self._watch()
-        return BufferLease(self, loan)
+        lease = BufferLease(self, self._block(self.block_sizes[place]), wanted, record)
+        self._watch.ensure()
+        return lease
 
     def _block(self, size: int) -> Block:
-        with suppress(IndexError):
-            return self._idle[size].pop()
-        block = self._ledger.make(size)
-        while block is None:
-            if not self._drop_one_idle():
-                break
-            block = self._ledger.make(size)
+        blocks = self._blocks
+        block = blocks.take_idle(size)
+        if block is not None:
+            return block
+        block = blocks.make(size)
+        while block is None and self._drop_idle():
+            block = blocks.make(size)
         if block is None:
-            self._look_for_the_lost()
-            block = self._ledger.make(size)
+            blocks.recount()
+            self._settle()
+            block = blocks.take_idle(size) or blocks.make(size)
         if block is None:
             self._refuse(size)
-        self._created.bump()
+        self._counts.add("created")
         return block
 
-    def _look_for_the_lost(self) -> None:
-        """Forget blocks that a signal handler, by raising in the midst of our steps, took away."""
-        for key, (block, _) in self._lent.copy().items():
-            if block() is None:
-                self._lent.pop(key, None)
-        self._ledger.recount()
-
-    def _drop_one_idle(self) -> int:
-        """Give up one idle block, of the largest size there is; return its bytes, 0 for none."""
-        for size in reversed(self.block_sizes):
-            try:
-                block = self._idle[size].pop()
-            except IndexError:
-                continue
-            self._ledger.strike(block)
-            self._disposed.bump()
-            return size
-        return 0
+    def _drop_idle(self) -> int:
+        """Give up one idle block; return its bytes, 0 for none."""
+        size = self._blocks.drop_idle()
+        if size:
+            self._counts.add("disposed")
+        return size
 
     def _refuse(self, size: int) -> NoReturn:
-        self._refused.bump()
+        self._counts.add("refused")
         holders = self.holders()
-        held = len(self._quarantine)
+        held = len(self._blocks.quarantine)
         aside = f"; {held} blocks are in quarantine, still in use after release" if held else ""
         raise PoolExhaustedError(
             f"buffer pool {self.name!r}: no room for a block of {format_bytes(size)} within "
-            f"maxbytes={format_bytes(self.maxbytes)}; {told(holders)}{aside}; "
+            f"maxbytes={format_bytes(self.maxbytes)}; {describe_holders(holders)}{aside}; "
             f"give them back sooner (with pool.lease(n) as view), or raise maxbytes",
             tuple(map(str, holders)),
         )
 
     # -- giving back --------------------------------------------------------------------------
 
-    def _take_back(self, loan: Loan) -> None:
-        """Take the block of an ended lease; from now on, its memory is the pool's or nobody's."""
-        # Lent before a fork, it is not ours: the lease was the last to know it.
-        if self._is_lent(loan) and self._lent.pop(id(loan), None) is not None:
-            self._shelve(loan[0], loan[1])
-
-    def _is_lent(self, loan: Loan) -> bool:
-        entry = self._lent.get(id(loan))
-        return entry is not None and entry[0]() is loan[0]
+    def _take_back(self, loan: Loan) -> bool:
+        """Take the block of an ended lease; return whether it was lent until now."""
+        if not self._blocks.end(loan):
+            return False
+        self._shelve(loan.block, loan.nbytes)
+        return True
 
     def _shelve(self, block: Block, used: int) -> None:
-        """Put *block* to the idle ones, or into quarantine."""
-        if is_exported(block):
-            self._quarantine.append((block, used))
-            self._watch()
-            return
-        if self.zero:
-            fill_with_zeros(block, used)
-        self._idle[len(block)].append(block)
+        self._blocks.shelve(block, used, zero=self.zero)
         if self._closed:
             self._drop_all_idle()
 
     def _settle(self) -> None:
-        """Take back what was dropped, and release from quarantine what is free again."""
-        while self._dropped:
-            try:
-                loan = self._dropped.popleft()
-            except IndexError:  # another thread took it
-                break
-            if self._is_lent(loan):
-                self._losses.lose(loan[2], "recovered")
-            self._take_back(loan)
-        for _ in range(len(self._quarantine)):
-            try:
-                block, used = self._quarantine.popleft()
-            except IndexError:  # another thread took it
-                break
-            self._shelve(block, used)
-
-    def _watch(self) -> None:
-        if self._watched != janitor.epoch:  # else it knows us
-            self._watched = janitor.epoch
-            if not janitor.watch(self):
-                self._watched = _UNWATCHED
+        """Take back what was dropped, and what may leave the quarantine."""
+        blocks = self._blocks
+        while blocks.lost:
+            with suppress(IndexError):  # another thread took it
+                loan = blocks.lost.popleft()
+                if self._take_back(loan):
+                    self._counts.lose(loan.record, "recovered")
+        if blocks.quarantine:
+            for block, used in blocks.take_quarantined():
+                self._shelve(block, used)
 
     def _sweep(self) -> float | None:
         """Do what is due; the janitor calls this."""
         self._settle()
-        watched, self._watched = self._watched, _UNWATCHED
-        if not (self._quarantine or self._lent):
+        self._watch.suspend()
+        if not (self._blocks.quarantine or self._blocks.lent):
             return None
-        self._watched = watched
-        return _NAP
+        self._watch.resume()
+        return NAP
 
     # -- looking ------------------------------------------------------------------------------
 
     def holders(self) -> tuple[Holder, ...]:
         """Return who holds blocks now, the oldest first, at most a hundred. Cost: O(leases)."""
-        return holders_of([record for _, record in self._lent.copy().values()], time.monotonic())
+        loans = self._blocks.lent.copy().values()
+        return holders_of([loan.record for loan in loans], time.monotonic())
 
     def statistics(self) -> BufferPoolStatistics:
         """Return counts since the pool was made. Thread-safe; cost: O(block sizes)."""
         self._settle()
-        idle = sum(map(len, self._idle.values()))
-        with self._reading:
-            counts = {
-                "created": self._created.read(),
-                "disposed": self._disposed.read(),
-                "refused": self._refused.read(),
-            }
+        idle, leased, quarantined = self._blocks.count()
+        counts = self._counts
         return BufferPoolStatistics(
             name=self.name,
             implementation="python",
             maxbytes=self.maxbytes,
-            bytes=self._ledger.total,
-            blocks=idle + len(self._lent) + len(self._quarantine),
+            bytes=self._blocks.total,
+            blocks=idle + leased + quarantined,
             idle=idle,
-            leased=len(self._lent),
-            quarantined=len(self._quarantine),
-            lost=self._losses.total,
-            lost_sites=self._losses.sites(),
-            **counts,
+            leased=leased,
+            quarantined=quarantined,
+            created=counts["created"],
+            disposed=counts["disposed"],
+            refused=counts["refused"],
+            lost=counts["lost"],
+            lost_sites=counts.sites(),
         )
 
     def footprint(self) -> inventory.Footprint:
         """Return the blocks and their bytes: idle, lent and quarantined."""
-        idle = sum(map(len, self._idle.values()))
-        blocks = idle + len(self._lent) + len(self._quarantine)
-        return inventory.Footprint(items=blocks, bytes=self._ledger.total)
+        return inventory.Footprint(items=sum(self._blocks.count()), bytes=self._blocks.total)
 
     def reclaim(
         self, *, fraction: float | None = None, to_bytes: int | str | None = None
@@ -297,13 +231,13 @@ class BufferPool:
         """
         self._settle()
         share = 1.0 if fraction is None else options.check_share(fraction, "fraction")
-        idle = sum(size * len(blocks) for size, blocks in self._idle.items())
+        idle = sum(size * len(blocks) for size, blocks in self._blocks.idle.items())
         goal = idle * share
         if to_bytes is not None:
-            goal = self._ledger.total - parse_bytes(to_bytes, name="to_bytes")
+            goal = self._blocks.total - parse_bytes(to_bytes, name="to_bytes")
         items = freed = 0
         while freed < goal:
-            size = self._drop_one_idle()
+            size = self._drop_idle()
             if not size:
                 break
             items += 1
@@ -318,7 +252,7 @@ class BufferPool:
         self._drop_all_idle()
 
     def _drop_all_idle(self) -> None:
-        while self._drop_one_idle():
+        while self._drop_idle():
             pass
 
     def __enter__(self) -> Self:
@@ -329,7 +263,7 @@ class BufferPool:
 
     def __repr__(self) -> str:
         return (
-            f"BufferPool(name={self.name!r}, bytes={self._ledger.total}, maxbytes={self.maxbytes})"
+            f"BufferPool(name={self.name!r}, bytes={self._blocks.total}, maxbytes={self.maxbytes})"
         )
 
 
@@ -338,7 +272,7 @@ class BufferLease:
     Bytes of a pool, lent until `release`, the end of the ``with`` block, or its own end.
 
     Bounded by: one block.
-    Locks: none of its own.
+    Locks: that of the pool, for a few steps.
     Keeps alive: the block and the pool, until it is released.
 
     Thread-safe: it may be released from any thread.
@@ -346,11 +280,11 @@ class BufferLease:
 
     __slots__ = ("__weakref__", "_loan", "_pool", "_view")
 
-    def __init__(self, pool: BufferPool, loan: Loan) -> None:
+    def __init__(self, pool: BufferPool, block: Block, nbytes: int, record: Record) -> None:
         self._pool = pool
-        self._loan: Loan | None = loan
-        with memoryview(loan[0]) as whole:
-            self._view = whole[: loan[1]]
+        with memoryview(block) as whole:
+            self._view = whole[:nbytes]
+        self._loan: Loan | None = pool._blocks.lend(self, block, nbytes, record)  # noqa: SLF001 - reason: a lease is part of its pool
 
     @property
     def view(self) -> memoryview:
@@ -387,8 +321,3 @@ class BufferLease:
     def __exit__(self, *exc_info: object) -> None:
         if self._loan is not None:  # else it was released within the block
             self.release()
-
-    def __del__(self) -> None:
-        loan = self._loan
-        if loan is not None:
-            self._pool._dropped.append(loan)  # noqa: SLF001 - reason: a lease is part of its pool

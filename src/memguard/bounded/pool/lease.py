@@ -1,15 +1,12 @@
 """What a pool lends: an object with an end, for a thread or for an asyncio task."""
-# ruff: noqa: SLF001 - reason: a lease is the part of a pool that its holder sees
 
 from __future__ import annotations
 
-from threading import get_ident
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from memguard.bounded.pool.acquire import Queueing
-from memguard.bounded.pool.checkout import Record
-from memguard.bounded.pool.slots import Pair
+from memguard.bounded.pool.lender import Lender
+from memguard.bounded.pool.slots import Slot
 from memguard.errors import LifecycleError
 
 T = TypeVar("T")
@@ -20,21 +17,18 @@ class Lease(Generic[T]):
     One object of a pool, lent until `release`, the end of the ``with`` block, or its own end.
 
     Bounded by: one object.
-    Locks: none.
-    Keeps alive: the object and the pool, until it is released.
+    Locks: that of the pool, for a few steps.
+    Keeps alive: the object and the pool's state, until it is released.
 
     Thread-safe: it may be released from any thread.
     """
 
-    __slots__ = ("__weakref__", "_pair", "_pool", "_record")
+    __slots__ = ("__weakref__", "_lender", "_slot")
 
-    _pair: Pair | None
-    _record: Record | None
-
-    def __init__(self, pool: Queueing) -> None:
-        self._pool = pool
-        self._pair = None
-        self._record = None
+    def __init__(self, lender: Lender, timeout: float | str | None, site: tuple[Any, ...]) -> None:
+        self._lender = lender
+        self._slot: Slot | None = None
+        self._slot, _ = lender.take(timeout, site, self)
 
     @property
     def obj(self) -> T:
@@ -44,10 +38,10 @@ class Lease(Generic[T]):
         Raises:
             LifecycleError: The lease is over.
         """
-        pair = self._pair
-        if pair is None:
+        slot = self._slot
+        if slot is None:
             raise LifecycleError("this lease is over; take a new one from the pool")
-        obj: T = pair[0]
+        obj: T = slot.obj
         return obj
 
     def release(self) -> None:
@@ -57,14 +51,7 @@ class Lease(Generic[T]):
         Raises:
             LifecycleError: It was given back before.
         """
-        pool = self._pool
-        pair = self._end()
-        if pair[1].key in pool._swift:
-            pool._idle.append(pair)
-            if pool._line:
-                pool._serve()
-        else:
-            pool._raise_if_told_to(pool._put_back(*pair))
+        self._end(broken=False)
 
     def discard(self) -> None:
         """
@@ -73,25 +60,13 @@ class Lease(Generic[T]):
         Raises:
             LifecycleError: It was given back before.
         """
-        pool = self._pool
-        obj, slot = self._end()
-        pool._raise_if_told_to(pool._let_go(obj, slot))
+        self._end(broken=True)
 
-    def _end(self) -> Pair:
-        pair, record = self._pair, self._record
-        if pair is None or record is None:
+    def _end(self, *, broken: bool) -> None:
+        slot, self._slot = self._slot, None
+        if slot is None:
             raise LifecycleError("this lease is over already; an object is given back once")
-        try:
-            # Not by position: the object may have been given back and lent to another by now.
-            # Only tuples of numbers, code and names are compared.
-            pair[1].lent.remove(record)
-        except ValueError:
-            self._pair = None
-            raise LifecycleError(
-                "the object of this lease was given back already; an object is given back once"
-            ) from None
-        self._pair = None
-        return pair
+        self._lender.end(self, slot, broken=broken)
 
     def __enter__(self) -> T:
         return self.obj
@@ -102,13 +77,8 @@ class Lease(Generic[T]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._pair is not None:  # else it was released within the block
+        if self._slot is not None:  # else it was released within the block
             self.release()
-
-    def __del__(self) -> None:
-        pair = getattr(self, "_pair", None)  # missing when it was interrupted at birth
-        if pair is not None:
-            self._pool._dropped.append((pair, self._record))
 
 
 class AsyncLease(Generic[T]):
@@ -116,44 +86,34 @@ class AsyncLease(Generic[T]):
     What ``async with`` enters to lend one object of a pool; made by `ObjectPool.alease`.
 
     Bounded by: one object.
-    Locks: none.
-    Keeps alive: the pool, and the object while the block runs.
+    Locks: that of the pool, for a few steps.
+    Keeps alive: the pool's state, and the object while the block runs.
 
     For one task; enter it once.
     """
 
-    __slots__ = ("_lease", "_pool", "_site", "_timeout")
+    __slots__ = ("__weakref__", "_entered", "_lender", "_site", "_slot", "_timeout")
 
-    def __init__(self, pool: Queueing, timeout: float | str | None, site: Any) -> None:
-        self._pool = pool
+    def __init__(self, lender: Lender, timeout: float | str | None, site: tuple[Any, ...]) -> None:
+        self._lender = lender
         self._timeout = timeout
         self._site = site
-        self._lease: Lease[T] | None = None
+        self._slot: Slot | None = None
+        self._entered = False
 
     async def __aenter__(self) -> T:
         import asyncio  # noqa: PLC0415 - reason: a host without asyncio must not load it
 
-        if self._lease is not None:
+        if self._entered:
             raise LifecycleError("this lease was entered before; call pool.alease() for each block")
-        pool = self._pool
-        lease: Lease[T] = Lease(pool)
-        self._lease = lease
+        self._entered = True
         task = asyncio.current_task()
-        name = "(none)" if task is None else task.get_name()
-        pair: Pair | None
-        try:
-            pair = pool._ready.pop()
-        except IndexError:
-            pair = None
-        if pair is None:
-            pair = await pool._take_async(self._timeout)
-        lease._pair = pair
-        record = (pool._timer(), get_ident(), *self._site, name)
-        lease._record = record
-        pair[1].lent.append(record)
-        return lease.obj
+        site = (*self._site, "(none)" if task is None else task.get_name())
+        obj: T
+        self._slot, obj = await self._lender.take_async(self._timeout, site, self)
+        return obj
 
     async def __aexit__(self, *exc_info: object) -> None:
-        lease = self._lease
-        if lease is not None and lease._pair is not None:
-            lease.release()
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            self._lender.end(self, slot)

@@ -6,24 +6,28 @@ import time
 from collections.abc import Callable
 from sys import _getframe
 from threading import get_ident
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar, cast
 
 from memguard.bounded import callsite, inventory, options
 from memguard.bounded.lifetime.callables import is_coroutine_function
-from memguard.bounded.pool.acquire import Queueing
+from memguard.bounded.pool.checkout import Holder
 from memguard.bounded.pool.lease import AsyncLease, Lease
-from memguard.bounded.pool.slots import ObjectPoolStatistics, Pair
-from memguard.bounded.pool.stock import UNWATCHED
+from memguard.bounded.pool.lender import Lender, PoolOptions
+from memguard.bounded.pool.stats import ObjectPoolStatistics
+from memguard.bounded.pool.sweep import Sweep
+from memguard.bounded.pool.watch import Watch
 from memguard.errors import ConfigError
-from memguard.lifecycle import janitor
 from memguard.units import parse_seconds
 
 T = TypeVar("T")
 
-__all__ = ["AsyncLease", "Lease", "ObjectPool", "ObjectPoolStatistics"]
+COUNTED = (
+    "created", "disposed", "lost", "recovered", "replaced", "overdue", "waits", "timeouts",
+    "expired", "factory_errors", "reset_errors", "validation_failures", "dispose_errors",
+)  # fmt: skip
 
 
-class ObjectPool(Queueing, Generic[T]):
+class ObjectPool(Generic[T]):
     """
     Reuse expensive objects, never more than *maxsize* of them.
 
@@ -32,12 +36,12 @@ class ObjectPool(Queueing, Generic[T]):
 
     Bounded by: *maxsize* objects, idle and lent together. Who waits for one is a blocked caller;
         the pool keeps nothing else for it.
-    Locks: none around its objects: each hand-over is one atomic step. A mutex guards the counts.
-        *factory*, *reset*, *validate* and *dispose* run outside of it.
-    Keeps alive: idle objects only. A checkout dropped without release is found, counted, its place
-        in the code named, and the object recovered or replaced. An object that cannot be weakly
-        referenced is kept until it is released: it can be reported as overdue, never as lost,
-        unless it was taken with `lease`.
+    Locks: one re-entrant mutex around its lists. *factory*, *reset*, *validate*, *dispose* and
+        *timer* run outside of it.
+    Keeps alive: idle objects, and those of leases. A checkout dropped without release is found and
+        counted, its line named, and the object recovered or replaced. An object of `acquire` that
+        cannot be weakly referenced is kept until it is released: it can be reported as overdue,
+        never as lost.
 
     Thread-safe. One pool serves threads and asyncio tasks. In a forked child it is empty: the
     parent's objects are neither used nor finalized there.
@@ -67,8 +71,6 @@ class ObjectPool(Queueing, Generic[T]):
         ConfigError: An option out of range.
     """
 
-    __slots__ = ("__weakref__",)
-
     def __init__(
         self,
         factory: Callable[[], T],
@@ -87,38 +89,49 @@ class ObjectPool(Queueing, Generic[T]):
         name: str | None = None,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(
-            {
-                "factory": _check_plain(factory, "factory", optional=False),
-                "reset": _check_plain(reset, "reset"),
-                "maxsize": options.check_positive_int(maxsize, "maxsize"),
-                "minsize": _check_minsize(minsize, maxsize),
-                "validate": _check_plain(validate, "validate"),
-                "validate_after_idle": parse_seconds(
-                    validate_after_idle, name="validate_after_idle"
-                ),
-                "max_lifetime": options.check_duration(max_lifetime, timer, "max_lifetime"),
-                "max_idle": options.check_duration(max_idle, timer, "max_idle"),
-                "leak_after": options.check_duration(leak_after, timer, "leak_after"),
-                "dispose": _check_plain(dispose, "dispose"),
-                "on_error": options.check_choice(on_error, options.ON_ERROR, "on_error"),
-                "timeout": parse_seconds(timeout, name="timeout"),
-                "timer": options.check_callable(timer, "timer", optional=False),
-                "name": callsite.name_for(type(self).__name__, name),
-            }
+        checked = PoolOptions(
+            name=callsite.name_for(type(self).__name__, name),
+            maxsize=options.check_positive_int(maxsize, "maxsize"),
+            minsize=_check_minsize(minsize, maxsize),
+            timeout=parse_seconds(timeout, name="timeout"),
+            factory=_check_plain(factory, "factory", optional=False),
+            reset=_check_plain(reset, "reset"),
+            validate=_check_plain(validate, "validate"),
+            validate_after_idle=parse_seconds(validate_after_idle, name="validate_after_idle"),
+            max_lifetime=options.check_duration(max_lifetime, timer, "max_lifetime"),
+            max_idle=options.check_duration(max_idle, timer, "max_idle"),
+            leak_after=options.check_duration(leak_after, timer, "leak_after"),
+            dispose=_check_plain(dispose, "dispose"),
+            on_error=options.check_choice(on_error, options.ON_ERROR, "on_error"),
+            timer=options.check_callable(timer, "timer", optional=False),
         )
+        self.name, self.maxsize, self.minsize = checked.name, checked.maxsize, checked.minsize
+        self._timer = checked.timer
+        watch = Watch(self)
+        self._lender = Lender(checked, watch)
+        self._slots = self._lender.slots
+        self._upkeep = Sweep(self._lender)
         inventory.register(
-            self, name=self.name, kind=type(self).__name__, also=(self._idle, self._by_id)
+            self,
+            name=self.name,
+            kind=type(self).__name__,
+            also=(self._slots.idle, self._slots.by_id),
         )
-        self._watched = janitor.epoch  # not yet in truth: it must not fill the pool beside us
+        watch.resume()  # not yet in truth: the janitor must not fill the pool beside us
         try:
-            self._fill()
+            self._upkeep.fill()
         except BaseException:
             self.close()
             raise
-        self._watched = UNWATCHED
+        watch.suspend()
         if minsize:
-            self._watch()
+            watch.ensure()
+
+    def _after_fork_in_child(self) -> None:
+        self._lender.restart_in_child()
+
+    def _sweep(self) -> float | None:
+        return self._upkeep.run()
 
     # -- lending ------------------------------------------------------------------------------
 
@@ -133,21 +146,22 @@ class ObjectPool(Queueing, Generic[T]):
             PoolExhaustedError: None came free in time; says who holds them.
             LifecycleError: The pool is closed.
         """
-        obj: T
-        try:
-            obj, slot = self._ready.pop()
-        except IndexError:
-            pass  # and on outside the handler, lest each error below names this one as well
-        else:
-            # Loaded on its own: CPython 3.11 does not specialise a call through a slot.
-            timer = self._timer
-            frame = _getframe(1)
-            slot.lent.append((timer(), get_ident(), frame.f_code, frame.f_lasti))
-            return obj
-        obj, slot = self._take(timeout)
         frame = _getframe(1)
-        slot.lent.append((self._timer(), get_ident(), frame.f_code, frame.f_lasti))
-        return obj
+        slots = self._slots
+        timer = self._timer
+        record = (timer(), get_ident(), frame.f_code, frame.f_lasti)
+        try:
+            # As `Slots.lend`, without a call.
+            with slots.lock:
+                slot = slots.ready.pop()
+                obj: T = slot.obj
+                slot.record = record
+                slot.obj = None
+                return obj
+        except IndexError:
+            pass  # and on outside of the handler, lest each error below names this one as well
+        _, found = self._lender.wait(timeout, record[2:])
+        return cast("T", found)
 
     def release(self, obj: T) -> None:
         """
@@ -156,17 +170,22 @@ class ObjectPool(Queueing, Generic[T]):
         Raises:
             LifecycleError: It is not from this pool, or was given back before.
         """
-        try:
-            slot = self._swift[id(obj)]
-            slot.lent.pop()
-        except LookupError:
-            pass
+        slots = self._slots
+        with slots.lock:
+            slot = slots.returnable.get(id(obj))
+            # As `Slots.put_idle`, without a call.
+            if slot is not None and slot.obj is None and not slots.lost:
+                slot.obj = obj
+                slots.idle.append(slot)
+                if not slots.waiting:
+                    return
+                served = slots.serve()
+            else:
+                served = None
+        if served is None:
+            self._lender.release(obj)
         else:
-            self._idle.append((obj, slot))
-            if self._line:
-                self._serve()
-            return
-        self._raise_if_told_to(self._put_back(obj, self._claim(obj)))
+            self._lender.ring(served)
 
     def discard(self, obj: T) -> None:
         """
@@ -175,7 +194,7 @@ class ObjectPool(Queueing, Generic[T]):
         Raises:
             LifecycleError: It is not from this pool, or was given back before.
         """
-        self._raise_if_told_to(self._let_go(obj, self._claim(obj)))
+        self._lender.release(obj, broken=True)
 
     def lease(self, timeout: float | str | None = None) -> Lease[T]:
         """
@@ -191,20 +210,8 @@ class ObjectPool(Queueing, Generic[T]):
             PoolExhaustedError: None came free in time; says who holds them.
             LifecycleError: The pool is closed.
         """
-        lease: Lease[T] = Lease(self)
         frame = _getframe(1)
-        pair: Pair | None
-        try:
-            pair = self._ready.pop()
-        except IndexError:
-            pair = None
-        if pair is None:
-            pair = self._take(timeout)
-        lease._pair = pair  # noqa: SLF001 - reason: a lease is part of its pool
-        record = (self._timer(), get_ident(), frame.f_code, frame.f_lasti)
-        lease._record = record  # noqa: SLF001 - reason: a lease is part of its pool
-        pair[1].lent.append(record)
-        return lease
+        return Lease(self._lender, timeout, (frame.f_code, frame.f_lasti))
 
     def alease(self, timeout: float | str | None = None) -> AsyncLease[T]:
         """
@@ -221,30 +228,37 @@ class ObjectPool(Queueing, Generic[T]):
             LifecycleError: On entering: the pool is closed.
         """
         frame = _getframe(1)
-        return AsyncLease(self, timeout, (frame.f_code, frame.f_lasti))
+        return AsyncLease(self._lender, timeout, (frame.f_code, frame.f_lasti))
 
     # -- looking ------------------------------------------------------------------------------
 
     def statistics(self) -> ObjectPoolStatistics:
         """Return counts since the pool was made. Thread-safe; cost: O(maxsize)."""
-        self._settle()
+        lender, slots = self._lender, self._slots
+        lender.settle(thoroughly=not lender.is_nested())
+        with slots.lock:
+            size, idle, waiting = slots.size(), len(slots.idle), len(slots.waiting)
+            leased = sum(slot.is_lent() for slot in list(slots.by_id.values()))
         return ObjectPoolStatistics(
             name=self.name,
             implementation="python",
             maxsize=self.maxsize,
             minsize=self.minsize,
-            size=self._size(),
-            idle=len(self._idle),
-            leased=sum(1 for slot in self._by_id.copy().values() if slot.lent),
-            waiting=max(0, len(self._line) - self._ended),
-            lost=self._figures.losses.total,
-            lost_sites=self._figures.losses.sites(),
-            **self._figures.counts(),
+            size=size,
+            idle=idle,
+            leased=leased,
+            waiting=waiting,
+            lost_sites=lender.counts.sites(),
+            **{name: lender.counts[name] for name in COUNTED},
         )
+
+    def holders(self) -> tuple[Holder, ...]:
+        """Return who holds objects now, the oldest first, at most a hundred. Cost: O(maxsize)."""
+        return self._lender.holders()
 
     def footprint(self) -> inventory.Footprint:
         """Return how many objects exist, idle and lent; a pool does not weigh them."""
-        return inventory.Footprint(items=self._size(), bytes=None)
+        return inventory.Footprint(items=self._slots.size(), bytes=None)
 
     def reclaim(
         self, *, fraction: float | None = None, to_bytes: int | None = None
@@ -254,8 +268,7 @@ class ObjectPool(Queueing, Generic[T]):
 
         Args:
             fraction: This share of the idle objects; all of them by default.
-            to_bytes: Accepted for the sake of relief; a pool does not weigh its objects, so all
-                idle ones go.
+            to_bytes: All idle objects go, whatever it is: a pool does not weigh its objects.
 
         Raises:
             ConfigError: *fraction* is not from 0 to 1.
@@ -263,7 +276,7 @@ class ObjectPool(Queueing, Generic[T]):
         share = 1.0 if fraction is None else options.check_share(fraction, "fraction")
         if to_bytes is not None:
             share = 1.0
-        return inventory.Reclaimed(items=self._shrink(share), bytes=None)
+        return inventory.Reclaimed(items=self._upkeep.shrink(share), bytes=None)
 
     def close(self) -> None:
         """
@@ -271,11 +284,8 @@ class ObjectPool(Queueing, Generic[T]):
 
         Lent objects stay with their holders and are disposed of when they are released.
         """
-        if not self._closed:
-            self._closed = True
-            inventory.unregister(self)
-        self._ready = []
-        self._raise_if_told_to(self._drain())
+        inventory.unregister(self)
+        self._lender.raise_by_policy(self._lender.close())
 
     def __enter__(self) -> Self:
         return self
@@ -284,7 +294,7 @@ class ObjectPool(Queueing, Generic[T]):
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self._idle)} idle"
+        state = "closed" if self._slots.closed else f"{len(self._slots.idle)} idle"
         return f"{type(self).__name__}(name={self.name!r}, maxsize={self.maxsize}, {state})"
 
 

@@ -1,184 +1,359 @@
 """
-What a pool knows of each of its objects, and of the losses and failures among them.
+Where each object of a pool is: idle, lent, or in the hands of a call of ours. One lock for all.
 
-A slot is the weak reference to an object that is lent, so that knowing it does not keep it alive.
-Its list `lent` holds the record of the checkout while there is one: taking the record out is the
-one atomic step that decides who gives an object back.
+What a slot says is the truth; the list of idle slots is an index of it. When a signal handler
+raises in the midst of a step, the slot still says who has the object, and `Slots.find_lost` puts
+the index right.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 import weakref
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from sys import getrefcount
+from typing import Any
 
-from memguard import log
-from memguard.bounded.pool.checkout import Losses, Record
-from memguard.bounded.pool.permits import Permit
+from memguard.bounded.pool.checkout import Record
+from memguard.bounded.pool.wait_queue import Waiter, WaitQueue, Work
+from memguard.errors import LifecycleError
+from memguard.lifecycle import locks
 
-_MOST_KINDS = 100
+ROOM: Any = object()
+"""What a waiter is given when it may make a new object."""
 
-COUNTED = (
-    "created", "disposed", "recovered", "replaced", "overdue", "waits", "timeouts",
-    "expired", "factory_errors", "reset_errors", "validation_failures", "dispose_errors",
-)  # fmt: skip
+
+class _Anchor:
+    """What the slot of an object without weak references refers to."""
+
+
+_ANCHOR = _Anchor()
 
 
 class Slot(weakref.ref[Any]):
-    """One object of a pool, not kept alive by it. Its equality is not used: it is the object's."""
+    """
+    One object of a pool, and who has it.
 
-    __slots__ = ("born", "idle_since", "key", "lent", "place", "told")
+    In the hands of a call while `busy` is set; else lent, by `acquire` while `obj` is None or by
+    `lease` while that is set; else idle.
+    """
 
+    __slots__ = ("born", "busy", "firm", "idle_since", "key", "lease", "obj", "record", "reported")
+
+    # By identity: a weak reference would compare the objects.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    key: int
+    """The object's id."""
+    obj: Any
+    """The object; None while it is lent by `acquire`, so that it is collected when dropped."""
+    firm: Any
+    """The object once more when it cannot be weakly referenced, and so is always kept."""
+    record: Record
+    """Who took it last, where and when."""
+    lease: LeaseRef | None
+    busy: weakref.ref[Work] | None
     born: float
     idle_since: float
-    key: int
-    """The object's id, valid as long as the slot is filed."""
-    lent: list[Record]
-    """One record while the object is lent, empty otherwise."""
-    place: list[Permit]
-    """The permit of the object, until the pool lets go of it; who takes it out accounts for it."""
-    told: Record | None
+    reported: Record | None
     """The checkout that was reported as overdue."""
 
+    def is_of(self, obj: Any) -> bool:
+        """Return whether *obj* is the object, and not another one at the address of a dead one."""
+        return obj is self.obj or obj is self.firm or obj is self()
 
-class FirmSlot:
-    """The same for an object that cannot be weakly referenced, and so is kept alive."""
-
-    __slots__ = ("_obj", "born", "idle_since", "key", "lent", "place", "told")
-
-    def __init__(self, obj: Any) -> None:
-        self._obj = obj
-        self.born = self.idle_since = 0.0
-        self.key = id(obj)
-        self.lent: list[Record] = []
-        self.place: list[Permit] = []
-        self.told: Record | None = None
-
-    def __call__(self) -> Any:
-        """Return the object."""
-        return self._obj
+    def is_lent(self) -> bool:
+        """Return whether somebody has taken it."""
+        return self.busy is None and (self.obj is None or self.lease is not None)
 
 
-AnySlot: TypeAlias = "Slot | FirmSlot"
-Pair: TypeAlias = "tuple[Any, AnySlot]"
-"""An object that is held, and its slot."""
+class LeaseRef(weakref.ref[Any]):
+    """A lease whose end without release is noticed."""
+
+    __slots__ = ("key",)
+
+    key: int
+    """The id of its object."""
 
 
-def make_slot(
-    obj: Any, on_death: Callable[[Slot], object], place: list[Permit], now: float
-) -> AnySlot:
-    """Return a new slot for *obj*; *on_death* runs inside the collector."""
-    slot: AnySlot
-    try:
-        slot = Slot(obj, on_death)
-    except TypeError:
-        slot = FirmSlot(obj)
-    slot.born = slot.idle_since = now
-    slot.key = id(obj)
-    slot.lent = []
-    slot.place = place
-    slot.told = None
-    return slot
+_probe = Slot(_ANCHOR)
+_probe.obj = object()
+_UNSHARED = getrefcount(_probe.obj)
+"""The count of an object that only its slot refers to."""
+
+
+def is_shared(slot: Slot) -> bool:
+    """Return whether somebody besides the pool refers to the object of *slot*."""
+    return getrefcount(slot.obj) - (slot.firm is not None) > _UNSHARED
+
+
+@dataclass(slots=True)
+class Lost:
+    """What was lent or in the hands of a call, and came back by itself."""
+
+    replaced: list[Record | None] = field(default_factory=list)
+    """Checkouts whose object is gone."""
+    dropped: list[Slot] = field(default_factory=list)
+    """Objects of leases that were dropped; they are now in the hands of the caller."""
+    unanswered: list[Waiter] = field(default_factory=list)
+    """Waiters that have not taken yet what they were given."""
+    garbage: list[Slot] = field(default_factory=list)
+    """To be dropped outside of the lock: destructors may run."""
 
 
 class Slots:
-    """The slots of living objects by id, and a queue of those that died while lent."""
+    """
+    The slots of a pool, and those who wait for one.
 
-    __slots__ = ("by_id", "dead", "on_death")
+    Methods are called with `lock` held. It is re-entrant: a destructor or a signal handler that
+    interrupts a step may use the pool, so no step relies on what it looked at before.
+    """
 
-    def __init__(self) -> None:
-        by_id: dict[int, AnySlot] = {}
-        dead: deque[AnySlot] = deque()
+    def __init__(self, pool: str, maxsize: int, *, checks_out: bool, checks_in: bool) -> None:
+        self.pool = pool
+        self.maxsize = maxsize
+        self.checks = (checks_out, checks_in)
+        self.closed = False
+        self.inherited: list[Any] = []
+        """What belongs to the parent process: a finalizer here could harm it there."""
+        self.parents: dict[int, Slot] = {}
+        self.restart()
 
-        def on_death(slot: Slot) -> None:
-            # The id may be given to another object as soon as this returns. A dict of ints runs
-            # nobody's code, and no lock is taken.
-            by_id.pop(slot.key, None)
-            dead.append(slot)
+    def restart(self) -> None:
+        """Start empty: in a forked child, where another thread may have held the lock."""
+        self.lock = locks.RLock()
+        self.by_id: dict[int, Slot] = {}
+        self.idle: list[Slot] = []
+        """The object that came back last is the last one."""
+        self.making: dict[int, weakref.ref[Work]] = {}
+        """Who has reserved room for a new object."""
+        self.waiting: WaitQueue = OrderedDict()
+        self.lost: deque[Slot | LeaseRef] = deque()
+        """Dead objects and leases; weak reference callbacks only append here."""
+        checks_out, checks_in = self.checks
+        # What needs a closer look at each checkout or return finds these empty.
+        self.ready: list[Slot] = [] if checks_out or self.closed else self.idle
+        self.returnable: dict[int, Slot] = {} if checks_in or self.closed else self.by_id
 
-        self.by_id = by_id
-        self.dead = dead
-        self.on_death = on_death
+    def restart_in_child(self) -> None:
+        """Start empty and keep what belongs to the parent, untouched."""
+        self.inherited.append((self.idle, self.waiting))
+        self.parents.update(self.by_id)
+        self.restart()
 
+    def close(self) -> None:
+        """Send each later call the long way, where it finds the pool closed."""
+        self.closed = True
+        self.ready, self.returnable = [], {}
 
-class Figures:
-    """Counts of what happened to the objects of one pool. Thread-safe."""
+    def size(self) -> int:
+        """Return how many objects exist or are being made."""
+        return len(self.by_id) + len(self.making)
 
-    def __init__(self, pool: str) -> None:
-        self._pool = pool
-        self._lock = threading.RLock()  # re-entrant: a destructor may interrupt and count as well
-        self._counts = dict.fromkeys(COUNTED, 0)
-        self.losses = Losses(pool)
-        self._logged: set[tuple[str, str]] = set()
+    def reserve(self, work: Work) -> bool:
+        """Return whether *work* may make an object; it has the room until `file` or its end."""
+        self.making[id(work)] = weakref.ref(work)
+        if self.size() <= self.maxsize:
+            return True
+        self.making.pop(id(work), None)
+        return False
 
-    def count(self, what: str) -> None:
-        """Count one *what*."""
-        with self._lock:
-            self._counts[what] += 1
+    def file(self, obj: Any, work: Work, now: float) -> Slot:
+        """Return the slot of a new object, in the hands of *work*, which had reserved the room."""
+        if obj is None:
+            raise TypeError(
+                f"factory of pool {self.pool!r} must return an object (got None); "
+                f"is there a return statement in it?"
+            )
+        known = self.by_id.get(id(obj))
+        if known is not None and known.is_of(obj):
+            raise LifecycleError(
+                f"factory of pool {self.pool!r} returned an object that the pool has already "
+                f"(got {type(obj).__name__}); it must make a new one at each call"
+            )
+        try:
+            slot, firm = Slot(obj, self.lost.append), None
+        except TypeError:
+            slot, firm = Slot(_ANCHOR), obj
+        slot.key = id(obj)
+        slot.obj = obj
+        slot.firm = firm
+        slot.reported = slot.lease = None
+        slot.born = slot.idle_since = now
+        slot.busy = weakref.ref(work)
+        self.by_id[slot.key] = slot
+        work.gift = slot
+        self.making.pop(id(work), None)
+        return slot
 
-    def counts(self) -> dict[str, int]:
-        """Return all counts, by name."""
-        with self._lock:
-            return self._counts.copy()
+    def remove(self, slot: Slot) -> None:
+        """Forget *slot*: there is room for another object."""
+        if self.by_id.get(slot.key) is slot:
+            del self.by_id[slot.key]
 
-    def lose(self, record: Record | None, outcome: str) -> None:
-        """Count a checkout that was never given back, ``"recovered"`` or ``"replaced"``."""
-        self.count(outcome)
-        self.losses.lose(record, outcome)
+    def lend(self, slot: Slot, record: Record, lease: Any = None) -> Any:
+        """Return the object of *slot*, lent from now on; to *lease*, when there is one."""
+        obj = slot.obj
+        slot.record = record
+        slot.busy = None
+        if lease is None:
+            slot.obj = None
+        else:
+            reference = LeaseRef(lease, self.lost.append)
+            reference.key = slot.key
+            slot.lease = reference
+        return obj
 
-    def fail(self, what: str, error: BaseException) -> None:
-        """Count an exception of user code; each kind is logged once."""
-        kind = type(error).__name__
-        with self._lock:
-            self._counts[what] += 1
-            fresh = (what, kind) not in self._logged and len(self._logged) < _MOST_KINDS
-            if fresh:
-                self._logged.add((what, kind))
-        if fresh:
-            log.event(logging.WARNING, f"pool.{what}", pool=self._pool, error=kind)
+    def put_idle(self, slot: Slot, *, last: bool = False) -> list[Waiter]:
+        """Make *slot* idle, to be lent next or *last*; return who is to be rung."""
+        slot.lease = slot.busy = None
+        if last:
+            self.idle.insert(0, slot)
+        else:
+            self.idle.append(slot)
+        return self.serve()
 
+    def hold(self, slot: Slot, work: Work) -> None:
+        """Take an object that is lent into the hands of *work*."""
+        slot.busy = weakref.ref(work)
+        slot.lease = None
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectPoolStatistics:
-    """What an `ObjectPool` holds, and what has happened since it was made. Counts."""
+    def take_idle(self, wanted: Iterable[Slot], work: Work) -> list[Slot]:
+        """Take those of *wanted* that are idle into the hands of *work*."""
+        taken = []
+        for slot in wanted:
+            try:
+                self.idle.remove(slot)
+            except ValueError:  # lent meanwhile
+                continue
+            slot.busy = weakref.ref(work)
+            taken.append(slot)
+        return taken
 
-    name: str
-    implementation: str
-    """Which code runs: ``"python"``."""
-    maxsize: int
-    minsize: int
-    size: int
-    """Objects that exist or are being made: idle, lent, and in the hands of the pool."""
-    idle: int
-    leased: int
-    waiting: int
-    """Threads and tasks that wait for an object now."""
-    created: int
-    disposed: int
-    """Objects let go by the pool itself: worn out, broken, reclaimed, or closed."""
-    lost: int
-    """Checkouts that were dropped without release."""
-    recovered: int
-    """Lost ones whose object was reset and lent again."""
-    replaced: int
-    """Lost ones whose object had died, or was still in use by somebody, so that its place was
-    given to a new one."""
-    lost_sites: tuple[tuple[str, int], ...]
-    """Places that lost checkouts, ``(site, losses)``, the most first; at most a hundred."""
-    overdue: int
-    """Checkouts that lasted longer than *leak_after*."""
-    waits: int
-    """Times somebody had to wait."""
-    timeouts: int
-    """Waits that ended with PoolExhaustedError."""
-    expired: int
-    """Objects disposed for *max_lifetime* or *max_idle*."""
-    factory_errors: int
-    reset_errors: int
-    validation_failures: int
-    """Validations that raised or did not return a true value."""
-    dispose_errors: int
+    def claim(self, obj: Any, work: Work) -> Slot | None:
+        """
+        Take *obj*, which its holder gives back, into the hands of *work*.
+
+        Returns:
+            Its slot; None for an object of the parent process, which is kept.
+
+        Raises:
+            LifecycleError: The pool has not lent it, or to somebody else.
+        """
+        slot = self.by_id.get(id(obj))
+        if slot is None:
+            theirs = self.parents.get(id(obj))
+            if theirs is not None and theirs.is_of(obj):
+                self.inherited.append(obj)
+                return None
+        kind = type(obj).__name__
+        if slot is None or not slot.is_of(obj):
+            raise LifecycleError(
+                f"pool {self.pool!r} did not lend this object (got {kind}); "
+                f"give back what acquire returned, to the pool it came from"
+            )
+        if slot.lease is not None:
+            raise LifecycleError(
+                f"this object of pool {self.pool!r} is lent by a lease (got {kind}); release the "
+                f"lease, or, if you had it from acquire, you gave it back before"
+            )
+        if slot.obj is not None:
+            raise LifecycleError(
+                f"this object was given back to pool {self.pool!r} before (got {kind}); "
+                f"give back each object once, best with 'with pool.lease() as obj'"
+            )
+        self.hold(slot, work)
+        slot.obj = obj
+        return slot
+
+    # -- waiting ------------------------------------------------------------------------------
+
+    def serve(self) -> list[Waiter]:
+        """Give what is free to those who wait, the first first; return who is to be rung."""
+        served: list[Waiter] = []
+        while self.waiting and not self.closed:
+            try:
+                waiter = next(iter(self.waiting))
+            except (StopIteration, RuntimeError):  # a destructor used the pool in between
+                continue
+            if waiter.gift is None and not self._give(waiter):
+                break
+            served.append(waiter)
+            self.waiting.pop(waiter, None)
+        return served
+
+    def _give(self, waiter: Waiter) -> bool:
+        try:
+            slot = self.idle.pop()
+        except IndexError:
+            if not self.reserve(waiter):
+                return False
+            waiter.gift = ROOM
+        else:
+            slot.busy = weakref.ref(waiter)
+            waiter.gift = slot
+        return True
+
+    def take_back(self, waiter: Waiter) -> list[Waiter]:
+        """Take *waiter* out of the line, and back what it was given; return who is to be rung."""
+        self.waiting.pop(waiter, None)
+        self.making.pop(id(waiter), None)
+        slot, waiter.gift = waiter.gift, None
+        if isinstance(slot, Slot) and slot.busy is not None and slot.busy() is waiter:
+            return self.put_idle(slot)
+        return self.serve()
+
+    # -- what was dropped ---------------------------------------------------------------------
+
+    def find_lost(self, work: Work, *, thoroughly: bool) -> Lost:
+        """
+        Return what came back by itself; dropped leases' objects are in the hands of *work* now.
+
+        *thoroughly* looks at every slot for what an exception in the midst of a step has left: not
+        while this thread is in a step. Cost: O(maxsize).
+        """
+        found = Lost()
+        while self.lost:
+            hint = self.lost[0]
+            self._account(hint, work, found)
+            if self.lost and self.lost[0] is hint:
+                self.lost.popleft()
+        if thoroughly:
+            idle = set(map(id, self.idle))
+            for slot in list(self.by_id.values()):
+                self._check(slot, id(slot) in idle, work, found)
+            for key, reference in list(self.making.items()):
+                maker = reference()
+                if maker is None:
+                    self.making.pop(key, None)
+                elif isinstance(maker, Waiter):
+                    found.unanswered.append(maker)
+        return found
+
+    def _account(self, hint: Slot | LeaseRef, work: Work, found: Lost) -> None:
+        slot = self.by_id.get(hint.key)
+        if slot is hint:
+            found.replaced.append(slot.record)
+            self.remove(slot)
+        elif slot is not None and slot.lease is hint:
+            self.hold(slot, work)
+            found.dropped.append(slot)
+
+    def _check(self, slot: Slot, is_idle: bool, work: Work, found: Lost) -> None:  # noqa: FBT001 - reason: private, and called once
+        if slot.busy is not None:
+            owner = slot.busy()
+            if owner is None:
+                found.replaced.append(None)
+                found.garbage.append(slot)
+                self.remove(slot)
+            elif isinstance(owner, Waiter):
+                found.unanswered.append(owner)
+        elif slot() is None:
+            self._account(slot, work, found)
+        elif slot.lease is not None:
+            if slot.lease() is None:
+                self._account(slot.lease, work, found)
+        elif slot.obj is not None and not is_idle:
+            self.idle.append(slot)

@@ -1,0 +1,376 @@
+"""`Lender`: how an object of a pool is made, lent, given back, recovered and disposed of."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from threading import get_ident
+from typing import Any
+
+from memguard.bounded.pool.checkout import Holder, describe_holders, holders_of
+from memguard.bounded.pool.slots import ROOM, Slot, Slots, is_shared
+from memguard.bounded.pool.stats import Counts
+from memguard.bounded.pool.wait_queue import Waiter, Work
+from memguard.bounded.pool.watch import SHORT_NAP, Watch
+from memguard.errors import LifecycleError, PoolExhaustedError
+from memguard.units import format_seconds, parse_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolOptions:
+    """The options of an `ObjectPool`, checked; its docstring says what each one means."""
+
+    name: str
+    maxsize: int
+    minsize: int
+    timeout: float
+    factory: Callable[[], Any]
+    reset: Callable[[Any], object] | None
+    validate: Callable[[Any], object] | None
+    validate_after_idle: float
+    max_lifetime: Any
+    max_idle: Any
+    leak_after: Any
+    dispose: Callable[[Any], object] | None
+    on_error: str
+    timer: Callable[[], float]
+
+
+class Lender:
+    """
+    Lends the objects of one pool.
+
+    *factory*, *reset*, *validate*, *dispose* and *timer*, which are the user's, run outside of the
+    lock of the slots. What a call has in its hands meanwhile is marked with its `Work`.
+    """
+
+    def __init__(self, options: PoolOptions, watch: Watch) -> None:
+        self.options = options
+        self.watch = watch
+        self.counts = Counts(options.name)
+        self._keeps_time = options.validate is not None or options.max_idle is not None
+        self.slots = Slots(
+            options.name,
+            options.maxsize,
+            checks_out=options.validate is not None or options.max_lifetime is not None,
+            checks_in=options.reset is not None or self._keeps_time,
+        )
+
+    def restart_in_child(self) -> None:
+        """Start empty, in a forked child."""
+        self.slots.restart_in_child()
+        self.counts = Counts(self.options.name)
+        self.watch.suspend()
+
+    # -- lending ------------------------------------------------------------------------------
+
+    def take(self, timeout: Any, site: tuple[Any, ...], lease: Any = None) -> tuple[Slot, Any]:
+        """Return an object and its slot, lent to who called at *site*, or to *lease*."""
+        return self._take_at_once(site, lease) or self.wait(timeout, site, lease)
+
+    def wait(self, timeout: Any, site: tuple[Any, ...], lease: Any = None) -> tuple[Slot, Any]:
+        """As `take`, where nothing can be lent at once."""
+        seconds, deadline = self._deadline(timeout)
+        taken = None
+        while taken is None:
+            waiter = Waiter()
+            try:
+                self._join(waiter)
+                while (pause := self._pause(waiter, deadline)) > 0:
+                    waiter.sleep(pause)
+                taken = self._collect(waiter, seconds, site, lease)
+            except BaseException:
+                self._leave(waiter)
+                raise
+        return taken
+
+    async def take_async(self, timeout: Any, site: tuple[Any, ...], lease: Any) -> tuple[Slot, Any]:
+        """As `take`, without blocking the event loop."""
+        import asyncio  # noqa: PLC0415 - reason: a host without asyncio must not load it
+
+        taken = self._take_at_once(site, lease)
+        seconds, deadline = self._deadline(timeout)
+        while taken is None:
+            waiter = Waiter(asyncio.get_running_loop())
+            try:
+                self._join(waiter)
+                while (pause := self._pause(waiter, deadline)) > 0:
+                    await waiter.sleep_async(pause)
+                taken = self._collect(waiter, seconds, site, lease)
+            except BaseException:
+                self._leave(waiter)
+                raise
+        return taken
+
+    def _take_at_once(self, site: tuple[Any, ...], lease: Any) -> tuple[Slot, Any] | None:
+        record = (self.options.timer(), get_ident(), *site)
+        slots = self.slots
+        try:
+            with slots.lock:
+                slot = slots.ready.pop()
+                return slot, slots.lend(slot, record, lease)
+        except IndexError:
+            return None
+
+    def _deadline(self, timeout: Any) -> tuple[float, float]:
+        seconds = (
+            self.options.timeout if timeout is None else parse_seconds(timeout, name="timeout")
+        )
+        return seconds, time.monotonic() + seconds
+
+    def _join(self, waiter: Waiter) -> None:
+        """Put *waiter* at the end of the line; it is served at once when something is free."""
+        self._raise_if_closed()
+        self.settle()
+        slots = self.slots
+        with slots.lock:
+            slots.waiting[waiter] = None
+            served = slots.serve()
+        self.ring(served)
+        if waiter.gift is None:
+            self.counts.add("waits")
+
+    def _pause(self, waiter: Waiter, deadline: float) -> float:
+        """Return for how many seconds *waiter* is to sleep, 0 when its wait is over."""
+        if waiter.gift is not None or self.slots.closed or self.is_nested():
+            return 0.0
+        pause = deadline - time.monotonic()
+        if pause > 0 and not self.watch.hurry():  # nobody sweeps, so the waiter has to look
+            pause = min(pause, SHORT_NAP)
+            self.settle(thoroughly=True)
+        return pause
+
+    def is_nested(self) -> bool:
+        """Return whether a destructor or signal handler has interrupted this pool and calls it."""
+        return bool(self.slots.lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - reason: as threading.Condition asks
+
+    def _collect(
+        self, waiter: Waiter, seconds: float, site: tuple[Any, ...], lease: Any
+    ) -> tuple[Slot, Any] | None:
+        """Return what *waiter* was given, None where that is not fit to be lent."""
+        if waiter.gift is None:
+            self._raise_if_closed()
+            self.settle(thoroughly=not self.is_nested())
+        slots = self.slots
+        with slots.lock:
+            slots.waiting.pop(waiter, None)
+        gift = waiter.gift
+        if gift is None:
+            self._raise_if_closed()
+            self._refuse(seconds)
+        slot: Slot = self.make(waiter) if gift is ROOM else gift
+        if gift is not ROOM and not self._is_fit(slot, waiter):
+            return None
+        record = (self.options.timer(), get_ident(), *site)
+        with slots.lock:
+            return slot, slots.lend(slot, record, lease)
+
+    def _leave(self, waiter: Waiter) -> None:
+        """Undo a wait that was interrupted: what *waiter* was given goes to the next."""
+        with self.slots.lock:
+            served = self.slots.take_back(waiter)
+        self.ring(served)
+
+    def ring(self, waiters: Iterable[Waiter]) -> None:
+        """Wake *waiters*; what was given to one whose event loop is closed goes to the next."""
+        line = deque(waiters)
+        while line:
+            waiter = line.popleft()
+            if not waiter.ring():
+                with self.slots.lock:
+                    line.extend(self.slots.take_back(waiter))
+
+    def _refuse(self, seconds: float) -> None:
+        self.counts.add("timeouts")
+        holders = self.holders()
+        raise PoolExhaustedError(
+            f"pool {self.options.name!r}: all {self.options.maxsize} objects are lent and none "
+            f"came back within {format_seconds(seconds)}; {describe_holders(holders)}; "
+            f"give them back sooner (with pool.lease() as obj), or raise maxsize",
+            tuple(map(str, holders)),
+        )
+
+    def _raise_if_closed(self) -> None:
+        if self.slots.closed:
+            raise LifecycleError(f"pool {self.options.name!r} is closed; make a new one")
+
+    def make(self, work: Work) -> Slot:
+        """Return a new object, in the hands of *work*, which has reserved the room for it."""
+        slots = self.slots
+        try:
+            obj = self.options.factory()
+            now = self.options.timer()
+            self.settle()  # an object that died may still be filed under the id of this one
+            with slots.lock:
+                slot = slots.file(obj, work, now)
+        except BaseException as error:
+            self.counts.fail("factory", "factory_errors", error)
+            with slots.lock:
+                slots.making.pop(id(work), None)
+                served = slots.serve()
+            self.ring(served)  # whoever waits may try, and learns of the failure
+            raise
+        self.counts.add("created")
+        self.watch.ensure()
+        return slot
+
+    def _is_fit(self, slot: Slot, waiter: Waiter) -> bool:
+        """Return whether an idle object may be lent; one that may not is disposed of."""
+        now = self.options.timer()
+        error: BaseException | None = None
+        if self.is_worn(slot, now):
+            self.counts.add("expired")
+        else:
+            validate = self.options.validate
+            if validate is None or now - slot.idle_since < self.options.validate_after_idle:
+                return True
+            try:
+                if validate(slot.obj):
+                    return True
+                self.counts.add("validation_failures")
+            except BaseException as raised:  # noqa: BLE001 - reason: raised again below unless it is to be logged
+                error = raised
+                self.counts.fail("validate", "validation_failures", raised)
+        waiter.gift = None
+        self.raise_by_policy(error, self.let_go(slot))
+        return False
+
+    def is_worn(self, slot: Slot, now: float) -> bool:
+        """Return whether an object is too old to be lent."""
+        lifetime = self.options.max_lifetime
+        return lifetime is not None and now - slot.born >= lifetime
+
+    # -- giving back --------------------------------------------------------------------------
+
+    def release(self, obj: Any, *, broken: bool = False) -> None:
+        """Take back what `ObjectPool.acquire` has lent; dispose of it when it is *broken*."""
+        self.settle()
+        work = Work()
+        with self.slots.lock:
+            slot = self.slots.claim(obj, work)
+        if slot is not None:
+            self._finish(slot, broken)
+
+    def end(self, lease: Any, slot: Slot, *, broken: bool = False) -> None:
+        """Take back what *lease* has; dispose of it when it is *broken*."""
+        slots = self.slots
+        work = Work()
+        with slots.lock:
+            if slot.lease is None or slot.lease() is not lease:
+                raise LifecycleError("this lease is over already; an object is given back once")
+            if slots.by_id.get(slot.key) is not slot:  # it is the parent process's
+                slots.inherited.append(slot)
+                return
+            is_idle = slot.key in slots.returnable and not broken
+            if is_idle:
+                served = slots.put_idle(slot)
+            else:
+                slots.hold(slot, work)
+        if is_idle:
+            self.ring(served)
+        else:
+            self._finish(slot, broken)
+
+    def _finish(self, slot: Slot, broken: bool) -> None:  # noqa: FBT001 - reason: private
+        self.raise_by_policy(self.let_go(slot) if broken else self.put_back(slot))
+
+    def put_back(self, slot: Slot) -> BaseException | None:
+        """Reset an object and make it idle, or dispose of it; return what user code raised."""
+        options, slots = self.options, self.slots
+        if slots.closed:
+            return self.let_go(slot)
+        if options.reset is not None:
+            try:
+                options.reset(slot.obj)
+            except BaseException as error:  # noqa: BLE001 - reason: for the caller to raise
+                self.counts.fail("reset", "reset_errors", error)
+                self.let_go(slot)
+                return error
+        if self._keeps_time:
+            slot.idle_since = options.timer()
+        with slots.lock:
+            closed = slots.closed
+            served = [] if closed else slots.put_idle(slot)
+        self.ring(served)
+        return self.let_go(slot) if closed else None
+
+    def let_go(self, slot: Slot) -> Exception | None:
+        """Dispose of an object, then have room for another; return what *dispose* raised."""
+        self.counts.add("disposed")
+        try:
+            if self.options.dispose is not None:
+                self.options.dispose(slot.obj)
+        except Exception as error:  # noqa: BLE001 - reason: the policy of on_error, up to the caller
+            self.counts.fail("dispose", "dispose_errors", error)
+            return error
+        finally:
+            with self.slots.lock:
+                self.slots.remove(slot)
+                served = self.slots.serve()
+            self.ring(served)
+        return None
+
+    def raise_by_policy(self, *errors: BaseException | None) -> None:
+        """Raise the first of what user code raised, by *on_error*; what is no Exception always."""
+        for error in errors:
+            if error is not None and (
+                self.options.on_error == "raise" or not isinstance(error, Exception)
+            ):
+                raise error
+
+    # -- what was dropped ---------------------------------------------------------------------
+
+    def settle(self, *, thoroughly: bool = False) -> None:
+        """Account for checkouts that were dropped, and lend what they had to others."""
+        slots = self.slots
+        if slots.by_id:
+            self.watch.ensure()  # the janitor may have been stopped
+        if not slots.lost and not thoroughly:
+            return
+        work = Work()
+        with slots.lock:
+            found = slots.find_lost(work, thoroughly=thoroughly)
+            served = slots.serve()
+        self.ring([*served, *found.unanswered])
+        for record in found.replaced:
+            self.counts.lose(record, "replaced")
+        for slot in found.dropped:
+            self._recover(slot)
+
+    def _recover(self, slot: Slot) -> None:
+        """Put back the object of a dropped lease, unless somebody still uses it."""
+        if is_shared(slot):  # two holders of one object would be worse than a loss
+            with self.slots.lock:
+                self.slots.remove(slot)
+                served = self.slots.serve()
+            self.ring(served)
+            self.counts.lose(slot.record, "replaced")
+            return
+        self.counts.lose(slot.record, "recovered")
+        error = self.put_back(slot)
+        if error is not None and not isinstance(error, Exception):
+            raise error
+
+    def close(self) -> Exception | None:
+        """Dispose of idle objects and wake those who wait; return the first error of *dispose*."""
+        slots = self.slots
+        first: Exception | None = None
+        with slots.lock:
+            slots.close()
+            waiters = list(slots.waiting)
+        self.ring(waiters)
+        while slots.idle:
+            work = Work()
+            with slots.lock:
+                idle = slots.take_idle(slots.idle[-1:], work)
+            for slot in idle:
+                first = self.let_go(slot) or first
+        return first
+
+    def holders(self) -> tuple[Holder, ...]:
+        """Return who holds objects now, the oldest first, at most a hundred. Cost: O(maxsize)."""
+        with self.slots.lock:
+            records = [slot.record for slot in list(self.slots.by_id.values()) if slot.is_lent()]
+        return holders_of(records, self.options.timer())
