@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from memguard import log
 from memguard.bounded import inventory
-from memguard.bounded.inventory import Footprint
+from memguard.bounded.inventory import Footprint, Reclaimed
 from memguard.bounded.options import ON_ERROR, check_callable, check_choice, check_number
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
@@ -47,13 +47,13 @@ _NEARLY = 0.8
 
 
 @dataclass(slots=True)
-class Patience:
+class Backoff:
     """Skip a step ever longer while it frees nothing: once, three times, up to 15 times."""
 
     useless: int = 0
     skips: int = 0
 
-    def has_to_wait(self) -> bool:
+    def should_skip(self) -> bool:
         """Return whether to leave it out this time; counts the times."""
         if self.skips <= 0:
             return False
@@ -66,10 +66,10 @@ class Patience:
         self.skips = min((1 << self.useless) - 1, _MOST_SKIPS)
 
 
-def _patience() -> dict[str, Patience]:
+def _backoffs() -> dict[str, Backoff]:
     # Not for what expires and for caches: those are what fills, and to ask them is cheap. Nor for
     # trim: whether that would give anything is known beforehand.
-    return {name: Patience() for name in ("pools", "collect", "callbacks")}
+    return {name: Backoff() for name in ("pools", "collect", "callbacks")}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class Means:
     """Longest full collection as a last resort, seconds."""
     timer: Callable[[], float]
     read: Callable[[], Reading]
-    patience: dict[str, Patience] = field(default_factory=_patience)
+    backoff: dict[str, Backoff] = field(default_factory=_backoffs)
 
 
 class Run:
@@ -152,8 +152,8 @@ class Run:
     def _step(self, name: str, work: Callable[[], StepResult | str]) -> None:
         means = self._means
         began = means.timer()
-        patience = means.patience.get(name)
-        if patience is not None and not self._force and patience.has_to_wait():
+        backoff = means.backoff.get(name)
+        if backoff is not None and not self._force and backoff.should_skip():
             self._steps.append(StepResult(name=name, skipped="freed nothing lately"))
             return
         try:
@@ -167,8 +167,8 @@ class Run:
         now = means.read().private
         fell = None if self._now is None or now is None else self._now - now
         self._now = now
-        if patience is not None:
-            patience.remember(useful=bool(done.freed) or (fell or 0) >= _WORTH_WAITING_FOR)
+        if backoff is not None:
+            backoff.remember(useful=bool(done.freed) or (fell or 0) >= _WORTH_WAITING_FOR)
         self._steps.append(replace(done, name=name, rss_freed=fell, seconds=means.timer() - began))
 
     @property
@@ -209,14 +209,12 @@ class Run:
         shares = self._means.shares
         rows = shares.holdings(caches, critical=self._is_critical)
         takes = plan_shrink(rows, wanted)
-        items = freed = 0
-        for cache, footprint in caches:
-            part = takes.get(id(cache), 0)
-            if part > 0:
-                given = shares.take(cache, footprint, part)
-                items += given.items
-                freed += given.bytes or 0
-        return StepResult(name="caches", items=items, freed=freed)
+        given = [
+            shares.take(cache, footprint, takes[id(cache)])
+            for cache, footprint in caches
+            if id(cache) in takes
+        ]
+        return _total("caches", given or [Reclaimed(items=0, bytes=0)])
 
     def _pools(self) -> StepResult | str:
         pools = self._means.shares.pools()
@@ -225,14 +223,7 @@ class Run:
         if self._is_met():
             return "not needed"
         share = 1.0 if self._is_critical else 0.5
-        items = freed = 0
-        counted = False
-        for pool in pools:
-            given = self._means.shares.reclaim(pool, share)
-            items += given.items
-            freed += given.bytes or 0
-            counted = counted or given.bytes is not None
-        return StepResult(name="pools", items=items, freed=freed if counted else None)
+        return _total("pools", [self._means.shares.reclaim(pool, share) for pool in pools])
 
     def _collect(self) -> StepResult | str:
         if self._is_met():
@@ -275,19 +266,22 @@ class Run:
         due = callbacks.due(self._level)
         if not due:
             return "there are none"
-        items = freed = 0
-        counted = False
-        for entry in due:
+        freed = 0
+        given: list[Reclaimed] = []
+        for callback in due:
             if not self._all and self._fallen + freed >= _NEARLY * self._goal:
                 break
-            given, error = callbacks.call(entry)
-            items += 1
-            freed += given or 0
-            counted = counted or given is not None
+            size, error = callbacks.call(callback)
+            given.append(Reclaimed(items=1, bytes=size))
+            freed += size or 0
             self.error = error if self.error is None else self.error
-        if not items:
-            return "not needed"
-        return StepResult(name="callbacks", items=items, freed=freed if counted else None)
+        return _total("callbacks", given) if given else "not needed"
+
+
+def _total(name: str, given: Sequence[Reclaimed]) -> StepResult:
+    counted = [each.bytes for each in given if each.bytes is not None]
+    items = sum(each.items for each in given)
+    return StepResult(name=name, items=items, freed=sum(counted) if counted else None)
 
 
 OnError = Literal["log", "raise"]
@@ -334,17 +328,14 @@ class Relief:
         check_callable(read, "read")
         self._on_error = check_choice(on_error, ON_ERROR, "on_error")
         self._glance = Glance(timer=timer)
-        self._failures = Failures("relief.failed")
-        self._shares = Shares(self._failures)
-        self._caps = Caps()
-        self._callbacks = Callbacks(self._failures)
+        failures = Failures("relief.failed")
         self._means = Means(
-            shares=self._shares,
-            caps=self._caps,
-            callbacks=self._callbacks,
+            shares=Shares(failures),
+            caps=Caps(),
+            callbacks=Callbacks(failures),
             collecting=Collecting(share=gc_share, timer=timer),
             trimming=Trimming(parse_seconds(trim_interval, name="trim_interval"), timer=timer),
-            failures=self._failures,
+            failures=failures,
             pause=parse_seconds(gc_pause, name="gc_pause"),
             last_pause=parse_seconds(gc_last_pause, name="gc_last_pause"),
             timer=timer,
@@ -387,7 +378,7 @@ class Relief:
             ConfigError: *level* is none.
             CapacityError: There are 1000 callbacks already.
         """
-        return self._callbacks.add(callback, level=level, priority=priority)
+        return self._means.callbacks.add(callback, level=level, priority=priority)
 
     def protect(self, cache: Any, *, least_bytes: int | str) -> None:
         """
@@ -399,7 +390,7 @@ class Relief:
         """
         if not hasattr(cache, "reclaim") or not hasattr(cache, "footprint"):
             raise TypeError(f"protect needs a container of memguard (got {type(cache).__name__})")
-        self._shares.protect(cache, parse_bytes(least_bytes, name="least_bytes"))
+        self._means.shares.protect(cache, parse_bytes(least_bytes, name="least_bytes"))
 
     # -- a run ------------------------------------------------------------------------------------
 
@@ -458,24 +449,26 @@ class Relief:
 
     def hold(self, room: int) -> int:
         """Let caches grow by *room* bytes together and no further; return how many are held."""
-        return self._resize(lambda: self._caps.hold(self._shares.caches(), room=room))
+        means = self._means
+        return self._resize(lambda: means.caps.hold(means.shares.caches(), room=room))
 
     def regrow(self, room: int) -> int:
         """Let caches that were made smaller grow by *room* bytes at most; return how many may."""
-        if not len(self._caps):
+        means = self._means
+        if not len(means.caps):
             return 0
-        return self._resize(lambda: self._caps.regrow(room, self._shares.measure))
+        return self._resize(lambda: means.caps.regrow(room, means.shares.measure))
 
     def _resize(self, work: Callable[[], int]) -> int:
         try:
             return self._turn.run(work, busy=0)
         except Exception as error:  # noqa: BLE001 - reason: a cache of the host's own may fail
-            self._failures.add("resize", error)
+            self._means.failures.add("resize", error)
             return 0
 
     def restore(self) -> None:
         """Restore the bound of every cache."""
-        self._caps.restore()
+        self._means.caps.restore()
         self._glance.close()
 
     def statistics(self) -> ReliefStatistics:
@@ -484,10 +477,10 @@ class Relief:
             **self._totals,
             seconds=self._seconds,
             longest_seconds=self._longest,
-            lowered_caches=len(self._caps),
-            callbacks=len(self._callbacks),
-            errors=self._failures.count,
-            errors_by_kind=self._failures.kinds,
+            lowered_caches=len(self._means.caps),
+            callbacks=len(self._means.callbacks),
+            errors=self._means.failures.count,
+            errors_by_kind=self._means.failures.kinds,
         )
 
     def _count(self, report: ReliefReport) -> None:
