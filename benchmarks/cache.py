@@ -34,8 +34,9 @@ import cachetools
 import cachetools.func
 
 from benchmarks.record import machine, write
-from memguard.bounded.cache.bounded_cache import ENTRY_BYTES, BoundedCache
+from memguard.bounded.cache.bounded_cache import BoundedCache
 from memguard.bounded.cache.loading.decorator import cached
+from memguard.bounded.cache.table import ENTRY_BYTES
 
 SIZE = 1000
 MEMORY_ENTRIES = 100_000

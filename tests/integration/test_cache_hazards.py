@@ -67,19 +67,21 @@ def run_all(works: list[Callable[[], None]]) -> None:
 
 
 def check_whole(cache: BoundedCache[Any, Any]) -> None:
-    """Compare order, table, deadlines and totals of a cache with each other."""
-    len(cache)
-    cache._section(lambda: None)
+    """Compare dict, order and sums of a cache with each other; nothing may be held or put off."""
+    cache._in_order()  # repairs what was torn
+    len(cache)  # does what was put off
     with cache._lock:
-        settled = cache._replay()
-        entries = list(cache._entries())
         order = list(cache._order)
-        assert {id(entry) for entry in entries} == {id(entry) for entry in order}
-        assert len(order) == cache._count
+        assert {id(entry) for entry in cache._map.values()} == {id(entry) for entry in order}
+        assert len(order) == len(cache._map)
+        assert all(entry.next is not None for entry in order)
         assert cache._bytes == sum(entry.size for entry in order)
-        assert not cache._busy
+        assert cache._foreign == sum(entry.hash is not None for entry in order)
+        if cache._weighs:
+            assert cache._weight == sum(entry.weight for entry in order)
+        assert cache._ring is cache._home
         assert not cache._deferred
-    del settled
+        assert cache._lock._recursion_count() == 1  # type: ignore[attr-defined]  # reason: of the interpreter's own
 
 
 def test_equality_of_a_key_changes_the_cache_during_a_look_up(
@@ -155,7 +157,7 @@ def test_the_destructor_of_a_value_uses_the_cache(
 def test_destructors_that_the_collector_runs_anywhere_use_the_cache(
     make: Callable[..., BoundedCache[Any, Any]],
 ) -> None:
-    """Cyclic garbage dies in the middle of whatever allocates: of our sections, too."""
+    """Cyclic garbage dies in the middle of whatever allocates: of our changes, too."""
     cache = make(20)
     died = [0]
 
@@ -215,17 +217,17 @@ def test_a_removal_callback_raises(
     assert len(cache) == 2
     assert cache.statistics().callback_errors == 8
     assert caplog.text.count("cache.on_removal_failed") == 1, "logged once"
-    told: list[Any] = []
+    heard: list[Any] = []
 
-    def fail_after_telling(*event: Any) -> None:
-        told.append(event)
+    def fail_after_hearing(*event: Any) -> None:
+        heard.append(event)
         raise ZeroDivisionError
 
-    strict = make(4, on_removal=fail_after_telling, on_error="raise")
+    strict = make(4, on_removal=fail_after_hearing, on_error="raise")
     strict.update((number, number) for number in range(4))
     with pytest.raises(ZeroDivisionError):
         strict.clear()
-    assert len(told) == 4, "the loop always finishes"
+    assert len(heard) == 4, "the loop always finishes"
     assert len(strict) == 0
     check_whole(strict)
 
@@ -423,7 +425,7 @@ needs_signals = pytest.mark.skipif(
 def test_exceptions_of_a_signal_handler_leave_the_cache_whole_and_unlocked(
     make: Callable[..., BoundedCache[Any, Any]],
 ) -> None:
-    """They may come between any two bytecodes, inside our sections and around the lock."""
+    """They may come between any two bytecodes, inside our changes and around the lock."""
     cache = make(30)
     choice = random.Random(3)  # noqa: S311 - reason: no secret
     armed = [False]

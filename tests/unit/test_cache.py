@@ -17,8 +17,10 @@ import cachetools
 import pytest
 
 from memguard.bounded import inventory
-from memguard.bounded.cache.bounded_cache import ENTRY_BYTES, BoundedCache
+from memguard.bounded.cache import maintenance
+from memguard.bounded.cache.bounded_cache import BoundedCache
 from memguard.bounded.cache.stats import CacheStatistics
+from memguard.bounded.cache.table import ENTRY_BYTES
 from memguard.errors import ConfigError, LifecycleError, ValueTooLargeError
 from memguard.lifecycle import janitor
 from tests.clock import FakeClock
@@ -54,7 +56,7 @@ def test_the_least_recently_used_entry_leaves_first() -> None:
 
 
 def test_the_order_is_exact_however_many_hits_lie_between_two_writes() -> None:
-    """More hits than the access log holds, in an order that no approximation would keep."""
+    """In an order that no approximation would keep."""
     cache: BoundedCache[int, int] = BoundedCache(100)
     for number in range(100):
         cache[number] = number
@@ -545,7 +547,7 @@ def test_statistics_count_everything_once() -> None:
 
 
 def test_a_deleted_value_is_freed_at_once() -> None:
-    """Neither the access log nor any ring may hold what has left."""
+    """No ring may hold what has left."""
     cache: BoundedCache[str, Payload] = BoundedCache(2, ttl=100)
     plain: BoundedCache[str, Payload] = BoundedCache(2)
     for held in (cache, plain):
@@ -716,15 +718,15 @@ def test_options_may_be_written_for_people() -> None:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Return the entries that are measured for an estimate, as it happens."""
+    """Return the keys and values that are measured for an estimate, as it happens."""
     seen: list[Any] = []
-    measure = BoundedCache._estimated_bytes
+    measure = maintenance.bytes_of
 
-    def spy(self: BoundedCache[Any, Any], entry: Any) -> int:
-        seen.append(entry)
-        return measure(self, entry)
+    def spy(value: Any, max_nodes: int) -> int:
+        seen.append(value)
+        return measure(value, max_nodes)
 
-    monkeypatch.setattr(BoundedCache, "_estimated_bytes", spy)
+    monkeypatch.setattr(maintenance, "bytes_of", spy)
     return seen
 
 
@@ -764,8 +766,9 @@ def test_an_estimate_is_made_anew_after_a_minute() -> None:
     before = cache.statistics().bytes
     cache[1].extend(range(10_000))
     assert cache.statistics().bytes == before
-    assert cache._average is not None
-    cache._average = cache._average._replace(at=cache._average.at - 61)
+    known = cache._estimate.known
+    assert known is not None
+    cache._estimate.known = known._replace(at=known.at - 61)
     assert cache.statistics().bytes > before + 50_000
 
 
@@ -830,7 +833,7 @@ def test_a_survey_measures_at_once_what_it_knows_too_little_of(measured: list[An
         cache.update((number, bytes(50_000)) for number in range(100))
     del measured[:]
     assert all(size > 100 * 50_000 for size in _surveyed(*caches))
-    assert len(measured) == 3 * 16
+    assert len(measured) == 3 * 16 * 2
 
 
 @pytest.mark.usefixtures("alone")
@@ -870,5 +873,5 @@ def test_a_survey_goes_on_measuring_as_long_as_it_may(measured: list[Any]) -> No
         cache.update((number, bytes(50_000)) for number in range(100))
     del measured[:]
     inventory.survey(60.0)
-    assert len(measured) >= 4 * 16
+    assert len(measured) >= 4 * 16 * 2
     assert all(cache.statistics().bytes > 100 * 50_000 for cache in caches)

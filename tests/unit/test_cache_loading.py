@@ -15,7 +15,7 @@ import pytest
 
 from memguard.bounded.cache.bounded_cache import BoundedCache
 from memguard.bounded.cache.loading import refresh, single_flight
-from memguard.bounded.cache.loading.single_flight import AsyncFlight
+from memguard.bounded.cache.loading.single_flight_async import AsyncFlight
 from memguard.errors import ConfigError, ValueTooLargeError
 from tests.clock import FakeClock
 

@@ -1,36 +1,40 @@
+# ruff: noqa: SLF001 - reason: views of a cache are parts of it
 """`BoundedCache`: a thread-safe mapping that cannot grow past its bound."""
 
 from __future__ import annotations
 
+import copyreg
 import math
 import sys
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, ItemsView, Iterator, Mapping, MutableMapping, ValuesView
-from typing import Any, Generic, Literal, TypeVar, cast
+from collections.abc import (
+    Awaitable,
+    Callable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
+from itertools import islice, repeat
+from typing import Any, Literal, Self, TypeVar, cast
 
 from memguard.bounded import callsite, inventory, options
-from memguard.bounded.cache.clock import TimerView
-from memguard.bounded.cache.entry import CAUSES, MISSING, Cause, Entry, SizedEntry
-from memguard.bounded.cache.eviction import LruOrder, S3FifoOrder
-from memguard.bounded.cache.expiry import ExpiryIndex
-from memguard.bounded.cache.loading.loader import Loading
-from memguard.bounded.cache.maintenance import Upkeep
-from memguard.bounded.cache.removal_listener import Removed, Teller
-from memguard.bounded.cache.wrapped import AdoptedCache
-from memguard.bounded.counter import Tally
-from memguard.bounded.sizing import bytes_of
+from memguard.bounded.cache.entry import MISSING, Cause
+from memguard.bounded.cache.loading import loader as loading
+from memguard.bounded.cache.maintenance import SizeEstimate, average_bytes, shrink
+from memguard.bounded.cache.removal_listener import RemovalListener
+from memguard.bounded.cache.stats import CacheStatistics, EntryInfo, WarmReport
+from memguard.bounded.cache.table import Table
+from memguard.bounded.cache.wrapped import WrappedCache
 from memguard.errors import ConfigError
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-ENTRY_BYTES = sys.getsizeof(SizedEntry()) + 56
-"""Bookkeeping of one entry: the entry itself, and its share of a table that is two thirds full."""
 
-
-class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
+class BoundedCache(Table[K, V], MutableMapping[K, V]):
     """
     Keep the entries most worth keeping, never more than the bound allows.
 
@@ -38,10 +42,9 @@ class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
     what it does, and can be asked for memory. See ``docs/caches.md``.
 
     Bounded by: *maxsize* entries (or units of *getsizeof*), *maxbytes* bytes, or both.
-    Locks: one re-entrant mutex for changes, none for hits. Loaders, callbacks, sizers, the equality
-        of keys and the destructors of values never run under it.
-    Keeps alive: keys and values of entries that have not left, and for a moment at most
-        255 entries lately read.
+    Locks: one re-entrant mutex. Loaders, callbacks, sizers, the equality of keys and the
+        destructors of values never run under it.
+    Keeps alive: keys and values of entries that have not left.
 
     Args:
         maxsize: Most entries; with *getsizeof*, most units of weight. ``math.inf`` is accepted for
@@ -59,7 +62,7 @@ class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
             the lock, with the cause ``"explicit"``, ``"replaced"``, ``"size"``, ``"expired"``,
             ``"pressure"`` or ``"closed"``.
         on_error: ``"log"`` counts and logs exceptions of *on_removal*, ``"raise"`` raises the first
-            when all have been told.
+            after all removals have been delivered.
         name: What reports call this cache; the line that made it by default.
         timer: The clock; may count in anything to which *ttl* can be added.
 
@@ -109,67 +112,35 @@ class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
         options.check_bounded(given["maxsize"], given["maxbytes"], type(self).__name__)
         if given["sizer"] is not None and given["maxbytes"] is None:
             raise ConfigError("sizer measures bytes and needs maxbytes; for weights use getsizeof")
-        self.name = given["name"]
         self._options = dict(given)
-        self._lock = threading.RLock()
-        self._map, self._foreign, self._log = {}, {}, []
-        self._count = self._bytes = self._weight = 0
-        given_maxsize = given["maxsize"]
-        unlimited = given_maxsize is None or given_maxsize == math.inf
-        # An int, for comparing an int with a float is slow.
-        self._maxsize = sys.maxsize if unlimited else given_maxsize
-        self._maxbytes = given["maxbytes"]
-        self._timer = given["timer"]
-        ttl, self._idle = given["ttl"], given["idle"]
-        self._ttl = None if ttl == math.inf else ttl
-        self._expiry = ExpiryIndex(self._idle)
-        self._order = LruOrder() if given["policy"] == "lru" else S3FifoOrder()
-        self._root = self._order.root
         if given["getsizeof"] is not None:
             self.__dict__["getsizeof"] = given["getsizeof"]
-        self._weighs = given["getsizeof"] is not None or (
-            type(self).getsizeof is not BoundedCache.getsizeof
+        self._set_up_table(
+            name=given["name"],
+            maxsize=given["maxsize"],
+            maxbytes=given["maxbytes"],
+            ttl=given["ttl"],
+            idle=given["idle"],
+            policy=given["policy"],
+            weighs=given["getsizeof"] is not None
+            or type(self).getsizeof is not BoundedCache.getsizeof,
+            sizer=given["sizer"],
+            oversized=given["oversized"],
+            listener=RemovalListener(given["on_removal"], given["on_error"], given["name"]),
+            timer=given["timer"],
         )
-        self._sizer, self._base_bytes = given["sizer"], ENTRY_BYTES
-        self._oversized = given["oversized"]
-        self._teller = Teller(given["on_removal"], given["on_error"], self.name)
-        self._replayed = self._evictions = self._explicit = 0
-        self._average = None
-        self._refused = 0
-        self._causes = dict.fromkeys(CAUSES, 0)
-        self._misses, self._updates = Tally(), Tally()
-        self._stamp = 0.0
-        self._deferred = deque()
-        self._busy = self._replaying = self._draining = self._torn = self._closed = False
-        self._watched = -1
+        self._loader = loading.Loader(self._lock)
+        self._estimate = SizeEstimate()
         self._held = 0
-        self._timed = self._ttl is not None or self._idle is not None
-        self._rich = self._timed or self._maxbytes is not None or self._timer is not time.monotonic
-        self._plainly_sized = (
-            self._maxbytes is not None and not self._timed and given["sizer"] is None
-        )
-        self._swift = not (
-            self._weighs
-            or self._maxbytes is not None
-            or self._idle is not None
-            or given["on_removal"]
-        )
-        self._simple = (
-            given["policy"] == "lru"
-            and self._maxsize >= 1
-            and not (self._weighs or self._idle is not None or given["on_removal"])
-        )
-        self._direct = self._simple
-        self._set_up_loading()
         inventory.register(self, name=self.name, kind=type(self).__name__)
         _stand_in_for_cachetools()
 
     @staticmethod
-    def wrap(existing: MutableMapping[K, V], **given: Any) -> AdoptedCache[K, V]:
+    def wrap(existing: MutableMapping[K, V], **given: Any) -> WrappedCache[K, V]:
         """Give a mapping that others hold already a lock, counts, a bound, a name and relief."""
-        return AdoptedCache(existing, **given)
+        return WrappedCache(existing, **given)
 
-    # -- the mapping --------------------------------------------------------------------------
+    # -- the mapping ------------------------------------------------------------------------------
 
     def set(self, key: K, value: V, *, ttl: Any = MISSING) -> None:
         """
@@ -183,39 +154,17 @@ class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
         if ttl is MISSING:
             self[key] = value
         else:
-            lifetime = options.check_duration(ttl, self._options["timer"], "ttl")
-            self._put(key, value, ttl=None if lifetime == math.inf else lifetime)
+            self._put(key, value, self._lifetime(ttl))
 
-    def setdefault(self, key: K, default: Any = None) -> Any:
-        """Return the live value of *key*, after storing *default* when there was none; atomic."""
-        value = self.get(key, MISSING)
-        if value is not MISSING:
-            return value
-        return self._put(key, default, only_if_absent=True)
-
-    def popitem(self) -> tuple[K, V]:
-        """
-        Remove and return the entry that would leave next.
-
-        Raises:
-            KeyError: The cache is empty.
-        """
-        if self._timed:
-            self._expire_all()
-        removed: Removed = []
-        self._purge(self._order.victim, "explicit", 1, removed)
-        if not removed:
-            raise KeyError(f"{type(self).__name__} is empty") from None
-        self._teller.tell(removed)
-        return removed[0][0], removed[0][1]
+    def _lifetime(self, ttl: Any) -> Any:
+        if ttl is MISSING:
+            return ttl
+        lifetime = options.check_duration(ttl, self._options["timer"], "ttl")
+        return None if lifetime == math.inf else lifetime
 
     def clear(self) -> None:
         """Remove every entry; loads that are under way will not be stored."""
-        self._remove_all("explicit")
-
-    def __iter__(self) -> Iterator[K]:
-        """Iterate over a snapshot of the live keys, in no promised order; no entry is touched."""
-        return iter([entry.key for entry in self._snapshot()])
+        self._drop_all("explicit")
 
     def items(self) -> ItemsView[K, V]:
         """Return a view that iterates over a snapshot and touches no entry."""
@@ -225,15 +174,126 @@ class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
         """Return a view that iterates over a snapshot and touches no entry."""
         return cast("ValuesView[V]", _Values(self))
 
-    def __repr__(self) -> str:
-        bounds = [f"maxsize={self.maxsize}"]
-        if self._maxbytes is not None:
-            bounds.append(f"maxbytes={self._maxbytes}")
-        return (
-            f"{type(self).__name__}(name={self.name!r}, items={self._count}, {', '.join(bounds)})"
-        )
+    def invalidate(self, predicate: Callable[[K, V], bool]) -> int:
+        """
+        Remove every entry for which ``predicate(key, value)`` is true and return their number.
 
-    # -- bounds and sizes ---------------------------------------------------------------------
+        The predicate runs outside the lock, on a snapshot; an entry whose value was replaced
+        meanwhile is left alone. Loads under way are not stored, for they cannot be asked.
+        """
+        options.check_callable(predicate, "predicate", optional=False)
+        self._flights.disown_all()
+        self._async_flights.disown_all()
+        return self._remove_where(predicate)
+
+    def _remove_where(self, predicate: Callable[[Any, Any], bool]) -> int:
+        chosen = [
+            (entry, value)
+            for entry, value in [(entry, entry.value) for entry in self._snapshot()]
+            if predicate(entry.key, value)
+        ]
+        remaining = iter(chosen)
+
+        def pick() -> Any:
+            for entry, value in remaining:
+                if entry.next is not None and entry.value is value:
+                    return entry
+            return None
+
+        total = 0
+        while removed := len(self._drop_batch(pick, "explicit")):
+            total += removed
+        return total
+
+    def expire(self, time: Any = None) -> list[tuple[K, V]]:
+        """
+        Remove what has expired, now or at *time* on the cache's timer, and return its pairs.
+
+        Calling it is never needed for correctness: expired entries are not found, not counted, and
+        leave by themselves. Cost: O(expired).
+        """
+        removed = self._expire(MISSING if time is None else time)
+        return [(key, value) for key, value, _ in removed]
+
+    # -- loading ----------------------------------------------------------------------------------
+
+    def get_or_load(
+        self,
+        key: K,
+        loader: Callable[[K], V],
+        *,
+        ttl: Any = MISSING,
+        refresh_after: float | None = None,
+    ) -> V:
+        """
+        Return the live value of *key*, or load, store and return it.
+
+        Threads that miss the same key at the same time share one call of *loader*, which runs
+        outside every lock and may use the cache, even for its own key. An exception reaches every
+        thread that waited and is not cached. A key written or deleted during its load stays so.
+
+        Args:
+            key: The key.
+            loader: Called with the key.
+            ttl: A lifetime for this entry alone.
+            refresh_after: Age in seconds from which a value is still returned, but loaded anew by
+                one background thread; a failed refresh keeps the old value.
+
+        Raises:
+            Exception: Whatever *loader* raised.
+        """
+        value: V = self._loader.load(self, key, loader, ttl, refresh_after)
+        return value
+
+    async def aget_or_load(
+        self,
+        key: K,
+        loader: Callable[[K], Awaitable[V]],
+        *,
+        ttl: Any = MISSING,
+        refresh_after: float | None = None,
+    ) -> V:
+        """
+        Await and return the value of *key* as `get_or_load` does, with an async *loader*.
+
+        Results are shared by all event loops and threads, loads under way by the tasks of one
+        loop. A caller that is cancelled leaves the load to the others; the last one to leave
+        cancels it.
+        """
+        value: V = await self._loader.load_async(self, key, loader, ttl, refresh_after)
+        return value
+
+    def warm(
+        self,
+        keys: Iterable[K],
+        loader: Callable[[K], V],
+        *,
+        workers: int = 4,
+        progress: Callable[[int, int | None], object] | None = None,
+    ) -> WarmReport:
+        """
+        Load the *keys* that are not there yet, on up to *workers* threads, and report the result.
+
+        A key whose loader raises is reported and the rest load. *keys* may be a generator: only a
+        few of them are taken in advance.
+
+        Args:
+            keys: What to load.
+            loader: Called with a key, on a worker thread.
+            workers: Threads; they end before this returns.
+            progress: Called on this thread as ``progress(done, total)`` after every key; *total* is
+                None when *keys* does not know its length.
+        """
+        return loading.warm(self, keys, loader, workers, progress)
+
+    def _age_of(self, key: Any) -> Any:
+        entry = self._find(key)
+        return None if entry is None else self._age(entry, self._timer())
+
+    def _age(self, entry: Any, now: Any) -> Any:
+        return now - (entry.expires - self._ttl if entry.written is None else entry.written)
+
+    # -- bounds and sizes -------------------------------------------------------------------------
 
     @property
     def maxsize(self) -> float | None:
@@ -254,15 +314,14 @@ class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
         where ``oversized="raise"``.
         """
         if self._maxbytes is not None:
-            return None if self._options["oversized"] == "raise" else "maxbytes"
+            return None if self._oversized == "raise" else "maxbytes"
         return None if self._weighs or self.maxsize is None else "maxsize"
 
     @property
     def currsize(self) -> float:
         """Live entries, or their weight where the cache has a getsizeof."""
-        if self._timed:
-            self._expire_all()
-        return cast("float", self._weight if self._weighs else self._count)
+        count = len(self)
+        return cast("float", self._weight) if self._weighs else count
 
     @property
     def ttl(self) -> Any:
@@ -284,29 +343,234 @@ class BoundedCache(Upkeep, Loading, MutableMapping[K, V], Generic[K, V]):
         """The clock: call it for the time, use it in a ``with`` to hold the time still."""
         return TimerView(self)
 
-    @staticmethod
-    def getsizeof(value: Any) -> float:  # noqa: ARG004 - reason: a subclass may weigh it
-        """Return the weight of *value*; override it, or give *getsizeof*."""
-        return 1
+    def resize(self, maxsize: float | None = None, *, maxbytes: int | str | None = None) -> None:
+        """
+        Change the bounds that are given, and evict at once what no longer fits, expired ones first.
 
-    def _weight_of(self, value: Any) -> Any:
-        weight = self.getsizeof(value)
-        if not weight >= 0:
-            raise ConfigError(f"getsizeof must give a number >= 0 (got {weight!r})")
-        return weight or 1
+        Raises:
+            ConfigError: A bound is out of range, or the cache was not made with that kind of bound.
+        """
+        new_maxsize = options.check_maxsize(maxsize)
+        new_maxbytes = options.check_maxbytes(maxbytes)
+        options.check_bounded(new_maxsize, new_maxbytes, "resize")
+        if new_maxbytes is not None and self._maxbytes is None:
+            raise ConfigError(
+                "resize: this cache does not count bytes; make it with maxbytes to bound them"
+            )
+        with self._lock:
+            if new_maxsize is not None:
+                self._options["maxsize"] = new_maxsize
+                self._maxsize = sys.maxsize if new_maxsize == math.inf else new_maxsize
+                self._set_home()
+            if new_maxbytes is not None:
+                self._maxbytes = self._options["maxbytes"] = new_maxbytes
+        if self._timed:
+            self._expire()
+        self._drop_while(self._is_over, "size")
 
-    def _entry_bytes(self, key: Any, value: Any) -> int:
-        if self._sizer is None:
-            return ENTRY_BYTES + bytes_of(key) + bytes_of(value)
-        size = self._sizer(value)
-        if isinstance(size, bool) or not isinstance(size, int):
-            raise TypeError(f"sizer must give a whole number of bytes (got {type(size).__name__})")
-        if size < 0:
-            raise ConfigError(f"sizer must give a number of bytes >= 0 (got {size})")
-        return ENTRY_BYTES + bytes_of(key) + size
+    def shrink(
+        self, *, to_bytes: int | str | None = None, fraction: float | None = None
+    ) -> inventory.Reclaimed:
+        """
+        Give memory back: remove the entries that would leave next, for the cause ``"pressure"``.
 
-    def _estimated_bytes(self, entry: Entry) -> int:
-        return ENTRY_BYTES + bytes_of(entry.key, 100) + bytes_of(entry.value, 100)
+        In batches, so that other threads never wait long. Exactly one goal must be given.
+
+        Args:
+            to_bytes: Keep at most this many bytes. A cache that does not count bytes goes by the
+                average of a few entries.
+            fraction: Remove this share of the entries, 0 to 1.
+
+        Raises:
+            TypeError: None or both are given, or one is of the wrong kind.
+            ConfigError: One is out of range.
+        """
+        return shrink(
+            to_bytes=to_bytes,
+            fraction=fraction,
+            count=self._map.__len__ if not self._timed else self.__len__,
+            counted=None if self._maxbytes is None else lambda: self._bytes,
+            average=self._average_bytes() if self._maxbytes is None else 0.0,
+            drop_while=lambda is_over: self._drop_while(is_over, "pressure"),
+        )
+
+    def reclaim(
+        self, *, fraction: float | None = None, to_bytes: int | None = None
+    ) -> inventory.Reclaimed:
+        """Drop what has expired, then `shrink`: what relief calls under memory pressure."""
+        len(self)
+        return self.shrink(fraction=fraction, to_bytes=to_bytes)
+
+    def footprint(self) -> inventory.Footprint:
+        """Return live entries and their bytes, estimated where the cache does not count them."""
+        items = len(self)
+        size = self._bytes if self._maxbytes is not None else int(self._average_bytes() * items)
+        return inventory.Footprint(items=items, bytes=size)
+
+    def _average_bytes(self) -> float:
+        with self._lock:
+            count = len(self._map)
+            changes = count + 2 * sum(self._removals().values())
+        return self._estimate.average(changes, count, self._measured_average)
+
+    def _measured_average(self) -> float:
+        """Return the bytes of an entry, on the average of the first and the last few."""
+        with self._lock:
+            newest = list(islice(reversed(self._map.values()), inventory.SAMPLE))
+            oldest = list(islice(self._map.values(), inventory.SAMPLE))
+        return average_bytes(
+            [(entry.key, entry.value) for entry in oldest + newest], self._overhead
+        )
+
+    # -- inspection -------------------------------------------------------------------------------
+
+    def info(self, key: K) -> EntryInfo:
+        """
+        Return what is known about the live entry of *key*, without touching it.
+
+        Raises:
+            KeyError: There is no live entry.
+        """
+        entry = self._find(key)
+        now = self._timer()
+        if entry is None or self._expiry.is_due(entry, now):
+            raise KeyError(key)
+        deadline = None
+        if entry.expires is not None or self._idle is not None:
+            deadline = self._expiry.deadline(entry)
+        return EntryInfo(
+            age=self._age(entry, now),
+            expires_in=None if deadline is None else deadline - now,
+            hits=entry.hits,
+            bytes=entry.size or self._entry_bytes(entry.key, entry.value),
+            weight=entry.weight,
+        )
+
+    def statistics(self) -> CacheStatistics:
+        """Return the counts since the cache was made. Cost: O(1), and a few entries measured."""
+        if self._timed:
+            self._expire()
+        with self._lock:
+            count = len(self._map)
+            held = self._weight if self._weighs else count
+            total = self._bytes
+            hits, misses = self._lookups()
+            removals = self._removals()
+        is_estimated = self._maxbytes is None
+        if is_estimated:
+            changes = count + 2 * sum(removals.values())
+            average = self._estimate.average(changes, count, self._measured_average)
+            total = int(average * count)
+        return CacheStatistics.of(
+            {
+                "name": self.name,
+                "policy": self._options["policy"],
+                "implementation": "python",
+                "items": count,
+                "maxsize": self._options["maxsize"],
+                "currsize": held,
+                "maxbytes": self._maxbytes,
+                "bytes": total,
+                "bytes_estimated": is_estimated and count > 0,
+                "hits": hits,
+                "misses": misses,
+                **self._loader.figures(),
+                "removals": removals,
+                "refused": self._refused,
+                "callback_errors": self._listener.errors,
+            }
+        )
+
+    def _lookups(self) -> tuple[int, int]:
+        return self._hits, self._misses
+
+    def __repr__(self) -> str:
+        bounds = [f"maxsize={self.maxsize}"]
+        if self._maxbytes is not None:
+            bounds.append(f"maxbytes={self._maxbytes}")
+        return (
+            f"{type(self).__name__}(name={self.name!r}, items={len(self._map)}, "
+            f"{', '.join(bounds)})"
+        )
+
+    # -- the end, and a new beginning -------------------------------------------------------------
+
+    def close(self) -> None:
+        """
+        Remove every entry for the cause ``"closed"`` and leave the inventory; idempotent.
+
+        Afterwards the cache finds nothing, and storing raises LifecycleError.
+        """
+        if not self._closed:
+            self._drop_all("closed", closing=True)
+            inventory.unregister(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    _MADE_ANEW = frozenset({"_options", "_loader", "_estimate", "_held", "getsizeof"})
+    """Attributes that a pickle leaves out: options are pickled beside them, counts start anew."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle options and live entries with the time they have left; counts start anew."""
+        entries = self._in_order()  # in which the copy is filled
+        now = self._timer()
+        rows = [
+            (entry.key, entry.value, None if entry.expires is None else entry.expires - now)
+            for entry in entries
+            if not self._expiry.is_due(entry, now)
+        ]
+        own = {name: value for name, value in self.__dict__.items() if name not in self._MADE_ANEW}
+        return copyreg.__newobj__, (type(self),), (self._options, rows, own)  # type: ignore[attr-defined]  # reason: what pickle itself uses
+
+    def __setstate__(self, state: Any) -> None:
+        given, rows, attributes = state
+        self.__dict__.update(attributes)
+        self._set_up(given)
+        for key, value, left in rows:
+            self._put(key, value, MISSING if left is None and self._ttl is None else left)
+
+
+class TimerView:
+    """
+    Call it for the time; ``with cache.timer as now:`` holds the cache's time still.
+
+    Attributes of the clock that was given are reached through it, as in cachetools. Holding time
+    still concerns every thread that uses the cache, so keep it short.
+    """
+
+    __slots__ = ("_cache",)
+
+    def __init__(self, cache: BoundedCache[Any, Any]) -> None:
+        self._cache = cache
+
+    def __call__(self) -> Any:
+        """Return the time on this clock."""
+        return self._cache._timer()
+
+    def __enter__(self) -> Any:
+        cache = self._cache
+        now = cache._timer()
+        with cache._lock:
+            cache._held += 1
+            cache._timer = repeat(now).__next__
+        return now
+
+    def __exit__(self, *exc_info: object) -> None:
+        cache = self._cache
+        with cache._lock:
+            cache._held -= 1
+            if not cache._held:
+                cache._timer = cache._options["timer"]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache._options["timer"], name)
+
+    def __reduce__(self) -> Any:
+        return TimerView, (self._cache,)
 
 
 def _stand_in_for_cachetools() -> None:
@@ -320,7 +584,7 @@ class _Items(ItemsView[Any, Any]):
     _mapping: BoundedCache[Any, Any]
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        entries = self._mapping._snapshot()  # noqa: SLF001 - reason: the view of this very class
+        entries = self._mapping._snapshot()
         return iter([(entry.key, entry.value) for entry in entries])
 
 
@@ -328,5 +592,5 @@ class _Values(ValuesView[Any]):
     _mapping: BoundedCache[Any, Any]
 
     def __iter__(self) -> Iterator[Any]:
-        entries = self._mapping._snapshot()  # noqa: SLF001 - reason: the view of this very class
+        entries = self._mapping._snapshot()
         return iter([entry.value for entry in entries])

@@ -1,4 +1,4 @@
-"""One cached entry, in two sizes: a small one for caches that only count, a full one."""
+"""One cached entry, in two sizes, and which keys may be compared under a lock."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ class _Absent:
     size: int = 0
     weight: Any = 1
     expires: Any = None
-    filed: Any = None
+    used: Any = None
     older: Any = None
     newer: Any = None
     ticket: Any = None
-    used: Any = None
     hash: int | None = None
 
 
@@ -31,8 +30,7 @@ class Entry(_Absent):
     """
     A key, its value, and its place in the order of eviction. 80 bytes on a 64-bit build.
 
-    ``prev is None`` means that the entry has left the cache; its key and value stay readable, for a
-    reader that found it without a lock may be about to return them.
+    ``next is None`` means that the entry is in no order: it has left the cache, or is not yet in.
     """
 
     __slots__ = ("hits", "key", "next", "prev", "value", "written")
@@ -43,63 +41,97 @@ class Entry(_Absent):
     value: Any
     hits: int
     written: Any
-    """When the value was written, on the cache's timer; None when ``expires`` tells it."""
+    """When the value was written, on the cache's timer; None when ``expires`` implies it."""
 
 
-class SizedEntry(Entry):
-    """An entry of a cache that counts bytes."""
+class FullEntry(_Absent):
+    """
+    An entry with all that a cache may count: bytes, weight, deadlines, a key of a foreign type.
 
-    __slots__ = ("size",)
+    The entry of a foreign key is its own key in the table's dict, hashed as the key is, so that the
+    dict never calls the key's ``__eq__``.
+    """
 
+    __slots__ = (
+        "expires",
+        "hash",
+        "hits",
+        "key",
+        "mark",
+        "newer",
+        "next",
+        "older",
+        "prev",
+        "queue",
+        "size",
+        "ticket",
+        "used",
+        "value",
+        "weight",
+        "written",
+    )
+
+    prev: Any
+    next: Any
+    key: Any
+    value: Any
+    hits: int
+    written: Any
     size: int
     """Bytes of key, value and bookkeeping; 0 where the cache does not count bytes."""
-
-
-class RichEntry(SizedEntry):
-    """An entry of a cache with a common ttl."""
-
-    __slots__ = ("expires", "filed", "newer", "older", "ticket")
-
+    weight: Any
     expires: Any
     """Deadline on the cache's timer, None when it never expires by age."""
-    filed: Any
-    """The deadline under which the expiry index filed it."""
+    used: Any
+    """Last access on the cache's timer; kept only where the cache has an idle limit."""
     older: Any
     newer: Any
     ticket: list[Any] | None
-    """Its place in the heap of deadlines, when it does not follow the cache's own ttl."""
-
-
-class FullEntry(RichEntry):
-    """An entry that also weighs something, idles out, or has a key whose ``__eq__`` is not ours."""
-
-    __slots__ = ("hash", "mark", "queue", "used", "weight")
-
-    weight: Any
-    used: Any
-    """Last access on the cache's timer; kept only where the cache has an idle limit."""
+    """Its ticket in the heap of deadlines, when it does not follow the cache's own ttl."""
     hash: int | None
     """Hash of a foreign key; None for a plain key."""
     mark: int
     queue: Any
 
+    def __hash__(self) -> int:
+        return self.hash  # type: ignore[return-value]  # reason: only entries of foreign keys are hashed
 
-def full_entry(key: Any, value: Any, foreign_hash: int | None) -> FullEntry:
-    """Return an unlinked full entry. A function, for ``__init__`` costs twice as much."""
-    entry = FullEntry()
+    def __eq__(self, other: object) -> bool:
+        if type(other) is SameHash:
+            other.keys.append(self)
+        return self is other
+
+
+class SameHash:
+    """Looked up in a table's dict, it finds nothing and collects the keys of its hash."""
+
+    __slots__ = ("hash", "keys")
+
+    def __init__(self, hashed: int) -> None:
+        self.hash = hashed
+        self.keys: list[Any] = []
+
+    def __hash__(self) -> int:
+        return self.hash
+
+    def __eq__(self, other: object) -> bool:
+        self.keys.append(other)
+        return False
+
+
+def new_entry(kind: Any, key: Any, value: Any) -> Any:
+    """Return an entry of *kind* in no order. A function, for ``__init__`` costs twice as much."""
+    entry = kind()
     entry.prev = entry.next = None
     entry.key = key
     entry.value = value
     entry.hits = 0
     entry.written = None
-    entry.size = 0
-    entry.expires = entry.filed = None
-    entry.older = entry.newer = entry.ticket = None
-    entry.weight = 1
-    entry.used = None
-    entry.hash = foreign_hash
-    entry.mark = 0
-    entry.queue = None
+    if kind is FullEntry:
+        entry.size = entry.mark = 0
+        entry.weight = 1
+        entry.expires = entry.used = entry.hash = entry.queue = None
+        entry.older = entry.newer = entry.ticket = None
     return entry
 
 

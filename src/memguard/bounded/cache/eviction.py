@@ -1,15 +1,14 @@
 """
 Who leaves first: orders of eviction over linked entries. Pure structure: no lock, no clock.
 
-Both orders are driven in the same way by the store, which holds its lock: `touch` replays accesses,
-`victim` names the next entry to leave, `remove` takes an entry out. Every loop re-reads the links,
-because a finalizer may use the cache between any two of its steps.
+The table drives both orders in the same way, under its lock: `touch` records an access, `victim`
+names the next entry to leave, `remove` takes an entry out.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from memguard.bounded.cache.entry import Entry
@@ -18,36 +17,41 @@ _len = len  # the program may cache the built-in itself, and then must not meet 
 
 
 class Order(Protocol):
-    """What the store needs of an eviction policy."""
+    """What a table needs of an eviction policy."""
 
-    root: Entry
+    root: Any
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: Any) -> None:
         """Take in an unlinked entry, as the most recent one."""
 
-    def touch(self, batch: list[Entry]) -> None:
-        """Replay accesses, oldest first; entries that have left are skipped."""
+    def touch(self, entry: Any) -> None:
+        """Record an access to a linked entry, whose ``hits`` count it already."""
 
-    def remove(self, entry: Entry, *, evicted: bool = False) -> None:
-        """Take out a linked entry; *evicted* when the policy chose it for want of room."""
+    def remove(self, entry: Any, evicted: bool = False, /) -> None:  # noqa: FBT001, FBT002 - reason: a hot path
+        """Unlink *entry* and set its ``next`` to None; *evicted* when it had to make room."""
 
-    def victim(self) -> Entry | None:
+    def victim(self) -> Any:
         """Return the entry that should leave next, still linked; None when empty."""
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[Any]:
         """Yield linked entries, the next to leave first. The cache must not change meanwhile."""
 
     def clear(self) -> None:
-        """Forget everything; the entries are marked by the caller."""
+        """Forget everything; the caller sets ``next`` of the entries to None."""
 
 
-def new_ring() -> Entry:
+def new_ring() -> Any:
     """Return the root of an empty ring: its ``next`` is the oldest, its ``prev`` the newest."""
     root = Entry()
     root.prev = root.next = root
-    root.key = root.value = root.written = None
-    root.hits = 0
     return root
+
+
+def _walk(root: Any) -> Iterator[Any]:
+    entry = root.next
+    while entry is not root:
+        yield entry
+        entry = entry.next  # of None, where an order is torn: see in_order
 
 
 class LruOrder:
@@ -58,48 +62,41 @@ class LruOrder:
     def __init__(self) -> None:
         self.root = new_ring()
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: Any) -> None:
         """Append *entry*."""
         root = self.root
         last = root.prev
-        entry.prev, entry.next = last, root
         last.next = root.prev = entry
+        entry.prev = last
+        entry.next = root
 
-    def touch(self, batch: list[Entry]) -> None:
-        """Move each entry to the end, in turn."""
-        root = self.root
-        for entry in batch:
-            entry.hits += 1
-            prev = entry.prev
-            if prev is not None:
-                following = entry.next
-                prev.next = following
-                following.prev = prev
-                last = root.prev
-                last.next = root.prev = entry
-                entry.prev = last
-                entry.next = root
-
-    def remove(self, entry: Entry, *, evicted: bool = False) -> None:  # noqa: ARG002 - reason: part of the protocol
-        """Unlink *entry* and mark it as gone."""
-        prev, following = entry.prev, entry.next
+    def touch(self, entry: Any) -> None:
+        """Move *entry* to the end."""
+        prev, following, root = entry.prev, entry.next, self.root
         prev.next = following
         following.prev = prev
-        entry.prev = None
+        last = root.prev
+        last.next = root.prev = entry
+        entry.prev = last
+        entry.next = root
 
-    def victim(self) -> Entry | None:
+    def remove(self, entry: Any, evicted: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - reason: the protocol's; a hot path
+        """Unlink *entry*."""
+        prev, following = entry.prev, entry.next
+        entry.prev = entry.next = None
+        prev.next = following
+        following.prev = prev
+
+    def victim(self) -> Any:
         """Return the least recently used entry."""
-        first: Entry = self.root.next
+        first = self.root.next
         return None if first is self.root else first
 
-    def __iter__(self) -> Iterator[Entry]:
-        entry = self.root.next
-        while entry is not self.root:
-            yield entry
-            entry = entry.next
+    def __iter__(self) -> Iterator[Any]:
+        return _walk(self.root)
 
     def clear(self) -> None:
-        """Start over with an empty ring; the root stays, for the store holds on to it."""
+        """Start over with an empty ring; the root stays, for the table holds on to it."""
         self.root.prev = self.root.next = self.root
 
 
@@ -135,12 +132,10 @@ class S3FifoOrder:
         came_back = self.ghosts.pop(_hash_of(entry), None) is not None
         self._append(entry, main=came_back)
 
-    def touch(self, batch: list[Entry]) -> None:
-        """Count the hits; S3-FIFO moves nothing on a hit."""
-        for entry in batch:
-            entry.hits += 1
+    def touch(self, entry: Any) -> None:
+        """Move nothing: the count of hits is all that S3-FIFO needs."""
 
-    def remove(self, entry: Any, *, evicted: bool = False) -> None:
+    def remove(self, entry: Any, evicted: bool = False) -> None:  # noqa: FBT001, FBT002 - reason: a hot path
         """Unlink *entry*; remember its hash when it was evicted while on probation."""
         small = entry.queue is self.small
         if small:
@@ -148,9 +143,9 @@ class S3FifoOrder:
         else:
             self.main_size -= 1
         prev, following = entry.prev, entry.next
+        entry.prev = entry.next = None
         prev.next = following
         following.prev = prev
-        entry.prev = None
         if evicted and small:
             self._remember(_hash_of(entry))
 
@@ -164,26 +159,21 @@ class S3FifoOrder:
                 entry = self.small.next
                 if entry.hits - entry.mark <= 1:
                     return entry
-                self.remove(entry)
-                entry.mark = entry.hits
-                self._append(entry, main=True)
+                entry_mark = entry.hits
             else:
                 entry = self.root.next
                 earned = min(3, entry.hits - entry.mark)
                 if earned <= 0:
                     return entry
-                self.remove(entry)
-                entry.mark = entry.hits - (earned - 1)
-                self._append(entry, main=True)
+                entry_mark = entry.hits - (earned - 1)
+            self.remove(entry)
+            entry.mark = entry_mark
+            self._append(entry, main=True)
         return self.root.next if self.main_size else self.small.next
 
-    def __iter__(self) -> Iterator[Entry]:
-        entry: Any
-        for root in (self.small, self.root):
-            entry = root.next
-            while entry is not root:
-                yield entry
-                entry = entry.next
+    def __iter__(self) -> Iterator[Any]:
+        yield from _walk(self.small)
+        yield from _walk(self.root)
 
     def clear(self) -> None:
         """Forget everything, ghosts too."""
@@ -191,15 +181,14 @@ class S3FifoOrder:
 
     def _append(self, entry: Any, *, main: bool) -> None:
         if main:
-            queue = self.root
             self.main_size += 1
         else:
-            queue = self.small
             self.small_size += 1
-        entry.queue = queue
-        last = queue.prev
-        entry.prev, entry.next = last, queue
-        last.next = queue.prev = entry
+        entry.queue = root = self.root if main else self.small
+        last = root.prev
+        last.next = root.prev = entry
+        entry.prev = last
+        entry.next = root
 
     def _remember(self, hashed: int) -> None:
         self.ghosts[hashed] = self.ghosts.get(hashed, 0) + 1
@@ -213,6 +202,26 @@ class S3FifoOrder:
                 self.ghosts.pop(oldest, None)
 
 
+def in_order(order: Order, entries: Iterable[Any]) -> tuple[list[Any], list[Any]]:
+    """
+    Return *entries* in *order*, as far as its links can still be followed, the others last.
+
+    Also return what else was met on the way, unlinked: entries that left while it was torn.
+    """
+    missing = {id(entry): entry for entry in entries}
+    most = _len(missing)
+    ordered: list[Any] = []
+    strays: list[Any] = []
+    for entry in order:
+        if entry is None or _len(strays) > most:  # a link leads nowhere, or in a circle
+            break
+        known = missing.pop(id(entry), None)
+        (strays if known is None else ordered).append(entry)
+    for entry in strays:
+        entry.prev = entry.next = None
+    return ordered + list(missing.values()), strays
+
+
 def _hash_of(entry: Any) -> int:
-    # Only a plain key is hashed here, under the store's lock; a foreign key brings its hash along.
+    # Only a plain key is hashed here, under the table's lock; a foreign key brings its hash along.
     return hash(entry.key) if entry.hash is None else entry.hash

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from itertools import count
 from typing import Any
 
-from memguard.bounded.cache.entry import RichEntry, full_entry
+from memguard.bounded.cache.entry import FullEntry, new_entry
 
 _len = len  # the program may cache the built-in itself, and then must not meet it here
 
@@ -23,62 +23,52 @@ class ExpiryIndex:
     """
     The deadlines of one cache.
 
-    Bounded by: one place a live entry; severed tickets are swept out when they outnumber the rest.
+    Bounded by: one row for each live entry; dead tickets are swept out when they outnumber the
+        rest.
     """
 
     __slots__ = ("_idle", "_next_number", "_severed", "heap", "root")
 
     def __init__(self, idle: Any = None) -> None:
         self._idle = idle
-        self._severed = 0
-        self.root: Any = full_entry(None, None, None)
+        self.root = new_entry(FullEntry, None, None)
         self.heap: list[list[Any]] = []
-        self.clear()
         self._next_number = count().__next__
+        self.clear()
 
     def file(self, entry: Any, *, custom: bool = False) -> None:
         """
-        File or re-file *entry* under its present deadline.
+        File *entry*, or file it again, under its present deadline.
 
         Args:
             entry: The entry, with ``expires`` and, in a cache with an idle limit, ``used`` set.
             custom: Its deadline does not follow from the cache's own ttl.
         """
-        entry.filed = entry.expires
-        deadline = self.deadline(entry)
-        if deadline is None:
-            self.forget(entry)
-        elif custom or self._idle is not None:
+        if custom or self._idle is not None:
+            deadline = self.deadline(entry)
             ticket = entry.ticket
-            if ticket is not None and not deadline < ticket[0]:
+            if ticket is not None and deadline is not None and not deadline < ticket[0]:
                 return  # the ticket comes up first and is written anew then
             self.forget(entry)
-            entry.ticket = ticket = [deadline, self._next_number(), entry]
-            heapq.heappush(self.heap, ticket)
-        else:
+            if deadline is not None:
+                entry.ticket = ticket = [deadline, self._next_number(), entry]
+                heapq.heappush(self.heap, ticket)
+            return
+        older = entry.older
+        if older is not None:
+            newer = entry.newer
+            older.newer = newer
+            newer.older = older
+            entry.older = None
+        elif entry.ticket is not None:
             self.forget(entry)
+        if entry.expires is not None:
             root = self.root
             last = root.older
             entry.older, entry.newer = last, root
             last.newer = root.older = entry
 
-    def refile(self, batch: list[Any]) -> None:
-        """Move those of *batch* in the ring whose deadline was renewed since, in turn."""
-        root = self.root
-        for entry in batch:
-            if entry.filed is not entry.expires and entry.prev is not None:
-                older = entry.older
-                if older is not None:
-                    newer = entry.newer
-                    older.newer = newer
-                    newer.older = older
-                    last = root.older
-                    entry.older = last
-                    entry.newer = root
-                    last.newer = root.older = entry
-                    entry.filed = entry.expires
-
-    def forget(self, entry: RichEntry) -> None:
+    def forget(self, entry: Any) -> None:
         """Take *entry* out, wherever it stands."""
         older = entry.older
         if older is not None:
@@ -96,15 +86,22 @@ class ExpiryIndex:
                 heapq.heapify(self.heap)
                 self._severed = 0
 
-    def due(self, now: Any) -> RichEntry | None:
+    def is_due(self, entry: Any, now: Any) -> bool:
+        """Return whether the time of *entry* has come."""
+        expires = entry.expires
+        if expires is not None and not now < expires:
+            return True
+        return self._idle is not None and not now < entry.used + self._idle
+
+    def due(self, now: Any) -> Any:
         """Return one entry whose time has come, still filed; None when there is none."""
-        first: RichEntry = self.root.newer
+        first = self.root.newer
         if first is not self.root and not now < first.expires:
             return first
         heap = self.heap
         while heap and not now < heap[0][0]:
             ticket = heap[0]
-            entry: RichEntry | None = ticket[2]
+            entry = ticket[2]
             if entry is None:
                 heapq.heappop(heap)
                 self._severed -= 1
@@ -134,16 +131,16 @@ class ExpiryIndex:
         return in_heap if in_ring is None or in_heap < in_ring else in_ring
 
     def rebuild(self, entries: Iterable[Any]) -> None:
-        """Start over with *entries*, in any order: after an operation was torn apart."""
+        """Start over with *entries*, in any order: after a change was torn apart."""
         self.clear()
         for entry in entries:
-            if isinstance(entry, RichEntry):
+            if type(entry) is FullEntry:
                 entry.older = entry.newer = entry.ticket = None
                 # Their order may be lost, so each of them goes through the heap once.
                 self.file(entry, custom=True)
 
     def clear(self) -> None:
-        """Forget everything; the ring's root stays, for the store holds on to it."""
+        """Forget everything."""
         self.root.older = self.root.newer = self.root
         self.heap = []
         self._severed = 0

@@ -1,4 +1,4 @@
-"""Who is told of removals: the callback's errors are counted, and the loop always finishes."""
+"""The removal callback of a cache: its errors are counted, and every removal is delivered."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from memguard import log
 from memguard.bounded.cache.entry import Cause
 
 Removed = list[tuple[Any, Any, Cause]]
-"""Keys, values and causes, staged under the lock and told outside of it."""
+"""Keys, values and causes, staged under the lock and delivered outside of it."""
 
 
-class Teller:
+class RemovalListener:
     """Calls ``on_removal`` of one cache, outside every lock."""
 
-    __slots__ = ("_callback", "_name", "_raises", "errors")
+    __slots__ = ("_callback", "_name", "_raises", "errors", "is_asked")
 
     def __init__(
         self, callback: Callable[[Any, Any, Cause], object] | None, on_error: str, name: str
     ) -> None:
         self._callback = callback
+        self.is_asked = callback is not None
+        """Whether anybody wants to know."""
         self._raises = on_error == "raise"
         self._name = name
         self.errors = 0
         """Exceptions of the callback; only the first is logged."""
 
-    def tell(self, removed: Removed) -> None:
+    def notify(self, removed: Removed) -> None:
         """Call the callback for each entry; raise its first exception when that was asked for."""
         if self._callback is None:
             return

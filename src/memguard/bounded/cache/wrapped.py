@@ -1,24 +1,26 @@
-"""`AdoptedCache`: a cache that others hold already, made safe. See `BoundedCache.wrap`."""
+"""`WrappedCache`: a cache that others hold already, made safe. See `BoundedCache.wrap`."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from itertools import islice
-from typing import Any, Generic, Literal, Self, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar, cast, overload
 
 from memguard.bounded import callsite, inventory, options
 from memguard.bounded.cache.entry import CAUSES, MISSING, Cause
-from memguard.bounded.cache.loading.loader import Loading
-from memguard.bounded.cache.removal_listener import Removed, Teller
-from memguard.bounded.cache.stats import CacheStatistics
-from memguard.bounded.sizing import bytes_of
+from memguard.bounded.cache.loading import loader as loading
+from memguard.bounded.cache.loading.single_flight import Flights
+from memguard.bounded.cache.loading.single_flight_async import FlightsOfLoops
+from memguard.bounded.cache.maintenance import average_bytes, free_in_child, shrink
+from memguard.bounded.cache.removal_listener import Removed, RemovalListener
+from memguard.bounded.cache.stats import CacheStatistics, WarmReport
 from memguard.errors import ConfigError, LifecycleError
 from memguard.lifecycle import janitor
-from memguard.units import parse_bytes
 
 K = TypeVar("K")
 V = TypeVar("V")
+T = TypeVar("T")
 
 _BATCH = 256
 _SAMPLE = 16
@@ -29,7 +31,7 @@ _ITEM_BYTES = 100
 """About what a dict needs for one entry; the mapping's own needs are not known."""
 
 
-class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
+class WrappedCache(MutableMapping[K, V]):
     """
     Guard an existing ``cachetools.Cache``, or a plain dict, without replacing the object.
 
@@ -48,7 +50,7 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
         maxsize: Most entries. Required for a mapping without a bound of its own, unless *maxbytes*
             is given.
         maxbytes: Most bytes of keys and values, estimated from a few of them.
-        on_removal: As for `BoundedCache`; told of what leaves through this guard.
+        on_removal: As for `BoundedCache`; called for what leaves through this guard.
         on_error: As for `BoundedCache`.
         name: What reports call the mapping.
     """
@@ -67,7 +69,7 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
             raise TypeError(
                 f"wrap needs a dict or a cachetools cache (got {type(existing).__name__})"
             )
-        if isinstance(existing, AdoptedCache) or hasattr(existing, "get_or_load"):
+        if isinstance(existing, WrappedCache) or hasattr(existing, "get_or_load"):
             raise TypeError("wrap needs a mapping that is not guarded yet; this one is")
         if maxsize is not None:
             options.check_positive_int(maxsize, "maxsize")
@@ -79,13 +81,15 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
         options.check_callable(on_removal, "on_removal")
         options.check_choice(on_error, options.ON_ERROR, "on_error")
         self.name = callsite.name_for(type(existing).__name__, name)
-        self._teller = Teller(on_removal, on_error, self.name)
+        self._listener = RemovalListener(on_removal, on_error, self.name)
         self._existing = existing
         self._lock = threading.RLock()
         self._closed = False
         self._hits = self._misses = self._refused = 0
         self._causes = dict.fromkeys(CAUSES, 0)
-        self._set_up_loading()
+        self._flights = Flights()
+        self._async_flights = FlightsOfLoops()
+        self._loader = loading.Loader(self._lock)
         also = tuple(
             part for part in (existing, getattr(existing, "_Cache__data", None)) if part is not None
         )
@@ -97,6 +101,10 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
         """The mapping itself."""
         return self._existing
 
+    @overload
+    def get(self, key: K, default: None = None) -> V | None: ...
+    @overload
+    def get(self, key: K, default: V | T) -> V | T: ...
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the value of *key*, or *default*; an access by the mapping's own policy."""
         with self._lock:
@@ -120,15 +128,21 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
     def __delitem__(self, key: K) -> None:
         self.pop(key)
 
+    @overload
+    def pop(self, key: K) -> V: ...
+    @overload
+    def pop(self, key: K, default: V) -> V: ...
+    @overload
+    def pop(self, key: K, default: T) -> V | T: ...
     def pop(self, key: Any, default: Any = MISSING) -> Any:
         """Remove *key* and return its value; *default*, or KeyError, when there is none."""
         self._disown(key)
         with self._lock:
-            value = self._existing.pop(key, MISSING)
+            value: Any = self._existing.pop(key, MISSING)
             if value is not MISSING:
                 self._causes["explicit"] += 1
         if value is not MISSING:
-            self._teller.tell([(key, value, "explicit")])
+            self._listener.notify([(key, value, "explicit")])
             return value
         if default is MISSING:
             raise KeyError(key)
@@ -141,12 +155,17 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
                 raise KeyError(f"{self.name} is empty")
             key, value = self._evict_one()
             self._causes["explicit"] += 1
-        self._teller.tell([(key, value, "explicit")])
+        self._listener.notify([(key, value, "explicit")])
         return key, value
 
     def clear(self) -> None:
         """Remove every entry; loads that are under way will not be stored."""
-        self._clear("explicit")
+        self._disown_all()
+        with self._lock:
+            pairs = list(self._existing.items())
+            self._existing.clear()
+            self._causes["explicit"] += len(pairs)
+        self._listener.notify([(key, value, "explicit") for key, value in pairs])
 
     def __contains__(self, key: object) -> bool:
         with self._lock:
@@ -167,11 +186,13 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
         self,
         key: Any,
         value: Any,
-        *,
         ttl: Any = MISSING,  # noqa: ARG002 - reason: checked by _lifetime; the mapping has its own
+        *,
         only_if_absent: bool = False,
         flight: Any = None,
     ) -> Any:
+        if flight is None:
+            self._disown(key)
         removed: Removed = []
         with self._lock:
             if self._closed:
@@ -188,11 +209,11 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
             self._existing[key] = value
             self._enforce(removed)
             self._count_removals(removed)
-        self._teller.tell(removed)
+        self._listener.notify(removed)
         return value
 
     def _make_room(self, value: Any, removed: Removed) -> None:
-        """Evict where a cachetools cache would, but by our own hand, so that it can be told."""
+        """Evict where a cachetools cache would, so that the listener hears of it."""
         cache: Any = self._existing
         self._expire(removed)
         size = cache.getsizeof(value)
@@ -233,14 +254,6 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
             return key, self._existing.pop(key)
         return self._existing.popitem()
 
-    def _clear(self, cause: Cause) -> None:
-        self._disown_all()
-        with self._lock:
-            pairs = list(self._existing.items())
-            self._existing.clear()
-            self._causes[cause] += len(pairs)
-        self._teller.tell([(key, value, cause) for key, value in pairs])
-
     def invalidate(self, predicate: Callable[[Any, Any], bool]) -> int:
         """Remove every entry for which ``predicate(key, value)`` is true; return their number."""
         options.check_callable(predicate, "predicate", optional=False)
@@ -258,7 +271,7 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
                         del self._existing[key]
                         self._causes["explicit"] += 1
                         removed.append((key, value, "explicit"))
-        self._teller.tell(removed)
+        self._listener.notify(removed)
         return len(removed)
 
     def _lookups(self) -> tuple[int, int]:
@@ -288,25 +301,32 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
         self, *, to_bytes: int | str | None = None, fraction: float | None = None
     ) -> inventory.Reclaimed:
         """Remove the entries that would leave next; as `BoundedCache.shrink`."""
-        if (to_bytes is None) == (fraction is None):
-            raise TypeError("shrink needs exactly one of to_bytes= and fraction=")
         with self._lock:
             average = self._average_bytes()
-            count = len(self._existing)
-        if fraction is not None:
-            keep = count - round(count * options.check_share(fraction, "fraction"))
-        else:
-            keep = int(parse_bytes(to_bytes or 0, name="to_bytes") / average)
+        return shrink(
+            to_bytes=to_bytes,
+            fraction=fraction,
+            count=self.__len__,
+            counted=None,
+            average=average,
+            drop_while=self._drop_while,
+        )
+
+    def _drop_while(self, is_over: Callable[[], bool]) -> tuple[int, int]:
         items = 0
         while True:
             removed: Removed = []
             with self._lock:
-                self._evict(min(_BATCH, len(self._existing) - keep), "pressure", removed)
-                self._count_removals(removed)
-            self._teller.tell(removed)
+                self._evict_while(is_over, removed)
+            self._listener.notify(removed)
             items += len(removed)
             if len(removed) < _BATCH:
-                return inventory.Reclaimed(items=items, bytes=int(items * average))
+                return items, 0
+
+    def _evict_while(self, is_over: Callable[[], bool], removed: Removed) -> None:
+        while len(removed) < _BATCH and is_over():
+            self._evict(1, "pressure", removed)
+        self._count_removals(removed)
 
     def reclaim(
         self, *, fraction: float | None = None, to_bytes: int | None = None
@@ -338,8 +358,8 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
                 misses=self._misses,
                 removals=cast("dict[str, int]", dict(self._causes)),
                 refused=self._refused,
-                callback_errors=self._teller.errors,
-                **self._loading_figures(),
+                callback_errors=self._listener.errors,
+                **self._loader.figures(),
             )
 
     def close(self) -> None:
@@ -355,12 +375,7 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
 
     def _average_bytes(self) -> float:
         # Under the lock: dict views may not be read while another thread changes them.
-        sample = list(islice(self._existing.items(), _SAMPLE))
-        if not sample:
-            return float(_ITEM_BYTES)
-        return sum(
-            _ITEM_BYTES + bytes_of(key, 100) + bytes_of(value, 100) for key, value in sample
-        ) / len(sample)
+        return average_bytes(islice(self._existing.items(), _SAMPLE), _ITEM_BYTES) or _ITEM_BYTES
 
     def _sweep(self) -> float | None:
         if self._closed:
@@ -370,22 +385,68 @@ class AdoptedCache(Loading, MutableMapping[K, V], Generic[K, V]):
             self._expire(removed)
             self._enforce(removed)
             self._count_removals(removed)
-        self._teller.tell(removed)
+        self._listener.notify(removed)
         return _LOOK_SECONDS
 
     def _after_fork_in_child(self) -> None:
-        self._lock = threading.RLock()
         self._flights.clear()
+        self._async_flights.clear()
+        free_in_child(self._lock)
         janitor.watch(self, after=_LOOK_SECONDS)
+
+    # -- loading ----------------------------------------------------------------------------------
+
+    def get_or_load(
+        self,
+        key: K,
+        loader: Callable[[K], V],
+        *,
+        ttl: Any = MISSING,
+        refresh_after: float | None = None,
+    ) -> V:
+        """Return the value of *key*, or load, store and return it; as `BoundedCache`."""
+        value: V = self._loader.load(self, key, loader, ttl, refresh_after)
+        return value
+
+    async def aget_or_load(
+        self,
+        key: K,
+        loader: Callable[[K], Awaitable[V]],
+        *,
+        ttl: Any = MISSING,
+        refresh_after: float | None = None,
+    ) -> V:
+        """Await and return the value of *key*, or load it; as `BoundedCache`."""
+        value: V = await self._loader.load_async(self, key, loader, ttl, refresh_after)
+        return value
+
+    def warm(
+        self,
+        keys: Iterable[K],
+        loader: Callable[[K], V],
+        *,
+        workers: int = 4,
+        progress: Callable[[int, int | None], object] | None = None,
+    ) -> WarmReport:
+        """Load the *keys* that are not there yet; as `BoundedCache`."""
+        return loading.warm(self, keys, loader, workers, progress)
+
+    def _disown(self, key: Any) -> None:
+        self._flights.disown(key)
+        self._async_flights.disown(key)
+
+    def _disown_all(self) -> None:
+        self._flights.disown_all()
+        self._async_flights.disown_all()
 
     def _peek(self, key: Any) -> Any:
         with self._lock:
             return self._existing[key] if key in self._existing else MISSING  # noqa: SIM401 - reason: get() may count or move
 
     def _age_of(self, key: Any) -> Any:  # noqa: ARG002 - reason: part of the interface
-        return None  # the mapping does not tell, so nothing is refreshed
+        return None  # the mapping does not know, so nothing is refreshed
 
     def _lifetime(self, ttl: Any) -> Any:
         if ttl is not MISSING:
-            raise ConfigError("an adopted mapping has its own lifetimes; ttl cannot be given here")
+            raise ConfigError("a wrapped mapping has its own lifetimes; ttl cannot be given here")
         return ttl

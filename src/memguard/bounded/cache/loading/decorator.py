@@ -28,8 +28,9 @@ from memguard.bounded import options
 from memguard.bounded.cache.bounded_cache import BoundedCache
 from memguard.bounded.cache.entry import MISSING
 from memguard.bounded.cache.loading.keys import RAW, UNCACHEABLE, KeyMaker
-from memguard.bounded.cache.loading.single_flight import AsyncFlight, Flight, board, fly_async, land
-from memguard.bounded.cache.wrapped import AdoptedCache
+from memguard.bounded.cache.loading.single_flight import Flight, board, land
+from memguard.bounded.cache.loading.single_flight_async import AsyncFlight, fly_async
+from memguard.bounded.cache.wrapped import WrappedCache
 from memguard.bounded.counter import Tally
 from memguard.errors import ConfigError
 
@@ -41,7 +42,7 @@ R = TypeVar("R")
 
 _NOTHING = object()
 
-AnyCache = BoundedCache[Any, Any] | AdoptedCache[Any, Any]
+AnyCache = BoundedCache[Any, Any] | WrappedCache[Any, Any]
 
 
 class CacheOptions(TypedDict, total=False):
@@ -136,12 +137,12 @@ def cached(
     maxsize = maxsize if maxsize is None else max(0, maxsize)
     if cache is not None and given:
         raise ConfigError(f"cache= brings its own options (got also {', '.join(sorted(given))})")
-    if isinstance(cache, BoundedCache | AdoptedCache):
+    if isinstance(cache, BoundedCache | WrappedCache):
         if given_maxsize is not None:
             raise ConfigError("cache= brings its own bound (got also maxsize)")
         shared: AnyCache | None = cache
     else:
-        shared = None if cache is None else AdoptedCache(cache, maxsize=maxsize)
+        shared = None if cache is None else WrappedCache(cache, maxsize=maxsize)
     stale_after = options.check_duration(
         refresh_after, given.get("timer", time.monotonic), "refresh_after"
     )
@@ -247,22 +248,23 @@ class CachedFunction(Generic[P, R]):
             if cache is None:
                 self._uncached.bump()
             return self._function(*args, **kwargs)
+        loader = cache._loader
         flight = Flight()
-        if self._single_flight:
-            must_load, value = board(cache._flights, key, flight)
-            if not must_load:
-                return value
-            value = cache._peek(key)
-            if value is not MISSING:  # another call ended just before this one began
-                land(cache._flights, key, flight, value)
-                return value
-        started = time.perf_counter()
+        started = None
         try:
-            value = self._function(*args, **kwargs)
-            cache._count_load(started)
-            cache._keep(key, value, MISSING, flight)
+            if self._single_flight:
+                must_load, value = board(cache._flights, key, flight, cache._lock)
+                if not must_load:
+                    return value
+                value = cache._peek(key)  # another call may have ended just before this one began
+            if value is MISSING:
+                started = time.perf_counter()
+                value = self._function(*args, **kwargs)
+                loader.count_load(started)
+                loader.keep(cache, key, value, MISSING, flight)
         except BaseException as error:
-            cache._count_failure(started, error)
+            if started is not None:
+                loader.count_failure(cache.name, started, error)
             if self._single_flight:
                 land(cache._flights, key, flight, error=error)
             raise
@@ -272,8 +274,8 @@ class CachedFunction(Generic[P, R]):
 
     def _refresh_if_stale(self, key: Any, args: Any, kwargs: Any) -> None:
         cache = self._cache
-        if cache is not None and cache._is_stale(key, self._refresh_after):
-            cache._refresh(key, lambda _: self._function(*args, **kwargs), MISSING)
+        if cache is not None and cache._loader.is_stale(cache, key, self._refresh_after):
+            cache._loader.refresh(cache, key, lambda _: self._function(*args, **kwargs), MISSING)
 
     # -- what functools.lru_cache offers ----------------------------------------------------------
 
@@ -392,7 +394,7 @@ class CachedCoroutineFunction(CachedFunction[P, R]):
             return await function(*args, **kwargs)
 
         def load(flight: AsyncFlight) -> Any:
-            return cache._load_async(key, lambda _: function(*args, **kwargs), MISSING, flight)
+            return cache._loader.call_async(cache, key, lambda _: function(*args, **kwargs), MISSING, flight)
 
         if self._single_flight:
             return await fly_async(cache._async_flights, key, load)
@@ -400,8 +402,8 @@ class CachedCoroutineFunction(CachedFunction[P, R]):
 
     def _refresh_if_stale(self, key: Any, args: Any, kwargs: Any) -> None:
         cache = self._cache
-        if cache is not None and cache._is_stale(key, self._refresh_after):
-            cache._refresh_in_loop(key, lambda _: self._function(*args, **kwargs), MISSING)
+        if cache is not None and cache._loader.is_stale(cache, key, self._refresh_after):
+            cache._loader.refresh_in_loop(cache, key, lambda _: self._function(*args, **kwargs), MISSING)
 
 
 class BoundCached(Generic[P, Q, R]):

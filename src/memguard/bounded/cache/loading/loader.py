@@ -1,4 +1,5 @@
-"""Caches that load what they miss: single flight, refresh in the background, warming."""
+# ruff: noqa: SLF001 - reason: a loader is a part of the cache that it is called with
+"""Load through a cache: single flight, background refresh, warming, and their counts."""
 
 from __future__ import annotations
 
@@ -7,21 +8,24 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sized
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from memguard import log
 from memguard.bounded import options
 from memguard.bounded.cache.entry import MISSING
 from memguard.bounded.cache.loading import refresh
 from memguard.bounded.cache.loading.single_flight import (
-    AsyncFlight,
-    AsyncFlights,
     Flight,
+    Flights,
     abandon,
     board,
-    fly_async,
     hook_fork,
     land,
+)
+from memguard.bounded.cache.loading.single_flight_async import (
+    AsyncFlight,
+    FlightsOfLoops,
+    fly_async,
     start_in_loop,
 )
 from memguard.bounded.cache.stats import WarmReport
@@ -34,220 +38,138 @@ _REFRESH_PAUSE_SECONDS = 1.0
 """After a failed refresh, how long stale values are served without trying again."""
 
 
-class Loading:
-    """The loading half of a cache; what it needs of the other half stands first."""
+class Target(Protocol):
+    """The cache that a loader loads for."""
 
     name: str
     _lock: Any
     _closed: bool
     _refused: int
-    _flights: dict[Any, Flight]
-    _async_flights: AsyncFlights
-    _loads: int
-    _load_failures: int
-    _load_seconds: float
-    _refreshes: int
-    _no_refresh_before: float
+    _flights: Flights
+    _async_flights: FlightsOfLoops
 
-    _MADE_ANEW = frozenset(
-        {
-            "_load_failures",
-            "_load_seconds",
-            "_loads",
-            "_no_refresh_before",
-            "_refreshes",
-        }
-    )
-    """Attributes that are not pickled."""
+    def get(self, key: Any, default: Any, /) -> Any:
+        """Return the live value of *key*, or *default*; an access."""
 
-    if TYPE_CHECKING:  # what the fast and the slow half of the cache bring
+    def get_or_load(self, key: Any, loader: Callable[[Any], Any]) -> Any:
+        """Return the live value of *key*, or load it."""
 
-        def get(self, key: Any, default: Any = None) -> Any:
-            """Return the live value of *key*, or *default*."""
+    def _peek(self, key: Any) -> Any:
+        """Return the live value of *key*, or MISSING; no access."""
 
-        def _peek(self, key: Any) -> Any: ...
+    def _age_of(self, key: Any) -> Any:
+        """Return the time since the value of *key* was written, None when unknown."""
 
-        def _age_of(self, key: Any) -> Any: ...
+    def _lifetime(self, ttl: Any) -> Any:
+        """Return *ttl*, checked."""
 
-        def _lifetime(self, ttl: Any) -> Any: ...
+    def _put(
+        self, key: Any, value: Any, ttl: Any, *, only_if_absent: bool, flight: Any
+    ) -> Any:
+        """Store *value*, unless *flight* was disowned."""
 
-        def _put(
-            self,
-            key: Any,
-            value: Any,
-            *,
-            ttl: Any,
-            only_if_absent: bool = False,
-            flight: Any = None,
-        ) -> Any: ...
 
-    def _disown(self, key: Any) -> None:
-        """See to it that a load of *key* that is under way does not store its result."""
-        flight = self._flights.get(key) if self._flights else None
-        if flight is not None:
-            flight.disowned = True
-        if self._async_flights:
-            self._async_flights.disown(key)
+class Loader:
+    """
+    The loads of one cache, and their counts.
 
-    def _disown_all(self) -> None:
-        for flight in list(self._flights.copy().values()):
-            flight.disowned = True
-        self._async_flights.disown_all()
+    It does not know its cache, which each call brings along, so that dropping a cache frees it at
+    once.
 
-    def _set_up_loading(self) -> None:
-        self._flights = {}
-        self._async_flights = AsyncFlights()
-        self._loads = self._load_failures = self._refreshes = 0
-        self._load_seconds = self._no_refresh_before = 0.0
+    Bounded by: four background loads in the process, sixteen of one cache on one event loop.
+    Locks: the cache's, for counts; loaders run outside of it.
+    Keeps alive: nothing.
+    """
+
+    __slots__ = ("_lock", "_no_refresh_before", "failures", "loads", "refreshes", "seconds")
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+        self.loads = self.failures = self.refreshes = 0
+        self.seconds = self._no_refresh_before = 0.0
         hook_fork()
 
-    def get_or_load(
+    def figures(self) -> dict[str, Any]:
+        """Return the counts under the names that statistics give them."""
+        return {
+            "loads": self.loads,
+            "load_failures": self.failures,
+            "load_seconds": self.seconds,
+            "refreshes": self.refreshes,
+        }
+
+    def load(
         self,
+        cache: Target,
         key: Any,
         loader: Callable[[Any], Any],
-        *,
-        ttl: Any = MISSING,
-        refresh_after: float | None = None,
+        ttl: Any,
+        refresh_after: float | None,
     ) -> Any:
-        """
-        Return the live value of *key*, or load, store and return it.
-
-        Threads that miss the same key at the same time share one call of *loader*, which runs
-        outside every lock and may use the cache, even for its own key. An exception reaches every
-        thread that waited and is not cached. A key deleted during its load stays deleted.
-
-        Args:
-            key: The key.
-            loader: Called with the key.
-            ttl: A lifetime for this entry alone.
-            refresh_after: Age in seconds from which a value is still returned, but loaded anew by
-                one background thread; a failed refresh keeps the old value.
-
-        Raises:
-            Exception: Whatever *loader* raised.
-        """
-        value = self.get(key, MISSING)
+        """Return the live value of *key*, or load, store and return it."""
+        value = cache.get(key, MISSING)
         if value is not MISSING:
-            if refresh_after is not None and self._is_stale(key, refresh_after):
-                self._refresh(key, loader, ttl)
+            if refresh_after is not None and self.is_stale(cache, key, refresh_after):
+                self.refresh(cache, key, loader, ttl)
             return value
-        # Few calls stand between here and the loader: a loader may recurse, and each counts.
         flight = Flight()
-        must_load, value = board(self._flights, key, flight)
-        if not must_load:
-            return value
-        value = self._peek(key)
-        if value is not MISSING:  # another load ended just before this one began
-            land(self._flights, key, flight, value)
-            return value
+        try:
+            must_load, value = board(cache._flights, key, flight, cache._lock)
+            if not must_load:
+                return value
+            value = cache._peek(key)  # another load may have ended just before this one began
+            if value is MISSING:
+                value = self.call(cache, key, loader, ttl, flight)
+        except BaseException as error:
+            land(cache._flights, key, flight, error=error)
+            raise
+        land(cache._flights, key, flight, value)
+        return value
+
+    def call(
+        self,
+        cache: Target,
+        key: Any,
+        loader: Callable[[Any], Any],
+        ttl: Any,
+        flight: Flight,
+        *,
+        anew: bool = False,
+    ) -> Any:
+        """Return what *loader* gives, counted and stored; *anew* where it replaces a value."""
         started = time.perf_counter()
         try:
             value = loader(key)
-            self._count_load(started)
-            self._keep(key, value, ttl, flight)
+            self.count_load(started)
+            self.keep(cache, key, value, ttl, flight, anew=anew)
         except BaseException as error:
-            self._count_failure(started, error)
-            land(self._flights, key, flight, error=error)
+            self.count_failure(cache.name, started, error, refreshing=anew)
             raise
-        land(self._flights, key, flight, value)
         return value
 
-    async def aget_or_load(
+    async def load_async(
         self,
+        cache: Target,
         key: Any,
-        loader: Callable[[Any], Awaitable[Any]],
-        *,
-        ttl: Any = MISSING,
-        refresh_after: float | None = None,
+        loader: Callable[[Any], Any],
+        ttl: Any,
+        refresh_after: float | None,
     ) -> Any:
-        """
-        Await and return the value of *key* as `get_or_load` does, with an async *loader*.
-
-        Results are shared by all event loops and threads, loads under way by the tasks of one
-        loop. A caller that is cancelled leaves the load to the others; the last one to leave
-        cancels it.
-        """
-        value = self.get(key, MISSING)
+        """Await and return the value of *key* as `load` does, with an async *loader*."""
+        value = cache.get(key, MISSING)
         if value is not MISSING:
-            if refresh_after is not None and self._is_stale(key, refresh_after):
-                self._refresh_in_loop(key, loader, ttl)
+            if refresh_after is not None and self.is_stale(cache, key, refresh_after):
+                self.refresh_in_loop(cache, key, loader, ttl)
             return value
         return await fly_async(
-            self._async_flights,
+            cache._async_flights,
             key,
-            lambda flight: self._load_async(key, loader, ttl, flight),
+            lambda flight: self.call_async(cache, key, loader, ttl, flight),
         )
 
-    def warm(
+    async def call_async(
         self,
-        keys: Iterable[Any],
-        loader: Callable[[Any], Any],
-        *,
-        workers: int = 4,
-        progress: Callable[[int, int | None], object] | None = None,
-    ) -> WarmReport:
-        """
-        Load the *keys* that are not there yet, on up to *workers* threads, and say what happened.
-
-        A key whose loader raises is reported and the rest load. *keys* may be a generator: only a
-        few of them are taken in advance.
-
-        Args:
-            keys: What to load.
-            loader: Called with a key, on a worker thread.
-            workers: Threads; they end before this returns.
-            progress: Called on this thread as ``progress(done, total)`` after every key; *total* is
-                None when *keys* does not know its length.
-        """
-        options.check_positive_int(workers, "workers")
-        options.check_callable(loader, "loader", optional=False)
-        options.check_callable(progress, "progress")
-        total = len(keys) if isinstance(keys, Sized) else None
-        if progress is None:
-            progress = _no_progress
-        loaded = present = done = 0
-        failed: list[tuple[Any, Exception]] = []
-        from concurrent.futures import (  # noqa: PLC0415 - reason: a megabyte for one method
-            FIRST_COMPLETED,
-            Future,
-            ThreadPoolExecutor,
-            wait,
-        )
-
-        pending: dict[Future[Any], Any] = {}
-        remaining = iter(keys)
-        exhausted = False
-        with ThreadPoolExecutor(workers, thread_name_prefix="memguard-warm") as pool:
-            while pending or not exhausted:
-                while not exhausted and len(pending) < 2 * workers:
-                    key = next(remaining, MISSING)
-                    if key is MISSING:
-                        exhausted = True
-                    elif self._peek(key) is not MISSING:
-                        present += 1
-                        done += 1
-                        progress(done, total)
-                    else:
-                        pending[pool.submit(self.get_or_load, key, loader)] = key
-                if not pending:
-                    continue
-                for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                    key = pending.pop(future)
-                    error = future.exception()
-                    if error is None:
-                        loaded += 1
-                    elif isinstance(error, Exception):
-                        failed.append((key, error.with_traceback(None)))
-                    else:
-                        raise error
-                    done += 1
-                    progress(done, total)
-        return WarmReport(loaded=loaded, present=present, failed=tuple(failed))
-
-    # -- loading one key --------------------------------------------------------------------------
-
-    async def _load_async(
-        self,
+        cache: Target,
         key: Any,
         loader: Callable[[Any], Any],
         ttl: Any,
@@ -255,8 +177,9 @@ class Loading:
         *,
         anew: bool = False,
     ) -> Any:
+        """Await what *loader* gives, counted and stored; *anew* where it replaces a value."""
         if not anew:
-            value = self._peek(key)
+            value = cache._peek(key)
             if value is not MISSING:
                 return value
         started = time.perf_counter()
@@ -265,14 +188,15 @@ class Loading:
             if inspect.isawaitable(value):
                 value = await value
         except BaseException as error:
-            self._count_failure(started, error, refreshing=anew)
+            self.count_failure(cache.name, started, error, refreshing=anew)
             raise
-        self._count_load(started)
-        self._keep(key, value, ttl, flight, anew=anew)
+        self.count_load(started)
+        self.keep(cache, key, value, ttl, flight, anew=anew)
         return value
 
-    def _keep(
+    def keep(
         self,
+        cache: Target,
         key: Any,
         value: Any,
         ttl: Any,
@@ -280,87 +204,133 @@ class Loading:
         *,
         anew: bool = False,
     ) -> None:
-        """Store a loaded value, unless somebody deleted, stored or closed meanwhile."""
-        if self._closed or flight.disowned:
+        """Store a loaded value, unless somebody wrote, deleted or closed meanwhile."""
+        if cache._closed or flight.disowned:
             return
+        lifetime = cache._lifetime(ttl)
         try:
-            self._put(key, value, ttl=self._lifetime(ttl), only_if_absent=not anew, flight=flight)
+            cache._put(key, value, lifetime, only_if_absent=not anew, flight=flight)
         except ValueTooLargeError:  # the caller gets it all the same
             with self._lock:
-                self._refused += 1
+                cache._refused += 1
         if anew:
             with self._lock:
-                self._refreshes += 1
+                self.refreshes += 1
 
-    def _count_load(self, started: float) -> None:
+    def count_load(self, started: float) -> None:
+        """Count a load that gave a value."""
         seconds = time.perf_counter() - started
         with self._lock:
-            self._load_seconds += seconds
-            self._loads += 1
+            self.seconds += seconds
+            self.loads += 1
 
-    def _count_failure(
-        self, started: float, error: BaseException, *, refreshing: bool = False
+    def count_failure(
+        self, name: str, started: float, error: BaseException, *, refreshing: bool = False
     ) -> None:
+        """Count a load that raised; after a failed refresh of the cache *name*, pause."""
         seconds = time.perf_counter() - started
         with self._lock:
-            self._load_seconds += seconds
-            self._load_failures += 1
-            first = self._load_failures == 1
+            self.seconds += seconds
+            self.failures += 1
+            first = self.failures == 1
         if refreshing:
             self._no_refresh_before = time.monotonic() + _REFRESH_PAUSE_SECONDS
             if first:
                 kind = type(error).__name__
-                log.event(logging.WARNING, "cache.refresh_failed", cache=self.name, error=kind)
+                log.event(logging.WARNING, "cache.refresh_failed", cache=name, error=kind)
 
-    def _loading_figures(self) -> dict[str, Any]:
-        return {
-            "loads": self._loads,
-            "load_failures": self._load_failures,
-            "load_seconds": self._load_seconds,
-            "refreshes": self._refreshes,
-        }
+    # -- background refresh -----------------------------------------------------------------------
 
-    # -- refreshing -------------------------------------------------------------------------------
-
-    def _is_stale(self, key: Any, refresh_after: Any) -> bool:
-        age = self._age_of(key)
+    def is_stale(self, cache: Target, key: Any, refresh_after: Any) -> bool:
+        """Return whether the value of *key* is old enough to be loaded anew, now."""
+        age = cache._age_of(key)
         return (
             age is not None
             and not age < refresh_after
             and not time.monotonic() < self._no_refresh_before
         )
 
-    def _refresh(self, key: Any, loader: Callable[[Any], Any], ttl: Any) -> None:
+    def refresh(self, cache: Target, key: Any, loader: Callable[[Any], Any], ttl: Any) -> None:
         """Load *key* anew in the background, unless it is being loaded already."""
+        flights = cache._flights
         flight = Flight()
-        if self._flights.setdefault(key, flight) is not flight:
-            return
 
         def work() -> None:
             flight.owner = threading.get_ident()
-            started = time.perf_counter()
             try:
-                value = loader(key)
-                self._count_load(started)
-                self._keep(key, value, ttl, flight, anew=True)
+                value = self.call(cache, key, loader, ttl, flight, anew=True)
             except BaseException as error:  # noqa: BLE001 - reason: the old value stays; it is counted
-                self._count_failure(started, error, refreshing=True)
-                land(self._flights, key, flight, error=error)
+                land(flights, key, flight, error=error)
             else:
-                land(self._flights, key, flight, value)
+                land(flights, key, flight, value)
 
-        if not refresh.in_background(work):
-            abandon(self._flights, key, flight)
+        started = False
+        try:
+            if flights.setdefault(key, flight) is flight:
+                started = refresh.in_background(work)
+        finally:
+            if not started:
+                abandon(flights, key, flight)
 
-    def _refresh_in_loop(self, key: Any, loader: Callable[[Any], Any], ttl: Any) -> None:
+    def refresh_in_loop(
+        self, cache: Target, key: Any, loader: Callable[[Any], Any], ttl: Any
+    ) -> None:
         """Load *key* anew in a task of the running loop, unless it is being loaded already."""
         start_in_loop(
-            self._async_flights,
+            cache._async_flights,
             key,
-            lambda flight: self._load_async(key, loader, ttl, flight, anew=True),
+            lambda flight: self.call_async(cache, key, loader, ttl, flight, anew=True),
             most=_MOST_REFRESHES,
         )
 
 
-def _no_progress(done: int, total: int | None) -> None:
-    """Report to nobody."""
+def warm(
+    cache: Target,
+    keys: Iterable[Any],
+    loader: Callable[[Any], Any],
+    workers: int,
+    progress: Callable[[int, int | None], object] | None,
+) -> WarmReport:
+    """Load the *keys* that are not in *cache* yet, on up to *workers* threads, and count them."""
+    options.check_positive_int(workers, "workers")
+    options.check_callable(loader, "loader", optional=False)
+    options.check_callable(progress, "progress")
+    total = len(keys) if isinstance(keys, Sized) else None
+    loaded = present = 0
+    failed: list[tuple[Any, Exception]] = []
+    from concurrent.futures import (  # noqa: PLC0415 - reason: a megabyte for one method
+        FIRST_COMPLETED,
+        Future,
+        ThreadPoolExecutor,
+        wait,
+    )
+
+    def report() -> None:
+        if progress is not None:
+            progress(loaded + present + len(failed), total)
+
+    pending: dict[Future[Any], Any] = {}
+    remaining = iter(keys)
+    exhausted = False
+    with ThreadPoolExecutor(workers, thread_name_prefix="memguard-warm") as pool:
+        while pending or not exhausted:
+            while not exhausted and len(pending) < 2 * workers:
+                key = next(remaining, MISSING)
+                if key is MISSING:
+                    exhausted = True
+                elif cache._peek(key) is not MISSING:
+                    present += 1
+                    report()
+                else:
+                    pending[pool.submit(cache.get_or_load, key, loader)] = key
+            for future in wait(pending, return_when=FIRST_COMPLETED).done if pending else ():
+                key = pending.pop(future)
+                error = future.exception()
+                if error is None:
+                    loaded += 1
+                elif isinstance(error, Exception):
+                    failed.append((key, error.with_traceback(None)))
+                else:
+                    raise error
+                report()
+    return WarmReport(loaded=loaded, present=present, failed=tuple(failed))

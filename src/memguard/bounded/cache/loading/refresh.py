@@ -1,5 +1,5 @@
 """
-Refreshes in the background: a few threads at most, started when needed, gone when idle.
+Background refresh: a few threads at most, started when needed, gone when idle.
 
 Loaders may take long, so they do not run on the janitor's thread. When all threads are busy a
 refresh is skipped: the stale value is served and the next reader asks again.
@@ -8,22 +8,25 @@ refresh is skipped: the stale value is served and the next reader asks again.
 from __future__ import annotations
 
 import atexit
-import os
+import functools
 import threading
 from collections.abc import Callable
+
+from memguard.lifecycle import fork
 
 MOST_THREADS = 4
 """Background loads at the same time, in the whole process."""
 
 _mutex = threading.Lock()
 _threads: set[threading.Thread] = set()
-_hooked = False
 
 
 def in_background(work: Callable[[], None]) -> bool:
     """Run *work* on a thread of its own; False when there are `MOST_THREADS` already."""
     thread = threading.Thread(target=_run, args=(work,), name="memguard-refresh", daemon=True)
-    _hook()
+    # Before the mutex is first held, which a fork may meet.
+    fork.call_in_child(_after_fork_in_child)
+    _stop_at_exit()
     with _mutex:
         if len(_threads) >= MOST_THREADS:
             return False
@@ -55,14 +58,9 @@ def stop(timeout: float = 2.0) -> bool:
     return not any(thread.is_alive() for thread in threads)
 
 
-def _hook() -> None:
-    """Set the hooks of this process: before the mutex is first held, which a fork may meet."""
-    global _hooked  # noqa: PLW0603 - reason: once per process
-    if not _hooked:
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_after_fork_in_child)
-        atexit.register(stop)
-        _hooked = True  # last: two threads may set them twice, which does no harm
+@functools.cache
+def _stop_at_exit() -> None:
+    atexit.register(stop)
 
 
 def _after_fork_in_child() -> None:

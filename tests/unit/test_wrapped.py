@@ -10,7 +10,7 @@ import pytest
 
 from memguard.bounded import inventory
 from memguard.bounded.cache.bounded_cache import BoundedCache
-from memguard.bounded.cache.wrapped import AdoptedCache
+from memguard.bounded.cache.wrapped import WrappedCache
 from memguard.errors import ConfigError, LifecycleError
 
 
@@ -20,7 +20,7 @@ def test_the_object_stays_the_one_that_others_hold() -> None:
     guarded["b"] = 2
     assert existing == {"a": 1, "b": 2}
     assert guarded.existing is existing
-    assert isinstance(guarded, AdoptedCache)
+    assert isinstance(guarded, WrappedCache)
     assert isinstance(guarded, inventory.Reclaimable)
     assert inventory.names()[id(existing)] == ("sessions", "dict")
     assert inventory.names()[id(guarded)] == ("sessions", "dict")
