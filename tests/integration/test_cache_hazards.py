@@ -71,14 +71,14 @@ def check_whole(cache: BoundedCache[Any, Any]) -> None:
     cache._in_order()  # repairs what was torn
     len(cache)  # does what was put off
     with cache._lock:
-        order = list(cache._order)
+        order = list(cache._contents.order)
         assert {id(entry) for entry in cache._map.values()} == {id(entry) for entry in order}
         assert len(order) == len(cache._map)
         assert all(entry.next is not None for entry in order)
-        assert cache._bytes == sum(entry.size for entry in order)
-        assert cache._foreign == sum(entry.hash is not None for entry in order)
-        if cache._weighs:
-            assert cache._weight == sum(entry.weight for entry in order)
+        assert cache._contents.bytes == sum(entry.size for entry in order)
+        assert cache._contents.foreign == sum(entry.hash is not None for entry in order)
+        if cache._contents.weighs:
+            assert cache._contents.weight == sum(entry.weight for entry in order)
         assert cache._ring is cache._home
         assert not cache._deferred
         assert cache._lock._recursion_count() == 1  # type: ignore[attr-defined]  # reason: of the interpreter's own

@@ -124,7 +124,7 @@ def test_a_loader_may_ask_for_its_own_key() -> None:
     cache: BoundedCache[str, int] = BoundedCache(2)
 
     def outer(_: str) -> int:
-        return cache.get_or_load("k", lambda _: 1) + 1  # type: ignore[no-any-return]
+        return cache.get_or_load("k", lambda _: 1) + 1
 
     assert cache.get_or_load("k", outer) == 2
 
@@ -158,7 +158,7 @@ def test_a_circle_of_loads_through_two_caches_does_not_deadlock() -> None:
                 load_from(1 - number)
             return number
 
-        return caches[number].get_or_load("k", load)  # type: ignore[no-any-return]
+        return caches[number].get_or_load("k", load)
 
     numbers = iter((0, 1))
     assert sorted(in_threads(2, lambda: load_from(next(numbers)))) == [0, 1]
@@ -273,7 +273,7 @@ def test_a_stale_value_is_served_while_one_load_renews_it(fake_clock: FakeClock)
         return len(calls)
 
     def get() -> int:
-        return cache.get_or_load("k", load, refresh_after=10)  # type: ignore[no-any-return]
+        return cache.get_or_load("k", load, refresh_after=10)
 
     assert get() == 1
     fake_clock.advance(9)
@@ -415,7 +415,7 @@ def test_tasks_that_miss_together_load_once() -> None:
         return object()
 
     async def main() -> list[object]:
-        return await asyncio.gather(*(cache.aget_or_load("k", load) for _ in range(8)))  # type: ignore[no-any-return]  # reason: a test reaches past the types
+        return await asyncio.gather(*(cache.aget_or_load("k", load) for _ in range(8)))
 
     results = asyncio.run(main())
     assert len(calls) == 1
@@ -499,8 +499,8 @@ def test_an_async_loader_may_ask_for_its_own_key_even_through_another_task() -> 
         if depth > 2:
             return 1
         if depth == 2:
-            return await cache.aget_or_load(key, load) + 1  # type: ignore[no-any-return]
-        return await asyncio.create_task(cache.aget_or_load(key, load)) + 1  # type: ignore[no-any-return]  # reason: a test reaches past the types
+            return await cache.aget_or_load(key, load) + 1
+        return await asyncio.create_task(cache.aget_or_load(key, load)) + 1
 
     async def main() -> int:
         return await asyncio.wait_for(cache.aget_or_load("k", load), DEADLINE)

@@ -257,7 +257,7 @@ class LruAgainstModel(RuleBasedStateMachine):
         self.model.expire()
         assert len(self.cache) == len(self.model.entries)
         self.cache._ring = False
-        self.cache._bytes = self.cache._weight = 10**9
+        self.cache._contents.bytes = self.cache._contents.weight = 10**9
 
     @invariant()
     def same(self) -> None:
@@ -278,10 +278,10 @@ class LruAgainstModel(RuleBasedStateMachine):
             assert sorted(map(repr, self.events)) == sorted(map(repr, self.model.removed))
         assert [entry.key for entry in self.cache._in_order()] == list(self.model.entries)
         held = self.cache._map.values()
-        assert self.cache._bytes == sum(entry.size for entry in held)
-        assert self.cache._foreign == sum(entry.hash is not None for entry in held)
-        if self.cache._weighs:
-            assert self.cache._weight == sum(entry.weight for entry in held)
+        assert self.cache._contents.bytes == sum(entry.size for entry in held)
+        assert self.cache._contents.foreign == sum(entry.hash is not None for entry in held)
+        if self.cache._contents.weighs:
+            assert self.cache._contents.weight == sum(entry.weight for entry in held)
 
     def teardown(self) -> None:
         if hasattr(self, "cache"):
@@ -325,7 +325,7 @@ class S3FifoHoldsItsBounds(RuleBasedStateMachine):
         if hasattr(self, "cache"):
             assert dict(self.cache.items()) == self.live
             assert len(self.cache) <= (self.cache.maxsize or 0)
-            order: Any = self.cache._order
+            order: Any = self.cache._contents.order
             assert order.small_size + order.main_size == len(self.live)
             assert len(order.ghosts) <= len(order.ghost_queue) <= (self.cache.maxsize or 0)
 

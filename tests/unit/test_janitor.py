@@ -135,7 +135,7 @@ def test_a_cache_asks_again_after_the_janitor_was_stopped() -> None:
     cache["a"] = 1
     assert janitor.stop(timeout=DEADLINE)
     cache["b"] = 2
-    until(lambda: cache._count == 0)
+    until(lambda: not cache._map)
 
 
 def test_entries_that_idle_or_have_a_ttl_of_their_own_leave_too() -> None:
@@ -144,7 +144,7 @@ def test_entries_that_idle_or_have_a_ttl_of_their_own_leave_too() -> None:
     single: BoundedCache[str, int] = BoundedCache(10)
     single.set("a", 1, ttl=0.05)
     single["b"] = 2
-    until(lambda: idle._count == 0 and single._count == 1)
+    until(lambda: not idle._map and len(single._map) == 1)
 
 
 def test_stop_from_the_janitors_own_thread_does_not_wait_for_itself() -> None:

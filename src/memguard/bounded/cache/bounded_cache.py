@@ -26,7 +26,7 @@ from memguard.bounded.cache.loading import loader as loading
 from memguard.bounded.cache.maintenance import SizeEstimate, average_bytes, shrink
 from memguard.bounded.cache.removal_listener import RemovalListener
 from memguard.bounded.cache.stats import CacheStatistics, EntryInfo, WarmReport
-from memguard.bounded.cache.table import Table
+from memguard.bounded.cache.table import ENTRY_BYTES, Table
 from memguard.bounded.cache.wrapped import WrappedCache
 from memguard.errors import ConfigError
 
@@ -303,7 +303,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
     @property
     def maxbytes(self) -> int | None:
         """Most bytes; None when the cache does not count them."""
-        return self._maxbytes
+        return self._contents.maxbytes
 
     @property
     def lowerable(self) -> Literal["maxbytes", "maxsize"] | None:
@@ -313,15 +313,15 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         None where a lower bound could turn a value away by an error: where values are weighed, and
         where ``oversized="raise"``.
         """
-        if self._maxbytes is not None:
+        if self._contents.maxbytes is not None:
             return None if self._oversized == "raise" else "maxbytes"
-        return None if self._weighs or self.maxsize is None else "maxsize"
+        return None if self._contents.weighs or self.maxsize is None else "maxsize"
 
     @property
     def currsize(self) -> float:
         """Live entries, or their weight where the cache has a getsizeof."""
         count = len(self)
-        return cast("float", self._weight) if self._weighs else count
+        return cast("float", self._contents.weight) if self._contents.weighs else count
 
     @property
     def ttl(self) -> Any:
@@ -353,20 +353,20 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         new_maxsize = options.check_maxsize(maxsize)
         new_maxbytes = options.check_maxbytes(maxbytes)
         options.check_bounded(new_maxsize, new_maxbytes, "resize")
-        if new_maxbytes is not None and self._maxbytes is None:
+        if new_maxbytes is not None and self._contents.maxbytes is None:
             raise ConfigError(
                 "resize: this cache does not count bytes; make it with maxbytes to bound them"
             )
         with self._lock:
             if new_maxsize is not None:
                 self._options["maxsize"] = new_maxsize
-                self._maxsize = sys.maxsize if new_maxsize == math.inf else new_maxsize
+                self._contents.set_maxsize(new_maxsize)
                 self._set_home()
             if new_maxbytes is not None:
-                self._maxbytes = self._options["maxbytes"] = new_maxbytes
-        if self._timed:
+                self._contents.maxbytes = self._options["maxbytes"] = new_maxbytes
+        if self._contents.is_timed:
             self._expire()
-        self._drop_while(self._is_over, "size")
+        self._drop_while(self._contents.is_over, "size")
 
     def shrink(
         self, *, to_bytes: int | str | None = None, fraction: float | None = None
@@ -388,9 +388,9 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         return shrink(
             to_bytes=to_bytes,
             fraction=fraction,
-            count=self._map.__len__ if not self._timed else self.__len__,
-            counted=None if self._maxbytes is None else lambda: self._bytes,
-            average=self._average_bytes() if self._maxbytes is None else 0.0,
+            count=self._map.__len__ if not self._contents.is_timed else self.__len__,
+            counted=None if self._contents.maxbytes is None else lambda: self._contents.bytes,
+            average=self._average_bytes() if self._contents.maxbytes is None else 0.0,
             drop_while=lambda is_over: self._drop_while(is_over, "pressure"),
         )
 
@@ -404,13 +404,17 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
     def footprint(self) -> inventory.Footprint:
         """Return live entries and their bytes, estimated where the cache does not count them."""
         items = len(self)
-        size = self._bytes if self._maxbytes is not None else int(self._average_bytes() * items)
+        size = (
+            self._contents.bytes
+            if self._contents.maxbytes is not None
+            else int(self._average_bytes() * items)
+        )
         return inventory.Footprint(items=items, bytes=size)
 
     def _average_bytes(self) -> float:
         with self._lock:
             count = len(self._map)
-            changes = count + 2 * sum(self._removals().values())
+            changes = count + 2 * sum(self._contents.removals().values())
         return self._estimate.average(changes, count, self._measured_average)
 
     def _measured_average(self) -> float:
@@ -418,9 +422,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         with self._lock:
             newest = list(islice(reversed(self._map.values()), inventory.SAMPLE))
             oldest = list(islice(self._map.values(), inventory.SAMPLE))
-        return average_bytes(
-            [(entry.key, entry.value) for entry in oldest + newest], self._overhead
-        )
+        return average_bytes([(entry.key, entry.value) for entry in oldest + newest], ENTRY_BYTES)
 
     # -- inspection -------------------------------------------------------------------------------
 
@@ -433,11 +435,11 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         """
         entry = self._find(key)
         now = self._timer()
-        if entry is None or self._expiry.is_due(entry, now):
+        if entry is None or self._contents.expiry.is_due(entry, now):
             raise KeyError(key)
         deadline = None
-        if entry.expires is not None or self._idle is not None:
-            deadline = self._expiry.deadline(entry)
+        if entry.expires is not None or self._contents.idle is not None:
+            deadline = self._contents.expiry.deadline(entry)
         return EntryInfo(
             age=self._age(entry, now),
             expires_in=None if deadline is None else deadline - now,
@@ -448,15 +450,15 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
 
     def statistics(self) -> CacheStatistics:
         """Return the counts since the cache was made. Cost: O(1), and a few entries measured."""
-        if self._timed:
+        if self._contents.is_timed:
             self._expire()
         with self._lock:
             count = len(self._map)
-            held = self._weight if self._weighs else count
-            total = self._bytes
+            held = self._contents.weight if self._contents.weighs else count
+            total = self._contents.bytes
             hits, misses = self._lookups()
-            removals = self._removals()
-        is_estimated = self._maxbytes is None
+            removals = self._contents.removals()
+        is_estimated = self._contents.maxbytes is None
         if is_estimated:
             changes = count + 2 * sum(removals.values())
             average = self._estimate.average(changes, count, self._measured_average)
@@ -469,7 +471,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
                 "items": count,
                 "maxsize": self._options["maxsize"],
                 "currsize": held,
-                "maxbytes": self._maxbytes,
+                "maxbytes": self._contents.maxbytes,
                 "bytes": total,
                 "bytes_estimated": is_estimated and count > 0,
                 "hits": hits,
@@ -486,8 +488,8 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
 
     def __repr__(self) -> str:
         bounds = [f"maxsize={self.maxsize}"]
-        if self._maxbytes is not None:
-            bounds.append(f"maxbytes={self._maxbytes}")
+        if self._contents.maxbytes is not None:
+            bounds.append(f"maxbytes={self._contents.maxbytes}")
         return (
             f"{type(self).__name__}(name={self.name!r}, items={len(self._map)}, "
             f"{', '.join(bounds)})"
@@ -521,7 +523,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         rows = [
             (entry.key, entry.value, None if entry.expires is None else entry.expires - now)
             for entry in entries
-            if not self._expiry.is_due(entry, now)
+            if not self._contents.expiry.is_due(entry, now)
         ]
         own = {name: value for name, value in self.__dict__.items() if name not in self._MADE_ANEW}
         return copyreg.__newobj__, (type(self),), (self._options, rows, own)  # type: ignore[attr-defined]  # reason: what pickle itself uses

@@ -31,6 +31,7 @@ class ExpiryIndex:
 
     def __init__(self, idle: Any = None) -> None:
         self._idle = idle
+        self._severed = 0
         self.root = new_entry(FullEntry, None, None)
         self.heap: list[list[Any]] = []
         self._next_number = count().__next__

@@ -1,19 +1,20 @@
 """
-The plain twin of the cache's core: a dict, an order of eviction, deadlines, and one lock.
+The plain twin of the cache's core: contents under one lock.
 
 The rules, on which everything in this module rests:
 
-* The dict is the truth. An entry in it is complete, one that is not in it has ``next is None``;
-  order, deadlines and sums say nothing that could not be rebuilt from the dict.
 * Entries are *found* outside the lock, for the ``__hash__`` and ``__eq__`` of keys are the user's
   code, and *confirmed* under it: what was found must still be linked, and where nothing was found,
   no key of that hash may have come. Otherwise the search starts again.
 * A change sets ``_ring`` to False before its first write and back to ``_home`` after its last. Who
   finds it False, under the lock, either broke into a change of its own thread (a finalizer or
   signal handler: what it asks for is put off until that change is over), or comes after one that an
-  exception tore apart, and then `_repair` comes first.
+  exception tore apart, and then all that follows from the dict is made anew.
 * Keys and values that leave are staged in ``removed``, which outlives the lock: their destructors
   and the removal listener run outside of it. Sizes and the time are asked for before it.
+* ``get``, ``[]`` and ``[]=``, by which most programs live, are written out in one frame each for
+  the plainest kind of table, an LRU order without deadlines. There ``_home`` is the root of the
+  order; it is None in any other table, and while something is put off.
 """
 
 from __future__ import annotations
@@ -27,22 +28,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
-from memguard.bounded.cache.entry import (
-    CAUSES,
-    MISSING,
-    Cause,
-    Entry,
-    FullEntry,
-    SameHash,
-    is_plain,
-    new_entry,
-)
-from memguard.bounded.cache.eviction import LruOrder, Order, S3FifoOrder, in_order
-from memguard.bounded.cache.expiry import ExpiryIndex
+from memguard.bounded.cache.contents import Contents
+from memguard.bounded.cache.entry import MISSING, Cause, Entry, FullEntry, is_plain
+from memguard.bounded.cache.eviction import LruOrder
 from memguard.bounded.cache.loading.single_flight import Flights
 from memguard.bounded.cache.loading.single_flight_async import FlightsOfLoops
 from memguard.bounded.cache.maintenance import free_in_child
-from memguard.bounded.cache.removal_listener import Removed, RemovalListener
+from memguard.bounded.cache.removal_listener import RemovalListener, Removed
 from memguard.bounded.sizing import bytes_of
 from memguard.errors import ConfigError, LifecycleError, ValueTooLargeError
 from memguard.lifecycle import janitor
@@ -60,9 +52,6 @@ ENTRY_BYTES = sys.getsizeof(FullEntry()) + 56 + 24
 """Bookkeeping of one entry: itself, its share of a dict two thirds full, and a time."""
 
 _MOST_LOOKS = 1000
-_MOST_EXPIRED = 64
-"""Expired entries removed by one insertion; the janitor and `len` remove the rest."""
-
 _POLL_SECONDS = 0.5
 """How often the janitor looks at a cache whose timer does not count seconds."""
 
@@ -78,10 +67,6 @@ class _Rivals(NamedTuple):
     """Whether the key itself is foreign."""
 
 
-_Facts = tuple[Any, Any, int, Any, Any, bool]
-"""What a write brings: value, weight, bytes, the time, the deadline, and whether that is its own."""
-
-
 class Table(Generic[K, V]):
     """
     Entries within bounds: ``get [] []= in pop del len``, eviction, expiry and the counts.
@@ -92,41 +77,10 @@ class Table(Generic[K, V]):
     """
 
     __slots__ = (
-        "_async_flights",
-        "_bytes",
-        "_causes",
-        "_closed",
-        "_deferred",
-        "_expiry",
-        "_flights",
-        "_foreign",
-        "_hits",
-        "_home",
-        "_idle",
-        "_is_light",
-        "_kind",
-        "_listener",
-        "_lock",
-        "_map",
-        "_maxbytes",
-        "_maxsize",
-        "_measured",
-        "_misses",
-        "_order",
-        "_oversized",
-        "_overhead",
-        "_refused",
-        "_replaced",
-        "_ring",
-        "_sizer",
-        "_timed",
-        "_timer",
-        "_ttl",
-        "_watched",
-        "_weighs",
-        "_weight",
-        "name",
-    )
+        "_async_flights", "_closed", "_contents", "_deferred", "_flights", "_hits", "_home",
+        "_is_light", "_listener", "_lock", "_map", "_misses", "_oversized", "_refused", "_ring",
+        "_sizer", "_timer", "_ttl", "_watched", "name",
+    )  # fmt: skip
 
     def _set_up_table(
         self,
@@ -145,39 +99,25 @@ class Table(Generic[K, V]):
     ) -> None:
         self.name = name
         self._lock = threading.RLock()
-        self._map: dict[Any, Any] = {}
-        self._foreign = 0
-        """Entries whose key is foreign."""
+        self._contents = Contents(
+            maxsize=maxsize, maxbytes=maxbytes, weighs=weighs, policy=policy, ttl=ttl, idle=idle
+        )
+        self._map = self._contents.map
         self._closed = False
         self._deferred: deque[Callable[[], Any]] = deque()
-        # An int, for comparing an int with a float is slow.
-        self._maxsize: float = sys.maxsize if maxsize in (None, math.inf) else maxsize or 0
-        self._maxbytes = maxbytes
-        self._weighs = weighs
-        self._measured = weighs or maxbytes is not None
-        self._is_light = not (self._measured or listener.is_asked)
-        """Whether a write to a known key needs no measure and no listener."""
-        self._sizer = sizer
-        self._oversized = oversized
-        self._weight: Any = 0
-        self._bytes = 0
-        self._ttl = None if ttl == math.inf else ttl
-        self._idle = idle
-        self._timer = timer
-        self._timed = self._ttl is not None or idle is not None
-        self._expiry = ExpiryIndex(idle)
-        self._watched = _UNWATCHED
-        """The janitor's epoch in which this table asked to be swept."""
-        self._order: Order = LruOrder() if policy == "lru" else S3FifoOrder()
         self._home: Any = None
         self._set_home()
-        self._ring = self._home
-        is_plain = policy == "lru" and not (self._timed or self._measured)
-        self._kind: type[Entry | FullEntry] = Entry if is_plain else FullEntry
-        self._overhead = ENTRY_BYTES
+        self._ring: Any = self._home
+        self._sizer = sizer
+        self._oversized = oversized
+        self._ttl = None if ttl == math.inf else ttl
+        self._timer = timer
+        self._watched = _UNWATCHED
+        """The janitor's epoch in which this table asked to be swept."""
         self._listener = listener
-        self._hits = self._misses = self._refused = self._replaced = 0
-        self._causes = dict.fromkeys(CAUSES, 0)
+        self._is_light = not (self._contents.is_measured or listener.is_asked)
+        """Whether a write to a known key needs no measure and no listener."""
+        self._hits = self._misses = self._refused = 0
         self._flights = Flights()
         self._async_flights = FlightsOfLoops()
 
@@ -195,7 +135,7 @@ class Table(Generic[K, V]):
             TypeError: *key* is not hashable.
         """
         entry = self._map.get(key)
-        if entry is None and not (self._foreign or self._deferred):
+        if entry is None and not (self._contents.foreign or self._deferred):
             with self._lock:
                 self._misses += 1
             return default
@@ -271,7 +211,7 @@ class Table(Generic[K, V]):
                     gone = entry.value
                     entry.value = value
                     entry.written = now
-                    self._replaced += 1
+                    self._contents.replaced += 1
                     self._ring = self._home
                     return
         elif type(key) is int or type(key) is str or is_plain(key):
@@ -282,17 +222,18 @@ class Table(Generic[K, V]):
             fresh.written = now
             with self._lock:
                 root = self._ring
+                contents = self._contents
                 table = self._map
-                if root and not self._foreign and key not in table:
+                if root and not contents.foreign and key not in table:
                     self._ring = False
-                    if _len(table) >= self._maxsize:
+                    if _len(table) >= contents.maxsize:
                         gone = root.next
                         following = gone.next
                         gone.prev = gone.next = None
                         root.next = following
                         following.prev = root
                         del table[gone.key]
-                        self._causes["size"] += 1
+                        contents.causes["size"] += 1
                     table[key] = fresh
                     last = root.prev
                     last.next = root.prev = fresh
@@ -323,12 +264,10 @@ class Table(Generic[K, V]):
 
     def __contains__(self, key: object) -> bool:
         entry = self._find(key)
-        if entry is None:
-            return False
-        return not (self._timed and self._expiry.is_due(entry, self._timer()))
+        return entry is not None and not self._is_due(entry)
 
     def __len__(self) -> int:
-        if self._timed:
+        if self._contents.is_timed:
             self._expire()
         elif self._deferred:
             self._run_deferred()
@@ -352,9 +291,9 @@ class Table(Generic[K, V]):
         Raises:
             KeyError: The cache is empty.
         """
-        if self._timed:
+        if self._contents.is_timed:
             self._expire()
-        removed = self._drop_batch(self._order.victim, "explicit", 1)
+        removed = self._drop_batch(self._contents.order.victim, "explicit", 1)
         if not removed:
             raise KeyError(f"{type(self).__name__} is empty") from None
         return removed[0][0], removed[0][1]
@@ -368,9 +307,9 @@ class Table(Generic[K, V]):
         if self._deferred:
             self._run_deferred()
         entries = list(self._map.copy().values())
-        if self._timed:
+        if self._contents.is_timed:
             now = self._timer()
-            entries = [entry for entry in entries if not self._expiry.is_due(entry, now)]
+            entries = [entry for entry in entries if not self._contents.expiry.is_due(entry, now)]
         return entries
 
     def _in_order(self) -> list[Any]:
@@ -378,7 +317,7 @@ class Table(Generic[K, V]):
         with self._lock:
             if self._ring is False and self._is_inside_a_change():
                 return list(self._map.values())
-            return list(self._order)
+            return list(self._contents.order)
 
     # -- finding ----------------------------------------------------------------------------------
 
@@ -387,35 +326,29 @@ class Table(Generic[K, V]):
         if self._deferred:
             self._run_deferred()
         entry = self._map.get(key)
-        if entry is None and self._foreign:
+        if entry is None and self._contents.foreign:
             entry, _ = self._compare(key)
         return entry
 
     def _compare(self, key: Any) -> tuple[Any, _Rivals]:
         """Compare *key* with every key of its hash; return its entry, and whom it met."""
         hashed = hash(key)
-        rivals = _Rivals(hashed, self._keys_of_hash(hashed), not is_plain(key))
+        rivals = _Rivals(hashed, self._contents.keys_of_hash(hashed), not is_plain(key))
         for rival in rivals.keys:
             known = rival.key if type(rival) is FullEntry else rival
             if known is key or known == key:
                 return (rival if type(rival) is FullEntry else self._map.get(rival)), rivals
         return None, rivals
 
-    def _keys_of_hash(self, hashed: int) -> list[Any]:
-        """Return the keys of the dict that have this hash; foreign keys as their entries."""
-        probe = SameHash(hashed)
-        self._map.get(probe)
-        return probe.keys
-
     def _look_up(self, key: Any) -> Any:
         """Return the live value of *key*, or MISSING; an access to it."""
-        now = self._timer() if self._timed else None
+        now = self._timer() if self._contents.is_timed else None
         looks = 0
         while True:
             entry = self._find(key)
             with self._lock:
                 is_there = entry is not None and not (
-                    now is not None and self._expiry.is_due(entry, now)
+                    now is not None and self._contents.expiry.is_due(entry, now)
                 )
                 if self._ring is False and self._is_inside_a_change():
                     return entry.value if is_there else MISSING
@@ -426,9 +359,9 @@ class Table(Generic[K, V]):
                     self._ring = False
                     entry.hits += 1
                     self._hits += 1
-                    if self._idle is not None:
+                    if self._contents.idle is not None:
                         entry.used = now
-                    self._order.touch(entry)
+                    self._contents.order.touch(entry)
                     self._ring = self._home
                     return entry.value
             looks = _look_again(looks)
@@ -436,13 +369,15 @@ class Table(Generic[K, V]):
     def _peek(self, key: Any) -> Any:
         """Return the live value of *key* or MISSING; counts and touches nothing."""
         entry = self._find(key)
-        if entry is None or (self._timed and self._expiry.is_due(entry, self._timer())):
-            return MISSING
-        return entry.value
+        return MISSING if entry is None or self._is_due(entry) else entry.value
+
+    def _is_due(self, entry: Any) -> bool:
+        contents = self._contents
+        return contents.is_timed and contents.expiry.is_due(entry, self._timer())
 
     # -- storing ----------------------------------------------------------------------------------
 
-    def _put(
+    def _put(  # noqa: C901, PLR0912, PLR0915 - reason: one change, which nothing may come between
         self,
         key: Any,
         value: Any,
@@ -467,13 +402,12 @@ class Table(Generic[K, V]):
             self._disown(key)
         weight: Any = 1
         size = 0
-        if self._weighs:
+        if self._contents.weighs:
             weight = self._weight_of(value)
-        if self._maxbytes is not None:
+        if self._contents.maxbytes is not None:
             size = self._entry_bytes(key, value)
-        if (weight > self._maxsize or (size and size > self._maxbytes)) and (
-            self._refuse(key, weight, size)
-        ):
+        too_much = weight > self._contents.maxsize or size > (self._contents.maxbytes or size)
+        if too_much and self._refuse(key, weight, size):
             return value
         now = self._timer()
         custom = ttl is not MISSING
@@ -485,143 +419,47 @@ class Table(Generic[K, V]):
         while True:
             entry = self._map.get(key)
             rivals = None
-            if entry is None and (self._foreign or not is_plain(key)):
+            if entry is None and (self._contents.foreign or not is_plain(key)):
                 entry, rivals = self._compare(key)
             with self._lock:
                 if self._ring is False and self._is_inside_a_change():
-                    given = {"only_if_absent": only_if_absent, "flight": flight}
+                    given: dict[str, Any] = {"only_if_absent": only_if_absent, "flight": flight}
                     self._put_off(partial(self._put, key, value, ttl, **given))
                     return value
                 if self._closed:
                     raise LifecycleError(f"cache {self.name!r} is closed; make a new one to store")
                 if flight is not None and flight.disowned:
                     return value
-                if entry is not None:
-                    is_current = entry.next is not None
-                elif rivals is None:
-                    is_current = not self._foreign and key not in self._map
-                else:
-                    is_current = rivals.keys == self._keys_of_hash(rivals.hash)
-                if is_current:
+                if self._is_current(key, entry, rivals):
                     self._ring = False
-                    if self._timed and self._expiry.due(now) is not None:
-                        self._drop_due(now, removed)
+                    if self._contents.is_timed and self._contents.expiry.due(now) is not None:
+                        self._contents.drop_due(now, removed)
                     if entry is None or entry.next is None:
-                        self._insert(key, facts, rivals, removed)
+                        foreign = rivals.hash if rivals is not None and rivals.is_foreign else None
+                        self._contents.insert(key, facts, foreign, removed)
                     elif only_if_absent:
                         value = entry.value
-                        self._order.touch(entry)
+                        self._contents.order.touch(entry)
                     else:
-                        self._replace(entry, facts, removed)
+                        self._contents.replace(entry, facts, removed)
+                    if custom:
+                        self._set_home()
                     self._ring = self._home
                     break
             looks = _look_again(looks)
-        if self._timed and self._watched != janitor.epoch:
+        if self._contents.is_timed and self._watched != janitor.epoch:
             self._ensure_watched()
         if self._deferred or (removed and self._listener.is_asked):
             self._settle(removed)
         return value
 
-    def _insert(
-        self, key: Any, facts: _Facts, rivals: _Rivals | None, removed: Removed
-    ) -> Any:
-        """Make room for a new entry and link it; inside a change."""
-        value, weight, size, now, expires, custom = facts
-        if self._measured:
-            self._make_room(weight, size, 1, now, removed)
-        elif _len(self._map) >= self._maxsize:
-            self._evict(now, removed)
-        is_foreign = rivals is not None and rivals.is_foreign
-        kind = FullEntry if custom or is_foreign else self._kind
-        entry = new_entry(kind, key, value)
-        entry.written = now
-        is_timed = kind is FullEntry and (custom or self._timed)
-        if is_timed:
-            self._date(entry, now, expires, custom=custom)
-        if self._measured:
-            entry.weight = weight
-            entry.size = size
-            self._weight += weight
-            self._bytes += size
-        if rivals is not None and is_foreign:
-            entry.hash = rivals.hash
-            self._foreign += 1
-        # Whole from here on: a repair believes what it finds in the dict.
-        self._map[entry if is_foreign else key] = entry
-        self._order.add(entry)
-        if is_timed:
-            self._expiry.file(entry, custom=custom)
-        return entry
-
-    def _replace(self, entry: Any, facts: _Facts, removed: Removed) -> None:
-        """Give a linked entry a new value; inside a change."""
-        value, weight, size, now, expires, custom = facts
-        if custom and type(entry) is Entry:  # which has no room for a deadline
-            self._drop(entry, "replaced", removed)
-            self._insert(entry.key, facts, None, removed).hits = entry.hits
-            return
-        removed.append((entry.key, entry.value, "replaced"))
-        self._replaced += 1
-        if self._measured:
-            more, larger = weight - entry.weight, size - entry.size
-            if self._is_over(more, larger):
-                self._order.remove(entry)  # it must not make room for itself
-                self._make_room(more, larger, 0, now, removed)
-                self._order.add(entry)
-            entry.weight = weight
-            entry.size = size
-            self._weight += more
-            self._bytes += larger
-        entry.value = value
-        self._order.touch(entry)
-        entry.written = now
-        if type(entry) is FullEntry and (custom or self._timed):
-            self._date(entry, now, expires, custom=custom)
-            self._expiry.file(entry, custom=custom)
-
-    def _date(self, entry: Any, now: Any, expires: Any, *, custom: bool) -> None:
-        """Note when *entry* expires; inside a change."""
-        entry.expires = expires
-        if not custom and expires is not None:
-            entry.written = None  # which the deadline implies, and costs a number less
-        if self._idle is not None:
-            entry.used = now
-        if not self._timed and expires is not None:
-            self._timed = True
-            self._home = None
-
-    def _drop_due(self, now: Any, removed: Removed) -> None:
-        for _ in range(_MOST_EXPIRED):
-            entry = self._expiry.due(now)
-            if entry is None:
-                return
-            self._drop(entry, "expired", removed)
-
-    def _is_over(self, weight: Any = 0, size: int = 0) -> bool:
-        """Return whether so much more, in the entries that are there, is too much."""
-        load = self._weight + weight if self._weighs else _len(self._map)
-        return load > self._maxsize or (
-            self._maxbytes is not None and self._bytes + size > self._maxbytes
-        )
-
-    def _make_room(self, weight: Any, size: int, count: int, now: Any, removed: Removed) -> None:
-        """Evict until so much more fits, or nothing is left to evict; inside a change."""
-        while (
-            (self._weight + weight if self._weighs else _len(self._map) + count) > self._maxsize
-            or (self._maxbytes is not None and self._bytes + size > self._maxbytes)
-        ) and self._evict(now, removed):
-            pass
-
-    def _evict(self, now: Any, removed: Removed) -> bool:
-        """Drop an expired entry, or the one that should leave next; False without any."""
-        entry = self._expiry.due(now) if self._timed else None
-        cause: Cause = "size" if entry is None else "expired"
-        if entry is None:
-            entry = self._order.victim()
-            if entry is None:
-                return False
-        self._drop(entry, cause, removed)
-        return True
+    def _is_current(self, key: Any, entry: Any, rivals: _Rivals | None) -> bool:
+        """Return whether what was found outside the lock is still so; under it."""
+        if entry is not None:
+            return entry.next is not None
+        if rivals is not None:
+            return rivals.keys == self._contents.keys_of_hash(rivals.hash)
+        return not self._contents.foreign and key not in self._map
 
     # -- measuring --------------------------------------------------------------------------------
 
@@ -639,24 +477,24 @@ class Table(Generic[K, V]):
 
     def _entry_bytes(self, key: Any, value: Any) -> int:
         if self._sizer is None:
-            return self._overhead + bytes_of(key) + bytes_of(value)
+            return ENTRY_BYTES + bytes_of(key) + bytes_of(value)
         size = self._sizer(value)
         if isinstance(size, bool) or not isinstance(size, int):
             raise TypeError(f"sizer must give a whole number of bytes (got {type(size).__name__})")
         if size < 0:
             raise ConfigError(f"sizer must give a number of bytes >= 0 (got {size})")
-        return self._overhead + bytes_of(key) + size
+        return ENTRY_BYTES + bytes_of(key) + size
 
     def _refuse(self, key: Any, weight: Any, size: int) -> bool:
         """Deal with a value larger than the whole cache; False when it is to be kept alone."""
         if self._oversized == "keep_one":
             return False
-        by_weight = weight > self._maxsize
+        by_weight = weight > self._contents.maxsize
         if self._oversized == "raise" or (self._oversized is None and by_weight):
             given, allowed, unit = (
-                (weight, self._maxsize, "maxsize")
+                (weight, self._contents.maxsize, "maxsize")
                 if by_weight
-                else (size, self._maxbytes, "maxbytes")
+                else (size, self._contents.maxbytes, "maxbytes")
             )
             raise ValueTooLargeError(
                 f"value too large: it counts {given} of {unit}={allowed} in cache {self.name!r}; "
@@ -674,7 +512,7 @@ class Table(Generic[K, V]):
         """Remove *key* and return its live value, *default* or KeyError when there is none."""
         if self._flights or self._async_flights:
             self._disown(key)
-        now = self._timer() if self._timed else None
+        now = self._timer() if self._contents.is_timed else None
         removed: Removed = []
         looks = 0
         while (entry := self._find(key)) is not None:
@@ -683,9 +521,9 @@ class Table(Generic[K, V]):
                     self._put_off(partial(self._take, key, None, cause=cause))
                     return entry.value
                 if entry.next is not None:
-                    is_due = now is not None and self._expiry.is_due(entry, now)
+                    is_due = now is not None and self._contents.expiry.is_due(entry, now)
                     self._ring = False
-                    self._drop(entry, "expired" if is_due else cause, removed)
+                    self._contents.drop(entry, "expired" if is_due else cause, removed)
                     self._ring = self._home
                     break
             looks = _look_again(looks)
@@ -696,31 +534,6 @@ class Table(Generic[K, V]):
         if default is MISSING:
             raise KeyError(key)
         return default
-
-    def _drop(self, entry: Any, cause: Cause, removed: Removed) -> None:
-        """Take *entry* out for *cause* and stage what it held; inside a change."""
-        removed.append((entry.key, entry.value, cause))
-        self._causes[cause] += 1
-        self._order.remove(entry, cause == "size")
-        if self._timed:
-            self._expiry.forget(entry)
-        if entry.hash is None:
-            del self._map[entry.key]
-        else:
-            del self._map[entry]
-            self._foreign -= 1
-        if self._measured:
-            self._weight -= entry.weight
-            self._bytes -= entry.size
-
-    def _drop_each(
-        self, pick: Callable[[], Any], cause: Cause, most: int, removed: Removed
-    ) -> None:
-        while _len(removed) < most:
-            entry = pick()
-            if entry is None:
-                return
-            self._drop(entry, cause, removed)
 
     def _drop_batch(self, pick: Callable[[], Any], cause: Cause, most: int = _BATCH) -> Removed:
         """
@@ -733,7 +546,7 @@ class Table(Generic[K, V]):
         with self._lock:
             if self._ring is not False or not self._is_inside_a_change():
                 self._ring = False
-                self._drop_each(pick, cause, most, removed)
+                self._contents.drop_each(pick, cause, most, removed)
                 self._ring = self._home
         self._settle(removed)
         return removed
@@ -744,7 +557,7 @@ class Table(Generic[K, V]):
 
         def pick() -> Any:
             nonlocal freed
-            entry = self._order.victim() if is_over() else None
+            entry = self._contents.order.victim() if is_over() else None
             freed += 0 if entry is None else entry.size
             return entry
 
@@ -759,7 +572,7 @@ class Table(Generic[K, V]):
         moment = self._timer() if now is MISSING else now
         everything: Removed = []
         while True:
-            removed = self._drop_batch(partial(self._expiry.due, moment), "expired")
+            removed = self._drop_batch(partial(self._contents.expiry.due, moment), "expired")
             everything += removed
             if _len(removed) < _BATCH:
                 return everything
@@ -768,7 +581,7 @@ class Table(Generic[K, V]):
         """Drop every entry, and the loads under way."""
         self._flights.disown_all()
         self._async_flights.disown_all()
-        if self._timed:
+        if self._contents.is_timed:
             self._expire()
         with self._lock:
             if self._ring is False and self._is_inside_a_change():
@@ -777,16 +590,10 @@ class Table(Generic[K, V]):
             self._ring = False
             self._closed = self._closed or closing
             self._set_home()
-            before = self._map, self._expiry.heap  # alive until after the lock
-            entries = list(self._map.values())
-            _detach(entries)
-            self._map = {}
-            self._order.clear()
-            self._expiry.clear()
-            self._causes[cause] += _len(entries)
-            self._weight = self._bytes = self._foreign = 0
+            tickets = self._contents.expiry.heap  # alive until after the lock, as the entries are
+            entries = self._contents.clear(cause)
             self._ring = self._home
-        del before
+        del tickets
         self._settle([(entry.key, entry.value, cause) for entry in entries])
 
     # -- keeping whole ----------------------------------------------------------------------------
@@ -805,24 +612,9 @@ class Table(Generic[K, V]):
 
     def _repair(self) -> None:
         """Rebuild order, deadlines and sums from the dict; under the lock. O(entries)."""
-        entries, strays = in_order(self._order, self._map.values())
         # What had left when the change was torn must die outside the lock.
-        self._put_off([strays, self._expiry.heap].clear)
-        self._order.clear()
-        self._weight = self._bytes = self._foreign = 0
-        for entry in entries:
-            self._order.add(entry)
-            self._weight += entry.weight if self._measured else 0
-            self._bytes += entry.size
-            self._foreign += entry.hash is not None
-        self._expiry.rebuild(entries)
+        self._put_off(self._contents.rebuild().clear)
         self._ring = self._home
-
-    def _removals(self) -> dict[str, int]:
-        """Return how many entries left, by cause."""
-        removals: dict[str, int] = {**self._causes}
-        removals["replaced"] += self._replaced
-        return removals
 
     def _settle(self, removed: Removed) -> None:
         """After a change, outside the lock: do what was put off, and call the removal listener."""
@@ -849,10 +641,10 @@ class Table(Generic[K, V]):
         self._set_home()
 
     def _set_home(self) -> None:
-        is_plain = type(self._order) is LruOrder and not (
-            self._timed or self._deferred or self._closed or self._maxsize < 1
+        is_plain = type(self._contents.order) is LruOrder and not (
+            self._contents.is_timed or self._deferred or self._closed or self._contents.maxsize < 1
         )
-        self._home = self._order.root if is_plain else None
+        self._home = self._contents.order.root if is_plain else None
 
     def _disown(self, key: Any) -> None:
         """See to it that a load of *key* that is under way does not store its result."""
@@ -880,7 +672,7 @@ class Table(Generic[K, V]):
         self._watched = _UNWATCHED
         self._expire()
         with self._lock:
-            deadline = None if self._closed else self._expiry.next_deadline()
+            deadline = None if self._closed else self._contents.expiry.next_deadline()
         if deadline is None:
             return None
         self._watched = janitor.epoch
@@ -891,13 +683,6 @@ def _look_again(looks: int) -> int:
     if looks == _MOST_LOOKS:
         raise RuntimeError("the key's __eq__ changes the cache during every look-up of it")
     return looks + 1
-
-
-def _detach(entries: list[Any]) -> None:
-    for entry in entries:
-        entry.prev = entry.next = None
-        if type(entry) is FullEntry:
-            entry.older = entry.newer = entry.ticket = None
 
 
 def _depth(lock: Any) -> int:

@@ -13,7 +13,7 @@ from memguard.bounded.cache.loading import loader as loading
 from memguard.bounded.cache.loading.single_flight import Flights
 from memguard.bounded.cache.loading.single_flight_async import FlightsOfLoops
 from memguard.bounded.cache.maintenance import average_bytes, free_in_child, shrink
-from memguard.bounded.cache.removal_listener import Removed, RemovalListener
+from memguard.bounded.cache.removal_listener import RemovalListener, Removed
 from memguard.bounded.cache.stats import CacheStatistics, WarmReport
 from memguard.errors import ConfigError, LifecycleError
 from memguard.lifecycle import janitor

@@ -231,7 +231,7 @@ class CachedFunction(Generic[P, R]):
         self._uncached = Tally()  # calls of a function that remembers nothing
         self._hits_before = self._misses_before = 0
 
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:  # noqa: C901 - reason: see below
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:  # noqa: C901, PLR0912 - reason: see below
         """Return what the function returned for these arguments, or call it."""
         # One function, so that a recursive function meets one extra frame a level and no more.
         if self._keys.are_raw and _len(args) == 1 and not kwargs and type(args[0]) in RAW:
@@ -394,7 +394,9 @@ class CachedCoroutineFunction(CachedFunction[P, R]):
             return await function(*args, **kwargs)
 
         def load(flight: AsyncFlight) -> Any:
-            return cache._loader.call_async(cache, key, lambda _: function(*args, **kwargs), MISSING, flight)
+            return cache._loader.call_async(
+                cache, key, lambda _: function(*args, **kwargs), MISSING, flight
+            )
 
         if self._single_flight:
             return await fly_async(cache._async_flights, key, load)
@@ -403,7 +405,9 @@ class CachedCoroutineFunction(CachedFunction[P, R]):
     def _refresh_if_stale(self, key: Any, args: Any, kwargs: Any) -> None:
         cache = self._cache
         if cache is not None and cache._loader.is_stale(cache, key, self._refresh_after):
-            cache._loader.refresh_in_loop(cache, key, lambda _: self._function(*args, **kwargs), MISSING)
+            cache._loader.refresh_in_loop(
+                cache, key, lambda _: self._function(*args, **kwargs), MISSING
+            )
 
 
 class BoundCached(Generic[P, Q, R]):

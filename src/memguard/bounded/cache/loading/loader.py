@@ -7,7 +7,7 @@ import inspect
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Sized
 from typing import Any, Protocol
 
 from memguard import log
@@ -63,9 +63,7 @@ class Target(Protocol):
     def _lifetime(self, ttl: Any) -> Any:
         """Return *ttl*, checked."""
 
-    def _put(
-        self, key: Any, value: Any, ttl: Any, *, only_if_absent: bool, flight: Any
-    ) -> Any:
+    def _put(self, key: Any, value: Any, ttl: Any, *, only_if_absent: bool, flight: Any) -> Any:
         """Store *value*, unless *flight* was disowned."""
 
 

@@ -59,7 +59,7 @@ class Flight:
     def __init__(self) -> None:
         self.owner = threading.get_ident()
         self.disowned = False
-        """True when the key was written or deleted meanwhile: the result is for the callers only."""
+        """True when the key was written or deleted meanwhile: the result is not stored."""
         self._value: Any = None
         self._error: BaseException | None = None
         self._is_over = False

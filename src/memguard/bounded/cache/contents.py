@@ -1,0 +1,246 @@
+"""
+What a table holds, and all that follows from it. Pure structure: no lock, no clock, no user code.
+
+The dict is the truth. An entry in it is complete, one that is not in it has ``next is None``;
+order, deadlines and sums say nothing that `rebuild` could not find out from the dict.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from memguard.bounded.cache.entry import (
+    CAUSES,
+    Cause,
+    Entry,
+    FullEntry,
+    SameHash,
+    new_entry,
+)
+from memguard.bounded.cache.eviction import LruOrder, Order, S3FifoOrder, in_order
+from memguard.bounded.cache.expiry import ExpiryIndex
+from memguard.bounded.cache.removal_listener import Removed
+
+_len = len  # the program may cache the built-in itself, and then must not meet it here
+
+_MOST_EXPIRED = 64
+"""Expired entries removed by one insertion; the janitor and `len` remove the rest."""
+
+Facts = tuple[Any, Any, int, Any, Any, bool]
+"""What a write brings: value, weight, bytes, the time, the deadline, whether that is its own."""
+
+
+class Contents:
+    """
+    Entries within bounds, their order of eviction, their deadlines and their sums.
+
+    Bounded by: *maxsize* units of weight, *maxbytes* bytes, or both.
+    Locks: none; the table drives it under its own.
+    Keeps alive: keys and values of entries that have not left.
+    """
+
+    __slots__ = (
+        "bytes", "causes", "expiry", "foreign", "idle", "is_measured", "is_timed", "kind", "map",
+        "maxbytes", "maxsize", "order", "replaced", "weighs", "weight",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        maxsize: float | None,
+        maxbytes: int | None,
+        weighs: bool,
+        policy: str,
+        ttl: Any,
+        idle: Any,
+    ) -> None:
+        self.map: dict[Any, Any] = {}
+        """The entries by their keys; those of foreign keys, by themselves."""
+        self.set_maxsize(maxsize)
+        self.maxbytes = maxbytes
+        self.weighs = weighs
+        self.is_measured = weighs or maxbytes is not None
+        self.idle = idle
+        self.is_timed = idle is not None or ttl not in (None, math.inf)
+        self.order: Order = LruOrder() if policy == "lru" else S3FifoOrder()
+        self.expiry = ExpiryIndex(idle)
+        is_simple = policy == "lru" and not (self.is_timed or self.is_measured)
+        self.kind: type[Entry | FullEntry] = Entry if is_simple else FullEntry
+        self.weight: Any = 0
+        self.bytes = 0
+        self.foreign = 0
+        """Entries whose key is foreign."""
+        self.causes = dict.fromkeys(CAUSES, 0)
+        self.replaced = 0
+        """Values replaced, but for those among the causes."""
+
+    def set_maxsize(self, maxsize: float | None) -> None:
+        """Change the bound; what no longer fits is evicted by the caller."""
+        # An int, for comparing an int with a float is slow.
+        self.maxsize = sys.maxsize if maxsize is None or maxsize == math.inf else maxsize
+
+    def removals(self) -> dict[str, int]:
+        """Return how many values left, by cause."""
+        removals: dict[str, int] = dict(self.causes.items())
+        removals["replaced"] += self.replaced
+        return removals
+
+    def keys_of_hash(self, hashed: int) -> list[Any]:
+        """Return the keys of the dict that have this hash; foreign keys as their entries."""
+        probe = SameHash(hashed)
+        self.map.get(probe)
+        return probe.keys
+
+    def insert(self, key: Any, facts: Facts, foreign: int | None, removed: Removed) -> Any:
+        """Make room for a new entry and link it; *foreign* is the hash of a foreign key."""
+        value, weight, size, now, _, custom = facts
+        if self.is_measured:
+            self._make_room(weight, size, 1, now, removed)
+        elif _len(self.map) >= self.maxsize:
+            self._evict(now, removed)
+        kind = self.kind if foreign is None and not custom else FullEntry
+        entry = new_entry(kind, key, value)
+        entry.written = now
+        is_timed = kind is FullEntry and (custom or self.is_timed)
+        if is_timed:
+            self._date(entry, facts)
+        if self.is_measured:
+            entry.weight = weight
+            entry.size = size
+            self.weight += weight
+            self.bytes += size
+        # Complete from here on: a repair believes what it finds in the dict.
+        if foreign is None:
+            self.map[key] = entry
+        else:
+            entry.hash = foreign
+            self.map[entry] = entry
+            self.foreign += 1
+        self.order.add(entry)
+        if is_timed:
+            self.expiry.file(entry, custom=custom)
+        return entry
+
+    def replace(self, entry: Any, facts: Facts, removed: Removed) -> None:
+        """Give a linked entry a new value, and make room where that is larger."""
+        value, weight, size, now, _, custom = facts
+        if custom and type(entry) is Entry:  # which has no room for a deadline
+            self.drop(entry, "replaced", removed)
+            self.insert(entry.key, facts, None, removed).hits = entry.hits
+            return
+        removed.append((entry.key, entry.value, "replaced"))
+        self.replaced += 1
+        if self.is_measured:
+            more, larger = weight - entry.weight, size - entry.size
+            if self.is_over(more, larger):
+                self.order.remove(entry)  # it must not make room for itself
+                self._make_room(more, larger, 0, now, removed)
+                self.order.add(entry)
+            entry.weight = weight
+            entry.size = size
+            self.weight += more
+            self.bytes += larger
+        entry.value = value
+        entry.written = now
+        self.order.touch(entry)
+        if type(entry) is FullEntry and (custom or self.is_timed):
+            self._date(entry, facts)
+            self.expiry.file(entry, custom=custom)
+
+    def _date(self, entry: Any, facts: Facts) -> None:
+        _, _, _, now, expires, custom = facts
+        entry.expires = expires
+        if expires is not None:
+            self.is_timed = True
+            if not custom:
+                entry.written = None  # which the deadline implies, and costs a number less
+        if self.idle is not None:
+            entry.used = now
+
+    def drop(self, entry: Any, cause: Cause, removed: Removed) -> None:
+        """Take *entry* out for *cause* and stage what it held."""
+        removed.append((entry.key, entry.value, cause))
+        self.causes[cause] += 1
+        self.order.remove(entry, cause == "size")
+        if self.is_timed:
+            self.expiry.forget(entry)
+        if entry.hash is None:
+            del self.map[entry.key]
+        else:
+            del self.map[entry]
+            self.foreign -= 1
+        if self.is_measured:
+            self.weight -= entry.weight
+            self.bytes -= entry.size
+
+    def drop_each(self, pick: Callable[[], Any], cause: Cause, most: int, removed: Removed) -> None:
+        """Drop up to *most* entries that *pick* names."""
+        while _len(removed) < most:
+            entry = pick()
+            if entry is None:
+                return
+            self.drop(entry, cause, removed)
+
+    def drop_due(self, now: Any, removed: Removed) -> None:
+        """Drop some of the entries whose time has come."""
+        for _ in range(_MOST_EXPIRED):
+            entry = self.expiry.due(now)
+            if entry is None:
+                return
+            self.drop(entry, "expired", removed)
+
+    def is_over(self, weight: Any = 0, size: int = 0) -> bool:
+        """Return whether so much more, in the entries that are there, is too much."""
+        load = self.weight + weight if self.weighs else _len(self.map)
+        return load > self.maxsize or (
+            self.maxbytes is not None and self.bytes + size > self.maxbytes
+        )
+
+    def _make_room(self, weight: Any, size: int, count: int, now: Any, removed: Removed) -> None:
+        while (
+            (self.weight + weight if self.weighs else _len(self.map) + count) > self.maxsize
+            or (self.maxbytes is not None and self.bytes + size > self.maxbytes)
+        ) and self._evict(now, removed):
+            pass
+
+    def _evict(self, now: Any, removed: Removed) -> bool:
+        """Drop an expired entry, or the one that should leave next; False without any."""
+        entry = self.expiry.due(now) if self.is_timed else None
+        cause: Cause = "size" if entry is None else "expired"
+        if entry is None:
+            entry = self.order.victim()
+            if entry is None:
+                return False
+        self.drop(entry, cause, removed)
+        return True
+
+    def clear(self, cause: Cause) -> list[Any]:
+        """Take everything out for *cause*; return the entries, for the caller to let go of."""
+        entries = list(self.map.values())
+        for entry in entries:
+            entry.prev = entry.next = None
+            if type(entry) is FullEntry:
+                entry.older = entry.newer = entry.ticket = None
+        self.map.clear()
+        self.order.clear()
+        self.expiry.clear()
+        self.causes[cause] += _len(entries)
+        self.weight = self.bytes = self.foreign = 0
+        return entries
+
+    def rebuild(self) -> list[Any]:
+        """Make order, deadlines and sums anew, O(entries); return what had left, to be let go of."""
+        entries, strays = in_order(self.order, self.map.values())
+        strays.append(self.expiry.heap)
+        self.order.clear()
+        self.weight = self.bytes = self.foreign = 0
+        for entry in entries:
+            self.order.add(entry)
+            self.weight += entry.weight if self.is_measured else 0
+            self.bytes += entry.size
+            self.foreign += entry.hash is not None
+        self.expiry.rebuild(entries)
+        return strays
