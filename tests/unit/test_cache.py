@@ -11,6 +11,7 @@ import pickle
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -149,14 +150,15 @@ def test_a_plain_and_a_foreign_key_that_are_equal_are_one_key() -> None:
 
 def test_an_unhashable_key_is_a_type_error_everywhere() -> None:
     cache: BoundedCache[Any, int] = BoundedCache(10)
-    for use in (
+    uses: tuple[Callable[[], object], ...] = (
         lambda: cache[[]],
         lambda: cache.get([]),
         lambda: [] in cache,
         lambda: cache.pop([]),
         lambda: cache.set([], 1),
         lambda: operator.delitem(cache, []),
-    ):
+    )
+    for use in uses:
         with pytest.raises(TypeError, match="unhashable"):
             use()
 

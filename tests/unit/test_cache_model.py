@@ -331,7 +331,7 @@ class S3FifoHoldsItsBounds(RuleBasedStateMachine):
 
 
 class WrappedKeepsTheObject(RuleBasedStateMachine):
-    """An adopted mapping stays the truth, also for those who go past the guard."""
+    """A wrapped mapping stays the truth, also for those who go past the guard."""
 
     @initialize(kind=st.sampled_from(["dict", "lru", "lfu"]))
     def start(self, kind: str) -> None:
@@ -343,7 +343,7 @@ class WrappedKeepsTheObject(RuleBasedStateMachine):
         }[kind]()
         self.cache = BoundedCache.wrap(
             self.existing,
-            name="adopted",
+            name="wrapped",
             maxsize=4,
             on_removal=lambda *event: self.told.append(event),
         )

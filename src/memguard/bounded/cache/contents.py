@@ -232,7 +232,7 @@ class Contents:
         return entries
 
     def rebuild(self) -> list[Any]:
-        """Make order, deadlines and sums anew, O(entries); return what had left, to be let go of."""
+        """Make order, deadlines and sums anew; return what had left, for the caller to drop."""
         entries, strays = in_order(self.order, self.map.values())
         strays.append(self.expiry.heap)
         self.order.clear()

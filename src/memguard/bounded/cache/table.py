@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -37,7 +36,7 @@ from memguard.bounded.cache.maintenance import free_in_child
 from memguard.bounded.cache.removal_listener import RemovalListener, Removed
 from memguard.bounded.sizing import bytes_of
 from memguard.errors import ConfigError, LifecycleError, ValueTooLargeError
-from memguard.lifecycle import janitor
+from memguard.lifecycle import janitor, locks
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -98,7 +97,7 @@ class Table(Generic[K, V]):
         timer: Callable[[], Any],
     ) -> None:
         self.name = name
-        self._lock = threading.RLock()
+        self._lock = locks.RLock()
         self._contents = Contents(
             maxsize=maxsize, maxbytes=maxbytes, weighs=weighs, policy=policy, ttl=ttl, idle=idle
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from itertools import islice
 from typing import Any, Literal, Self, TypeVar, cast, overload
@@ -16,7 +15,7 @@ from memguard.bounded.cache.maintenance import average_bytes, free_in_child, shr
 from memguard.bounded.cache.removal_listener import RemovalListener, Removed
 from memguard.bounded.cache.stats import CacheStatistics, WarmReport
 from memguard.errors import ConfigError, LifecycleError
-from memguard.lifecycle import janitor
+from memguard.lifecycle import janitor, locks
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -83,7 +82,7 @@ class WrappedCache(MutableMapping[K, V]):
         self.name = callsite.name_for(type(existing).__name__, name)
         self._listener = RemovalListener(on_removal, on_error, self.name)
         self._existing = existing
-        self._lock = threading.RLock()
+        self._lock = locks.RLock()
         self._closed = False
         self._hits = self._misses = self._refused = 0
         self._causes = dict.fromkeys(CAUSES, 0)

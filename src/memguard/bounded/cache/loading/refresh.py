@@ -12,12 +12,12 @@ import functools
 import threading
 from collections.abc import Callable
 
-from memguard.lifecycle import fork
+from memguard.lifecycle import fork, locks
 
 MOST_THREADS = 4
 """Background loads at the same time, in the whole process."""
 
-_mutex = threading.Lock()
+_mutex = locks.RLock()
 _threads: set[threading.Thread] = set()
 
 
@@ -65,5 +65,5 @@ def _stop_at_exit() -> None:
 
 def _after_fork_in_child() -> None:
     global _mutex  # noqa: PLW0603 - reason: a vanished thread may hold the old one
-    _mutex = threading.Lock()
+    _mutex = locks.RLock()
     _threads.clear()

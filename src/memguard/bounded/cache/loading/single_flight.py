@@ -14,10 +14,11 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from memguard.lifecycle import fork
+from memguard.lifecycle import fork, locks
 
-_mutex = threading.Lock()
-"""Guards who waits for whom, in the whole process; held for a few assignments only."""
+_mutex = locks.RLock()
+"""Guards who waits for whom, in the whole process; held for a few assignments only. Re-entrant, for
+a signal handler may load as well."""
 
 _waiting: dict[int, Flight] = {}
 """Thread -> the flight it waits for."""
@@ -176,7 +177,7 @@ def abandon(flights: Flights, key: Any, flight: Flight) -> None:
 def _after_fork_in_child() -> None:
     """Nobody waits in a new process: the other threads are gone."""
     global _mutex  # noqa: PLW0603 - reason: a vanished thread may hold the old one
-    _mutex = threading.Lock()
+    _mutex = locks.RLock()
     _waiting.clear()
 
 
