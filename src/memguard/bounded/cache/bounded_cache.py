@@ -419,10 +419,11 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
 
     def _measured_average(self) -> float:
         """Return the bytes of an entry, on the average of the first and the last few."""
-        with self._lock:
-            newest = list(islice(reversed(self._map.values()), inventory.SAMPLE))
-            oldest = list(islice(self._map.values(), inventory.SAMPLE))
-        return average_bytes([(entry.key, entry.value) for entry in oldest + newest], ENTRY_BYTES)
+        most = inventory.SAMPLE
+        sample = self._read(
+            lambda entries: [*islice(entries, most), *islice(reversed(entries), most)]
+        )
+        return average_bytes([(entry.key, entry.value) for entry in sample], ENTRY_BYTES)
 
     # -- inspection -------------------------------------------------------------------------------
 

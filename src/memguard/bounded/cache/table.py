@@ -23,13 +23,13 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, ValuesView
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from memguard.bounded.cache.contents import Contents
 from memguard.bounded.cache.entry import MISSING, Cause, Entry, FullEntry, is_plain
-from memguard.bounded.cache.eviction import LruOrder
+from memguard.bounded.cache.eviction import LruOrder, in_order
 from memguard.bounded.cache.loading.single_flight import Flights
 from memguard.bounded.cache.loading.single_flight_async import FlightsOfLoops
 from memguard.bounded.cache.maintenance import free_in_child
@@ -313,10 +313,20 @@ class Table(Generic[K, V]):
 
     def _in_order(self) -> list[Any]:
         """Return all entries, the next to leave first."""
+        return self._read(lambda entries: in_order(self._contents.order, entries)[0])
+
+    def _read(self, look: Callable[[ValuesView[Any]], list[Any]]) -> list[Any]:
+        """Return what *look*, code of ours, takes from the entries while nothing can change."""
         with self._lock:
-            if self._ring is False and self._is_inside_a_change():
-                return list(self._map.values())
-            return list(self._contents.order)
+            is_inside = self._ring is False and self._is_inside_a_change()
+            self._ring = False
+            found = look(self._map.values())
+            if is_inside:
+                return found
+            self._ring = self._home
+        if self._deferred:
+            self._run_deferred()
+        return found
 
     # -- finding ----------------------------------------------------------------------------------
 
