@@ -421,7 +421,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         """Return the bytes of an entry, on the average of the first and the last few."""
         most = inventory.SAMPLE
         sample = self._read(
-            lambda entries: [*islice(entries, most), *islice(reversed(entries), most)]
+            lambda held: [*islice(held.values(), most), *islice(reversed(held.values()), most)]
         )
         return average_bytes([(entry.key, entry.value) for entry in sample], ENTRY_BYTES)
 

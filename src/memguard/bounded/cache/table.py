@@ -23,7 +23,7 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, ValuesView
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
@@ -313,14 +313,14 @@ class Table(Generic[K, V]):
 
     def _in_order(self) -> list[Any]:
         """Return all entries, the next to leave first."""
-        return self._read(lambda entries: in_order(self._contents.order, entries)[0])
+        return self._read(lambda held: in_order(self._contents.order, held.values())[0])
 
-    def _read(self, look: Callable[[ValuesView[Any]], list[Any]]) -> list[Any]:
-        """Return what *look*, code of ours, takes from the entries while nothing can change."""
+    def _read(self, look: Callable[[dict[Any, Any]], list[Any]]) -> list[Any]:
+        """Return what *look*, code of ours, takes from the dict while nothing can change."""
         with self._lock:
             is_inside = self._ring is False and self._is_inside_a_change()
             self._ring = False
-            found = look(self._map.values())
+            found = look(self._map)
             if is_inside:
                 return found
             self._ring = self._home
