@@ -10,12 +10,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from memguard.bounded.cache.bounded_cache import BoundedCache
     from memguard.bounded.cache.stats import CacheStatistics, EntryInfo, WarmReport
+    from memguard.bounded.cache.wrapped import WrappedCache
 
 __all__ = [
     "BoundedCache",
     "CacheStatistics",
     "EntryInfo",
     "WarmReport",
+    "WrappedCache",
 ]
 
 if not TYPE_CHECKING:
@@ -24,5 +26,6 @@ if not TYPE_CHECKING:
         {
             "memguard.bounded.cache.bounded_cache": "BoundedCache",
             "memguard.bounded.cache.stats": "CacheStatistics EntryInfo WarmReport",
+            "memguard.bounded.cache.wrapped": "WrappedCache",
         },
     )

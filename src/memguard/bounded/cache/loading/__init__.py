@@ -14,13 +14,11 @@ if TYPE_CHECKING:
         CacheOptions,
         cached,
     )
-    from memguard.bounded.cache.loading.loader import Loading
 
 __all__ = [
     "CacheInfo",
     "CacheOptions",
     "CachedFunction",
-    "Loading",
     "cached",
 ]
 
@@ -31,6 +29,5 @@ if not TYPE_CHECKING:
             "memguard.bounded.cache.loading.decorator": (
                 "CacheInfo CacheOptions CachedFunction cached"
             ),
-            "memguard.bounded.cache.loading.loader": "Loading",
         },
     )
