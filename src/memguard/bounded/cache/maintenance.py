@@ -110,3 +110,11 @@ def free_in_child(lock: Any) -> None:
         lock.release()
     else:
         lock._at_fork_reinit()  # noqa: SLF001 - reason: as logging and threading do
+
+
+def depth(lock: Any) -> int:
+    """Return how many times this thread, which holds *lock*, has acquired it."""
+    count = getattr(lock, "_recursion_count", None)
+    if count is not None:
+        return int(count())
+    return 1 if " count=1 " in repr(lock) else 2  # early releases of CPython 3.11

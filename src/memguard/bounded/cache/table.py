@@ -32,7 +32,7 @@ from memguard.bounded.cache.entry import MISSING, Cause, Entry, FullEntry, is_pl
 from memguard.bounded.cache.eviction import LruOrder, in_order
 from memguard.bounded.cache.loading.single_flight import Flights
 from memguard.bounded.cache.loading.single_flight_async import FlightsOfLoops
-from memguard.bounded.cache.maintenance import free_in_child
+from memguard.bounded.cache.maintenance import depth, free_in_child
 from memguard.bounded.cache.removal_listener import RemovalListener, Removed
 from memguard.bounded.sizing import bytes_of
 from memguard.errors import ConfigError, LifecycleError, ValueTooLargeError
@@ -614,7 +614,7 @@ class Table(Generic[K, V]):
         Called under the lock where ``_ring`` is False. A change holds the lock until it is over, so
         it is going on exactly if this thread holds the lock twice.
         """
-        if _depth(self._lock) > 1:
+        if depth(self._lock) > 1:
             return True
         self._repair()
         return False
@@ -692,11 +692,3 @@ def _look_again(looks: int) -> int:
     if looks == _MOST_LOOKS:
         raise RuntimeError("the key's __eq__ changes the cache during every look-up of it")
     return looks + 1
-
-
-def _depth(lock: Any) -> int:
-    """Return how many times this thread, which holds *lock*, has acquired it."""
-    count = getattr(lock, "_recursion_count", None)
-    if count is not None:
-        return int(count())
-    return 1 if " count=1 " in repr(lock) else 2  # early releases of CPython 3.11
