@@ -23,8 +23,7 @@ from prometheus_client import generate_latest
 
 from benchmarks.record import machine, write
 from memguard import BoundedCache, MemoryGuard
-from memguard.report.metrics.prometheus.collector import MemguardCollector
-from memguard.report.metrics.prometheus.multiprocess import MultiprocessBridge
+from memguard.report.metrics.prometheus import MemguardCollector, MultiprocessBridge
 
 BUDGET_MICROSECONDS = 1000.0
 PROMISED = (

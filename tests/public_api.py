@@ -8,6 +8,7 @@ change of the public API; the difference then shows the change to whoever review
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import inspect
 import re
 import sys
@@ -24,27 +25,30 @@ RENEW = "python -m tests.public_api"
 
 INTRODUCTION = f"""# The public names
 
-What `import memguard` offers, and the [modules below](#modules-of-their-own). Everything else is
-private and may change in any release. The docstrings tell options with
-their units, errors, cost and thread-safety: `python -m pydoc memguard.<name>`.
+What `import memguard` offers, and the [packages below](#packages-of-their-own). Everything else is
+private and may change in any release. `import memguard` is quick: each name is imported when it is
+first used. The docstrings tell options with their units, errors, cost and thread-safety:
+`python -m pydoc memguard.<name>`.
 
 This page is made by `{RENEW}` and checked by the tests.
 
 """
 # Imported by who uses them: they need an extra, or load more than `import memguard` should.
-MODULES = {
-    "memguard.report.render": "[reports](reports.md)",
-    "memguard.report.compare": "[reports](reports.md)",
-    "memguard.report.sinks": "[reports](reports.md)",
-    "memguard.report.alerting": "[alerts](alerts.md)",
-    "memguard.report.health": "[health](health.md)",
-    "memguard.report.metrics.prometheus": "[Prometheus](prometheus.md)",
-    "memguard.report.metrics.opentelemetry": "[OpenTelemetry](opentelemetry.md)",
-    "memguard.relief.advice": "[relief](relief.md)",
-    "memguard.integrations.web": "[web](web.md)",
-    "memguard.integrations.workers": "[workers](workers.md)",
-    "memguard.integrations.logging": "[logging](logging.md)",
+ROOMS = {
+    "memguard.report.render": "reports",
+    "memguard.report.compare": "reports",
+    "memguard.report.sinks": "reports",
+    "memguard.report.alerting": "alerts",
+    "memguard.report.health": "health",
+    "memguard.report.metrics.prometheus": "prometheus",
+    "memguard.report.metrics.opentelemetry": "opentelemetry",
+    "memguard.relief": "relief",
+    "memguard.relief.advice": "relief",
+    "memguard.integrations.web": "web",
+    "memguard.integrations.workers": "workers",
+    "memguard.integrations.logging": "logging",
 }
+"""Packages, each with the page of ``docs/`` that says which of its names are public."""
 # Plain values have no docstring to take a summary from.
 VALUES = {"__version__": "The version, such as `0.1.0`."}
 
@@ -55,26 +59,36 @@ def document() -> str:
         f"| `{name}` | {kind_of(getattr(memguard, name))} | {summary_of(name)} |\n"
         for name in memguard.__all__
     )
-    modules = "".join(
-        f"| {', '.join(f'`{part}`' for part in names.split(', '))} | {page} |\n"
-        for names, page in MODULES.items()
+    packages = "".join(
+        f"| `{room}` | {', '.join(f'`{name}`' for name in public_names(room))} "
+        f"| [{page}]({page}.md) |\n"
+        for room, page in ROOMS.items()
     )
     return (
         f"{INTRODUCTION}| Name | Kind | What it is |\n|---|---|---|\n{rows}"
-        "\n## Modules of their own\n\n"
-        "Of these, the names that the page beside them shows are public, too.\n\n"
-        f"| Module | Page |\n|---|---|\n{modules}"
+        "\n## Packages of their own\n\n"
+        "What they offer, and the page beside them shows, is public, too.\n\n"
+        f"| Package | Names | Page |\n|---|---|---|\n{packages}"
     )
 
 
+def public_names(room: str) -> list[str]:
+    """Return what the package *room* offers and the code of its page shows; some are modules."""
+    text = (ROOT / "docs" / f"{ROOMS[room]}.md").read_text("utf-8")
+    code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", text, re.DOTALL))
+    offered: list[str] = importlib.import_module(room).__all__
+    return [
+        name
+        for name in offered
+        if re.search(rf"\b{name}\b", code)
+        if getattr(memguard, name, None) is not getattr(importlib.import_module(room), name)
+    ]
+
+
 def public_modules() -> set[str]:
-    """Return the names of the modules whose documented names are public."""
-    found: set[str] = set()
-    for names in MODULES:
-        first, *others = names.split(", ")
-        room = first.rpartition(".")[0]
-        found |= {first, *(room + other for other in others)}
-    return found
+    """Return the packages and modules whose documented names are public."""
+    each = {f"{room}.{name}" for room in ROOMS for name in public_names(room)}
+    return {*ROOMS, *(name for name in each if importlib.util.find_spec(name) is not None)}
 
 
 def snapshot() -> str:

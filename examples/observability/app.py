@@ -35,7 +35,7 @@ def metrics_app() -> Answer:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # reason: theirs is untyped
         return make_wsgi_app(registry)
-    from memguard.report.metrics.prometheus.collector import MemguardCollector  # noqa: PLC0415 - reason: only in a server of one process
+    from memguard.report.metrics.prometheus import MemguardCollector  # noqa: PLC0415 - reason: only in a server of one process
 
     return make_wsgi_app(MemguardCollector(memguard.install()).registry)
 

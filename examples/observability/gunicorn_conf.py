@@ -26,7 +26,7 @@ def on_starting(server: Any) -> None:  # noqa: ARG001 - reason: gunicorn gives i
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001 - reason: gunicorn gives it
     """Guard this worker, and tell of it; threads do not survive a fork, so it is done after it."""
     import memguard  # noqa: PLC0415 - reason: in the worker
-    from memguard.report.metrics.prometheus.multiprocess import MultiprocessBridge  # noqa: PLC0415 - reason: in the worker
+    from memguard.report.metrics.prometheus import MultiprocessBridge  # noqa: PLC0415 - reason: in the worker
 
     worker.memguard_bridge = MultiprocessBridge(memguard.install(), interval=1.0).start()
 
