@@ -124,9 +124,9 @@ def settled(timers: TimerRegistry) -> Callable[[], None]:
 
     def settle() -> None:
         deadline = time.monotonic() + 30
-        table = timers._table  # noqa: SLF001 - reason: what is waited for has no public name
-        timers._crew.hurry()  # noqa: SLF001 - reason: as above
-        while table._incoming or len(table._heap) > len(table.rows) + 64:  # noqa: SLF001 - reason: as above
+        schedule = timers._schedule  # noqa: SLF001 - reason: what is waited for has no public name
+        timers._workers.wake()  # noqa: SLF001 - reason: as above
+        while schedule._incoming or len(schedule._heap) > len(schedule.rows) + 64:  # noqa: SLF001 - reason: as above
             if time.monotonic() > deadline:
                 raise TimeoutError("the clock thread does not come to rest")
             time.sleep(0.01)

@@ -14,14 +14,12 @@ if TYPE_CHECKING:
     from memguard.bounded.cache.loading.decorator import cached
     from memguard.bounded.events.registry import ListenerRegistry, attach
     from memguard.bounded.inventory import inventory
+    from memguard.bounded.lifetime.callables import weak_callback
+    from memguard.bounded.lifetime.finalizers import on_collect
+    from memguard.bounded.lifetime.identity_map import WeakIdentityMap
     from memguard.bounded.lifetime.scope import Scope
-    from memguard.bounded.lifetime.weak import (
-        WeakAttribute,
-        WeakIdentityMap,
-        WeakValueCache,
-        on_collect,
-        weak_callback,
-    )
+    from memguard.bounded.lifetime.value_cache import WeakValueCache
+    from memguard.bounded.lifetime.weak_attribute import WeakAttribute
     from memguard.bounded.pool.buffer_pool import BufferPool
     from memguard.bounded.pool.object_pool import ObjectPool
     from memguard.bounded.sizing import size_of
@@ -134,10 +132,12 @@ if not TYPE_CHECKING:
             "memguard.bounded.cache.loading.decorator": "cached",
             "memguard.bounded.events.registry": "ListenerRegistry attach",
             "memguard.bounded.inventory": "inventory",
+            "memguard.bounded.lifetime.callables": "weak_callback",
+            "memguard.bounded.lifetime.finalizers": "on_collect",
+            "memguard.bounded.lifetime.identity_map": "WeakIdentityMap",
             "memguard.bounded.lifetime.scope": "Scope",
-            "memguard.bounded.lifetime.weak": (
-                "WeakAttribute WeakIdentityMap WeakValueCache on_collect weak_callback"
-            ),
+            "memguard.bounded.lifetime.value_cache": "WeakValueCache",
+            "memguard.bounded.lifetime.weak_attribute": "WeakAttribute",
             "memguard.bounded.pool.buffer_pool": "BufferPool",
             "memguard.bounded.pool.object_pool": "ObjectPool",
             "memguard.bounded.sizing": "size_of",

@@ -41,6 +41,12 @@ def noisy_collector() -> Any:
         gc.set_threshold(*thresholds)
 
 
+def leftovers(registry: ListenerRegistry) -> tuple[int, ...]:
+    """Return how much each part of the registry's table holds."""
+    table = registry._table
+    return len(table.entries), len(table.buckets), len(table.endings), len(table._dead)
+
+
 def in_threads(count: int, work: Any) -> None:
     """Run *work* in so many threads, and raise what the first of them raised."""
     errors: list[BaseException] = []
@@ -100,7 +106,7 @@ def test_eight_threads_a_noisy_collector_and_destructors_that_register() -> None
     assert registry.events() == ["steady"]
     assert len(registry) == 1
     assert registry.statistics().errors == 0
-    assert (len(registry._changes), len(registry._dead), len(registry._ends)) == (0, 0, 0)
+    assert leftovers(registry) == (1, 1, 0, 0)
 
 
 def test_eight_threads_share_scopes_and_owners() -> None:
@@ -113,7 +119,7 @@ def test_eight_threads_share_scopes_and_owners() -> None:
 
         def __del__(self) -> None:
             scope.defer(ran.append, 1)
-            owners.wind_up()
+            owners.end_collected()
 
     def work(chance: random.Random) -> None:
         for _ in range(300):
@@ -186,9 +192,11 @@ def test_a_signal_handler_that_raises_leaves_the_registry_whole() -> None:
     assert interrupted > 10
     del ear
     registry.clear()
-    assert not registry._busy
-    assert registry._lock.acquire(blocking=False)
-    registry._lock.release()
+    assert not registry._table._changing
+    assert not registry._table._torn
+    assert registry._table.lock.acquire(blocking=False)
+    registry._table.lock.release()
+    assert leftovers(registry) == (0, 0, 0, 0)
     done = threading.Event()
 
     def use() -> None:
@@ -246,7 +254,7 @@ def test_a_child_forked_while_threads_use_the_registry_can_use_it() -> None:
     ("room", "called_under_the_lock", "use"),
     [
         ("janitor", "_Watch", "janitor.watch(ListenerRegistry())"),
-        ("owners", "_line", "owners.adopt(Ear(), Ear(), 1)"),
+        ("owners", "_OwnerRef", "owners.adopt(Ear(), Ear(), 1)"),
         ("refresh", "len", "refresh.in_background(print)"),
     ],
 )

@@ -70,7 +70,7 @@ def test_no_thread_before_the_first_timer_and_none_after_close() -> None:
 def test_threads_end_when_there_is_nothing_to_do_and_come_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("memguard.bounded.timers.workers._LINGER", 0.05)
+    monkeypatch.setattr("memguard.bounded.timers.workers._IDLE_SECONDS", 0.05)
     with TimerRegistry() as timers:
         for _ in range(3):
             done = threading.Event()

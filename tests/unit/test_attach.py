@@ -47,7 +47,7 @@ class Ear:
 
 def janitor() -> None:
     """Do what the janitor would do in a second."""
-    owners._registry._sweep()
+    owners._owners._sweep()
 
 
 def test_what_is_attached_is_removed_with_its_owner() -> None:

@@ -361,11 +361,10 @@ def test_17_cycles_of_connecting_and_dying_leave_nothing(registry: ListenerRegis
         return tuple(
             len(part)
             for part in (
-                registry._entries,
-                registry._events,
-                registry._ends,
-                registry._changes,
-                registry._dead,
+                registry._table.entries,
+                registry._table.buckets,
+                registry._table.endings,
+                registry._table._dead,
             )
         )
 
@@ -382,7 +381,7 @@ def test_17_cycles_of_connecting_and_dying_leave_nothing(registry: ListenerRegis
             registry.on(event, print, once=True, until="never")
             registry.emit(event, end="", file=_Nowhere())
     del ear
-    assert sizes() == (0, 0, 0, 0, 0)
+    assert sizes() == (0, 0, 0, 0)
 
 
 class _Nowhere:
@@ -959,12 +958,12 @@ def test_a_destructor_may_use_the_registry_in_the_middle_of_a_change() -> None:
 def test_a_change_inside_a_section_is_applied_by_the_next(registry: ListenerRegistry) -> None:
     ear = Ear()
     first = registry.on("saved", ear.hear)
-    with registry._lock:
-        registry._busy = True
+    with registry._table.lock:
+        registry._table._changing = True
         second = registry.on("saved", print)
         first.close()
         registry.emit("saved", end="", file=_Nowhere())  # what stands, stands
-        registry._busy = False
+        registry._table._changing = False
     assert not second.closed
     assert first.closed
     assert registry.count("saved") == 1
@@ -978,13 +977,13 @@ def test_an_interrupt_in_the_middle_of_a_change_undoes_it(registry: ListenerRegi
             raise KeyboardInterrupt
 
     registry.on("saved", repr)
-    bucket = registry._events["saved"]
+    bucket = registry._table.buckets["saved"]
     bucket.entries = Interrupting(bucket.entries)
     with pytest.raises(KeyboardInterrupt):
         registry.on("saved", print)
     assert registry.count("saved") == 1
     assert registry.count() == 1
-    assert not registry._busy
+    assert not registry._table._changing
 
 
 OPERATIONS = st.lists(

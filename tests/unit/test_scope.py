@@ -1,4 +1,4 @@
-"""Scopes, and the estates of owners."""
+"""Scopes, and what owners own."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Thing:
 
 def sweep() -> None:
     """Do what the janitor would do in a second."""
-    owners._registry._sweep()
+    owners._owners._sweep()
 
 
-def adopt(owner: object, thing: owners.Thing) -> owners.Estate:
+def adopt(owner: object, thing: owners.Registration) -> owners.Owned:
     return owners.adopt(owner, thing, next(owners.serials))
 
 
@@ -179,7 +179,7 @@ def test_a_full_scope_refuses_and_says_what_to_do() -> None:
     scope = Scope(maxsize=2)
     scope.defer(print)
     handle = scope.defer(print)
-    with pytest.raises(CapacityError, match=r"holds maxsize=2 things; .* larger maxsize"):
+    with pytest.raises(CapacityError, match=r"holds maxsize=2 registrations; .* larger maxsize"):
         scope.defer(print)
     handle.forget()
     scope.defer(print).forget()
@@ -233,7 +233,7 @@ def test_a_collected_scope_ends_what_it_held_on_the_janitor() -> None:
 
     scope = Scope()
     scope.defer(dispose)
-    assert owners._registry.watched
+    assert owners._owners.watched
     del scope
     assert done.wait(30)
     assert threads == [janitor.THREAD_NAME]
@@ -241,14 +241,14 @@ def test_a_collected_scope_ends_what_it_held_on_the_janitor() -> None:
 
 def test_a_disposer_that_fails_on_the_janitor_is_counted_and_the_rest_run() -> None:
     said: list[int] = []
-    before = owners._registry.errors
+    before = owners.failures.count
     scope = Scope()
     scope.defer(said.append, 1)
     scope.defer(fail, ValueError)
     del scope
     sweep()
     assert said == [1]
-    assert owners._registry.errors == before + 1
+    assert owners.failures.count == before + 1
 
 
 def test_the_janitor_has_nothing_to_do_when_all_owners_are_done() -> None:
@@ -257,17 +257,17 @@ def test_the_janitor_has_nothing_to_do_when_all_owners_are_done() -> None:
     owner = Thing()
     scope = Scope()
     handle = scope.defer(print)
-    assert owners._registry._sweep() is not None
+    assert owners._owners._sweep() is not None
     handle.forget()
     del scope
     sweep()
-    assert owners.estate_of(owner) is None
-    assert not owners._registry.orphans
-    assert not owners._registry.leftovers
+    assert owners.owned_by(owner) is None
+    assert not owners._owners.collected
+    assert not owners._owners.disposers
 
 
 class Counted:
-    """A registration of ours, as an estate sees it."""
+    """A registration of ours, as an owner sees it."""
 
     is_ours = True
 
@@ -281,27 +281,27 @@ class Counted:
 def test_registrations_of_a_collected_owner_end_without_the_janitor() -> None:
     owner, ours = Thing(), Counted()
     adopt(owner, ours)
-    estate = owners.estate_of(owner)
-    assert estate is not None
-    assert len(estate.things) == 1
+    owned = owners.owned_by(owner)
+    assert owned is not None
+    assert len(owned.registrations) == 1
     del owner
-    assert owners.orphans()
-    owners.wind_up()
+    assert owners.collected
+    owners.end_collected()
     assert ours.closed == 1
 
 
 def test_what_was_released_is_not_ended_with_its_owner() -> None:
     owner, ours = Thing(), Counted()
-    estate = adopt(owner, ours)
-    (serial,) = estate.things
-    assert estate.release(serial)
-    assert not estate.release(serial)
+    owned = adopt(owner, ours)
+    (serial,) = owned.registrations
+    assert owned.release(serial)
+    assert not owned.release(serial)
     sweep()
-    assert owners.estate_of(owner) is None
+    assert owners.owned_by(owner) is None
     again = Counted()
     adopt(owner, again)
     del owner
-    owners.wind_up()
+    owners.end_collected()
     assert (ours.closed, again.closed) == (0, 1)
 
 
@@ -312,7 +312,7 @@ def test_an_owner_at_the_address_of_a_dead_one_inherits_nothing() -> None:
         del first
         second, others = Thing(), Counted()  # most likely where the first one was
         adopt(second, others)
-        owners.wind_up()
+        owners.end_collected()
         assert (ours.closed, others.closed) == (1, 0)
 
 
@@ -321,11 +321,11 @@ def test_an_owner_that_cannot_be_weakly_referenced_is_refused() -> None:
         adopt([], Counted())
 
 
-def test_an_interruption_while_empty_estates_are_retired_loses_nothing() -> None:
+def test_an_interruption_while_idle_owners_are_forgotten_loses_nothing() -> None:
     """As a destructor would that the collector runs between two steps."""
     owner, ours = Thing(), Counted()
-    estate = adopt(owner, Counted())
-    estate.things.clear()
+    owned = adopt(owner, Counted())
+    owned.registrations.clear()
 
     class Interrupting(dict[int, Any]):
         asked = 0
@@ -337,10 +337,10 @@ def test_an_interruption_while_empty_estates_are_retired_loses_nothing() -> None
             return len(self) > 0
 
     held = [owner]
-    estate.things = Interrupting()
-    owners._registry.retire_empty()
+    owned.registrations = Interrupting()
+    owners._owners.forget_idle()
     del owner, held[:]
-    owners.wind_up()
+    owners.end_collected()
     assert ours.closed == 1
 
 
@@ -370,18 +370,18 @@ def test_a_callable_that_would_keep_its_owner_alive_is_refused() -> None:
         (called, called.method, "its bound method"),
     ):
         with pytest.raises(ConfigError, match=rf"fn holds its owner through {how}, .* Scope"):
-            owners.refuse_immortal(holder, fn)
-        owners.refuse_immortal(Thing(), fn)
-    owners.refuse_immortal(owner, harmless)
+            owners.refuse_cycle(holder, fn)
+        owners.refuse_cycle(Thing(), fn)
+    owners.refuse_cycle(owner, harmless)
     scope = Scope()
-    owners.refuse_immortal(scope, lambda: scope)
+    owners.refuse_cycle(scope, lambda: scope)
 
 
 def test_a_closure_not_yet_assigned_is_no_obstacle() -> None:
     def early() -> object:
         return late
 
-    owners.refuse_immortal(Thing(), early)
+    owners.refuse_cycle(Thing(), early)
     late = 1
     assert early() == 1
 
@@ -490,18 +490,18 @@ def test_a_hundred_thousand_scopes_leave_nothing() -> None:
             scope.defer(len, ())
         Scope().defer(len, ())
         owner = Thing()
-        adopt(owner, Counted()).things.clear()
+        adopt(owner, Counted()).registrations.clear()
 
     def size() -> int:
         sweep()
         gc.collect()
-        registry = owners._registry
-        return len(registry.lines) + len(registry.orphans) + len(registry.leftovers)
+        registry = owners._owners
+        return len(registry.refs) + len(registry.collected) + len(registry.disposers)
 
     before = size()
     for number in range(100_000):
         cycle()
         if number % 1000 == 0:
-            owners.wind_up()
+            owners.end_collected()
             sweep()
     assert size() <= before

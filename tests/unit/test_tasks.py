@@ -309,7 +309,7 @@ async def test_a_full_registry_refuses_and_names_who_filled_it(
             registry.spawn(forever())
     assert len(caplog.records) == 1
     assert "'5x unit/test_tasks.py:" in caplog.text
-    with pytest.raises(CapacityError, match=r"holds maxsize=5 tasks, spawned at 5x unit/test_t"):
+    with pytest.raises(CapacityError, match=r"holds maxsize=5 tasks from 5x unit/test_t"):
         registry.spawn(forever())
     assert list(registry.sites().values()) == [5]
     await finish(registry)
@@ -416,8 +416,8 @@ async def test_a_hundred_thousand_tasks_leave_nothing() -> None:
     assert len(registry) == 0
     assert registry.statistics().finished == 100_000
     assert not tasks._busy
-    estate = owners.estate_of(owner)
-    assert estate is None or not estate.things
+    owned = owners.owned_by(owner)
+    assert owned is None or not owned.registrations
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

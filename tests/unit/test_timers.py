@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from memguard.bounded import inventory
 from memguard.bounded.lifetime.scope import Scope
-from memguard.bounded.timers.schedule import CYCLE, Row, Timetable
+from memguard.bounded.timers.schedule import REPEAT, Row
 from memguard.bounded.timers.threaded import Timer, TimerRegistry
 from memguard.errors import CapacityError, ConfigError, LifecycleError
 from tests.clock import FakeClock
@@ -38,21 +38,21 @@ class Stepped(TimerRegistry):
 
     def __init__(self, clock: FakeClock, **options: Any) -> None:
         super().__init__(timer=clock, **options)
-        self._table.on_hurry = lambda: None
+        self._schedule.wake = lambda: None
 
     def step(self) -> float | None:
-        return self._table.step(self._call)
+        return self._schedule.step(self._call)
 
     def _call(self, row: Row) -> None:
-        cycle = row[CYCLE]
-        call = self._table.take(row)
+        repeat = row[REPEAT]
+        call = self._schedule.take(row)
         if call is not None:
             try:
                 call()
             except Exception as error:  # noqa: BLE001 - reason: as a worker does
-                self._table.failed(row, error)
-        if cycle is not None:
-            cycle.busy = False
+                self._schedule.failed(row, error)
+        if repeat is not None:
+            repeat.busy = False
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_a_tick_during_the_last_call_is_left_out_and_counted(
     timers.every(1, print)
     for _ in range(3):
         fake_clock.advance(1)
-        timers._table.step(rows.append)  # given to a worker that does not get to it
+        timers._schedule.step(rows.append)  # given to a worker that does not get to it
     assert len(rows) == 1
     assert timers.statistics().coalesced == 2
 
@@ -313,7 +313,7 @@ def test_a_full_registry_refuses_and_names_who_filled_it(
     assert len(caplog.records) == 1
     for part in ("timers.many", "maxsize=10", "'9x unit/test_timers.py:"):
         assert part in caplog.text
-    with pytest.raises(CapacityError, match=r"holds maxsize=10 timers, started at 10x unit/test_"):
+    with pytest.raises(CapacityError, match=r"holds maxsize=10 timers from 10x unit/test_"):
         timers.after(1, print)
     handles[0].close()
     timers.after(1, print)
@@ -418,14 +418,14 @@ def test_a_hundred_thousand_timers_are_small_and_cancelling_them_leaves_nothing(
         tracemalloc.stop()
     assert each <= 400
     assert len(timers) == 0
-    assert timers._table._heap == []
+    assert timers._schedule._heap == []
     assert left < 50_000  # half a byte for each: free lists and the log
 
 
 def test_a_hundred_thousand_short_timers_leave_nothing(
     timers: Stepped, fake_clock: FakeClock
 ) -> None:
-    table = timers._table
+    schedule = timers._schedule
     for number in range(100_000):
         thing = Thing()
         if number % 3 == 0:
@@ -439,9 +439,9 @@ def test_a_hundred_thousand_short_timers_leave_nothing(
     del thing
     fake_clock.advance(1)
     timers.step()
-    assert (len(timers), len(table._incoming)) == (0, 0)
-    assert len(table._heap) <= 64
-    assert len(table._places) < 10
+    assert (len(timers), len(schedule._incoming)) == (0, 0)
+    assert len(schedule._heap) <= 64
+    assert len(schedule._sites) < 10
 
 
 OPERATIONS = st.lists(
@@ -486,7 +486,7 @@ def test_the_timetable_agrees_with_a_list(operations: list[tuple[str, int]]) -> 
         assert len(timers) == len(model)
 
 
-def test_a_timer_added_while_the_table_is_stepped_is_not_forgotten(
+def test_a_timer_added_while_the_schedule_is_stepped_is_not_forgotten(
     timers: Stepped, fake_clock: FakeClock
 ) -> None:
     calls: list[int] = []
@@ -497,27 +497,28 @@ def test_a_timer_added_while_the_table_is_stepped_is_not_forgotten(
     assert calls == [1]
 
 
-def test_a_hurry_is_told_only_when_somebody_must_look_earlier(fake_clock: FakeClock) -> None:
-    table, hurried = Timetable("t", 10_000, fake_clock), []
-    table.on_hurry = lambda: hurried.append(1)
+def test_the_stepping_thread_is_woken_only_when_it_must_look_earlier(fake_clock: FakeClock) -> None:
+    registry, woken = Stepped(fake_clock), list[int]()
+    schedule = registry._schedule
+    schedule.wake = lambda: woken.append(1)
 
     def add(delay: float) -> Timer:
-        return table.add(print, delay, args=(), kwargs={}, owner=None)
+        return schedule.add(print, delay, args=(), kwargs={}, owner=None)
 
     add(10)
-    table.step(lambda _: None)
-    hurried.clear()
+    schedule.step(lambda _: None)
+    woken.clear()
     later = [add(20) for _ in range(200)]
-    assert hurried == []
+    assert woken == []
     add(5)
-    assert hurried == [1]
-    table.step(lambda _: None)
+    assert woken == [1]
+    schedule.step(lambda _: None)
     for handle in later:
         handle.close()
-    assert len(hurried) > 1  # most of the heap is shells
-    table.step(lambda _: None)
-    assert len(table._heap) == 2
-    hurried.clear()
+    assert len(woken) > 1  # most rows of the heap are empty
+    schedule.step(lambda _: None)
+    assert len(schedule._heap) == 2
+    woken.clear()
     for handle in [add(20) for _ in range(200)]:
         handle.close()
-    assert hurried  # shells that have not even come into the heap count as well
+    assert woken  # empty rows that have not even come into the heap count as well

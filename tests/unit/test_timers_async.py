@@ -210,7 +210,7 @@ async def test_handles_and_the_registry_may_be_closed_from_another_thread() -> N
     await asyncio.to_thread(thread.join, DEADLINE)
     await turns()
     assert len(timers) == 0
-    assert len(timers._table._heap) <= 64  # shells, emptied
+    assert len(timers._schedule._heap) <= 64
 
 
 async def test_a_timer_is_started_on_a_loop_only() -> None:
@@ -266,7 +266,7 @@ async def test_a_hundred_thousand_timers_leave_nothing() -> None:
             await turns()
     await turns(10)
     assert (len(timers), len(timers._running)) == (0, 0)
-    assert len(timers._table._heap) <= 64
+    assert len(timers._schedule._heap) <= 64
     assert thing.ticks == 50_000
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from memguard.lifecycle import fork
+from memguard.lifecycle.queues import drain
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def register(container: object, *, name: str, kind: str, also: tuple[object, ...
         kind: Its class, as a word a reader knows: ``"BoundedCache"``.
         also: Objects that belong to it and live as long as it does; `names` answers for them too.
     """
-    _bury()
+    _forget_dead()
     fork.call_in_child(_after_fork_in_child)
     entry = _Entry(container, _dead.append)
     entry.name = name
@@ -124,7 +125,7 @@ def register(container: object, *, name: str, kind: str, also: tuple[object, ...
 
 def unregister(container: object) -> None:
     """Forget *container*, as if it had died. No error when it is not filed."""
-    _bury()
+    _forget_dead()
     entry = _entries.get(id(container))
     if entry is not None and entry() is container:
         _remove(entry)
@@ -132,7 +133,7 @@ def unregister(container: object) -> None:
 
 def names() -> dict[int, tuple[str, str]]:
     """Return ``id(container) -> (name, kind)`` of every live container. Cost: O(containers)."""
-    _bury()
+    _forget_dead()
     return {
         ident: (entry.name, entry.kind)
         for ident, entry in _entries.copy().items()
@@ -142,7 +143,7 @@ def names() -> dict[int, tuple[str, str]]:
 
 def containers() -> list[Any]:
     """Return the live containers themselves, oldest first; drop the list soon, it is strong."""
-    _bury()
+    _forget_dead()
     found = ((ident, entry, entry()) for ident, entry in _entries.copy().items())
     return [
         container
@@ -238,12 +239,8 @@ def _row(container: Any, entry: _Entry) -> InventoryRow:
     return row
 
 
-def _bury() -> None:
-    while _dead:
-        try:
-            entry = _dead.popleft()
-        except IndexError:  # another thread was faster
-            return
+def _forget_dead() -> None:
+    for entry in drain(_dead):
         _remove(entry)
 
 

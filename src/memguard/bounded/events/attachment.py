@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from memguard.bounded import options
-from memguard.bounded.lifetime import callables as targets
-from memguard.bounded.lifetime import owners
+from memguard.bounded.lifetime import callables, owners
 from memguard.bounded.lifetime.scope import Disposal
 from memguard.errors import ConfigError
 
@@ -47,15 +46,15 @@ def attach(add: Callable[..., Any], remove: Callable[..., Any], *args: Any, owne
     options.check_callable(remove, "remove", optional=False)
     if owner is None:
         raise TypeError("owner is required: an object, or a Scope, whose end ends the registration")
-    given = tuple(_weakly(value) if targets.is_method(value) else value for value in args)
-    owners.refuse_immortal(owner, remove, "remove")
+    given = tuple(_weakly(value) if callables.is_method(value) else value for value in args)
+    owners.refuse_cycle(owner, remove, "remove")
     for value in given:
         if value is owner and not issubclass(type(owner), owners.Owner):
             raise ConfigError(
                 "the arguments hold the owner, so the owner could never be collected; "
                 "give a Scope as owner and close it"
             )
-        owners.refuse_immortal(owner, value, "an argument")
+        owners.refuse_cycle(owner, value, "an argument")
     # Promised before it is done: whatever happens in between, it is undone.
     disposal = Disposal(functools.partial(remove, *given), owner)
     try:
@@ -68,8 +67,8 @@ def attach(add: Callable[..., Any], remove: Callable[..., Any], *args: Any, owne
 
 def _weakly(method: Any) -> Callable[..., Any]:
     """Return a function that calls *method* as long as its object lives, and nothing after."""
-    target = targets.weak_target(method)
-    if targets.is_coroutine_function(method):
+    target = callables.weak_target(method)
+    if callables.is_coroutine_function(method):
 
         async def call_async(*args: Any, **kwargs: Any) -> Any:
             listener = target.resolve()

@@ -1,14 +1,17 @@
-"""The calls of a `ListenerRegistry`: emitting at once, awaited, muted and held."""
+"""Emitting: one listener is called after another, and none stops the rest."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
-from memguard.bounded.events.mute import Merge, Rule
-from memguard.bounded.events.subscription import Entry
-from memguard.bounded.events.table import Roster
+from memguard.bounded import callsite
+from memguard.bounded.counter import Tally
+from memguard.bounded.events.mute import Mutes
+from memguard.bounded.events.subscription import USUAL, Entry, label
+from memguard.bounded.events.table import Table
+from memguard.bounded.lifetime.registrations import Bounds
+from memguard.errors import LifecycleError
 
 
 class Emission(NamedTuple):
@@ -23,31 +26,30 @@ class Emission(NamedTuple):
 _UNHEARD = Emission((), ())
 
 
-class Emitting(Roster):
-    """Calls entries in their row; what one raises never keeps the next from being called."""
+class Emitter:
+    """
+    Calls the listeners of a table.
 
-    _on_error: str
+    Locks: none around calls.
+    """
 
-    def emit(self, event: Hashable, /, *args: Any, **kwargs: Any) -> Emission:
-        """
-        Call the listeners of *event* with the arguments, and collect what comes back.
+    def __init__(self, table: Table, bounds: Bounds, *, raises: bool) -> None:
+        self.mutes = Mutes()
+        self.errors = Tally()
+        self._table = table
+        self._bounds = bounds
+        self._raises = raises
 
-        An emit within a listener runs at once, before the rest of the outer one. Cost: a fraction
-        of a microsecond, and a fraction more for each listener.
-
-        Raises:
-            Exception: With ``on_error="raise"``, what the first failing listener raised, when all
-                have been called.
-            RecursionError: Listeners that emit to one another without end; never collected.
-        """
-        row = self._row_of(event, args, kwargs)
+    def emit(self, event: Hashable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Emission:
+        """Call the listeners of *event* at once: see `ListenerRegistry.emit`."""
+        row = self._row(event, args, kwargs)
         if not row:
             return _UNHEARD
         results: list[Any] = []
         errors: list[Exception] = []
         for entry in row:
             try:
-                fn = entry.fn or self._ready(entry)
+                fn = entry.fn or self._prepare(entry)
                 if fn is not None:
                     results.append(fn(*args, **kwargs))
             except RecursionError:
@@ -56,20 +58,18 @@ class Emitting(Roster):
                 errors.append(self._failed(entry, error))
         return self._done(event, results, errors)
 
-    async def emit_async(self, event: Hashable, /, *args: Any, **kwargs: Any) -> Emission:
-        """
-        Call the listeners of *event* one after another, and await what is awaitable.
-
-        As `emit`, for coroutine functions and functions alike. A cancellation stops it.
-        """
-        row = self._row_of(event, args, kwargs)
+    async def emit_async(
+        self, event: Hashable, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Emission:
+        """Call the listeners of *event*, and await: see `ListenerRegistry.emit_async`."""
+        row = self._row(event, args, kwargs)
         if not row:
             return _UNHEARD
         results: list[Any] = []
         errors: list[Exception] = []
         for entry in row:
             try:
-                fn = self._ready(entry, sync=False)
+                fn = entry.fn or self._prepare(entry, may_await=True)
                 if fn is not None:
                     result = fn(*args, **kwargs)
                     results.append(await result if hasattr(result, "__await__") else result)
@@ -79,63 +79,72 @@ class Emitting(Roster):
                 errors.append(self._failed(entry, error))
         return self._done(event, results, errors)
 
-    def _row_of(
+    def _row(
         self, event: Hashable, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Entry, ...]:
-        if self._dead or self._changes or self._orphans:
-            self._settle()
-        if (
-            self._quiet.rules
-            and (event in self._events or event in self._ends)
-            and not self._quiet.lets_through(event, args, kwargs)
-        ):
+        table = self._table
+        row = table.row(event)
+        if not (row or event in table.endings):
+            return row
+        if self.mutes.open and self.mutes.stop(event, args, kwargs):
             return ()
-        bucket = self._events.get(event)
-        if bucket is not None:
-            return bucket.row or self._line_up(bucket)
-        if self._ends:
+        if not row:
             self._end_until(event)
-        return ()
+        return row
+
+    def _prepare(self, entry: Entry, *, may_await: bool = False) -> Callable[..., Any] | None:
+        """Return what to call for *entry*, None when it is not to be called any more."""
+        fn = entry.resolve()
+        if fn is None:
+            self._table.end(entry.serial, died=True)
+            return None
+        if entry.is_async and not may_await:
+            raise LifecycleError("the listener is a coroutine function: use emit_async")
+        terms = entry.terms
+        if terms is USUAL:
+            return fn
+        if callable(terms.until) and self._has_come(entry, terms.until):
+            self._table.end(entry.serial)
+            return None
+        if terms.once and not self._table.end(entry.serial):
+            return None  # another emit was faster
+        return fn
+
+    def _has_come(self, entry: Entry, until: Callable[[], Any]) -> bool:
+        try:
+            return bool(until())
+        except Exception as error:  # noqa: BLE001 - reason: an unanswered question ends nothing
+            self._failed(entry, error)
+            return False
+
+    def _failed(self, entry: Entry, error: Exception) -> Exception:
+        """Count and log what a listener raised; return it without the frame that called it."""
+        self.errors.bump()
+        site, kind = callsite.shown(entry.site), type(error).__name__
+        self._bounds.warn_once(
+            "listeners.listener_failed",
+            (site, kind),
+            listens_to=label(entry.event),
+            registered_at=site,
+            error=kind,
+        )
+        trace = error.__traceback__
+        # Our frame holds the list that holds the error: a cycle, for the collector to find.
+        return error.with_traceback(None if trace is None else trace.tb_next)
 
     def _done(self, event: Hashable, results: list[Any], errors: list[Exception]) -> Emission:
-        if self._ends:
-            self._end_until(event)
+        self._end_until(event)
         if not errors:
             return Emission(tuple(results), ())
         try:
-            if self._on_error == "raise":
+            if self._raises:
                 raise errors[0]
             return Emission(tuple(results), tuple(errors))
         finally:
             errors.clear()  # the frames that the exceptions passed would else hold them
 
     def _end_until(self, event: Hashable) -> None:
-        ending = self._ends.get(event)
+        ending = self._table.endings.get(event) if self._table.endings else None
         if ending is not None:
             for serial in list(ending.copy()):
-                self._end(serial)
-
-    @contextlib.contextmanager
-    def muted(self, *events: Hashable) -> Iterator[None]:
-        """Drop emits of *events*, or of all events without any, until the block ends; nests."""
-        rules = [Rule(event, every=False, holds=False) for event in events]
-        with self._quiet.during(rules or [Rule(None, every=True, holds=False)]):
-            yield
-
-    @contextlib.contextmanager
-    def held(self, *events: Hashable, merge: Merge | None = None) -> Iterator[None]:
-        """
-        Deliver emits of *events*, or of all events, at the end of the block, merged into one each.
-
-        Args:
-            events: Which; all without any.
-            merge: Called as ``merge(earlier_args, later_args)``; gives the arguments to deliver.
-                Without it, the last emit stands for all. Keyword arguments are the last ones.
-        """
-        rules = [Rule(event, every=False, holds=True, merge=merge) for event in events]
-        rules = rules or [Rule(None, every=True, holds=True, merge=merge)]
-        with self._quiet.during(rules):
-            yield
-        for rule in rules:
-            for event, (args, kwargs) in rule.waiting.items():
-                self.emit(event, *args, **kwargs)
+                self._table.end(serial)

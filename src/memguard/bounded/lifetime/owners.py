@@ -1,10 +1,9 @@
 """
-Who owns what: everything registered in the name of an object ends when that object is collected.
+Owners: what is registered in the name of an object ends when that object is collected.
 
-Each owner has one estate, a list of the things that end with it, in the order in which they were
-added. Nothing here keeps an owner alive. A collected owner's estate is queued by the weak
-reference's callback and wound up later: our own registrations at the next call of a registry,
-and everything else, which is user code, on the janitor.
+Nothing here keeps an owner alive. The callback of its weak reference only appends to a queue. Our
+own registrations end at the next call of a registry; everything else is user code, and ends on the
+janitor's thread.
 """
 
 from __future__ import annotations
@@ -12,25 +11,28 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import logging
-import threading
 import types
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from memguard import log
-from memguard.bounded.lifetime.callables import Lifeline
 from memguard.errors import CapacityError, ConfigError, LifecycleError
-from memguard.lifecycle import fork, janitor
+from memguard.lifecycle import fork, janitor, locks
+from memguard.lifecycle.failures import Failures
+from memguard.lifecycle.queues import drain
 
-_NAP = 1.0
-_MOST_KINDS = 100
+_SWEEP_SECONDS = 1.0
 _METHODS = (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)
 
+serials = itertools.count(1)
+"""Numbers for everything registered in this process: one of them names it wherever it is."""
+failures = Failures("scope.disposer_failed")
+"""What calls at the end of an owner raised. Not to be added to under a lock."""
 
-class Thing(Protocol):
-    """What an estate holds: a handle that can be ended, once, from any thread."""
+
+class Registration(Protocol):
+    """What belongs to an owner: a handle that can be ended, once, from any thread."""
 
     is_ours: bool
     """Whether ending it runs no user code."""
@@ -39,107 +41,148 @@ class Thing(Protocol):
         """End it. Idempotent."""
 
 
-class Estate:
-    """The things registered in the name of one owner, oldest first."""
+class Owned:
+    """The registrations of one owner by serial, oldest first."""
 
-    __slots__ = ("closed", "maxsize", "retired", "things")
+    __slots__ = ("closed", "maxsize", "registrations")
 
     def __init__(self, maxsize: int | None = None) -> None:
         self.maxsize = maxsize
         self.closed = False
-        self.retired = False
-        self.things: dict[int, Thing] = {}
+        self.registrations: dict[int, Registration] = {}
 
     def release(self, serial: int) -> bool:
-        """Take a thing out before its owner ends; False when it is out already. Takes no lock."""
-        return self.things.pop(serial, None) is not None
+        """Take one out before its owner ends; False when it is out already. Takes no lock."""
+        return self.registrations.pop(serial, None) is not None
 
-    def take_all(self) -> Iterator[Thing]:
-        """Yield the things, also those added meanwhile, the youngest first; each to one taker."""
-        while self.things:
+    def take_all(self) -> Iterator[Registration]:
+        """Yield each to one taker, the youngest first, also what is added meanwhile."""
+        while self.registrations:
             with contextlib.suppress(KeyError):  # another taker was faster
-                yield self.things.popitem()[1]
+                yield self.registrations.popitem()[1]
 
 
 class Owner:
-    """An owner that brings its own estate, and can be ended before it is collected."""
+    """An owner that can be ended before it is collected, such as a `Scope`."""
 
-    __slots__ = ("__weakref__", "_estate")
+    __slots__ = ("__weakref__", "_owned")
 
-    _estate: Estate
+    _owned: Owned
 
 
-class _Registry:
-    """The estates of this process."""
+class _OwnerRef(weakref.ref[Any]):
+    """A weak reference to an owner; keeps what it owns."""
+
+    __slots__ = ("ident", "owned")
+
+    ident: int
+    owned: Owned
+
+
+class _Owners:
+    """
+    The owners of this process.
+
+    Locks: one re-entrant mutex around `refs`. A destructor that the collector runs within a section
+        may come back here: each section is right after any change between two of its steps.
+    """
 
     def __init__(self) -> None:
-        # Re-entrant, and the sections below stand an interruption by a destructor that comes here.
-        self.lock = threading.RLock()
-        self.lines: dict[int, _OwnerLine] = {}
-        self.orphans: deque[_OwnerLine] = deque()
-        self.leftovers: deque[Thing] = deque()
+        self.lock = locks.RLock()
+        self.refs: dict[int, _OwnerRef] = {}
+        self.collected: deque[_OwnerRef] = deque()
+        self.disposers: deque[Registration] = deque()
+        """User code that is due on the janitor's thread."""
         self.watched = False
-        self.errors = 0
-        self.logged: set[str] = set()
 
-    def _sweep(self) -> float | None:
-        """Wind up what the collector left; the janitor calls this."""
-        wind_up()
-        while self.leftovers:
-            try:
-                thing = self.leftovers.popleft()
-            except IndexError:  # another thread took it
-                break
-            try:
-                thing.close()
-            except Exception as error:  # noqa: BLE001 - reason: the rest must still be ended
-                tell(error)
-        self.retire_empty()
-        self.watched = False
-        if not (self.lines or self.orphans or self.leftovers):
-            return None
-        self.watched = True
-        return _NAP
+    def ref_to(self, owner: Any) -> _OwnerRef:
+        """Return the reference to *owner*, made when it is new. Under the lock."""
+        ident = id(owner)
+        while True:
+            ref = self.refs.get(ident)
+            if ref is None:
+                self.refs.setdefault(ident, self._new_ref(owner))
+            elif ref() is owner:
+                return ref
+            elif self.refs.get(ident) is ref:  # of a collected owner, whose address is used again
+                del self.refs[ident]
 
-    def retire_empty(self) -> None:
-        """Forget owners in whose name nothing is left."""
+    def _new_ref(self, owner: Any) -> _OwnerRef:
+        try:
+            ref = _OwnerRef(owner, self.collected.append)
+        except TypeError:
+            raise TypeError(
+                f"owner cannot be weakly referenced (got {type(owner).__name__}); give a Scope, "
+                f"or add '__weakref__' to the __slots__ of its class"
+            ) from None
+        ref.ident = id(owner)
+        ref.owned = owned_by(owner) or Owned()
+        return ref
+
+    def end_collected(self) -> None:
+        for ref in drain(self.collected):
+            with self.lock:
+                if self.refs.get(ref.ident) is ref:
+                    del self.refs[ref.ident]
+            ref.owned.closed = True
+            for registration in ref.owned.take_all():
+                if registration.is_ours:
+                    registration.close()
+                else:
+                    self.disposers.append(registration)
+                    self.watch()
+
+    def forget_idle(self) -> None:
+        """Forget owners that own nothing."""
         with self.lock:
-            for ident, line in self.lines.copy().items():  # a destructor may change it
-                estate = line.mark
-                if not estate.things:
-                    # A destructor may come between any two of these steps and adopt something.
-                    estate.retired = True
-                    if estate.things:
-                        estate.retired = False
-                    elif self.lines.get(ident) is line:
-                        del self.lines[ident]
+            for ident, ref in self.refs.copy().items():
+                if not ref.owned.registrations and self.refs.get(ident) is ref:
+                    del self.refs[ident]
+                    if ref.owned.registrations:  # a destructor registered something just now
+                        self.refs.setdefault(ident, ref)
 
     def watch(self) -> None:
         """Have the janitor call `_sweep` from now on; where it cannot run, user code must wait."""
-        if self.watched and janitor.watches(self):
-            return
+        if not self.watched or not janitor.watches(self):
+            self.watched = janitor.watch(self)
+
+    def _sweep(self) -> float | None:
+        """End what the collector left; the janitor calls this."""
+        self.end_collected()
+        for disposer in drain(self.disposers):
+            try:
+                disposer.close()
+            except Exception as error:  # noqa: BLE001 - reason: the rest must still be ended
+                failures.add("disposer", error)
+        self.forget_idle()
+        self.watched = False  # first: who registers from here on asks the janitor again
+        if not (self.refs or self.collected or self.disposers):
+            return None
         self.watched = True
-        if not janitor.watch(self):
-            self.watched = False
+        return _SWEEP_SECONDS
+
+    def after_fork_in_child(self) -> None:
+        # The parent runs the disposers that were due; a second run here could delete its files.
+        self.lock = locks.RLock()
+        self.disposers = deque()
+        self.watched = False
 
 
-class _OwnerLine(Lifeline):
-    """Tells of the death of an owner, and knows where it was filed."""
+_owners = _Owners()
+_forked = _owners.after_fork_in_child
+collected = _owners.collected
+"""Owners that have been collected: while there are any, call `end_collected`."""
+end_collected = _owners.end_collected
+"""
+End our own registrations of collected owners; leave the rest, user code, to the janitor.
 
-    __slots__ = ("ident",)
-
-    ident: int
-    mark: Estate
-
-
-_registry = _Registry()
-serials = itertools.count(1)
-"""Numbers for everything registered in this process: one of them names it wherever it is."""
+Thread-safe. Runs no user code but the destructors of what is dropped.
+"""
 
 
-def adopt(owner: Any, thing: Thing, serial: int) -> Estate:
+def adopt(owner: Any, registration: Registration, serial: int) -> Owned:
     """
-    Let *thing* end with *owner*, and return the estate that knows it by its *serial*.
+    End *registration* with *owner*; return what that owner owns, by serial.
 
     Thread-safe; cost: one or two microseconds.
 
@@ -148,113 +191,37 @@ def adopt(owner: Any, thing: Thing, serial: int) -> Estate:
         LifecycleError: It is a scope that has ended.
         CapacityError: It is a scope that is full.
     """
-    fork.call_in_child(_after_fork_in_child)  # before the lock is first held, which a fork may meet
-    registry = _registry
-    own = owner._estate if issubclass(type(owner), Owner) else None  # noqa: SLF001 - reason: the protocol between our own rooms
-    with registry.lock:
-        estate = _line(registry, owner, own).mark
-        room = estate.maxsize is None or len(estate.things) < estate.maxsize
-        if room:
-            estate.things[serial] = thing
-    if not room:
+    fork.call_in_child(_forked)  # before the lock is first held: another thread may fork
+    with _owners.lock:
+        owned = _owners.ref_to(owner).owned
+        is_full = owned.maxsize is not None and len(owned.registrations) >= owned.maxsize
+        if not is_full:
+            owned.registrations[serial] = registration
+    if is_full:
         raise CapacityError(
-            f"the scope is full: it holds maxsize={estate.maxsize} things; "
+            f"the scope is full: it holds maxsize={owned.maxsize} registrations; "
             f"end some of them earlier, or give it a larger maxsize"
         )
-    if estate.closed and estate.release(serial):
+    if owned.closed and owned.release(serial):
         raise LifecycleError("the scope has ended; open a new one for what comes after it")
-    registry.watch()
-    return estate
+    _owners.watch()
+    return owned
 
 
-def _line(registry: _Registry, owner: Any, own: Estate | None) -> _OwnerLine:
-    ident = id(owner)
-    while True:
-        line = registry.lines.get(ident)
-        if line is None:
-            new = _new_line(registry, owner, own)
-            line = registry.lines.setdefault(ident, new)
-        estate = line.mark
-        if line() is owner and not (estate.retired and not estate.things):
-            return line
-        # Retired, or its owner is dead, its address is used again, and its line waits in orphans.
-        if registry.lines.get(ident) is line:
-            del registry.lines[ident]
-
-
-def _new_line(registry: _Registry, owner: Any, own: Estate | None) -> _OwnerLine:
-    estate = Estate() if own is None else own
-    estate.retired = False
-    try:
-        line = _OwnerLine(owner, registry.orphans.append)
-    except TypeError:
-        raise TypeError(
-            f"owner cannot be weakly referenced (got {type(owner).__name__}); give a Scope, "
-            f"or add '__weakref__' to the __slots__ of its class"
-        ) from None
-    line.mark = estate
-    line.ident = id(owner)
-    return line
-
-
-def orphans() -> deque[_OwnerLine]:
-    """Return the queue of collected owners: while there is something in it, call `wind_up`."""
-    return _registry.orphans  # the same queue for ever, also in a forked child
-
-
-def wind_up() -> None:
-    """
-    End our own registrations of collected owners; leave the rest, user code, to the janitor.
-
-    Thread-safe. Runs no user code but the destructors of what is dropped.
-    """
-    registry = _registry
-    while registry.orphans:
-        try:
-            line = registry.orphans.popleft()
-        except IndexError:  # another thread took it
-            return
-        with registry.lock:
-            if registry.lines.get(line.ident) is line:
-                del registry.lines[line.ident]
-        estate = line.mark
-        estate.closed = True
-        left = False
-        for thing in estate.take_all():
-            if thing.is_ours:
-                thing.close()
-            else:
-                registry.leftovers.append(thing)
-                left = True
-        if left:
-            registry.watch()
-
-
-def estate_of(owner: Any) -> Estate | None:
-    """Return the estate of *owner*, None when nothing is registered in its name."""
+def owned_by(owner: Any) -> Owned | None:
+    """Return what *owner* owns, None when nothing is registered in its name."""
     if issubclass(type(owner), Owner):
-        own: Estate = owner._estate  # noqa: SLF001 - reason: the protocol between our own rooms
+        own: Owned = owner._owned  # noqa: SLF001 - reason: the protocol between our own rooms
         return own
-    line = _registry.lines.get(id(owner))
-    if line is None or line() is not owner:
-        return None
-    return line.mark
+    ref = _owners.refs.get(id(owner))
+    return ref.owned if ref is not None and ref() is owner else None
 
 
-def tell(error: BaseException) -> None:
-    """Count an error of a disposer, and log the first of each kind. Not under a lock."""
-    _registry.errors += 1
-    kind = type(error).__name__
-    if kind not in _registry.logged and len(_registry.logged) < _MOST_KINDS:
-        _registry.logged.add(kind)
-        log.event(logging.WARNING, "scope.disposer_failed", error=kind)
-
-
-def refuse_immortal(owner: Any, fn: Any, what: str = "fn") -> None:
+def refuse_cycle(owner: Any, fn: Any, what: str = "fn") -> None:
     """
     Refuse a callable that would keep *owner* alive for ever, because both end together.
 
-    Sees closures, defaults, partials and bound methods; what hides deeper is not searched.
+    Looks at closures, defaults, partials and bound methods, not deeper.
 
     Raises:
         ConfigError: *fn* holds *owner*.
@@ -283,11 +250,3 @@ def _held_by(fn: Any) -> Iterator[tuple[Any, str]]:
                 yield cell.cell_contents, "its closure"
         for held in fn.__defaults__ or ():
             yield held, "its defaults"
-
-
-def _after_fork_in_child() -> None:
-    # The parent runs the disposers that were due; a second run here could delete its files.
-    registry = _registry
-    registry.lock = threading.RLock()
-    registry.leftovers = deque()
-    registry.watched = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -22,32 +22,35 @@ class ScopeStatistics:
     name: str
     closed: bool
     held: int
-    """Things that will end with the scope."""
+    """Registrations and calls that end with the scope."""
     maxsize: int
     ended: int
-    """Things that the scope has ended."""
+    """Registrations and calls that the scope has ended."""
     errors: int
     """Those whose end raised."""
 
 
 class Disposal:
     """
-    One call that a scope owes: run by its end, or earlier by `close`, and never twice.
+    One call at the end of an owner, or earlier by `close`; never twice.
 
     Bounded by: one call.
     Locks: none.
     Keeps alive: the function and its arguments until they have been called or forgotten.
     """
 
-    __slots__ = ("_call", "_estate", "_serial")
+    __slots__ = ("_acall", "_call", "_owned", "_serial")
 
     is_ours = False
 
-    def __init__(self, call: Callable[[], Any], owner: Any) -> None:
+    def __init__(
+        self, call: Callable[[], Any], owner: Any, *, acall: Callable[[], Any] | None = None
+    ) -> None:
         self._call = [call]  # whoever pops it runs it
+        self._acall = acall  # what to run instead under `aclose`
         self._serial = next(owners.serials)
-        self._estate: owners.Estate | None = None
-        self._estate = owners.adopt(owner, self, self._serial)
+        self._owned: owners.Owned | None = None
+        self._owned = owners.adopt(owner, self, self._serial)
 
     def close(self) -> None:
         """
@@ -56,7 +59,8 @@ class Disposal:
         Raises:
             LifecycleError: It is asynchronous; use `aclose`.
         """
-        result = self._run()
+        call = self._take()
+        result: Any = None if call is None else call()
         if hasattr(result, "__await__"):
             if hasattr(result, "close"):
                 result.close()  # or the interpreter warns that it was never awaited
@@ -65,22 +69,25 @@ class Disposal:
             )
 
     async def aclose(self) -> None:
-        """Run it now and await what it gives; idempotent."""
-        result = self._run()
-        if hasattr(result, "__await__"):
-            await result
+        """Run it now and await what it returns; idempotent."""
+        call = self._take()
+        if call is not None:
+            result = (self._acall or call)()
+            if hasattr(result, "__await__"):
+                await result
 
     def forget(self) -> None:
         """Drop the call without running it; idempotent."""
         self._take()
 
-    def _run(self) -> Any:
-        call = self._take()
-        return None if call is None else call()
+    @property
+    def is_pending(self) -> bool:
+        """Whether the call is still to come."""
+        return bool(self._call)
 
     def _take(self) -> Callable[[], Any] | None:
-        if self._estate is not None:
-            self._estate.release(self._serial)
+        if self._owned is not None:
+            self._owned.release(self._serial)
         try:
             return self._call.pop()
         except IndexError:
@@ -103,16 +110,16 @@ class Scope(owners.Owner):
     thread within about a second. After a fork, the child's copy may be closed like any object;
     what was waiting for the janitor is left to the parent.
 
-    Thread-safe: yes. Where two threads close it, each thing is ended by one of them.
+    Thread-safe: yes. Where two threads close it, each registration is ended by one of them.
 
-    Bounded by: *maxsize* things.
+    Bounded by: *maxsize* registrations and calls.
     Locks: one re-entrant mutex, shared by all owners, around a dict entry; disposers never run
         under it.
     Keeps alive: calls and resources given to it, until it ends.
 
     Args:
         name: What reports call it; the line that made it by default.
-        maxsize: Most things at the same time.
+        maxsize: Most registrations and calls at the same time.
         on_error: ``"log"`` counts and logs what disposers raise; ``"raise"`` raises the first such
             exception when all have run, unless the ``with`` block raises one itself.
 
@@ -131,9 +138,9 @@ class Scope(owners.Owner):
         on_error: Literal["log", "raise"] = "log",
     ) -> None:
         self._name = options.check_name(name)
-        self._on_error = options.check_choice(on_error, options.ON_ERROR, "on_error")
-        self._estate = owners.Estate(options.check_positive_int(maxsize, "maxsize"))
         self._site = callsite.caller()
+        self._on_error = options.check_choice(on_error, options.ON_ERROR, "on_error")
+        self._owned = owners.Owned(options.check_positive_int(maxsize, "maxsize"))
         self._ended = self._errors = 0
 
     @property
@@ -144,7 +151,7 @@ class Scope(owners.Owner):
     @property
     def closed(self) -> bool:
         """Whether it has ended and accepts nothing more."""
-        return self._estate.closed
+        return self._owned.closed
 
     def defer(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Disposal:
         """
@@ -173,15 +180,18 @@ class Scope(owners.Owner):
             LifecycleError: The scope has ended.
             CapacityError: It is full.
         """
-        sync, awaited = getattr(resource, "close", None), getattr(resource, "aclose", None)
-        if not callable(sync) and not callable(awaited):
+        close: Any = getattr(resource, "close", None)
+        aclose: Any = getattr(resource, "aclose", None)
+        if not callable(close) and not callable(aclose):
             raise TypeError(
                 f"resource must have a close or aclose method (got {type(resource).__name__}); "
                 f"for other clean-up use defer(fn, ...)"
             )
         if resource is self:
             raise ConfigError("a scope cannot hold itself; it could never be collected")
-        _Resource(sync if callable(sync) else awaited, awaited, self)  # type: ignore[arg-type]  # reason: one of them is callable, as tested above
+        Disposal(
+            close if callable(close) else aclose, self, acall=aclose if callable(aclose) else None
+        )
         return resource
 
     def close(self) -> None:
@@ -192,7 +202,7 @@ class Scope(owners.Owner):
             Exception: What the first failing disposer raised, with ``on_error="raise"``.
             BaseException: KeyboardInterrupt and its like, when all have run.
         """
-        self._finish(self._close_all())
+        self._finish(self._end())
 
     async def aclose(self) -> None:
         """
@@ -205,56 +215,57 @@ class Scope(owners.Owner):
             Exception: What the first failing disposer raised, with ``on_error="raise"``.
             BaseException: CancelledError and its like, when all have run.
         """
-        self._finish(await self._aclose_all())
+        self._finish(await self._aend())
 
     def statistics(self) -> ScopeStatistics:
         """Return what it holds and has done. Thread-safe, O(1)."""
         return ScopeStatistics(
             name=self.name,
             closed=self.closed,
-            held=len(self._estate.things),
-            maxsize=self._estate.maxsize or 0,
+            held=len(self._owned.registrations),
+            maxsize=self._owned.maxsize or 0,
             ended=self._ended,
             errors=self._errors,
         )
 
-    def _close_all(self) -> list[BaseException]:
-        self._estate.closed = True
+    def _end(self) -> list[BaseException]:
         raised: list[BaseException] = []
-        for thing in self._estate.take_all():
-            self._ended += 1
+        for registration in self._take_all():
             try:
-                thing.close()
+                registration.close()
             except BaseException as error:  # noqa: BLE001 - reason: the rest must still be ended
                 raised.append(error)
         return raised
 
-    async def _aclose_all(self) -> list[BaseException]:
-        self._estate.closed = True
+    async def _aend(self) -> list[BaseException]:
         raised: list[BaseException] = []
-        for thing in self._estate.take_all():
-            self._ended += 1
+        for registration in self._take_all():
             try:
-                aclose = getattr(thing, "aclose", None)
-                if aclose is None:
-                    thing.close()
+                if hasattr(registration, "aclose"):
+                    await registration.aclose()
                 else:
-                    await aclose()
+                    registration.close()
             except BaseException as error:  # noqa: BLE001 - reason: the rest must still be ended
                 raised.append(error)
         return raised
 
-    def _finish(self, raised: list[BaseException], *, quiet: bool = False) -> None:
-        """Count and tell what was *raised*, and raise what must not be kept back."""
+    def _take_all(self) -> Iterator[owners.Registration]:
+        self._owned.closed = True
+        for registration in self._owned.take_all():
+            self._ended += 1
+            yield registration
+
+    def _finish(self, raised: list[BaseException], *, may_raise: bool = True) -> None:
+        """Count and log what was *raised*, and raise what must not be kept back."""
         try:
             for error in raised:
                 if isinstance(error, Exception):
                     self._errors += 1
-                    owners.tell(error)
+                    owners.failures.add("disposer", error)
             for error in raised:
                 if not isinstance(error, Exception):
                     raise error
-            if raised and self._on_error == "raise" and not quiet:
+            if raised and self._on_error == "raise" and may_raise:
                 raise raised[0]
         finally:
             raised.clear()  # their tracebacks hold this frame, which would hold them
@@ -268,7 +279,7 @@ class Scope(owners.Owner):
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        self._finish(self._close_all(), quiet=error is not None)
+        self._finish(self._end(), may_raise=error is None)
 
     async def __aenter__(self) -> Self:
         return self
@@ -279,26 +290,8 @@ class Scope(owners.Owner):
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        self._finish(await self._aclose_all(), quiet=error is not None)
+        self._finish(await self._aend(), may_raise=error is None)
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else f"held={len(self._estate.things)}"
+        state = "closed" if self.closed else f"held={len(self._owned.registrations)}"
         return f"{type(self).__name__}(name={self.name!r}, {state})"
-
-
-class _Resource(Disposal):
-    """A resource to close, by the way that suits how the scope is ended."""
-
-    __slots__ = ("_aclose",)
-
-    def __init__(self, close: Callable[[], Any], aclose: Any, owner: Scope) -> None:
-        self._aclose: Callable[[], Any] | None = aclose if callable(aclose) else None
-        super().__init__(close, owner)
-
-    async def aclose(self) -> None:
-        call = self._take()
-        if call is None:
-            return
-        result = (self._aclose or call)()
-        if hasattr(result, "__await__"):
-            await result

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Coroutine
+import time
+from collections.abc import Coroutine, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
 from memguard import log
-from memguard.bounded import callsite, inventory, options
-from memguard.bounded.inventory import Footprint, Reclaimed
-from memguard.bounded.lifetime import owners
-from memguard.bounded.timers.spawned import Record, SpawnedTask, is_here
-from memguard.errors import CapacityError, LifecycleError
-from memguard.units import parse_seconds
+from memguard.bounded import callsite, options
+from memguard.bounded.lifetime import owners, registrations
+from memguard.bounded.lifetime.registrations import Bounds
+from memguard.bounded.timers.loops import call_on, running_loop
+from memguard.errors import LifecycleError
+from memguard.units import format_seconds, parse_seconds
 
 if TYPE_CHECKING:
     import asyncio
-
 
 __all__ = ["SpawnedTask", "TaskRegistry", "TaskRegistryStatistics"]
 
 T = TypeVar("T")
 
-_MOST_LOGGED = 100
-_WARN_AT = 0.8
-_MOST_LISTED = 10
+_MAX_LISTED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,89 @@ class TaskRegistryStatistics:
     """Tasks that were not done at the deadline of `aclose` or of ``async with``."""
 
 
-# Registries with tasks that are not done: their tasks run to the end, whoever drops the registry.
+class _Record:
+    """What the registry knows of one task."""
+
+    __slots__ = ("began", "handle", "name", "owned", "site")
+
+    def __init__(self, name: str, site: callsite.Site, handle: SpawnedTask[Any]) -> None:
+        self.name = name
+        self.site = site
+        self.handle = handle
+        self.began = time.monotonic()
+        self.owned: owners.Owned | None = None
+
+    def describe(self) -> str:
+        """Return name, site and age for a message."""
+        age = format_seconds(time.monotonic() - self.began)
+        return f"{self.name!r} spawned at {callsite.shown(self.site)}, {age} ago"
+
+
+class SpawnedTask(Generic[T]):
+    """
+    A handle on one task: close it to cancel, await it for the result.
+
+    Bounded by: one task.
+    Locks: none.
+    Keeps alive: the task, its coroutine and, when it is done, its result or exception.
+    """
+
+    __slots__ = ("_loop", "_stopped", "task")
+
+    is_ours = True
+
+    task: asyncio.Task[T]
+    """The asyncio task itself."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._stopped = False
+
+    def _start(self, coro: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        self.task = self._loop.create_task(coro, name=name)
+        if self._stopped:  # its owner ended while the task was being made
+            self.task.cancel()
+        return self.task
+
+    def close(self) -> None:
+        """Ask the task to cancel; idempotent, from any thread. It may take its time."""
+        self._stopped = True
+        task = getattr(self, "task", None)
+        if task is not None and not task.done():
+            call_on(self._loop, task.cancel)
+
+    async def aclose(self) -> None:
+        """Cancel the task and wait until it is done; what it raises is not raised here."""
+        import asyncio  # noqa: PLC0415 - reason: see `loops`
+
+        self.close()
+        if self._can_be_awaited():
+            await asyncio.wait([self.task])
+
+    def _can_be_awaited(self) -> bool:
+        """Return whether the current task can wait for it."""
+        import asyncio  # noqa: PLC0415 - reason: see `loops`
+
+        task = getattr(self, "task", None)  # None while a task that starts eagerly is being made
+        is_here = task is not None and running_loop() is self._loop
+        return is_here and asyncio.current_task() is not task
+
+    @property
+    def closed(self) -> bool:
+        """Whether the task is done."""
+        return self.task.done()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self.task.__await__()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.aclose()
+
+
+# Registries with tasks that are not done: a registry that is dropped lives as long as its tasks.
 _busy: dict[int, TaskRegistry] = {}
 
 
@@ -57,14 +137,14 @@ class TaskRegistry:
     """
     Spawn tasks that the collector cannot take away, that fail aloud, and end with their owner.
 
-    asyncio itself holds running tasks weakly, and tells of an exception that nobody fetched when
-    the task is collected, which may be never. See ``docs/timers.md``.
+    asyncio itself holds running tasks weakly, and reports an exception that nobody fetched when the
+    task is collected, which may be never. See ``docs/timers.md``.
 
     Thread-safe: `spawn` belongs to the thread of the running loop, as in asyncio; statistics and
     `close` may be called from anywhere. One registry may serve several loops. A forked child
     starts without tasks.
 
-    Bounded by: *maxsize* tasks that are not done; a warning with the places that spawned them at
+    Bounded by: *maxsize* tasks that are not done; a warning with the lines that spawned them at
     four fifths of it.
     Locks: none.
     Keeps alive: tasks until they are done, and so long itself; not owners.
@@ -73,8 +153,8 @@ class TaskRegistry:
         maxsize: Most tasks at the same time.
         timeout: Seconds that the end of an ``async with`` waits for tasks to end by themselves,
             before it cancels them.
-        grace: Seconds that cancelled tasks have to end, before they are left behind and named.
-        on_error: ``"log"`` counts and logs what tasks raise, with the place that spawned them;
+        grace: Seconds that cancelled tasks have to end, before they are left and named.
+        on_error: ``"log"`` counts and logs what tasks raise, with the line that spawned them;
             ``"raise"`` also hands it to the loop's exception handler.
         name: What reports call it; the line that made it by default.
 
@@ -92,19 +172,16 @@ class TaskRegistry:
         on_error: Literal["log", "raise"] = "log",
         name: str | None = None,
     ) -> None:
-        self._maxsize = options.check_positive_int(maxsize, "maxsize")
         self._timeout = parse_seconds(timeout, name="timeout")
         self._grace = parse_seconds(grace, name="grace")
-        self._on_error = options.check_choice(on_error, options.ON_ERROR, "on_error")
-        self.name = callsite.name_for(type(self).__name__, name)
+        self._raises = options.check_choice(on_error, options.ON_ERROR, "on_error") == "raise"
+        advice = "await some, or give it a larger maxsize"
+        self._bounds = Bounds(self, name, maxsize, "tasks", advice)
+        self.name = self._bounds.name
         """What reports call it."""
-        self._records: dict[int, Record] = {}
+        self._records: dict[int, _Record] = {}
         self._left: list[Any] = []
-        self._orphans = owners.orphans()
-        self._closed = self._warned = False
         self._spawned = self._finished = self._failed = self._cancelled = self._stubborn = 0
-        self._logged: set[tuple[str, str]] = set()
-        inventory.register(self, name=self.name, kind=type(self).__name__)
 
     def spawn(
         self, coro: Coroutine[Any, Any, T], *, owner: Any = None, name: str | None = None
@@ -142,36 +219,38 @@ class TaskRegistry:
     def _spawn(
         self, coro: Coroutine[Any, Any, T], owner: Any, name: str | None, site: callsite.Site
     ) -> SpawnedTask[T]:
-        import asyncio  # noqa: PLC0415 - reason: asyncio is 7 MiB for a host that does without it
-
         self._left = []
         self._settle()
-        if self._closed:
-            raise LifecycleError(f"{self.name} is closed and takes no more tasks")
-        if len(self._records) >= self._maxsize:
-            raise CapacityError(
-                f"{self.name} is full: it holds maxsize={self._maxsize} tasks, "
-                f"spawned at {self._grouped()}; await some, or give it a larger maxsize"
-            )
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise LifecycleError("spawn needs a running event loop in this thread") from None
-        record = Record(name or str(getattr(coro, "__qualname__", type(coro).__name__)), site)
+        self._bounds.admit(len(self._records), self._sites)
+        loop = running_loop()
+        if loop is None:
+            raise LifecycleError("spawn needs a running event loop in this thread")
         handle: SpawnedTask[T] = SpawnedTask(loop)
+        name = name or str(getattr(coro, "__qualname__", type(coro).__name__))
+        record = _Record(name, site, handle)
         serial = next(owners.serials)
         if owner is not None:
             self._look_for_owner(coro, owner, site)
-            record.estate = owners.adopt(owner, handle, serial)
-        self._records[serial] = record
+        try:
+            self._records[serial] = record
+            _busy[id(self)] = self
+            if owner is not None:
+                record.owned = owners.adopt(owner, handle, serial)
+            task = handle._start(coro, name)  # noqa: SLF001 - reason: the other half
+        except BaseException:
+            self._forget(serial, record)
+            raise
         self._spawned += 1
-        _busy[id(self)] = self
-        record.handle = handle
-        handle._start(coro, record.name).add_done_callback(  # noqa: SLF001 - reason: the other half
-            functools.partial(self._ended, serial, record)
-        )
-        if len(self._records) > self._maxsize * _WARN_AT:
-            self._warn()
+        task.add_done_callback(functools.partial(self._ended, serial, record))
+        if self._bounds.is_crowded(len(self._records)):
+            log.event(
+                logging.WARNING,
+                "tasks.many",
+                registry=self.name,
+                tasks=len(self._records),
+                maxsize=self._bounds.maxsize,
+                spawned_at=callsite.grouped(self._sites()),
+            )
         return handle
 
     def _look_for_owner(self, coro: Any, owner: Any, site: callsite.Site) -> None:
@@ -180,21 +259,23 @@ class TaskRegistry:
         if frame is None or issubclass(type(owner), owners.Owner):
             return
         if any(value is owner for value in frame.f_locals.values()):
-            self._log_once(
+            self._bounds.warn_once(
                 "tasks.holds_its_owner",
                 callsite.shown(site),
+                spawned_at=callsite.shown(site),
                 advice="the owner is not collected while the task runs: "
                 "call end(owner), or give a Scope as owner and close it",
             )
 
-    def _ended(self, serial: int, record: Record, task: asyncio.Task[Any]) -> None:
+    def _forget(self, serial: int, record: _Record) -> None:
         self._records.pop(serial, None)
-        record.handle = None
-        if record.estate is not None:
-            record.estate.release(serial)
+        if record.owned is not None:
+            record.owned.release(serial)
         if not self._records:
             _busy.pop(id(self), None)
-            self._warned = False
+
+    def _ended(self, serial: int, record: _Record, task: asyncio.Task[Any]) -> None:
+        self._forget(serial, record)
         if task.cancelled():
             self._cancelled += 1
             return
@@ -203,37 +284,36 @@ class TaskRegistry:
             self._finished += 1
             return
         self._failed += 1
-        self._log_once(
+        site, kind = callsite.shown(record.site), type(error).__name__
+        self._bounds.warn_once(
             "tasks.failed",
-            callsite.shown(record.site),
+            (site, kind),
+            spawned_at=site,
             task=record.name,
-            error=type(error).__name__,
+            error=kind,
             exc_info=error,
         )
-        if self._on_error == "raise":
+        if self._raises:
             task.get_loop().call_exception_handler(
-                {"message": f"task {record.told()} raised", "exception": error, "task": task}
+                {"message": f"task {record.describe()} raised", "exception": error, "task": task}
             )
 
     # -- ending ---------------------------------------------------------------------------------
 
     def end(self, owner: Any) -> int:
-        """Cancel the tasks in the name of *owner* here, the youngest first; say how many."""
-        estate = owners.estate_of(owner)
-        if estate is None:
-            return 0
-        mine = {id(record.handle) for record in list(self._records.copy().values())}
-        things = [thing for thing in list(estate.things.copy().values()) if id(thing) in mine]
-        for thing in reversed(things):
-            thing.close()
-        return len(things)
+        """Cancel the tasks in the name of *owner* here, the youngest first; return how many."""
+        owned = owners.owned_by(owner)
+        serials = [] if owned is None else list(owned.registrations.copy())
+        mine = [self._records[serial] for serial in reversed(serials) if serial in self._records]
+        for record in mine:
+            record.handle.close()
+        return len(mine)
 
     def close(self) -> None:
         """Cancel every task and take no more; idempotent, from any thread. Does not wait."""
-        self._closed = True
+        self._bounds.closed = True
         for record in reversed(list(self._records.copy().values())):
-            if record.handle is not None:
-                record.handle.close()
+            record.handle.close()
 
     async def aclose(self, *, timeout: float | str = 0.0) -> bool:
         """
@@ -248,18 +328,18 @@ class TaskRegistry:
             True when every task is done; False when some ignored their cancellation for *grace*
             seconds: these are counted, named in the log, and go on.
         """
-        import asyncio  # noqa: PLC0415 - reason: see spawn
+        import asyncio  # noqa: PLC0415 - reason: see `loops`
 
-        self._closed = True
+        self._bounds.closed = True
         patience = parse_seconds(timeout, name="timeout")
         try:
-            if patience and (tasks := self._tasks_here()):
-                await asyncio.wait(tasks, timeout=patience)
+            if patience and (mine := self._awaitable()):
+                await asyncio.wait([record.handle.task for record in mine], timeout=patience)
         finally:
             self.close()
-        if tasks := self._tasks_here():
-            await asyncio.wait(tasks, timeout=self._grace)
-        left = [record for record in list(self._records.copy().values()) if is_here(record)]
+        if mine := self._awaitable():
+            await asyncio.wait([record.handle.task for record in mine], timeout=self._grace)
+        left = self._awaitable()
         if left:
             self._stubborn += len(left)
             log.event(
@@ -267,16 +347,14 @@ class TaskRegistry:
                 "tasks.stubborn",
                 registry=self.name,
                 tasks=len(left),
-                which="; ".join(record.told() for record in left[:_MOST_LISTED]),
+                which="; ".join(record.describe() for record in left[:_MAX_LISTED]),
             )
         return not left
 
-    def _tasks_here(self) -> list[asyncio.Task[Any]]:
-        return [
-            record.handle.task
-            for record in list(self._records.copy().values())
-            if record.handle is not None and is_here(record)
-        ]
+    def _awaitable(self) -> list[_Record]:
+        """Return the tasks that the current one can wait for."""
+        records = list(self._records.copy().values())
+        return [record for record in records if record.handle._can_be_awaited()]  # noqa: SLF001 - reason: the other half
 
     async def __aenter__(self) -> Self:
         return self
@@ -290,8 +368,8 @@ class TaskRegistry:
     # -- asking ---------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        if self._orphans:
-            owners.wind_up()
+        if owners.collected:
+            owners.end_collected()
 
     def __len__(self) -> int:
         return len(self._records)
@@ -300,18 +378,20 @@ class TaskRegistry:
         return True  # an empty registry is a registry
 
     def sites(self) -> dict[str, int]:
-        """Return the places that spawned the running tasks, and how many each has."""
-        records = list(self._records.copy().values())
-        return dict(callsite.counted(record.site for record in records).most_common())
+        """Return where the running tasks were spawned, and how many at each line."""
+        return dict(callsite.counted(self._sites()).most_common())
+
+    def _sites(self) -> list[callsite.Site]:
+        return [record.site for record in list(self._records.copy().values())]
 
     def statistics(self) -> TaskRegistryStatistics:
         """Return what it holds and what became of its tasks. Thread-safe, O(1)."""
         self._settle()
         return TaskRegistryStatistics(
             name=self.name,
-            closed=self._closed,
+            closed=self._bounds.closed,
             tasks=len(self._records),
-            maxsize=self._maxsize,
+            maxsize=self._bounds.maxsize,
             spawned=self._spawned,
             finished=self._finished,
             failed=self._failed,
@@ -319,39 +399,11 @@ class TaskRegistry:
             stubborn=self._stubborn,
         )
 
-    def footprint(self) -> Footprint:
-        """Return how many tasks run; they weigh no bytes. Never raises."""
-        return Footprint(items=len(self._records), bytes=None)
+    footprint = registrations.footprint
+    reclaim = registrations.reclaim
 
-    def reclaim(
-        self,
-        *,
-        fraction: float | None = None,  # noqa: ARG002 - reason: the protocol's
-        to_bytes: int | None = None,  # noqa: ARG002 - reason: the protocol's
-    ) -> Reclaimed:
-        """Give nothing back: a task that runs is wanted."""
-        return Reclaimed(items=0, bytes=None)
-
-    def _grouped(self) -> str:
-        return callsite.grouped(record.site for record in list(self._records.copy().values()))
-
-    def _warn(self) -> None:
-        if not self._warned:
-            self._warned = True
-            log.event(
-                logging.WARNING,
-                "tasks.many",
-                registry=self.name,
-                tasks=len(self._records),
-                maxsize=self._maxsize,
-                spawned_at=self._grouped(),
-            )
-
-    def _log_once(self, event: str, place: str, **keys: Any) -> None:
-        kind = f"{event} {keys.get('error', '')}"
-        if (kind, place) not in self._logged and len(self._logged) < _MOST_LOGGED:
-            self._logged.add((kind, place))
-            log.event(logging.WARNING, event, registry=self.name, spawned_at=place, **keys)
+    def _count_all(self) -> int:
+        return len(self._records)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r}, tasks={len(self._records)})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import queue
 import sys
@@ -10,60 +11,64 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any
 
 from memguard import log
-from memguard.bounded.timers.schedule import CYCLE, Row, Timetable
+from memguard.bounded.timers.schedule import REPEAT, Repeat, Row, Schedule
+from memguard.lifecycle import locks
+from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.wake import Wake
 
 CLOCK_NAME = "memguard-timers"
 WORKER_NAME = "memguard-timer-worker"
-_LINGER = 2.0
+_IDLE_SECONDS = 2.0
 _LONGEST_NAP = 60.0
+_EXIT_SECONDS = 2.0
 
-_crews: dict[int, weakref.ref[Crew]] = {}
-_hooked = False
+_all: weakref.WeakSet[Workers] = weakref.WeakSet()
 
 
-class Crew:
+class Workers:
     """
     Threads that start when they are needed, and end when there was nothing to do for a while.
 
     Daemons, so that none of them can hold up an exit; an exit joins them for a bounded time.
+
+    Bounded by: one thread for the clock, and *most* others.
+    Locks: one re-entrant mutex around numbers; a destructor may start a timer while it is held.
+    Keeps alive: the schedule; not the registry.
     """
 
-    def __init__(self, table: Timetable, workers: int, on_failure: Callable[..., object]) -> None:
-        self.table = table
-        self.most = workers
-        self.on_failure = on_failure
-        self.wake = Wake()
-        self.ready: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
-        # Re-entrant: a destructor may start a timer while one of our lines holds it.
-        self.lock = threading.RLock()
-        self.clock_thread: threading.Thread | None = None
-        self.starting = self.stopping = False
+    def __init__(self, registry: object, schedule: Schedule, most: int, *, raises: bool) -> None:
         self.threads: set[threading.Thread] = set()
-        self.workers = self.outstanding = self.failed_starts = 0
-        self.farewell: weakref.ref[Any] | None = None
-        table.on_hurry = self.hurry
-
-    def leave_with(self, registry: object) -> None:
-        """End when *registry* is collected."""
+        self.outstanding = 0
+        """Calls that wait for a thread or are being made."""
+        self.failed_starts = 0
+        self._schedule = schedule
+        self._most = most
+        self._raises = raises
+        self._hook_failures = Failures("timers.excepthook_failed", registry=schedule.bounds.name)
+        self._wake = Wake()
+        self._ready: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
+        self._lock = locks.RLock()
+        self._clock_thread: threading.Thread | None = None
+        self._starting = self._stopping = False
+        self._working = 0
+        schedule.wake = self.wake
         # Kept here, not by the registry: of two that are collected together, no callback is called.
-        self.farewell = weakref.ref(registry, lambda _: self.leave())
+        self._farewell = weakref.ref(registry, lambda _: self.leave())
 
-    def hurry(self) -> None:
+    def wake(self) -> None:
         """Have the clock thread look again; allowed in destructors but for the very first call."""
-        self.wake.set()
-        if self.clock_thread is None and not self.starting and not self.stopping:
+        self._wake.set()
+        if self._clock_thread is None and not self._starting and not self._stopping:
             self._start_clock()
 
     def leave(self) -> None:
-        """Tell every thread to end; allowed in destructors."""
-        self.stopping = True
-        self.wake.set()
-        for _ in range(self.most):
-            self.ready.put(None)
+        """Let every thread end; allowed in destructors."""
+        self._stopping = True
+        self._wake.set()
+        for _ in range(self._most):
+            self._ready.put(None)
 
     def stop(self, timeout: float) -> bool:
         """End the threads; False when one is still in a callback after *timeout* seconds."""
@@ -74,18 +79,10 @@ class Crew:
                 thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in list(self.threads.copy()))
 
-    # -- the clock ------------------------------------------------------------------------------
-
-    def _start_clock(self) -> None:
-        with self.lock:
-            if self.clock_thread is not None or self.starting or self.stopping:
-                return
-            self.starting = True
-            try:
-                _remember(self)
-                self.clock_thread = self._start(self._watch_clock, CLOCK_NAME)
-            finally:
-                self.starting = False
+    def stop_at_exit(self) -> None:
+        """Drop the timers, and let every thread end. Does not wait."""
+        self._schedule.close()
+        self.leave()
 
     def _start(self, target: Callable[[], None], name: str) -> threading.Thread | None:
         if sys.is_finalizing():  # it would never run, and start() might wait for it for ever
@@ -101,57 +98,69 @@ class Crew:
             return None
         return thread
 
+    # -- the clock ------------------------------------------------------------------------------
+
+    def _start_clock(self) -> None:
+        with self._lock:
+            if self._clock_thread is not None or self._starting or self._stopping:
+                return
+            try:
+                self._starting = True
+                _all.add(self)
+                _register_at_exit()
+                self._clock_thread = self._start(self._watch_clock, CLOCK_NAME)
+            finally:
+                self._starting = False
+
     def _watch_clock(self) -> None:
         me = threading.current_thread()
         try:
-            while not self.stopping:
-                nap = self.table.step(self._hand_over)
-                if nap is None:
-                    if not self.wake.wait(_LINGER) and self._may_rest(me):
-                        return
-                else:
-                    self.wake.wait(min(nap, _LONGEST_NAP))
-            self._clear_up()
+            while not self._stopping:
+                nap = self._schedule.step(self._hand_over)
+                if nap is not None:
+                    self._wake.wait(min(nap, _LONGEST_NAP))
+                elif not self._wake.wait(_IDLE_SECONDS) and self._may_rest(me):
+                    return
+            self._drop_timers()
         finally:
             self.threads.discard(me)
 
-    def _clear_up(self) -> None:
-        """Drop the callbacks of a registry that was dropped with timers waiting, and say so."""
-        self.table.closed = True
-        lost = self.table.cancel_all()
+    def _may_rest(self, me: threading.Thread) -> bool:
+        with self._lock:
+            self._clock_thread = None
+            # Whoever added a timer before this line saw a thread and did not start one.
+            if not self._schedule.rows or self._clock_thread is not None:
+                return True
+            self._clock_thread = me
+            return False
+
+    def _drop_timers(self) -> None:
+        """Drop the callbacks of a registry that was collected with timers waiting, and log it."""
+        lost = self._schedule.close()
         if lost and not sys.is_finalizing():
             log.event(
                 logging.WARNING,
                 "timers.dropped",
-                registry=self.table.name,
+                registry=self._schedule.bounds.name,
                 timers=lost,
                 advice="the registry was collected: keep it as long as its timers are wanted",
             )
 
-    def _may_rest(self, me: threading.Thread) -> bool:
-        with self.lock:
-            self.clock_thread = None
-            # Whoever added a timer before this line saw a thread and did not start one.
-            if not self.table.rows or self.clock_thread is not None:
-                return True
-            self.clock_thread = me
-            return False
-
     # -- the workers ----------------------------------------------------------------------------
 
     def _hand_over(self, row: Row) -> None:
-        with self.lock:
+        with self._lock:
             self.outstanding += 1
-            enough = self.workers >= min(self.outstanding, self.most)
-            self.workers += not enough
+            enough = self._working >= min(self.outstanding, self._most)
+            self._working += not enough
         if not enough and self._start(self._work, WORKER_NAME) is None:
-            with self.lock:
-                self.workers -= 1
-                alone = self.workers == 0
+            with self._lock:
+                self._working -= 1
+                alone = self._working == 0
             if alone:  # late timers are better than none
                 self._call(row)
                 return
-        self.ready.put(row)
+        self._ready.put(row)
 
     def _work(self) -> None:
         me = threading.current_thread()
@@ -159,14 +168,14 @@ class Crew:
             while True:
                 try:
                     # May outlast its time (see `lifecycle.ticker`), and idle until the next row.
-                    row = self.ready.get(timeout=_LINGER)
+                    row = self._ready.get(timeout=_IDLE_SECONDS)
                 except queue.Empty:
-                    with self.lock:
-                        if self.outstanding < self.workers:
-                            self.workers -= 1
+                    with self._lock:
+                        if self.outstanding < self._working:
+                            self._working -= 1
                             return
                     continue
-                if row is None or self.stopping:
+                if row is None or self._stopping:
                     return
                 self._call(row)
                 del row  # or the wait for the next one keeps it
@@ -174,50 +183,39 @@ class Crew:
             self.threads.discard(me)
 
     def _call(self, row: Row) -> None:
-        cycle = row[CYCLE]
-        call = self.table.take(row)
-        if call is not None:
-            try:
+        repeat: Repeat | None = row[REPEAT]
+        try:
+            call = self._schedule.take(row)
+            if call is not None:
                 call()
-            except BaseException as error:  # noqa: BLE001 - reason: a worker outlives every callback
-                self.table.failed(row, error)
-                self.on_failure(error)
-        if cycle is not None:
-            cycle.busy = False
-        with self.lock:
-            self.outstanding -= 1
+        except BaseException as error:  # noqa: BLE001 - reason: a worker outlives every callback
+            self._failed(row, error)
+        finally:
+            if repeat is not None:
+                repeat.busy = False
+            with self._lock:
+                self.outstanding -= 1
+
+    def _failed(self, row: Row, error: BaseException) -> None:
+        self._schedule.failed(row, error)
+        if self._raises:
+            args = (type(error), error, error.__traceback__, threading.current_thread())
+            try:
+                threading.excepthook(threading.ExceptHookArgs(args))
+            except BaseException as failure:  # noqa: BLE001 - reason: the hook is the host's code, too
+                self._hook_failures.add("threading.excepthook", failure)
 
 
-def _remember(crew: Crew) -> None:
-    global _hooked  # noqa: PLW0603 - reason: the hook is set once per process
-    if not _hooked:
-        _hooked = True
-        atexit.register(_stop_all)
-    ident = id(crew)
-    _crews[ident] = weakref.ref(crew, lambda _: _crews.pop(ident, None))
+@functools.cache
+def _register_at_exit() -> None:
+    atexit.register(_stop_all)
 
 
 def _stop_all() -> None:
-    """At exit: tell all, then wait two seconds together, for callbacks that are under way."""
-    crews = [crew for ref in list(_crews.copy().values()) if (crew := ref()) is not None]
-    for crew in crews:
-        crew.table.closed = True
-        crew.table.cancel_all()
-        crew.leave()
-    deadline = time.monotonic() + 2.0
-    for crew in crews:
-        crew.stop(max(0.0, deadline - time.monotonic()))
-
-
-def on_failure(policy: str) -> Callable[[BaseException], Any]:
-    """Return what to do with the exception of a callback beside counting it."""
-    return _to_the_hook if policy == "raise" else _to_nobody
-
-
-def _to_nobody(_error: BaseException) -> None:
-    pass
-
-
-def _to_the_hook(error: BaseException) -> None:
-    args = (type(error), error, error.__traceback__, threading.current_thread())
-    threading.excepthook(threading.ExceptHookArgs(args))
+    """At exit: let all end, then wait two seconds together for callbacks that are under way."""
+    everyone = list(_all)
+    for workers in everyone:
+        workers.stop_at_exit()
+    deadline = time.monotonic() + _EXIT_SECONDS
+    for workers in everyone:
+        workers.stop(max(0.0, deadline - time.monotonic()))

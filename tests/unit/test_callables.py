@@ -18,6 +18,7 @@ from memguard.bounded.lifetime.callables import (
     is_coroutine_function,
     is_method,
     referent,
+    weak_callback,
     weak_target,
 )
 from memguard.errors import ConfigError
@@ -247,3 +248,62 @@ def test_a_description_runs_no_code_of_the_object() -> None:
     assert described(Loud()).endswith("Loud")
     assert described(functools.partial(Plant().grow)).endswith("Plant.grow")
     assert described(print) == "builtins.print"
+
+
+# -- weak_callback ------------------------------------------------------------------------------
+
+
+class Counter:
+    """Counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def hit(self, by: int = 1) -> int:
+        self.calls += by
+        return self.calls
+
+    def __call__(self, by: int = 1) -> int:
+        return self.hit(by)
+
+
+def test_a_weak_callback_calls_a_method_until_its_object_dies() -> None:
+    counter = Counter()
+    call = weak_callback(counter.hit)
+    assert call.is_alive
+    assert (call(), call(by=2)) == (1, 3)
+    assert repr(call).endswith("Counter.hit, alive)")
+    reference = weakref.ref(counter)
+    del counter
+    assert reference() is None
+    assert not call.is_alive
+    assert call() is None
+
+
+def test_functions_partials_and_callable_objects_are_held_weakly_as_well() -> None:
+    counter = Counter()
+    partial = functools.partial(counter.hit, 5)
+
+    def function() -> int:
+        return 7
+
+    calls = [weak_callback(counter), weak_callback(partial), weak_callback(function)]
+    assert [call() for call in calls] == [1, 6, 7]
+    del counter, partial, function
+    assert [call() for call in calls] == [None, None, None]
+
+
+def test_weak_callbacks_of_one_method_are_equal() -> None:
+    counter = Counter()
+    assert weak_callback(counter.hit) == weak_callback(counter.hit)
+    assert len({weak_callback(counter.hit), weak_callback(counter.hit)}) == 1
+    assert weak_callback(counter.hit) != weak_callback(Counter().hit)
+    assert weak_callback(counter.hit) != counter.hit
+
+
+@pytest.mark.parametrize(
+    ("target", "message"), [(3, "fn must be callable"), ([].append, "cannot be held weakly")]
+)
+def test_kinds_that_cannot_be_held_weakly_are_an_error(target: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        weak_callback(target)
