@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from memguard import log
 from memguard.bounded import callsite, inventory, options
@@ -82,23 +82,16 @@ class Bounds:
             log.event(logging.WARNING, event, registry=self.name, **keys)
 
 
-class Registry(Protocol):
-    """What `footprint` and `reclaim` need of the registry whose methods they are."""
-
-    def __len__(self) -> int:
-        """Return how many registrations it holds, those of the dead excepted."""
-
-    def _count_all(self) -> int:
-        """Return how many it holds, those of the dead included."""
+# The methods of every registry; each has `_count_all`, which includes registrations of the dead.
 
 
-def footprint(self: Registry) -> Footprint:
+def footprint(self: Any) -> Footprint:
     """Return how many registrations it holds; they have no size in bytes. Never raises."""
     return Footprint(items=len(self), bytes=None)
 
 
 def reclaim(
-    self: Registry,
+    self: Any,
     *,
     fraction: float | None = None,  # noqa: ARG001 - reason: the protocol's
     to_bytes: int | None = None,  # noqa: ARG001 - reason: the protocol's
