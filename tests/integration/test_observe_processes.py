@@ -61,14 +61,14 @@ FORK = """
         code = 1
         try:
             gc.collect()
-            told = {"counted_in_callback": watch._slots.snapshot().written}
+            told = {"counted_in_callback": watch._tally.copy()[2]}
             told["watch"] = watch.statistics().collections
             told["running"] = watch.statistics().running
             watch.start()
             gc.collect()
             told["started_anew"] = watch.statistics().collections
             watch.stop()
-            told["callbacks"] = gc.callbacks.count(watch._slots.callback)
+            told["callbacks"] = gc.callbacks.count(watch._tally.callback)
             told["readings"] = len(history.last())
             told["file"] = history.statistics().file
             history.add(Reading(at=0.0, anon=7))

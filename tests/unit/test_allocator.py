@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 
 import pytest
@@ -107,7 +108,7 @@ def test_trim_gives_an_answer_only_where_it_did_something() -> None:
 
 
 def test_without_a_c_library_to_ask_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_loaded", None)
+    monkeypatch.setattr(module, "_libc", lambda: None)
     assert trim() is None
     state = read_allocator()
     assert (state.in_use, state.free, state.can_trim) == (None, None, False)
@@ -116,7 +117,8 @@ def test_without_a_c_library_to_ask_nothing_is_done(monkeypatch: pytest.MonkeyPa
 def test_another_allocator_is_neither_measured_nor_trimmed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_loaded", module._Libc("jemalloc", "libjemalloc.so", None, None))
+    jemalloc = module._Libc("jemalloc", "libjemalloc.so", None, None)
+    monkeypatch.setattr(module, "_libc", lambda: jemalloc)
     assert trim() is None
     assert read_allocator() == AllocatorState(
         name="jemalloc", python=read_allocator().python, library="libjemalloc.so"
@@ -130,7 +132,7 @@ def test_a_lookup_that_fails_is_remembered_as_none(monkeypatch: pytest.MonkeyPat
         calls.append(1)
         raise OSError("no such library")
 
-    monkeypatch.setattr(module, "_loaded", module._UNREAD)
+    monkeypatch.setattr(module, "_libc", functools.cache(module._libc.__wrapped__))
     monkeypatch.setattr(module, "_look_up", fail)
     assert trim() is None
     assert trim() is None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.errors import ConfigError
-from memguard.leaks.growth.series import Point, RecentSeries, TroughSeries
+from memguard.leaks.growth.series import Point, TroughSeries
 
 levels = st.lists(st.integers(-(2**40), 2**40), min_size=1, max_size=400)
 sizes = st.integers(4, 40)
@@ -78,14 +78,3 @@ def test_the_points_are_a_copy() -> None:
     series = filled([1, 2, 3], 4)
     series.points().clear()
     assert len(series.points()) == 3
-
-
-@given(levels, sizes)
-def test_the_recent_series_keeps_the_latest_readings(values: list[int], maxsize: int) -> None:
-    series = RecentSeries(maxsize)
-    for at, value in enumerate(values):
-        series.add(float(at), value)
-    expected = [Point(float(n), v) for n, v in enumerate(values)][-maxsize:]
-    assert series.points() == expected
-    series.clear()
-    assert series.points() == []

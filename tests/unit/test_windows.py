@@ -75,6 +75,13 @@ def test_a_leak_of_weeks_is_seen_in_the_whole_run() -> None:
     assert leak(filled([100 * MiB + n * 0.02 * MiB for n in range(5000)])) is not None
 
 
+def test_the_latest_readings_are_kept_as_they_are() -> None:
+    windows = filled([100 * MiB + n for n in range(200)])
+    assert [point.value - 100 * MiB for point in windows._recent] == list(range(140, 200))
+    windows.clear()
+    assert not windows._recent
+
+
 def test_tracing_is_not_growth() -> None:
     windows = Windows(options())
     for n in range(60):
@@ -98,7 +105,7 @@ def test_what_leaked_meanwhile_still_counts() -> None:
     windows.pause(60.0, Reading(at=60.0, anon=160 * MiB))
     windows.resume(70.0, Reading(at=70.0, anon=170 * MiB), trend.bytes_per_hour)
     windows.add(70.0, Reading(at=70.0, anon=170 * MiB))
-    assert windows._recent.points()[-1].value == pytest.approx(170 * MiB, abs=MiB)
+    assert windows._recent[-1].value == pytest.approx(170 * MiB, abs=MiB)
 
 
 def test_resuming_without_a_pause_changes_nothing() -> None:

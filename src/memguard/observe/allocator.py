@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    import ctypes
+from typing import Any, Literal
 
 AllocatorName = Literal[
     "glibc", "musl", "jemalloc", "mimalloc", "tcmalloc", "macos", "windows", "unknown"
@@ -50,7 +48,7 @@ def read_allocator() -> AllocatorState:
     microseconds in a tidy heap, milliseconds in a shredded one. The GIL is released. The first
     call loads ctypes.
     """
-    libc = _load()
+    libc = _libc()
     if libc is None:
         return AllocatorState(name=_system_name(), python=_python_allocator())
     state = None if libc.mallinfo2 is None else libc.mallinfo2()
@@ -80,7 +78,7 @@ def trim() -> bool | None:
     Source: malloc_trim(3).
     """
     # psutil.heap_trim() is the same call, but keeps the GIL (seen in 7.2.2).
-    libc = _load()
+    libc = _libc()
     if libc is None or libc.malloc_trim is None:
         return None
     return bool(libc.malloc_trim(0))
@@ -94,10 +92,6 @@ class _Libc:
     malloc_trim: Any
 
 
-_UNREAD = object()
-_loaded: Any = _UNREAD
-
-
 def prepare() -> None:
     """
     Look the allocator up now, in the caller's thread: what starts a thread calls this first.
@@ -106,24 +100,20 @@ def prepare() -> None:
     thread is in one of them leaves its lock held in the child for ever, and whoever needs it there
     waits as long.
     """
-    _load()
+    _libc()
     _python_allocator()
 
 
-def _load() -> _Libc | None:
+@functools.cache
+def _libc() -> _Libc | None:
     """Return the C library's allocator, looked up once; None where there is none to look up."""
-    global _loaded  # noqa: PLW0603 - reason: the allocator cannot change while the process lives
-    if _loaded is _UNREAD:
-        try:
-            _loaded = _look_up()
-        except (ImportError, OSError, AttributeError, TypeError, ValueError):
-            _loaded = None
-    return _loaded  # type: ignore[no-any-return]  # reason: the sentinel has been replaced above
-
-
-def _look_up() -> _Libc | None:
-    if sys.platform == "win32":
+    try:
+        return None if sys.platform == "win32" else _look_up()
+    except (ImportError, OSError, AttributeError, TypeError, ValueError):
         return None
+
+
+def _look_up() -> _Libc:
     import ctypes  # noqa: PLC0415 - reason: 5 ms and half a MiB that importing memguard does not spend
 
     program = ctypes.CDLL(None)
@@ -133,8 +123,10 @@ def _look_up() -> _Libc | None:
         return _Libc(name, library, None, None)
     mallinfo2 = getattr(program, "mallinfo2", None)
     if mallinfo2 is not None:
+        # Ten size_t, in this order: mallinfo(3).
+        names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
         mallinfo2.argtypes = ()
-        mallinfo2.restype = _mallinfo2_type(ctypes)
+        mallinfo2.restype = _structure(ctypes, dict.fromkeys(names.split(), ctypes.c_size_t))
     malloc_trim = getattr(program, "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim.argtypes = (ctypes.c_size_t,)
@@ -142,11 +134,8 @@ def _look_up() -> _Libc | None:
     return _Libc(name, library, mallinfo2, malloc_trim)
 
 
-def _mallinfo2_type(ctypes_: Any) -> type[ctypes.Structure]:
-    """Return glibc's ``struct mallinfo2``: ten ``size_t``, in this order (mallinfo(3))."""
-    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
-    fields = [(name, ctypes_.c_size_t) for name in names.split()]
-    return type("mallinfo2", (ctypes_.Structure,), {"_fields_": fields})
+def _structure(ctypes_: Any, fields: dict[str, Any]) -> Any:
+    return type("Structure", (ctypes_.Structure,), {"_fields_": list(fields.items())})
 
 
 def _library_of(ctypes_: Any, program: Any, symbol: str) -> str | None:
@@ -154,26 +143,14 @@ def _library_of(ctypes_: Any, program: Any, symbol: str) -> str | None:
     dladdr = getattr(program, "dladdr", None)
     if dladdr is None:
         return None
-    # Dl_info: file name, its base, symbol name, its address.
-    info_type = type(
-        "Dl_info",
-        (ctypes_.Structure,),
-        {
-            "_fields_": [
-                ("file", ctypes_.c_char_p),
-                ("base", ctypes_.c_void_p),
-                ("name", ctypes_.c_char_p),
-                ("address", ctypes_.c_void_p),
-            ]
-        },
-    )
-    info = info_type()
-    dladdr.argtypes = (ctypes_.c_void_p, ctypes_.c_void_p)
+    text, address = ctypes_.c_char_p, ctypes_.c_void_p
+    # Dl_info: dladdr(3).
+    info = _structure(ctypes_, {"file": text, "base": address, "name": text, "address": address})()
+    dladdr.argtypes = (address, address)
     dladdr.restype = ctypes_.c_int
-    address = ctypes_.cast(getattr(program, symbol), ctypes_.c_void_p)
-    if not dladdr(address, ctypes_.byref(info)) or not info.file:
+    if not dladdr(ctypes_.cast(getattr(program, symbol), address), ctypes_.byref(info)):
         return None
-    return os.fsdecode(info.file)
+    return os.fsdecode(info.file) if info.file else None
 
 
 _SIGNS: dict[str, AllocatorName] = {
@@ -215,25 +192,14 @@ def _system_name() -> AllocatorName:
     return {"win32": "windows", "darwin": "macos"}.get(sys.platform, "unknown")  # type: ignore[return-value]  # reason: all values are names
 
 
-_python: str | None = None
-
-
+@functools.cache  # fixed before the first line runs
 def _python_allocator() -> str:
-    """Return Python's own allocator, found once; it is fixed before the first line runs."""
-    global _python  # noqa: PLW0603 - reason: fixed for the life of the process
-    if _python is None:
-        _python = python_allocator(
-            asked="" if sys.flags.ignore_environment else os.environ.get("PYTHONMALLOC", ""),
-            counts_blocks=_counts_blocks(),
-            dev_mode=sys.flags.dev_mode,
-            free_threaded=bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
-        )
-    return _python
-
-
-def _counts_blocks() -> bool:
-    count = getattr(sys, "getallocatedblocks", None)
-    return count is not None and count() > 0
+    return python_allocator(
+        asked="" if sys.flags.ignore_environment else os.environ.get("PYTHONMALLOC", ""),
+        counts_blocks=sys.getallocatedblocks() > 0,
+        dev_mode=sys.flags.dev_mode,
+        free_threaded=bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    )
 
 
 def python_allocator(

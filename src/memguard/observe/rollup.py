@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from memguard.bounded.options import check_number
 from memguard.errors import ConfigError
 
 MINUTE = 60
@@ -123,11 +124,7 @@ class HourThresholds:
     def __post_init__(self) -> None:
         """Refuse thresholds that cannot all be reached."""
         for name in ("high", "moderate", "declining"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"{name} must be a number of percent (got {type(value).__name__})")
-            if not math.isfinite(value):
-                raise ConfigError(f"{name} must be a finite number of percent (got {value})")
+            check_number(getattr(self, name), name, -1e9, 1e9, " percent")
         if not self.declining < self.moderate < self.high:
             raise ConfigError(
                 "thresholds must be declining < moderate < high "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import NamedTuple
 
 from memguard.errors import ConfigError
@@ -78,36 +77,4 @@ class TroughSeries:
     @property
     def storage_id(self) -> int:
         """The id of the list that grows: ours, and no leak."""
-        return id(self._points)
-
-
-class RecentSeries:
-    """
-    Keep the latest *maxsize* readings as they are.
-
-    Bounded by: *maxsize* points.
-    Locks: none; one thread adds and reads.
-    Keeps alive: numbers only.
-    """
-
-    __slots__ = ("_points",)
-
-    def __init__(self, maxsize: int) -> None:
-        self._points: deque[Point] = deque(maxlen=maxsize)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._points.clear()
-
-    def add(self, at: float, value: int) -> None:
-        """Add a reading; the oldest leaves when the series is full."""
-        self._points.append(Point(at, value))
-
-    def points(self) -> list[Point]:
-        """Return the points, oldest first."""
-        return list(self._points)
-
-    @property
-    def storage_id(self) -> int:
-        """The id of the deque that grows: ours, and no leak."""
         return id(self._points)

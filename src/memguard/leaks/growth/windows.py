@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 from memguard.leaks.growth import trend as trends
-from memguard.leaks.growth.series import Point, RecentSeries, TroughSeries
+from memguard.leaks.growth.series import Point, TroughSeries
 from memguard.leaks.growth.trend import Trend
 from memguard.leaks.options import DetectorOptions
 from memguard.leaks.report import CurvePoint
@@ -29,7 +30,7 @@ class Windows:
     def __init__(self, options: DetectorOptions) -> None:
         self._options = options
         self._whole = TroughSeries(options.max_samples)
-        self._recent = RecentSeries(options.max_samples)
+        self._recent: deque[Point] = deque(maxlen=options.max_samples)
         self._curve = TroughSeries(CURVE_POINTS)
         self._own_bytes = 0
         self._paused: tuple[float, int] | None = None
@@ -56,7 +57,7 @@ class Windows:
         """Add a reading; what tracing itself takes does not count as growth."""
         level = self._level(reading) - self._own_bytes
         self._whole.add(now, level)
-        self._recent.add(now, level)
+        self._recent.append(Point(now, level))
 
     @staticmethod
     def _level(reading: Reading) -> int:
@@ -85,7 +86,7 @@ class Windows:
 
     def storage_ids(self) -> set[int]:
         """Return the ids of the containers in which readings are kept."""
-        return {series.storage_id for series in (self._whole, self._recent, self._curve)}
+        return {self._whole.storage_id, self._curve.storage_id, id(self._recent)}
 
     def describe(self) -> Trend:
         """Return the trend of the whole run, whatever it is; needs two readings."""
@@ -94,7 +95,7 @@ class Windows:
     def _views(self) -> list[list[Point]]:
         views = [self._whole.points()]
         if self._whole.seen > self._options.max_samples:
-            views.append(self._recent.points())
+            views.append(list(self._recent))
         return views
 
     def pause(self, now: float, reading: Reading) -> None:
