@@ -7,17 +7,17 @@ from collections.abc import Callable
 
 import pytest
 
-from memguard.bounded import counter
 from memguard.bounded.counter import Tally
+from memguard.lifecycle import locks
 
 THREADS, EACH = 4, 50_000
 
 
-@pytest.mark.parametrize("free_threaded", [counter.FREE_THREADED, True])
+@pytest.mark.parametrize("free_threaded", [locks.FREE_THREADED, True])
 def test_no_count_is_lost_between_threads(
     monkeypatch: pytest.MonkeyPatch, *, free_threaded: bool
 ) -> None:
-    monkeypatch.setattr(counter, "FREE_THREADED", free_threaded)
+    monkeypatch.setattr(locks, "FREE_THREADED", free_threaded)
     tally = Tally()
 
     def bump(once: Callable[[], int]) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from itertools import count
 
 from memguard.lifecycle import locks
-
-FREE_THREADED = "free-threading" in sys.version  # sysconfig says it too, and takes 1 ms to load
 
 
 class Tally:
@@ -24,7 +21,7 @@ class Tally:
 
     def __init__(self) -> None:
         step = count().__next__
-        self.bump: Callable[[], int] = _locked(step) if FREE_THREADED else step
+        self.bump: Callable[[], int] = _locked(step) if locks.FREE_THREADED else step
         self._reads = 0
 
     def read(self) -> int:

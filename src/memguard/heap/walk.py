@@ -35,6 +35,7 @@ from types import ModuleType
 from typing import Any
 
 from memguard.heap import naming
+from memguard.lifecycle import locks
 
 SLICE = 4096
 OPENED = 50_000
@@ -116,8 +117,10 @@ def live_slices(*, pause: float = PAUSE_SECONDS) -> Iterator[list[Any]]:
 
 
 def _generations() -> list[int | None]:
-    # From 3.14 on the numbers mean something else. None is all of them.
-    return [None] if sys.version_info >= (3, 14) else [0, 1, 2]
+    # None is all of them at once. On 3.14 up to 3.14.4 the numbers mean something else; without a
+    # GIL there are no generations, and each number means all objects.
+    whole = locks.FREE_THREADED or sys.version_info[:2] == (3, 14)
+    return [None] if whole else [0, 1, 2]
 
 
 def _tracked(generation: int | None) -> list[Any]:

@@ -26,7 +26,10 @@ import sys
 import threading
 from typing import Any, Protocol
 
-__all__ = ["Condition", "Lock", "RLock"]
+__all__ = ["FREE_THREADED", "Condition", "Lock", "RLock"]
+
+FREE_THREADED = "free-threading" in sys.version  # sysconfig says it too, and takes 1 ms to load
+"""True where this CPython was built without a GIL, whether one was switched on or not."""
 
 
 class _Acquirable(Protocol):
