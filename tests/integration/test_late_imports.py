@@ -96,6 +96,7 @@ def test_a_guard_imports_nothing_after_it_was_installed(
         import logging
         import memguard
         from memguard.report.alerting import Alerts, FileSink, LeakSuspected, LevelReached, LogSink
+        from memguard.report.alerting import MailSink, WebhookSink
 
         if {logging_is_set_up}:
             logging.basicConfig(filename="log", level=logging.DEBUG)
@@ -118,11 +119,15 @@ def test_a_guard_imports_nothing_after_it_was_installed(
         )
         guard.on_pressure(lambda: None)
         rules = [LevelReached("elevated"), LeakSuspected()]
-        alerts = Alerts(guard, rules=rules, sinks=[LogSink(), FileSink("alerts.log")]).start()
+        nobody = WebhookSink("http://localhost:1/"), MailSink(
+            "localhost", port=1, security="none", sender="a@example.org", recipients="b@example.org"
+        )
+        sinks = [LogSink(), FileSink("alerts.log"), *nobody]
+        alerts = Alerts(guard, rules=rules, sinks=sinks).start()
         watch_imports()
         for key in range(1000):
             cache[key] = bytes(5000)
-        leak_until(lambda: found and levels)
+        leak_until(lambda: found and levels and alerts.statistics().retried)
         memguard.relieve("100MiB")
         alerts.close()
         memguard.uninstall()

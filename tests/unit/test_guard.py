@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import json
 import threading
 import time
@@ -337,3 +338,9 @@ def test_a_guard_that_is_stopped_while_it_starts_stays_stopped(
         "idle",
     )
     assert not [t.name for t in threading.enumerate() if t.name.startswith("memguard-detector")]
+
+
+def test_install_shows_the_options_of_a_guard() -> None:
+    shown, options = inspect.signature(front.install), inspect.signature(MemoryGuard)
+    assert shown.parameters == options.parameters
+    assert shown.return_annotation is MemoryGuard

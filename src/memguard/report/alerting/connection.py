@@ -8,6 +8,7 @@ ever; here each call gets what is left of the attempt.
 from __future__ import annotations
 
 import contextlib
+import encodings.idna  # noqa: F401 - reason: getaddrinfo would import it, on the thread of a sink
 import io
 import socket
 import time
