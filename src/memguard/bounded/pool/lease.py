@@ -51,7 +51,7 @@ class Lease(Generic[T]):
         Raises:
             LifecycleError: It was given back before.
         """
-        self._end(broken=False)
+        self._end()
 
     def discard(self) -> None:
         """
@@ -62,7 +62,7 @@ class Lease(Generic[T]):
         """
         self._end(broken=True)
 
-    def _end(self, *, broken: bool) -> None:
+    def _end(self, *, broken: bool = False) -> None:
         slot, self._slot = self._slot, None
         if slot is None:
             raise LifecycleError("this lease is over already; an object is given back once")
@@ -78,7 +78,7 @@ class Lease(Generic[T]):
         traceback: TracebackType | None,
     ) -> None:
         if self._slot is not None:  # else it was released within the block
-            self.release()
+            self._end()
 
 
 class AsyncLease(Generic[T]):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import get_ident
-from typing import Any
+from typing import Any, TypeAlias
 
 from memguard.bounded.pool.checkout import Holder, describe_holders, holders_of
 from memguard.bounded.pool.slots import ROOM, Slot, Slots, is_shared
@@ -16,6 +16,9 @@ from memguard.bounded.pool.wait_queue import Waiter, Work
 from memguard.bounded.pool.watch import SHORT_NAP, Watch
 from memguard.errors import LifecycleError, PoolExhaustedError
 from memguard.units import format_seconds, parse_seconds
+
+Site: TypeAlias = tuple[Any, ...]
+"""Code, instruction, and the task's name where there is a task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,7 @@ class Lender:
         self.options = options
         self.watch = watch
         self.counts = Counts(options.name)
+        self._timer = options.timer
         self._keeps_time = options.validate is not None or options.max_idle is not None
         self.slots = Slots(
             options.name,
@@ -66,14 +70,12 @@ class Lender:
 
     # -- lending ------------------------------------------------------------------------------
 
-    def take(self, timeout: Any, site: tuple[Any, ...], lease: Any = None) -> tuple[Slot, Any]:
+    def take(self, timeout: Any, site: Site, lease: Any = None) -> tuple[Slot, Any]:
         """Return an object and its slot, lent to who called at *site*, or to *lease*."""
-        return self._take_at_once(site, lease) or self.wait(timeout, site, lease)
-
-    def wait(self, timeout: Any, site: tuple[Any, ...], lease: Any = None) -> tuple[Slot, Any]:
-        """As `take`, where nothing can be lent at once."""
+        taken = self._take_at_once(site, lease)
+        if taken is not None:
+            return taken
         seconds, deadline = self._deadline(timeout)
-        taken = None
         while taken is None:
             waiter = Waiter()
             try:
@@ -86,11 +88,13 @@ class Lender:
                 raise
         return taken
 
-    async def take_async(self, timeout: Any, site: tuple[Any, ...], lease: Any) -> tuple[Slot, Any]:
+    async def take_async(self, timeout: Any, site: Site, lease: Any) -> tuple[Slot, Any]:
         """As `take`, without blocking the event loop."""
         import asyncio  # noqa: PLC0415 - reason: a host without asyncio must not load it
 
         taken = self._take_at_once(site, lease)
+        if taken is not None:
+            return taken
         seconds, deadline = self._deadline(timeout)
         while taken is None:
             waiter = Waiter(asyncio.get_running_loop())
@@ -104,15 +108,30 @@ class Lender:
                 raise
         return taken
 
-    def _take_at_once(self, site: tuple[Any, ...], lease: Any) -> tuple[Slot, Any] | None:
-        record = (self.options.timer(), get_ident(), *site)
+    def _take_at_once(self, site: Site, lease: Any) -> tuple[Slot, Any] | None:
+        """Return an object that is idle or can be made; None when one must wait."""
         slots = self.slots
-        try:
+        if slots.closed or slots.lost:
+            self._raise_if_closed()
+            self.settle()
+        while True:
+            record = (self._timer(), get_ident(), *site)
+            work = Work()
             with slots.lock:
-                slot = slots.ready.pop()
-                return slot, slots.lend(slot, record, lease)
-        except IndexError:
-            return None
+                slot = slots.take_last(work)
+                if slot is None and not slots.reserve(work):
+                    return None
+                if slot is not None and slots.lends_at_once:
+                    return slot, slots.lend(slot, record, lease)
+            if slot is None:
+                return self._lend(self.make(work), site, lease)
+            if self._is_fit(slot):
+                return self._lend(slot, site, lease)
+
+    def _lend(self, slot: Slot, site: Site, lease: Any) -> tuple[Slot, Any]:
+        record = (self._timer(), get_ident(), *site)
+        with self.slots.lock:
+            return slot, self.slots.lend(slot, record, lease)
 
     def _deadline(self, timeout: Any) -> tuple[float, float]:
         seconds = (
@@ -122,8 +141,6 @@ class Lender:
 
     def _join(self, waiter: Waiter) -> None:
         """Put *waiter* at the end of the line; it is served at once when something is free."""
-        self._raise_if_closed()
-        self.settle()
         slots = self.slots
         with slots.lock:
             slots.waiting[waiter] = None
@@ -147,25 +164,23 @@ class Lender:
         return bool(self.slots.lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - reason: as threading.Condition asks
 
     def _collect(
-        self, waiter: Waiter, seconds: float, site: tuple[Any, ...], lease: Any
+        self, waiter: Waiter, seconds: float, site: Site, lease: Any
     ) -> tuple[Slot, Any] | None:
         """Return what *waiter* was given, None where that is not fit to be lent."""
         if waiter.gift is None:
-            self._raise_if_closed()
             self.settle(thoroughly=not self.is_nested())
-        slots = self.slots
-        with slots.lock:
-            slots.waiting.pop(waiter, None)
+        with self.slots.lock:
+            self.slots.waiting.pop(waiter, None)
         gift = waiter.gift
         if gift is None:
             self._raise_if_closed()
             self._refuse(seconds)
-        slot: Slot = self.make(waiter) if gift is ROOM else gift
-        if gift is not ROOM and not self._is_fit(slot, waiter):
-            return None
-        record = (self.options.timer(), get_ident(), *site)
-        with slots.lock:
-            return slot, slots.lend(slot, record, lease)
+        if gift is ROOM:
+            return self._lend(self.make(waiter), site, lease)
+        if self._is_fit(gift):
+            return self._lend(gift, site, lease)
+        waiter.gift = None
+        return None
 
     def _leave(self, waiter: Waiter) -> None:
         """Undo a wait that was interrupted: what *waiter* was given goes to the next."""
@@ -173,8 +188,10 @@ class Lender:
             served = self.slots.take_back(waiter)
         self.ring(served)
 
-    def ring(self, waiters: Iterable[Waiter]) -> None:
+    def ring(self, waiters: list[Waiter]) -> None:
         """Wake *waiters*; what was given to one whose event loop is closed goes to the next."""
+        if not waiters:
+            return
         line = deque(waiters)
         while line:
             waiter = line.popleft()
@@ -201,8 +218,9 @@ class Lender:
         slots = self.slots
         try:
             obj = self.options.factory()
-            now = self.options.timer()
-            self.settle()  # an object that died may still be filed under the id of this one
+            now = self._timer()
+            if slots.lost:  # an object that died may still be filed under the id of this one
+                self.settle()
             with slots.lock:
                 slot = slots.file(obj, work, now)
         except BaseException as error:
@@ -216,24 +234,23 @@ class Lender:
         self.watch.ensure()
         return slot
 
-    def _is_fit(self, slot: Slot, waiter: Waiter) -> bool:
+    def _is_fit(self, slot: Slot) -> bool:
         """Return whether an idle object may be lent; one that may not is disposed of."""
-        now = self.options.timer()
+        options = self.options
+        now = self._timer()
         error: BaseException | None = None
         if self.is_worn(slot, now):
             self.counts.add("expired")
         else:
-            validate = self.options.validate
-            if validate is None or now - slot.idle_since < self.options.validate_after_idle:
+            if options.validate is None or now - slot.idle_since < options.validate_after_idle:
                 return True
             try:
-                if validate(slot.obj):
+                if options.validate(slot.obj):
                     return True
                 self.counts.add("validation_failures")
             except BaseException as raised:  # noqa: BLE001 - reason: raised again below unless it is to be logged
                 error = raised
                 self.counts.fail("validate", "validation_failures", raised)
-        waiter.gift = None
         self.raise_by_policy(error, self.let_go(slot))
         return False
 
@@ -246,7 +263,8 @@ class Lender:
 
     def release(self, obj: Any, *, broken: bool = False) -> None:
         """Take back what `ObjectPool.acquire` has lent; dispose of it when it is *broken*."""
-        self.settle()
+        if self.slots.lost:
+            self.settle()
         work = Work()
         with self.slots.lock:
             slot = self.slots.claim(obj, work)
@@ -257,24 +275,26 @@ class Lender:
         """Take back what *lease* has; dispose of it when it is *broken*."""
         slots = self.slots
         work = Work()
+        served: list[Waiter] | None = None
         with slots.lock:
             if slot.lease is None or slot.lease() is not lease:
                 raise LifecycleError("this lease is over already; an object is given back once")
             if slots.by_id.get(slot.key) is not slot:  # it is the parent process's
                 slots.inherited.append(slot)
                 return
-            is_idle = slot.key in slots.returnable and not broken
-            if is_idle:
+            if slots.takes_back_at_once and not broken:
                 served = slots.put_idle(slot)
             else:
                 slots.hold(slot, work)
-        if is_idle:
-            self.ring(served)
-        else:
+        if served is None:
             self._finish(slot, broken)
+        elif served:
+            self.ring(served)
 
     def _finish(self, slot: Slot, broken: bool) -> None:  # noqa: FBT001 - reason: private
-        self.raise_by_policy(self.let_go(slot) if broken else self.put_back(slot))
+        error = self.let_go(slot) if broken else self.put_back(slot)
+        if error is not None:
+            self.raise_by_policy(error)
 
     def put_back(self, slot: Slot) -> BaseException | None:
         """Reset an object and make it idle, or dispose of it; return what user code raised."""
@@ -289,7 +309,7 @@ class Lender:
                 self.let_go(slot)
                 return error
         if self._keeps_time:
-            slot.idle_since = options.timer()
+            slot.idle_since = self._timer()
         with slots.lock:
             closed = slots.closed
             served = [] if closed else slots.put_idle(slot)
@@ -325,10 +345,6 @@ class Lender:
     def settle(self, *, thoroughly: bool = False) -> None:
         """Account for checkouts that were dropped, and lend what they had to others."""
         slots = self.slots
-        if slots.by_id:
-            self.watch.ensure()  # the janitor may have been stopped
-        if not slots.lost and not thoroughly:
-            return
         work = Work()
         with slots.lock:
             found = slots.find_lost(work, thoroughly=thoroughly)
@@ -373,4 +389,4 @@ class Lender:
         """Return who holds objects now, the oldest first, at most a hundred. Cost: O(maxsize)."""
         with self.slots.lock:
             records = [slot.record for slot in list(self.slots.by_id.values()) if slot.is_lent()]
-        return holders_of(records, self.options.timer())
+        return holders_of(records, self._timer())

@@ -150,17 +150,18 @@ class ObjectPool(Generic[T]):
         slots = self._slots
         timer = self._timer
         record = (timer(), get_ident(), frame.f_code, frame.f_lasti)
-        try:
-            # As `Slots.lend`, without a call.
-            with slots.lock:
-                slot = slots.ready.pop()
-                obj: T = slot.obj
-                slot.record = record
-                slot.obj = None
-                return obj
-        except IndexError:
-            pass  # and on outside of the handler, lest each error below names this one as well
-        _, found = self._lender.wait(timeout, record[2:])
+        if slots.lends_at_once:
+            try:
+                # As `Slots.lend`, without a call.
+                with slots.lock:
+                    slot = slots.idle.pop()
+                    obj: T = slot.obj
+                    slot.record = record
+                    slot.obj = None
+                    return obj
+            except IndexError:
+                pass  # and on outside of the handler, or each error below would name this one
+        _, found = self._lender.take(timeout, record[2:])
         return cast("T", found)
 
     def release(self, obj: T) -> None:
@@ -171,21 +172,15 @@ class ObjectPool(Generic[T]):
             LifecycleError: It is not from this pool, or was given back before.
         """
         slots = self._slots
-        with slots.lock:
-            slot = slots.returnable.get(id(obj))
-            # As `Slots.put_idle`, without a call.
-            if slot is not None and slot.obj is None and not slots.lost:
-                slot.obj = obj
-                slots.idle.append(slot)
-                if not slots.waiting:
+        if slots.takes_back_at_once and not slots.lost:
+            with slots.lock:
+                slot = slots.by_id.get(id(obj))
+                if slot is not None and slot.obj is None and not slots.waiting:
+                    # As `Slots.put_idle`, without a call.
+                    slot.obj = obj
+                    slots.idle.append(slot)
                     return
-                served = slots.serve()
-            else:
-                served = None
-        if served is None:
-            self._lender.release(obj)
-        else:
-            self._lender.ring(served)
+        self._lender.release(obj)
 
     def discard(self, obj: T) -> None:
         """
@@ -236,6 +231,8 @@ class ObjectPool(Generic[T]):
         """Return counts since the pool was made. Thread-safe; cost: O(maxsize)."""
         lender, slots = self._lender, self._slots
         lender.settle(thoroughly=not lender.is_nested())
+        if slots.by_id:
+            lender.watch.ensure()  # the janitor may have been stopped
         with slots.lock:
             size, idle, waiting = slots.size(), len(slots.idle), len(slots.waiting)
             leased = sum(slot.is_lent() for slot in list(slots.by_id.values()))

@@ -114,8 +114,11 @@ class Slots:
     def __init__(self, pool: str, maxsize: int, *, checks_out: bool, checks_in: bool) -> None:
         self.pool = pool
         self.maxsize = maxsize
-        self.checks = (checks_out, checks_in)
         self.closed = False
+        self.lends_at_once = not checks_out
+        """Whether an idle object needs no closer look before it is lent."""
+        self.takes_back_at_once = not checks_in
+        """Whether an object that comes back needs none before it is idle."""
         self.inherited: list[Any] = []
         """What belongs to the parent process: a finalizer here could harm it there."""
         self.parents: dict[int, Slot] = {}
@@ -132,10 +135,6 @@ class Slots:
         self.waiting: WaitQueue = OrderedDict()
         self.lost: deque[Slot | LeaseRef] = deque()
         """Dead objects and leases; weak reference callbacks only append here."""
-        checks_out, checks_in = self.checks
-        # What needs a closer look at each checkout or return finds these empty.
-        self.ready: list[Slot] = [] if checks_out or self.closed else self.idle
-        self.returnable: dict[int, Slot] = {} if checks_in or self.closed else self.by_id
 
     def restart_in_child(self) -> None:
         """Start empty and keep what belongs to the parent, untouched."""
@@ -146,7 +145,7 @@ class Slots:
     def close(self) -> None:
         """Send each later call the long way, where it finds the pool closed."""
         self.closed = True
-        self.ready, self.returnable = [], {}
+        self.lends_at_once = self.takes_back_at_once = False
 
     def size(self) -> int:
         """Return how many objects exist or are being made."""
@@ -184,7 +183,6 @@ class Slots:
         slot.born = slot.idle_since = now
         slot.busy = weakref.ref(work)
         self.by_id[slot.key] = slot
-        work.gift = slot
         self.making.pop(id(work), None)
         return slot
 
@@ -206,14 +204,20 @@ class Slots:
             slot.lease = reference
         return obj
 
+    def take_last(self, work: Work) -> Slot | None:
+        """Return the object that came back last, in the hands of *work*; None when none is idle."""
+        try:
+            slot = self.idle.pop()
+        except IndexError:
+            return None
+        slot.busy = weakref.ref(work)
+        return slot
+
     def put_idle(self, slot: Slot, *, last: bool = False) -> list[Waiter]:
         """Make *slot* idle, to be lent next or *last*; return who is to be rung."""
         slot.lease = slot.busy = None
-        if last:
-            self.idle.insert(0, slot)
-        else:
-            self.idle.append(slot)
-        return self.serve()
+        self.idle.insert(0 if last else len(self.idle), slot)
+        return self.serve() if self.waiting else []
 
     def hold(self, slot: Slot, work: Work) -> None:
         """Take an object that is lent into the hands of *work*."""
@@ -285,23 +289,16 @@ class Slots:
         return served
 
     def _give(self, waiter: Waiter) -> bool:
-        try:
-            slot = self.idle.pop()
-        except IndexError:
-            if not self.reserve(waiter):
-                return False
-            waiter.gift = ROOM
-        else:
-            slot.busy = weakref.ref(waiter)
-            waiter.gift = slot
-        return True
+        waiter.gift = self.take_last(waiter) or (ROOM if self.reserve(waiter) else None)
+        return waiter.gift is not None
 
     def take_back(self, waiter: Waiter) -> list[Waiter]:
         """Take *waiter* out of the line, and back what it was given; return who is to be rung."""
         self.waiting.pop(waiter, None)
         self.making.pop(id(waiter), None)
         slot, waiter.gift = waiter.gift, None
-        if isinstance(slot, Slot) and slot.busy is not None and slot.busy() is waiter:
+        is_ours = isinstance(slot, Slot) and self.by_id.get(slot.key) is slot
+        if is_ours and slot.busy is not None and slot.busy() is waiter:
             return self.put_idle(slot)
         return self.serve()
 

@@ -19,11 +19,7 @@ class Work:
     death shows that what it had is to be taken back.
     """
 
-    __slots__ = ("__weakref__", "gift")
-
-    def __init__(self) -> None:
-        self.gift: Any = None
-        """What it was given: a slot, or room for a new object; None until then."""
+    __slots__ = ("__weakref__",)
 
 
 class Waiter(Work):
@@ -34,10 +30,11 @@ class Waiter(Work):
         loop: The event loop of the task that waits; None for a thread.
     """
 
-    __slots__ = ("_bell", "_future", "_loop")
+    __slots__ = ("_bell", "_future", "_loop", "gift")
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        super().__init__()
+        self.gift: Any = None
+        """What it was given: a slot, or room for a new object; None until then."""
         self._loop = loop
         if loop is None:
             self._bell = threading.Lock()
