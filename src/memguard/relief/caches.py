@@ -42,7 +42,7 @@ class Shares:
 
     def protect(self, cache: Any, least_bytes: int) -> None:
         """Leave *cache* at least so many bytes; 0 takes that back."""
-        self._prune()
+        _drop_dead(self._floors)
         if least_bytes == 0:
             self._floors.pop(id(cache), None)
         else:
@@ -75,7 +75,7 @@ class Shares:
 
     def holdings(self, caches: Iterable[tuple[Any, Footprint]], *, critical: bool) -> list[Holding]:
         """Return *caches* as the plan wants them; their hits count from the last call."""
-        self._prune()
+        _drop_dead(self._floors)
         rows = []
         hits: dict[int, int] = {}
         for cache, footprint in caches:
@@ -122,11 +122,6 @@ class Shares:
             self._failures.add("reclaim", error)
             return Reclaimed(items=0, bytes=0)
         return given
-
-    def _prune(self) -> None:
-        for ident, floor in list(self._floors.items()):
-            if floor.reference() is None:
-                self._floors.pop(ident, None)
 
 
 def is_pool(container: Any) -> bool:
@@ -182,7 +177,7 @@ class Caps:
         turn a value away that the owner's own bound lets in, by an error: those that raise on too
         large values and those that weigh them.
         """
-        self._prune()
+        _drop_dead(self._caps)
         total = sum(footprint.bytes or 0 for _, footprint in caches)
         factor = 1 + max(0, room) / total if total else 1.0
         held = 0
@@ -207,7 +202,7 @@ class Caps:
 
     def regrow(self, room: int, measure: Callable[[Any], Footprint | None]) -> int:
         """Raise bounds so that *room* more bytes are used at most; return how many were raised."""
-        self._prune()
+        _drop_dead(self._caps)
         rows = []
         for ident, cap in list(self._caps.items()):
             cache = cap.reference()
@@ -254,7 +249,8 @@ class Caps:
         with contextlib.suppress(Exception):  # closed meanwhile, or a resize of the owner's own
             cache.resize(**{cap.unit: bound})
 
-    def _prune(self) -> None:
-        for ident, cap in list(self._caps.items()):
-            if cap.reference() is None:
-                self._caps.pop(ident, None)
+
+def _drop_dead(rows: dict[int, Any]) -> None:
+    for ident, row in list(rows.items()):
+        if row.reference() is None:
+            rows.pop(ident, None)

@@ -174,9 +174,8 @@ def command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
         timeout = parse_seconds(options.timeout, name="--timeout")
         with _place(options.output) as place:
             runs = (_Run(place / "leaky", ()), _Run(place / "repaired", ("--repaired",)))
-            show = _Screen(quiet=options.json)
             with terminal.Terminated():
-                outcome = _play(runs, timeout, show)
+                outcome = _play(runs, timeout, show=not options.json)
             if options.json:
                 terminal.write(json.dumps(_data(outcome, runs)) + "\n")
             else:
@@ -201,9 +200,10 @@ def _place(output: str | None) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def _play(runs: tuple[_Run, _Run], timeout: float, show: _Screen) -> _Outcome:
+def _play(runs: tuple[_Run, _Run], timeout: float, *, show: bool) -> _Outcome:
     leaky, repaired = runs
-    show.begin()
+    if show:
+        terminal.write(_HEADING)
     found: LeakReport | None = None
     found_after: float | None = None
     try:
@@ -215,7 +215,8 @@ def _play(runs: tuple[_Run, _Run], timeout: float, show: _Screen) -> _Outcome:
             seconds = time.monotonic() - began
             for run in runs:
                 run.look(seconds)
-            show.row(seconds, runs)
+            if show:
+                terminal.write(_row(seconds, runs))
             if found is None:
                 found = next((r for r in leaky.reports() if r.kind == "leak"), None)
                 found_after = None if found is None else seconds
@@ -232,33 +233,25 @@ def _planted(run: _Run) -> int:
     return next(number for number, line in enumerate(lines, 1) if line.endswith(MARK))
 
 
-class _Screen:
-    """Shows the progress, unless only the outcome is asked for."""
+_HEADING = """\
+Two copies of a small shop run under 'memguard run', which knows nothing of it.
+One of them leaks. Private memory:
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._glyphs = glyphs_for(sys.stdout.encoding)
+            leaky                             repaired
+"""
 
-    def begin(self) -> None:
-        """Say what is going to happen."""
-        if not self._quiet:
-            terminal.write(
-                "Two copies of a small shop run under 'memguard run', which knows nothing of it.\n"
-                "One of them leaks. Private memory:\n\n"
-                "            leaky                             repaired\n"
-            )
 
-    def row(self, seconds: float, runs: tuple[_Run, _Run]) -> None:
-        """Show how large each of them is now."""
-        if self._quiet or not all(run.curve for run in runs):
-            return
-        most = max(40 * MiB, *(size for run in runs for _, size in run.curve))
-        cells = [
-            f"{format_bytes(run.curve[-1][1]):>10}  "
-            + gauge(run.curve[-1][1] / most, width=20, glyphs=self._glyphs)
-            for run in runs
-        ]
-        terminal.write(f"  {seconds:5.1f} s  {'  '.join(cells)}\n")
+def _row(seconds: float, runs: tuple[_Run, _Run]) -> str:
+    """Return a line with the memory of both; empty as long as one is not known."""
+    if not all(run.curve for run in runs):
+        return ""
+    most = max(40 * MiB, *(size for run in runs for _, size in run.curve))
+    glyphs = glyphs_for(sys.stdout.encoding)
+    cells = [
+        f"{format_bytes(size):>10}  {gauge(size / most, width=20, glyphs=glyphs)}"
+        for size in (run.curve[-1][1] for run in runs)
+    ]
+    return f"  {seconds:5.1f} s  {'  '.join(cells)}\n"
 
 
 def _verdict(outcome: _Outcome, runs: tuple[_Run, _Run], *, kept: str | None) -> str:

@@ -24,6 +24,18 @@ _MARKER = (
     "fail the test when its memory rises by more than limit, when more than leaks survive each of "
     "its runs, or when it leaves behind what fail_on names."
 )
+_ON_THE_COMMAND_LINE = {
+    "leaks": (
+        "WARMUP:RUNS",
+        "run every test WARMUP + RUNS times and fail those that keep memory; try 2:5; 'off' is off",
+    ),
+    "leaks-limit": ("SIZE", "what may survive each run, for tests without one of their own (1KiB)"),
+    "limit": ("SIZE", "how far memory may rise in tests without a limit, like 200MiB"),
+    "fail-on": (
+        "KINDS",
+        "fail tests that leave these behind: threads, tasks, timers, listeners, pools, or all",
+    ),
+}
 _OPTIONS = ("leaks", "leaks_limit", "limit", "fail_on", "grace", "ignore_threads")
 _SESSION = "memguard-session"
 _SUMMARY = "memguard-summary"
@@ -32,38 +44,12 @@ _SUMMARY = "memguard-summary"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options of the command line and of the ini file."""
     group = parser.getgroup("memguard", "memory (memguard)")
-    group.addoption(
-        "--memguard-leaks",
-        metavar="WARMUP:RUNS",
-        help="run every test WARMUP + RUNS times and fail those whose memory grows each time; "
-        "2:5 is a good start, 'off' turns it off",
-    )
-    group.addoption(
-        "--memguard-leaks-limit",
-        metavar="SIZE",
-        help="what may survive each run, for tests that do not say it themselves (1KiB)",
-    )
-    group.addoption(
-        "--memguard-limit",
-        metavar="SIZE",
-        help="how far memory may rise in a test that does not say it itself, like 200MiB",
-    )
-    group.addoption(
-        "--memguard-fail-on",
-        metavar="KINDS",
-        help="fail tests that leave these behind: threads, tasks, timers, listeners, pools, or all",
-    )
-    parser.addini("memguard_leaks", "as --memguard-leaks", default="")
-    parser.addini("memguard_leaks_limit", "as --memguard-leaks-limit", default="")
-    parser.addini("memguard_limit", "as --memguard-limit", default="")
-    parser.addini("memguard_fail_on", "as --memguard-fail-on", default="")
+    for name, (metavar, help_text) in _ON_THE_COMMAND_LINE.items():
+        group.addoption(f"--memguard-{name}", metavar=metavar, help=help_text)
+        parser.addini(f"memguard_{name.replace('-', '_')}", f"as --memguard-{name}", default="")
     parser.addini("memguard_grace", "time that what is ending has to end, like 2s", default="")
-    parser.addini(
-        "memguard_ignore_threads",
-        "patterns of names of threads that may stay",
-        type="linelist",
-        default=[],
-    )
+    patterns = "patterns of names of threads that may stay"
+    parser.addini("memguard_ignore_threads", patterns, type="linelist", default=[])
 
 
 def pytest_configure(config: pytest.Config) -> None:
