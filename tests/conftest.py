@@ -39,7 +39,7 @@ ALONE = (
     *("admission", "caps", "components", "guard", "pressure", "relief_threads", "steps"),
     *("bulletin", "guard_state", "publishing", "cli_top", "cli_top_url", "top_view"),
     *("health", "health_asgi", "health_wsgi", "health_application", "page", "page_browser"),
-    *("prometheus", "prometheus_containers", "prometheus_multiprocess", "prometheus_servers"),
+    *("prometheus", "metrics_containers", "prometheus_multiprocess", "prometheus_servers"),
     *("opentelemetry", "opentelemetry_otlp", "alerts", "alert_rules"),
 )
 """Modules of tests that shrink, count or show whatever containers the process has."""

@@ -17,8 +17,8 @@ from prometheus_client import generate_latest
 
 import memguard
 from examples.observability.__main__ import WANTED, hurried
+from memguard.report.metrics.catalog import FAMILIES
 from memguard.report.metrics.prometheus.collector import MemguardCollector
-from memguard.report.metrics.prometheus.families import FAMILIES
 
 pytestmark = pytest.mark.stress
 
@@ -86,10 +86,10 @@ def test_the_metrics_themselves_pass_the_linter() -> None:
 
 
 def samples_of_ours() -> set[str]:
-    names = {family.name for family in FAMILIES if family.type != "histogram"}
+    names = {family.prometheus for family in FAMILIES if family.kind != "histogram"}
     for family in FAMILIES:
-        if family.type == "histogram":
-            names |= {f"{family.name}_{suffix}" for suffix in ("bucket", "sum", "count")}
+        if family.kind == "histogram":
+            names |= {f"{family.prometheus}_{suffix}" for suffix in ("bucket", "sum", "count")}
     return names
 
 

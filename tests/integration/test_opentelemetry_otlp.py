@@ -30,7 +30,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
 from memguard import BoundedCache, MemoryGuard
-from memguard.report.metrics.opentelemetry.instruments import INSTRUMENTS
+from memguard.report.metrics.catalog import INSTRUMENTS
 from memguard.report.metrics.opentelemetry.telemetry import Telemetry
 from tests.alerting import unused_port
 from tests.waiting import wait_for
@@ -121,7 +121,7 @@ def test_a_collector_is_told_everything(receiver: Receiver) -> None:
         MemoryGuard(limit="100GiB", name="shop") as guard,
         Telemetry(guard, meter_provider=meters, logger_provider=logs),
     ):
-        wait_for(lambda: {each.name for each in INSTRUMENTS} <= receiver.metrics.keys())
+        wait_for(lambda: {each.otel for each in INSTRUMENTS} <= receiver.metrics.keys())
         wait_for(lambda: receiver.logs)  # its level is known now: the first alert
     usage = receiver.metrics["process.memory.usage"]
     assert usage.unit == "By"

@@ -25,11 +25,11 @@ from memguard.errors import CapacityError, ConfigError, LifecycleError
 from memguard.leaks.report import LeakReport
 from memguard.observe.readings import read_memory
 from memguard.relief.records import Alert
-from memguard.report.metrics.opentelemetry import telemetry as room
-from memguard.report.metrics.opentelemetry.board import MOST_GUARDS, OTHERS, Board
-from memguard.report.metrics.opentelemetry.containers import NamedContainers
+from memguard.report.metrics import catalog
+from memguard.report.metrics.catalog import INSTRUMENTS
+from memguard.report.metrics.containers import ContainerMetrics
 from memguard.report.metrics.opentelemetry.events import of_alert, of_report
-from memguard.report.metrics.opentelemetry.instruments import INSTRUMENTS
+from memguard.report.metrics.opentelemetry.instruments import MOST_GUARDS, OTHERS, Instruments
 from memguard.report.metrics.opentelemetry.telemetry import MOST_WAITING, Telemetry
 from tests.clock import FakeClock
 from tests.specimens import leak_report
@@ -79,7 +79,7 @@ def test_every_instrument_is_told_with_its_unit(guard: MemoryGuard, metrics: Met
     with telemetry(guard, metrics):
         found = metrics.collect()
     units = {name: metric.unit for name, metric in found.items()}
-    assert units == {each.name: each.unit for each in INSTRUMENTS}
+    assert units == {each.otel: each.unit for each in INSTRUMENTS}
     assert all(metric.description for metric in found.values())
     assert metrics.values("memguard.container.items", found)["sessions", "BoundedCache"] == 1
     size = metrics.values("memguard.container.size", found)["sessions", "BoundedCache"]
@@ -165,26 +165,26 @@ def test_two_readers_look_once_each() -> None:
 
 def test_an_instrument_that_is_asked_alone_is_told_what_is_new(fake_clock: FakeClock) -> None:
     """A view may drop all but one of the instruments."""
-    board = Board(timer=fake_clock)
+    instruments = Instruments(timer=fake_clock)
     guard = CountingGuard(leaks=False)
-    board.add(Telemetry(guard), "one")
+    instruments.add(Telemetry(guard), "one")
     first, second = INSTRUMENTS[0], INSTRUMENTS[1]
-    board.observe(first)
-    board.observe(second)
+    instruments.observe(first)
+    instruments.observe(second)
     assert guard.looks == 1
-    board.observe(first)
+    instruments.observe(first)
     assert guard.looks == 2
     fake_clock.advance(60)
-    board.observe(second)
+    instruments.observe(second)
     assert guard.looks == 3
 
 
 def test_threads_that_collect_at_once_do_not_share_a_look() -> None:
-    board = Board()
+    instruments = Instruments()
     guard = CountingGuard(leaks=False)
-    board.add(Telemetry(guard), "one")
-    board.observe(INSTRUMENTS[0])
-    thread = threading.Thread(target=board.observe, args=(INSTRUMENTS[1],))
+    instruments.add(Telemetry(guard), "one")
+    instruments.observe(INSTRUMENTS[0])
+    thread = threading.Thread(target=instruments.observe, args=(INSTRUMENTS[1],))
     thread.start()
     thread.join()
     assert guard.looks == 2
@@ -198,20 +198,22 @@ def test_a_failing_guard_is_counted_and_logged_once_and_hides_no_other(
     with telemetry(broken, metrics) as told, telemetry(sound, metrics):
         for _ in range(3):
             assert set(metrics.values("memguard.admission.running")) == {("ok",)}
-        assert told.statistics().errors_by_kind == (("figures: ZeroDivisionError", 3),)
+        assert told.statistics().errors_by_kind == (("state: ZeroDivisionError", 3),)
     lines = [record.getMessage() for record in caplog.records if "telemetry" in record.getMessage()]
-    assert lines == ["event='telemetry.failed' what='figures' error='ZeroDivisionError'"]
+    (line,) = lines
+    assert line.startswith("event='telemetry.failed' what='state' error='ZeroDivisionError' place=")
     assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
 
 
 def test_an_instrument_that_fails_is_counted_and_the_others_go_on(
     metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gc, "get_stats", lambda: [{"collections": "three"}])
+    monkeypatch.setattr(gc, "get_stats", lambda: ["no dictionary"])
     guard = MemoryGuard(leaks=False)
     with telemetry(guard, metrics) as told:
         found = metrics.collect()
-        assert told.statistics().errors_by_kind == (("cpython.gc.collections: TypeError", 1),)
+        failed = dict(told.statistics().errors_by_kind)
+        assert failed["cpython.gc.collections: AttributeError"] == 1
     assert "memguard.pressure.level" in found
 
 
@@ -219,10 +221,10 @@ def test_every_instrument_is_documented_with_its_unit() -> None:
     text = (Path(__file__).parents[2] / "docs" / "opentelemetry.md").read_text("utf-8")
     rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
     told = {name: row[2] for row in rows for name in re.findall(r"`([a-z_.]+)`", row[1])}
-    missing = [each.name for each in INSTRUMENTS if each.unit not in told.get(each.name, "")]
+    missing = [each.otel for each in INSTRUMENTS if each.unit not in told.get(each.otel, "")]
     assert not missing
     events = {name for name, unit in told.items() if unit.strip() in ("WARN", "WARN, INFO")}
-    assert told.keys() - events == {each.name for each in INSTRUMENTS}
+    assert told.keys() - events == {each.otel for each in INSTRUMENTS}
 
 
 # -- who tells process.* and cpython.* ------------------------------------------------------------
@@ -356,15 +358,17 @@ def test_names_of_guards_are_bounded(metrics: Metrics) -> None:
 
 
 def test_names_of_containers_are_bounded_for_life() -> None:
-    named = NamedContainers(3)
+    named = ContainerMetrics(3)
     for start in range(0, 100, 10):
         rows = [InventoryRow(f"c{n}", "Cache", 2, n, None) for n in range(start, start + 10)]
-        sums = named.sums(rows)
-        assert sum(entry[0] or 0 for entry in sums.values()) == 10
-        assert sum(entry[1] or 0 for entry in sums.values()) == 20
-    assert set(sums) == {("other", "other")}
+        found = named.read(rows)
+        assert sum(found[catalog.ALIVE].values()) == 10
+        assert sum(found[catalog.ITEMS].values()) == 20
+    assert set(found[catalog.ALIVE]) == {("other", "other")}
     assert len(named) == 3
-    assert set(named.sums([InventoryRow("c1", "Cache", 1, None, None)])) == {("c1", "Cache")}
+    alone = named.read([InventoryRow("c1", "Cache", 1, None, None)])
+    assert set(alone[catalog.ALIVE]) == {("c1", "Cache")}
+    assert not alone[catalog.BYTES]
 
 
 def test_hostile_names_become_harmless_labels() -> None:
@@ -384,8 +388,8 @@ def test_hostile_names_become_harmless_labels() -> None:
         InventoryRow(7, "K", 1, 1, None),  # type: ignore[arg-type] # reason: wrong on purpose
         InventoryRow("other", "K", 1, 1, None),
     ]
-    found = NamedContainers(50).sums(rows)
-    assert all(name.isprintable() and len(name) <= 110 for name, _ in found)
+    found = ContainerMetrics(50).read(rows)[catalog.ALIVE]
+    assert all(name.isprintable() and len(name) <= 120 for name, _ in found)
     assert ("other", "other") in found
 
 
@@ -570,7 +574,7 @@ def test_after_close_no_event_is_taken() -> None:
     told = Telemetry(guard, logger_provider=logs.provider, metrics=False).start()
     told.close()
     guard._alerted(alert())
-    told._hear(alert())
+    told._enqueue(alert())
     assert logs.records() == []
     assert told.statistics().events_waiting == 0
     told.start()
@@ -586,7 +590,7 @@ def test_after_close_no_event_is_taken() -> None:
     ("options", "error", "words"),
     [
         ({"process_metrics": "yes"}, ConfigError, "'auto', 'on' or 'off'"),
-        ({"metrics": False, "events": False}, ConfigError, "nothing to tell"),
+        ({"metrics": False, "events": False}, ConfigError, "nothing to export"),
         ({"metrics": 1}, TypeError, "True or False"),
         ({"meter_provider": 3}, TypeError, "get_meter"),
         ({"logger_provider": "x"}, TypeError, "get_logger"),
@@ -624,4 +628,3 @@ except ImportError as error:
     )
     assert done.stdout.startswith("MissingExtraError opentelemetry-api opentelemetry-api is not")
     assert "'memguard-py[otel]'" in done.stdout
-    assert room.MOST_KINDS

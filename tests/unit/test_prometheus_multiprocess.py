@@ -21,8 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from memguard import BoundedCache, ConfigError, LifecycleError, MemoryGuard
 from memguard.lifecycle.identity import started
 from memguard.report.metrics.prometheus.collector import MemguardCollector
-from memguard.report.metrics.prometheus.files import WorkerFiles
-from memguard.report.metrics.prometheus.multiprocess import MultiprocessBridge
+from memguard.report.metrics.prometheus.multiprocess import MultiprocessBridge, WorkerFiles
 
 PID = str(os.getpid())
 CACHE = {"container": "bridged", "kind": "BoundedCache"}
@@ -231,7 +230,7 @@ def test_what_is_mapped_is_there_before(guard: MemoryGuard, tmp_path: Path) -> N
 def test_counters_of_many_earlier_workers_are_bounded(
     guard: MemoryGuard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("memguard.report.metrics.prometheus.files.MOST_COUNTERS", 48)
+    monkeypatch.setattr("memguard.report.metrics.prometheus.multiprocess.MOST_COUNTERS", 48)
     dropped = []
     for number in range(10):
         cache: BoundedCache[int, int] = BoundedCache(maxsize=1, name=f"of worker {number}")

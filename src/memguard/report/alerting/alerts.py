@@ -22,6 +22,7 @@ from memguard.lifecycle import locks
 from memguard.lifecycle.at_exit import not_at_exit, stop_at_exit
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.service import Service
 from memguard.lifecycle.ticker import Ticker
 from memguard.lifecycle.turn import Turn
 from memguard.report.alerting.delivery import Delivery, RetryPolicy, SinkStatistics
@@ -94,7 +95,7 @@ class Watched(Guarded, Protocol):
         """Call *callback* with each pressure alert and each new leak report."""
 
 
-class Alerts:
+class Alerts(Service):
     """
     Evaluate *rules* over the state of *guard*, and notify people through *sinks*.
 
@@ -250,16 +251,6 @@ class Alerts:
         if dropped:
             log.event(logging.WARNING, "alerts.dropped_at_stop", alerts=self.name, dropped=dropped)
         return ended and delivered
-
-    def close(self) -> None:
-        """Do what `stop` does."""
-        self.stop()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until all notices are delivered or given up, *timeout* at most; True when so."""

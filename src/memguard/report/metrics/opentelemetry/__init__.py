@@ -4,7 +4,7 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.report.metrics.opentelemetry.board import ProcessMetrics
+    from memguard.report.metrics.opentelemetry.instruments import ProcessMetrics
     from memguard.report.metrics.opentelemetry.telemetry import Telemetry, TelemetryStatistics
 
 __all__ = [
@@ -17,7 +17,7 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
-            "memguard.report.metrics.opentelemetry.board": "ProcessMetrics",
+            "memguard.report.metrics.opentelemetry.instruments": "ProcessMetrics",
             "memguard.report.metrics.opentelemetry.telemetry": "Telemetry TelemetryStatistics",
         },
     )

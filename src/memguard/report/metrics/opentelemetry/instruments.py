@@ -1,369 +1,318 @@
 """
-The instruments: what each is called, in which unit, and which of the figures it tells. Pure.
+One set of instruments for each meter provider, and one look at the guards for each collection.
 
-Names and units of ``process.*`` and ``cpython.*`` are those of the OpenTelemetry semantic
-conventions (process metrics and CPython metrics, both in development as of version 1.37); units are
-UCUM (https://ucum.org). All others are below ``memguard.``, with the unit where it belongs: beside
-the name.
+The SDK keeps an instrument and its callbacks for as long as the provider lives, and drops the
+callbacks of a second instrument of the same name. So there is one set for each provider; guards
+come and go, and without any it reports nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import functools
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, Protocol
 
-from memguard.relief.levels import SEVERITY
-from memguard.relief.records import AlertKind
+from opentelemetry.metrics import CallbackOptions, Observation, get_meter_provider
+
+from memguard._version import __version__
+from memguard.bounded.inventory import InventoryRow
+from memguard.errors import CapacityError
+from memguard.lifecycle import locks
+from memguard.lifecycle.fork import reset_after_fork
+from memguard.report.metrics.catalog import CONVENTIONAL, INSTRUMENTS, Metric
+from memguard.report.metrics.containers import ContainerMetrics, Found
 from memguard.report.state import GuardState
 
+MOST_GUARDS = 16
+"""Names of guards that one provider may ever see: it keeps what it saw."""
+MOST_CONTAINERS = 50
+"""Containers with a name of their own."""
+OTHERS = "opentelemetry.instrumentation.system_metrics"
+"""The module that exports the metrics of the semantic conventions as well."""
+_OLDEST_SECONDS = 5.0
+"""A look older than that belongs to another collection."""
+
+ProcessMetrics = Literal["auto", "on", "off"]
 Attributes = Mapping[str, str | int]
-Values = Iterable[tuple[float | None, Attributes]]
-GUARD = "memguard.guard"
-GENERATION = "cpython.gc.generation"
-_NONE: Attributes = {}
+_ATTRIBUTES = {
+    "generation": "cpython.gc.generation",
+    "kind": "memguard.alert.kind",
+    "level": "memguard.level",
+    "outcome": "memguard.outcome",
+    "part": "memguard.part",
+}
+"""What the labels of the catalog are called here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """What is told in one collection: the figures of each guard, and what is the process's own."""
+    """One collection: the state of each guard, and what is the process's own."""
 
     number: int
-    """Of the collection; later ones have higher numbers."""
+    """Later ones have higher numbers."""
     guards: tuple[tuple[str, GuardState], ...]
-    """(label, figures)."""
+    """(label, state)."""
     process: bool
-    """True where the metrics of the semantic conventions are ours to tell."""
-    gc_stats: tuple[Mapping[str, int], ...]
-    """``gc.get_stats()``, youngest generation first."""
-    containers: Mapping[tuple[str, str], list[int | None]]
-    """(name, kind) → containers, items, bytes."""
+    """True where the metrics of the semantic conventions are ours to export."""
+    containers: Found
+
+    def values(self, metric: Metric) -> Iterator[tuple[float, Attributes]]:
+        """Yield (value, attributes) for what is known of *metric*."""
+        if metric.label == "container":
+            for (name, kind), value in self.containers[metric].items():
+                yield (
+                    value,
+                    {"memguard.container.name": name, "memguard.container.kind": kind},
+                )
+            return
+        if metric in CONVENTIONAL and not self.process:
+            return
+        for guard, state in self.guards if metric.of_guard else self.guards[:1]:
+            attributes: dict[str, str | int] = {"memguard.guard": guard} if metric.of_guard else {}
+            for key, value in metric.values(state):
+                if metric.label:
+                    name = _ATTRIBUTES[metric.label]
+                    attributes[name] = int(key) if metric.label == "generation" else key
+                yield value, dict(attributes)
 
 
-@dataclass(frozen=True, slots=True)
-class Instrument:
-    """One observable instrument."""
+class Source(Protocol):
+    """A guard, as its instruments see it."""
 
-    name: str
-    kind: Literal["counter", "updown", "gauge"]
-    unit: str
-    description: str
-    of_guard: Callable[[GuardState], Values] | None = None
-    """What is told of each guard."""
-    of_process: Callable[[Cycle], Values] | None = None
-    """What is told once for the process."""
+    process_metrics: ProcessMetrics
 
-    def values(self, cycle: Cycle) -> Iterable[tuple[float, Attributes]]:
-        """Yield (value, attributes) for what is known."""
-        if self.of_process is not None:
-            for value, attributes in self.of_process(cycle):
-                if value is not None:
-                    yield value, attributes
-        elif self.of_guard is not None:
-            for label, figures in cycle.guards:
-                for value, attributes in self.of_guard(figures):
-                    if value is not None:
-                        yield value, {GUARD: label, **attributes}
+    def fail(self, what: str, error: BaseException) -> None:
+        """Count a failure; log nothing, for a lock of the SDK's is held."""
+
+    def look(self) -> GuardState | None:
+        """Return its state; None when it is gone."""
 
 
-def _private(cycle: Cycle) -> Values:
-    yield cycle.guards[0][1].reading.private, _NONE
+class _Look(threading.local):
+    """The collection that this thread is in the midst of."""
+
+    cycle: Cycle | None = None
+    seen: frozenset[str] = frozenset()
+    at: float = 0.0
+    pid: int = 0
 
 
-def _process(read: Callable[[GuardState], float | None]) -> Callable[[Cycle], Values]:
-    def values(cycle: Cycle) -> Values:
-        if cycle.process:
-            yield read(cycle.guards[0][1]), _NONE
+class Instruments:
+    """
+    The instruments of one meter provider.
 
-    return values
+    Bounded by: the instruments, 16 guards, 50 names of containers, and a counter for each.
+    Locks: one mutex around counters and the list of guards; nothing of the host's runs under it.
+    Keeps alive: its sources, until they are removed; its provider not at all.
+    """
+
+    def __init__(self, timer: Callable[[], float] = time.monotonic) -> None:
+        self._timer = timer
+        self._sources: tuple[tuple[str, Source], ...] = ()
+        self._labels: set[str] = set()
+        self._counters: dict[tuple[str | int, ...], _Counted] = {}
+        self._look = _Look()
+        self.containers = ContainerMetrics(MOST_CONTAINERS)
+        self.cycles = 0
+        """Collections so far."""
+        self._reset()
+        reset_after_fork(self)
+
+    def _reset(self) -> None:
+        """In a forked child: sources are added when they are started there."""
+        self._lock = locks.RLock()
+        self._sources = ()
+
+    # -- guards -----------------------------------------------------------------------------------
+
+    def add(self, source: Source, name: str) -> str:
+        """
+        Export *source* from now on, and return its label: *name*, or ``name-2`` if that is taken.
+
+        Raises:
+            CapacityError: There were 16 names already.
+        """
+        with self._lock:
+            taken = {label for label, _ in self._sources}
+            label = name
+            for number in range(2, MOST_GUARDS + 2):
+                if label not in taken:
+                    break
+                label = f"{name}-{number}"
+            if label not in self._labels and len(self._labels) >= MOST_GUARDS:
+                raise CapacityError(
+                    f"this meter provider has seen {MOST_GUARDS} guards, and keeps what it saw "
+                    "for good; give guards that follow one another the same name"
+                )
+            self._labels.add(label)
+            self._sources = (*self._sources, (label, source))
+            return label
+
+    def remove(self, source: Source) -> None:
+        """Export nothing of *source* any more; no error when it is not there."""
+        with self._lock:
+            self._sources = tuple(each for each in self._sources if each[1] is not source)
+
+    # -- what is exported -------------------------------------------------------------------------
+
+    def install(self, provider: Any) -> None:
+        """Make the instruments, once. Under no lock, for it is the SDK's code."""
+        meter = provider.get_meter("memguard", __version__)
+        make = {
+            "counter": meter.create_observable_counter,
+            "updown": meter.create_observable_up_down_counter,
+            "gauge": meter.create_observable_gauge,
+        }
+        for metric in INSTRUMENTS:
+            kind = "updown" if metric.adds_up else metric.kind
+            callback = functools.partial(self.observe, metric)
+            make[kind](metric.otel, callbacks=[callback], unit=metric.unit, description=metric.help)
+
+    def observe(self, metric: Metric, _options: CallbackOptions | None = None) -> list[Observation]:
+        """Return the values of *metric* now: the callback of the SDK. Never raises."""
+        sources = self._sources
+        if not sources:
+            self._look.cycle = None
+            return []
+        try:
+            cycle = self._cycle(metric, sources)
+            if cycle is None:
+                return []
+            return [
+                Observation(self._monotone(cycle, metric, value, attributes), dict(attributes))
+                for value, attributes in cycle.values(metric)
+            ]
+        except Exception as error:  # noqa: BLE001 - reason: counted; a collection goes on without it
+            sources[0][1].fail(metric.otel, error)
+            return []
+
+    def _cycle(self, metric: Metric, sources: tuple[tuple[str, Source], ...]) -> Cycle | None:
+        """
+        Return this collection; look anew where it begins.
+
+        The SDK calls one callback after the other and does not say where a collection begins: it
+        does where an instrument is asked for the second time, or after a while.
+        """
+        look, now = self._look, self._timer()
+        is_old = now - look.at > _OLDEST_SECONDS or look.pid != os.getpid()
+        begins = is_old or metric.otel in look.seen
+        if begins or look.cycle is None:
+            look.seen, look.at, look.pid = frozenset(), now, os.getpid()
+            self.cycles += 1
+            look.cycle = self._gather(self.cycles, sources)
+        look.seen |= {metric.otel}
+        cycle = look.cycle
+        if metric is INSTRUMENTS[-1]:
+            look.cycle = None  # the last one: nothing is kept until the next collection
+        return cycle
+
+    def _gather(self, number: int, sources: tuple[tuple[str, Source], ...]) -> Cycle | None:
+        found: list[tuple[str, GuardState]] = []
+        rows: tuple[InventoryRow, ...] = ()
+        process = False
+        for label, source in sources:
+            try:
+                state = source.look()
+            except Exception as error:  # noqa: BLE001 - reason: one broken guard must not hide the others
+                source.fail("state", error)
+                continue
+            if state is None:
+                self.remove(source)
+                continue
+            rows = state.containers
+            process = process or exports_process_metrics(source.process_metrics)[0]
+            found.append((label, state))
+        if not found:
+            return None
+        return Cycle(
+            number=number,
+            guards=tuple(found),
+            process=process,
+            containers=self.containers.read(rows),
+        )
+
+    def _monotone(
+        self, cycle: Cycle, metric: Metric, value: float, attributes: Attributes
+    ) -> float:
+        """Return *value*; of a counter, with what it had reached before it began anew."""
+        if metric.kind != "counter":
+            return value
+        key = (metric.otel, *attributes.values())
+        with self._lock:
+            counted = self._counters.setdefault(key, _Counted())
+            if cycle.number >= counted.number:  # else another thread looked later
+                if value < counted.value:  # a guard of the same name followed, or a fork
+                    counted.base += counted.value
+                counted.number, counted.value = cycle.number, value
+            return counted.value + counted.base
 
 
-def _collector(key: str) -> Callable[[Cycle], Values]:
-    def values(cycle: Cycle) -> Values:
-        if cycle.process:
-            for generation, stats in enumerate(cycle.gc_stats):
-                yield stats.get(key), {GENERATION: generation}
+@dataclass(slots=True)
+class _Counted:
+    """Where a counter stands."""
 
-    return values
-
-
-def _container(column: int) -> Callable[[Cycle], Values]:
-    def values(cycle: Cycle) -> Values:
-        for (name, kind), sums in cycle.containers.items():
-            yield (
-                sums[column],
-                {"memguard.container.name": name, "memguard.container.kind": kind},
-            )
-
-    return values
+    number: int = 0
+    value: float = 0
+    base: float = 0
 
 
-def _one(read: Callable[[GuardState], float | None]) -> Callable[[GuardState], Values]:
-    return lambda figures: [(read(figures), _NONE)]
+def exports_process_metrics(chosen: ProcessMetrics) -> tuple[bool, str]:
+    """Return whether ``process.*`` and ``cpython.*`` are ours to export, and why."""
+    if chosen != "auto":
+        return chosen == "on", f"process_metrics={chosen!r} was given"
+    if OTHERS in sys.modules:
+        return False, f"{OTHERS} is loaded, which exports them"
+    return True, f"{OTHERS} is not loaded; nobody else is known to export them"
 
 
-def _pressure_level(figures: GuardState) -> Values:
-    for level in SEVERITY:
-        yield int(figures.pressure.level == level), {"memguard.level": level}
+class _Providers:
+    """
+    Find the instruments of each meter provider.
+
+    Bounded by: the providers that are alive.
+    Locks: one mutex around the list; instruments are made outside it.
+    Keeps alive: instruments, as long as their providers live; these not at all.
+    """
+
+    def __init__(self) -> None:
+        self._found: weakref.WeakKeyDictionary[Any, Instruments] = weakref.WeakKeyDictionary()
+        self._reset()
+
+    def _reset(self) -> None:
+        """In a forked child: nobody is looking for one."""
+        self._lock = locks.RLock()
+
+    def of(self, provider: Any | None) -> Instruments:
+        """Return the instruments of *provider*, or of the global one."""
+        reset_after_fork(self)
+        current = get_meter_provider()
+        provider = current if provider is None else provider
+        fresh = False
+        with self._lock:
+            instruments = self._found.get(provider)
+            if instruments is None and provider is current:
+                # Made before the program set its provider: those instruments are now this one's.
+                early = [each for each in self._found if type(each).__name__ == _PROXY]
+                instruments = self._found[early[0]] if early else None
+            if instruments is None:
+                instruments, fresh = Instruments(), True
+            self._found[provider] = instruments
+        if fresh:
+            try:
+                instruments.install(provider)
+            except BaseException:
+                with self._lock:  # the next one tries anew
+                    self._found.pop(provider, None)
+                raise
+        return instruments
 
 
-def _relief(field: str) -> Callable[[GuardState], Values]:
-    return _one(lambda figures: getattr(figures.relief, field, None))
-
-
-def _gc_pauses(field: str) -> Callable[[GuardState], Values]:
-    def values(figures: GuardState) -> Values:
-        for generation in figures.gc.generations if figures.gc is not None else ():
-            yield getattr(generation, field), {GENERATION: generation.generation}
-
-    return values
-
-
-def _cost(figures: GuardState) -> Values:
-    yield figures.monitor.cpu_seconds, {"memguard.part": "monitor"}
-    if figures.detector is not None:
-        yield figures.detector.cpu_seconds, {"memguard.part": "detector"}
-
-
-def _errors(figures: GuardState) -> Values:
-    yield figures.monitor.errors, {"memguard.part": "monitor"}
-    if figures.detector is not None:
-        yield figures.detector.errors, {"memguard.part": "detector"}
-    if figures.relief is not None:
-        yield figures.relief.errors, {"memguard.part": "relief"}
-
-
-def _alerts(figures: GuardState) -> Values:
-    counts = dict(figures.monitor.alerts_by_kind)
-    for kind in get_args(AlertKind):
-        yield counts.get(kind, 0), {"memguard.alert.kind": kind}
-
-
-def _admissions(figures: GuardState) -> Values:
-    yield figures.admission.admitted, {"memguard.outcome": "admitted"}
-    yield figures.admission.refused, {"memguard.outcome": "refused"}
-
-
-def _detector(field: str) -> Callable[[GuardState], Values]:
-    return _one(lambda figures: getattr(figures.detector, field, None))
-
-
-INSTRUMENTS: tuple[Instrument, ...] = (
-    Instrument(
-        "process.memory.usage",
-        "updown",
-        "By",
-        "The amount of physical memory in use.",
-        of_process=_process(lambda figures: figures.reading.rss),
-    ),
-    Instrument(
-        "process.memory.virtual",
-        "updown",
-        "By",
-        "The amount of committed virtual memory.",
-        of_process=_process(lambda figures: figures.reading.vms),
-    ),
-    Instrument(
-        "cpython.gc.collections",
-        "counter",
-        "{collection}",
-        "The number of times a generation was collected since interpreter start.",
-        of_process=_collector("collections"),
-    ),
-    Instrument(
-        "cpython.gc.collected_objects",
-        "counter",
-        "{object}",
-        "The total number of objects collected inside a generation since interpreter start.",
-        of_process=_collector("collected"),
-    ),
-    Instrument(
-        "cpython.gc.uncollectable_objects",
-        "counter",
-        "{object}",
-        "The total number of objects which were found to be uncollectable inside a generation "
-        "since interpreter start.",
-        of_process=_collector("uncollectable"),
-    ),
-    Instrument(
-        "memguard.memory.private",
-        "updown",
-        "By",
-        "Memory that only this process holds, resident or swapped.",
-        of_process=_private,
-    ),
-    Instrument(
-        "memguard.memory.used",
-        "gauge",
-        "By",
-        "What cannot be reclaimed, in the scope of the bound that is fullest.",
-        of_guard=_one(lambda figures: figures.pressure.used),
-    ),
-    Instrument(
-        "memguard.memory.limit",
-        "gauge",
-        "By",
-        "The bound that is fullest.",
-        of_guard=_one(lambda figures: figures.pressure.limit),
-    ),
-    Instrument(
-        "memguard.memory.utilization",
-        "gauge",
-        "1",
-        "Used share of that bound, 0 to 1.",
-        of_guard=_one(lambda figures: figures.pressure.used_ratio),
-    ),
-    Instrument(
-        "memguard.memory.growth",
-        "gauge",
-        "By/s",
-        "Growth of used memory over the last seconds; negative when shrinking.",
-        of_guard=_one(lambda figures: figures.pressure.bytes_per_minute / 60),
-    ),
-    Instrument(
-        "memguard.pressure.level",
-        "updown",
-        "1",
-        "1 for the level that the guard is at, 0 for the others.",
-        of_guard=_pressure_level,
-    ),
-    Instrument(
-        "memguard.pressure.changes",
-        "counter",
-        "{change}",
-        "Changes of the level.",
-        of_guard=_one(lambda figures: figures.monitor.level_changes),
-    ),
-    Instrument(
-        "memguard.alerts",
-        "counter",
-        "{alert}",
-        "Alerts raised: changes of the level, relief without effect, requests to be recycled.",
-        of_guard=_alerts,
-    ),
-    Instrument(
-        "memguard.relief.runs", "counter", "{run}", "Relief runs.", of_guard=_relief("runs")
-    ),
-    Instrument(
-        "memguard.relief.freed",
-        "counter",
-        "By",
-        "Memory given back, by the containers' and callbacks' own account.",
-        of_guard=_relief("freed"),
-    ),
-    Instrument(
-        "memguard.relief.fall",
-        "updown",
-        "By",
-        "By how much private memory fell during relief runs; negative where others grew meanwhile.",
-        of_guard=_relief("rss_freed"),
-    ),
-    Instrument(
-        "memguard.relief.time", "counter", "s", "Time spent in relief.", of_guard=_relief("seconds")
-    ),
-    Instrument(
-        "memguard.relief.lowered_caches",
-        "updown",
-        "{cache}",
-        "Caches whose bound is lowered now.",
-        of_guard=_relief("lowered_caches"),
-    ),
-    Instrument(
-        "memguard.leaks",
-        "counter",
-        "{leak}",
-        "Leaks found, updates not counted.",
-        of_guard=_detector("findings"),
-    ),
-    Instrument(
-        "memguard.leak.investigations",
-        "counter",
-        "{investigation}",
-        "Growth that was looked into.",
-        of_guard=_detector("investigations"),
-    ),
-    Instrument(
-        "memguard.leak.tracing.time",
-        "counter",
-        "s",
-        "Time that tracing of allocations was on.",
-        of_guard=_detector("traced_seconds"),
-    ),
-    Instrument(
-        "memguard.gc.pause.time",
-        "counter",
-        "s",
-        "Time that the program stood still for the collector.",
-        of_guard=_gc_pauses("pause_total"),
-    ),
-    Instrument(
-        "memguard.gc.pauses",
-        "counter",
-        "{pause}",
-        "Pauses of the collector while it was watched.",
-        of_guard=_gc_pauses("collections"),
-    ),
-    Instrument(
-        "memguard.gc.pause.max",
-        "gauge",
-        "s",
-        "The longest pause so far.",
-        of_guard=_gc_pauses("pause_max"),
-    ),
-    Instrument(
-        "memguard.gc.pause.share",
-        "gauge",
-        "1",
-        "Part of the time that went into pauses, 0 to 1.",
-        of_guard=_one(lambda figures: getattr(figures.gc, "wall_share", None)),
-    ),
-    Instrument(
-        "memguard.admission.requests",
-        "counter",
-        "{request}",
-        "Work that asked to be admitted.",
-        of_guard=_admissions,
-    ),
-    Instrument(
-        "memguard.admission.running",
-        "updown",
-        "{request}",
-        "Work admitted and not yet ended.",
-        of_guard=_one(lambda figures: figures.admission.running),
-    ),
-    Instrument(
-        "memguard.cpu.time",
-        "counter",
-        "s",
-        "Processor time of memguard's own threads.",
-        of_guard=_cost,
-    ),
-    Instrument(
-        "memguard.errors",
-        "counter",
-        "{error}",
-        "Failures that memguard survived.",
-        of_guard=_errors,
-    ),
-    Instrument(
-        "memguard.containers",
-        "updown",
-        "{container}",
-        "Containers alive.",
-        of_process=_container(0),
-    ),
-    Instrument(
-        "memguard.container.items",
-        "updown",
-        "{item}",
-        "Entries of containers.",
-        of_process=_container(1),
-    ),
-    Instrument(
-        "memguard.container.size",
-        "updown",
-        "By",
-        "Size of the entries, by the containers' own account.",
-        of_process=_container(2),
-    ),
-)
+_PROXY = "_ProxyMeterProvider"
+"""What the API hands out until there is a provider; it passes its instruments on to that."""
+providers = _Providers()

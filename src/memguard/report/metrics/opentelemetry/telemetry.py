@@ -1,5 +1,5 @@
 """
-A guard told to OpenTelemetry: metrics through observable instruments, alerts and leaks as events.
+A guard in OpenTelemetry: metrics through observable instruments, alerts and leaks as events.
 
 Needs ``opentelemetry-api`` (the extra ``otel`` brings the SDK as well); which provider, reader and
 exporter there are is the program's choice, and so is when they send.
@@ -7,33 +7,34 @@ exporter there are is the program's choice, and so is when they send.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 import weakref
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self
 
-from memguard import log
+from memguard.bounded.options import check_choice, check_flag
 from memguard.errors import ConfigError, LifecycleError
 from memguard.extras import missing
 from memguard.leaks.report import LeakReport
+from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.service import Service
 from memguard.lifecycle.ticker import Ticker
 from memguard.relief.records import Alert
 from memguard.report.render.words import printable
 from memguard.report.state import Guarded, GuardState, guard_state
 
 try:
-    from memguard.report.metrics.opentelemetry.board import (
-        Board,
-        ProcessMetrics,
-        boards,
-        tells_process_metrics,
-    )
     from memguard.report.metrics.opentelemetry.events import emit, of_alert, of_report
+    from memguard.report.metrics.opentelemetry.instruments import (
+        Instruments,
+        ProcessMetrics,
+        exports_process_metrics,
+        providers,
+    )
 except ModuleNotFoundError as error:
     if error.name is None or not error.name.startswith("opentelemetry"):
         raise
@@ -43,7 +44,6 @@ except ModuleNotFoundError as error:
 __all__ = ["ProcessMetrics", "Telemetry", "TelemetryStatistics"]
 MOST_WAITING = 100
 """Events that wait to be emitted; the oldest are dropped, and counted."""
-MOST_KINDS = 50
 _IDLE_SECONDS = 60.0
 
 
@@ -52,7 +52,7 @@ class _Subscription(Protocol):
 
 
 class Watched(Guarded, Protocol):
-    """A `MemoryGuard` that can be told of as it happens."""
+    """A `MemoryGuard` as telemetry sees it."""
 
     def subscribe(self, callback: Callable[[Alert | LeakReport], object]) -> _Subscription:
         """Call *callback* with every alert and each new leak report."""
@@ -64,15 +64,15 @@ class TelemetryStatistics:
 
     running: bool
     guard: str | None
-    """The value of ``memguard.guard`` in what is told; None while it is not running."""
+    """The value of ``memguard.guard``; None while it is not running."""
     collections: int
-    """Times that figures were gathered for the meter provider, for all guards together."""
+    """Collections of the meter provider, for all guards together."""
     process_metrics: Literal["on", "off"]
-    """Whether ``process.*`` and ``cpython.*`` are told."""
+    """Whether ``process.*`` and ``cpython.*`` are exported."""
     process_metrics_reason: str
     """Why."""
     containers_named: int
-    """Containers that are told by name; all others are one, ``"other"``."""
+    """Containers with a name of their own; all others are one, ``"other"``."""
     events: int
     """Events handed to the logger provider."""
     events_waiting: int
@@ -83,15 +83,15 @@ class TelemetryStatistics:
     errors_by_kind: tuple[tuple[str, int], ...]
 
 
-class Telemetry:
+class Telemetry(Service):
     """
-    Tell a guard to OpenTelemetry, from `start` to `close`.
+    Export a guard to OpenTelemetry, from `start` to `close`.
 
     Metrics are gathered when a reader collects them, once for each collection; events are emitted
     by a thread of its own, so that no exporter, however slow or dead, holds up the guard.
 
-    OpenTelemetry has no way to take an instrument back: after `close` its callbacks say nothing and
-    refer to nothing of this guard. It also keeps every combination of attributes, so these come
+    OpenTelemetry has no way to take an instrument back: after `close` its callbacks return nothing
+    and refer to nothing of this guard. It also keeps every combination of attributes, so these come
     from closed sets: 16 names of guards, 50 of containers, and ``"other"``.
 
     Bounded by: one thread, 100 events that wait, 50 kinds of errors.
@@ -110,11 +110,12 @@ class Telemetry:
         guard: The `MemoryGuard`.
         meter_provider: None is the global one, also where that is set later.
         logger_provider: None is the global one at the time of an event.
-        metrics: Tell figures.
+        metrics: Export metrics.
         events: Emit alerts and leak reports as log records with an event name.
         process_metrics: ``"on"`` and ``"off"``, or ``"auto"``: ``process.memory.*`` and
-            ``cpython.gc.*`` are told as long as ``opentelemetry.instrumentation.system_metrics``,
-            which tells them too, is not loaded. It is asked at each collection.
+            ``cpython.gc.*`` are exported as long as
+            ``opentelemetry.instrumentation.system_metrics``, which exports them too, is not
+            loaded. It is asked at each collection.
 
     Raises:
         MissingExtraError: On import, where OpenTelemetry is not installed.
@@ -135,31 +136,25 @@ class Telemetry:
         for method in ("status", "subscribe"):
             if not callable(getattr(guard, method, None)):
                 raise TypeError(f"guard must be a MemoryGuard (got {type(guard).__name__})")
-        for option, flag in (("metrics", metrics), ("events", events)):
-            if not isinstance(flag, bool):
-                raise TypeError(f"{option} must be True or False (got {type(flag).__name__})")
+        self._metrics, self._events = check_flag(metrics, "metrics"), check_flag(events, "events")
         for option, provider, method in (
             ("meter_provider", meter_provider, "get_meter"),
             ("logger_provider", logger_provider, "get_logger"),
         ):
             if provider is not None and not callable(getattr(provider, method, None)):
                 raise TypeError(f"{option} must have {method}() (got {type(provider).__name__})")
-        if process_metrics not in ("auto", "on", "off"):
-            raise ConfigError(
-                f"process_metrics must be 'auto', 'on' or 'off' (got {process_metrics!r})"
-            )
+        self.process_metrics: ProcessMetrics = check_choice(
+            process_metrics, ("auto", "on", "off"), "process_metrics"
+        )
         if not metrics and not events:
-            raise ConfigError("metrics and events are both False: there is nothing to tell")
-        self.process_metrics: ProcessMetrics = process_metrics
+            raise ConfigError("metrics and events are both False: there is nothing to export")
         self._guard = weakref.ref(guard)
         self._name = printable(guard.name, longest=100)
         self._meter_provider, self._logger_provider = meter_provider, logger_provider
-        self._metrics, self._events = metrics, events
-        self._board: Board | None = None
+        self._instruments: Instruments | None = None
         self._subscription: _Subscription | None = None
         self._sent = self._dropped = 0
-        self._kinds: Counter[str] = Counter()
-        self._unsaid: deque[tuple[str, str]] = deque(maxlen=MOST_KINDS)
+        self._failures = Failures("telemetry.failed")
         self._reset()
         reset_after_fork(self)
 
@@ -175,11 +170,11 @@ class Telemetry:
 
     def start(self) -> Self:
         """
-        Begin to tell, and return the telemetry.
+        Begin to export, and return the telemetry.
 
         Raises:
             LifecycleError: It was started already, or its guard is gone.
-            CapacityError: The meter provider was told of 16 guards already.
+            CapacityError: The meter provider has seen 16 guards already.
             Exception: What the meter provider raises where it makes no instruments.
         """
         guard = self._guard()
@@ -189,15 +184,15 @@ class Telemetry:
             raise LifecycleError("this Telemetry is started already; call close() first")
         label = self._name
         if self._metrics:
-            self._board = boards.of(self._meter_provider)
-            label = self._board.add(self, self._name)
+            self._instruments = providers.of(self._meter_provider)
+            label = self._instruments.add(self, self._name)
         self._label = label
         self._ticker = Ticker(self, f"memguard-telemetry-{self._name}")
         try:
             if self._events:
                 if self._subscription is not None:
                     self._subscription.close()  # of before a fork
-                self._subscription = guard.subscribe(self._hear)
+                self._subscription = guard.subscribe(self._enqueue)
             self._ticker.start()
         except BaseException:
             self.close()
@@ -206,7 +201,7 @@ class Telemetry:
 
     def stop(self, timeout: float = 5.0) -> bool:
         """
-        Tell nothing any more; events that wait are emitted first. Idempotent.
+        Export nothing any more; events that wait are emitted first. Idempotent.
 
         Args:
             timeout: Seconds to wait for that, and for the thread.
@@ -217,8 +212,8 @@ class Telemetry:
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             subscription.close()
-        if self._board is not None:
-            self._board.remove(self)
+        if self._instruments is not None:
+            self._instruments.remove(self)
         ticker, self._ticker = self._ticker, None
         self._label = None
         if ticker is None:
@@ -228,7 +223,7 @@ class Telemetry:
         ended = ticker.stop(max(0.0, deadline - time.monotonic()))
         self._dropped += len(self._waiting)
         self._waiting.clear()
-        self._announce()
+        self._failures.log()
         return ended
 
     def _wait_for_events(self, ticker: Ticker, deadline: float) -> None:
@@ -239,35 +234,20 @@ class Telemetry:
         while (self._waiting or self._emitting) and ticker.alive and time.monotonic() < deadline:
             time.sleep(0.01)
 
-    def close(self) -> None:
-        """Do what `stop` does."""
-        self.stop()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    # -- metrics: called by the board -------------------------------------------------------------
+    # -- metrics: called by the instruments -------------------------------------------------------
 
     def look(self) -> GuardState | None:
-        """Return the guard's figures; None when it is gone."""
+        """Return the guard's state; None when it is gone."""
         guard = self._guard()
         return None if guard is None else guard_state(guard)
 
     def fail(self, what: str, error: BaseException) -> None:
         """Count that *what* failed; it is logged later, by the thread."""
-        kind = f"{what}: {type(error).__name__}"
-        if kind not in self._kinds and len(self._kinds) >= MOST_KINDS:
-            kind = "others"
-        self._kinds[kind] += 1
-        if self._kinds[kind] == 1:
-            self._unsaid.append((what, type(error).__name__))
+        self._failures.count_only(what, error)
 
     # -- events -----------------------------------------------------------------------------------
 
-    def _hear(self, thing: Alert | LeakReport) -> None:
+    def _enqueue(self, thing: Alert | LeakReport) -> None:
         """Called in the guard's threads, which must not wait."""
         ticker = self._ticker
         if ticker is None:
@@ -288,7 +268,7 @@ class Telemetry:
         """Emit what waits, and log what failed. Called in the thread alone."""
         self._thread = threading.get_ident()
         self._drain()
-        self._announce()
+        self._failures.log()
 
     def _drain(self) -> None:
         self._emitting = True
@@ -312,32 +292,24 @@ class Telemetry:
         else:
             self._sent += 1
 
-    def _announce(self) -> None:
-        while self._unsaid:
-            try:
-                what, kind = self._unsaid.popleft()
-            except IndexError:
-                return
-            log.event(logging.WARNING, "telemetry.failed", what=what, error=kind)
-
     # -- what it knows ----------------------------------------------------------------------------
 
     def statistics(self) -> TelemetryStatistics:
         """Return what was done so far. Thread-safe."""
-        told, why = tells_process_metrics(self.process_metrics)
+        exported, why = exports_process_metrics(self.process_metrics)
         if not self._metrics:
-            told, why = False, "metrics=False was given"
-        board = self._board
+            exported, why = False, "metrics=False was given"
+        instruments = self._instruments
         return TelemetryStatistics(
             running=self._ticker is not None,
             guard=self._label,
-            collections=0 if board is None else board.cycles,
-            process_metrics="on" if told else "off",
+            collections=0 if instruments is None else instruments.cycles,
+            process_metrics="on" if exported else "off",
             process_metrics_reason=why,
-            containers_named=0 if board is None else len(board.containers),
+            containers_named=0 if instruments is None else len(instruments.containers),
             events=self._sent,
             events_waiting=len(self._waiting),
             events_dropped=self._dropped,
-            errors=sum(self._kinds.copy().values()),
-            errors_by_kind=tuple(sorted(self._kinds.copy().items())),
+            errors=self._failures.count,
+            errors_by_kind=self._failures.kinds,
         )

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection
-from typing import Any, Self, TypeAlias
+from typing import Self
 
+from memguard.bounded.options import check_instance
 from memguard.errors import ConfigError
 from memguard.extras import missing
 from memguard.lifecycle.fork import reset_after_fork
-from memguard.report.metrics.prometheus.families import FAMILIES, Family
-from memguard.report.metrics.prometheus.gather import Gatherer
-from memguard.report.metrics.prometheus.rows import Pauses, bound_label
+from memguard.report.metrics import catalog
+from memguard.report.metrics.catalog import Metric, Pauses, bound_label
+from memguard.report.metrics.prometheus.gatherer import Column, Gatherer
 from memguard.report.state import Guarded
 
 try:
     from prometheus_client import CollectorRegistry
-    from prometheus_client.metrics_core import Metric
+    from prometheus_client.metrics_core import Metric as Family
     from prometheus_client.samples import Sample
 except ImportError as error:
     raise missing("prometheus-client", "prometheus") from error
@@ -54,7 +55,7 @@ class MemguardCollector:
         True
 
     Args:
-        guard: The guard to tell of.
+        guard: The guard whose metrics these are.
         more: Other guards of this process; each has a name of its own.
         registry: Where to register: ``prometheus_client.REGISTRY`` for the default one. None makes
             a registry with nothing else in it.
@@ -80,14 +81,13 @@ class MemguardCollector:
         max_containers: int = 100,
         containers: Collection[str] = (),
     ) -> None:
-        if registry is not None and not isinstance(registry, CollectorRegistry):
-            raise TypeError(
-                f"registry must be a CollectorRegistry or None (got {type(registry).__name__})"
-            )
+        check_instance(registry, CollectorRegistry, "registry", optional=True)
         self._gatherer = Gatherer(
             (guard, *more), max_containers=max_containers, containers=containers
         )
-        self._told: dict[Family, tuple[_Column, list[Sample]]] = {}
+        self._last: dict[Metric, tuple[Column, list[Sample]]] = {}
+        # Made once: the client checks each name again whenever one is made.
+        self._families = {metric: _family(metric) for metric in catalog.FAMILIES}
         self.registry = CollectorRegistry() if registry is None else registry
         try:
             self.registry.register(self)
@@ -103,30 +103,28 @@ class MemguardCollector:
         """Let nobody be at work: runs after fork."""
         self._gatherer.reset()
 
-    def describe(self) -> list[Metric]:
+    def describe(self) -> list[Family]:
         """Return every metric without samples: what registering asks for."""
-        return [_metric(family) for family in FAMILIES]
+        return [_family(metric) for metric in catalog.FAMILIES]
 
-    def collect(self) -> list[Metric]:
+    def collect(self) -> list[Family]:
         """
         Return every metric with its samples. Raises nothing; what fails is left out and counted.
 
         Cost: see ``docs/prometheus.md``.
         """
         table = self._gatherer.gather()
-        metrics = []
-        for family in FAMILIES:
-            metric = _empty(family)
-            metric.samples = self._samples(family, table.get(family, _NOTHING))
-            metrics.append(metric)
-        return metrics
+        for metric, family in self._families.items():
+            # A new list: who scrapes at the same time goes on with the earlier one.
+            family.samples = self._samples(metric, table.get(metric, _NOTHING)).copy()
+        return list(self._families.values())
 
-    def _samples(self, family: Family, column: _Column) -> list[Sample]:
-        """Return the samples of *family*: those of the last time where nothing has changed."""
-        before = self._told.get(family)
+    def _samples(self, metric: Metric, column: Column) -> list[Sample]:
+        """Return the samples of *metric*: those of the last time where nothing has changed."""
+        before = self._last.get(metric)
         if before is None or before[0] != column:
-            before = self._told[family] = (column, _samples(family, *column))
-        return before[1].copy()
+            before = self._last[metric] = (column, _samples(metric, column))
+        return before[1]
 
     def close(self) -> None:
         """Take it out of its registry; idempotent."""
@@ -142,43 +140,19 @@ class MemguardCollector:
         self.close()
 
 
-def _metric(family: Family) -> Metric:
+def _family(metric: Metric) -> Family:
     # The client names a counter without its suffix, and adds it where it writes.
-    return Metric(family.name.removesuffix("_total"), family.help, family.type)
+    return Family(metric.prometheus.removesuffix("_total"), metric.help, metric.kind)
 
 
-_METRICS = {family: _metric(family) for family in FAMILIES}
-_new = object.__new__
+_NOTHING: Column = ([], [])
 
 
-def _empty(family: Family) -> Metric:
-    # What the client's constructor made; to let it check the same names at every scrape takes as
-    # long as to ask a guard what it knows.
-    if hasattr(Metric, "__slots__"):  # not so in any version by now
-        return _metric(family)
-    metric = _new(Metric)
-    metric.__dict__ = vars(_METRICS[family]).copy()
-    return metric
-
-
-_SIX_FIELDS = ("name", "labels", "value", "timestamp", "exemplar", "native_histogram")
-
-
-_Column: TypeAlias = tuple[list[dict[str, str]], list[Any]]
-_NOTHING: _Column = ([], [])
-
-
-def _samples(family: Family, labelled: list[dict[str, str]], values: list[Any]) -> list[Sample]:
-    name = family.name
-    pairs = zip(labelled, values, strict=True)
-    if family.type == "histogram":
-        return [each for labels, pauses in pairs for each in _histogram(name, labels, pauses)]
-    if Sample._fields != _SIX_FIELDS:  # prometheus_client before 0.22, or one that is yet to come
-        return [Sample(name, labels, value) for labels, value in pairs]
-    # The same in half the time, for there may be a thousand: a namedtuple's constructor is a
-    # function of Python's, with defaults to fill in.
-    new = tuple.__new__
-    return [new(Sample, (name, labels, value, None, None, None)) for labels, value in pairs]
+def _samples(metric: Metric, column: Column) -> list[Sample]:
+    name, pairs = metric.prometheus, zip(*column, strict=True)
+    if metric.kind == "histogram":
+        return [sample for labels, pauses in pairs for sample in _histogram(name, labels, pauses)]
+    return [Sample(name, labels, value) for labels, value in pairs]
 
 
 def _histogram(name: str, labels: dict[str, str], pauses: Pauses) -> list[Sample]:

@@ -3,48 +3,61 @@
 
 Whichever worker is scraped must answer for all of them, and in the multiprocess mode of
 ``prometheus_client`` it can only do so with what is in the files of ``PROMETHEUS_MULTIPROC_DIR``:
-collectors are not asked. So each worker writes its figures there, every few seconds.
+collectors are not asked. So each worker writes its own there, every few seconds.
 
 Needs the package ``prometheus-client`` (extra ``prometheus``).
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
-import weakref
-from collections.abc import Collection
+import re
+import struct
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from memguard.errors import ConfigError, LifecycleError
+from memguard.bounded.options import check_seconds
+from memguard.errors import CapacityError, ConfigError, LifecycleError
 from memguard.extras import missing
+from memguard.lifecycle.at_exit import not_at_exit, stop_at_exit
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.identity import UNKNOWN, is_running, started
+from memguard.lifecycle.service import Service
 from memguard.lifecycle.ticker import Ticker
 from memguard.lifecycle.turn import Turn
-from memguard.report.metrics.prometheus.gather import Gatherer
-from memguard.report.metrics.prometheus.rows import rows_of
+from memguard.report.metrics.catalog import Metric, Pauses, bound_label
+from memguard.report.metrics.prometheus.gatherer import Gatherer, Table
 from memguard.report.state import Guarded
-from memguard.units import parse_seconds
 
 try:
-    from memguard.report.metrics.prometheus.files import WorkerFiles
+    from prometheus_client.mmap_dict import MmapedDict, mmap_key
 except ImportError as error:
     raise missing("prometheus-client", "prometheus") from error
-
+try:
+    import fcntl
+except ImportError:  # not POSIX; said where files are opened
+    fcntl = None  # type: ignore[assignment]  # reason: there is no such module there
 
 __all__ = ["MultiprocessBridge"]
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+MOST_SLOTS = 1024
+"""Workers of one directory at the same time."""
+MOST_COUNTERS = 4000
+_BLOCK = 4096
+_GAUGES = re.compile(
+    r"gauge_live[a-z]+_(?P<pid>\d{1,10})\.db_memguard(?P<started>\d{1,20})-\d{1,4}\.(?:db|tmp)"
+)
 
 
-class MultiprocessBridge:
+class MultiprocessBridge(Service):
     """
     Write what guards know into the files of the client's multiprocess mode, again and again.
 
-    ``MultiProcessCollector`` of the client then tells it with everything else. Counters are summed
+    ``MultiProcessCollector`` of the client then shows it with everything else. Counters are summed
     over all workers, dead ones too. Gauges are one for each worker (label ``pid``), or the sum or
     the highest of those that live; what a dead worker said is removed by the next bridge that
     looks. The names are those of `MemguardCollector`.
@@ -59,7 +72,7 @@ class MultiprocessBridge:
     Thread-safe. In a forked child it is stopped, and writes nothing until it is started there.
 
     Args:
-        guard: The guard to tell of.
+        guard: The guard whose metrics these are.
         more: Other guards of this process; each has a name of its own.
         interval: Seconds between two writes, 0.1 to 3600.
         max_containers: Pairs of name and kind of containers that get labels of their own; the rest
@@ -82,10 +95,8 @@ class MultiprocessBridge:
         containers: Collection[str] = (),
         directory: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.interval = parse_seconds(interval, name="interval")
+        self.interval = check_seconds(interval, "interval", 0.1, 3600)
         """Seconds between two writes."""
-        if not 0.1 <= self.interval <= 3600:
-            raise ConfigError(f"interval must be from 0.1 to 3600 seconds (got {interval!r})")
         self._gatherer = Gatherer(
             (guard, *more), max_containers=max_containers, containers=containers
         )
@@ -115,9 +126,7 @@ class MultiprocessBridge:
         """
         if self._ticker is not None:
             raise LifecycleError("this bridge is already started; call stop() first")
-        _running.add(self)
-        atexit.unregister(_stop_all)
-        atexit.register(_stop_all)  # before that of the thread, which therefore ends first
+        stop_at_exit(self, 2.0)  # before that of the thread, which therefore ends first
         self._ticker = Ticker(_Beat(self), f"memguard-prometheus-{self._name}")
         self.tick()
         try:
@@ -140,21 +149,11 @@ class MultiprocessBridge:
         ticker, self._ticker = self._ticker, None
         if ticker is None:
             return True
-        _running.discard(self)
+        not_at_exit(self)
         ended = ticker.stop(timeout)
-        # Stopped by what a write of this thread calls, it is busy: it ends with that.
+        # Where what a write of this thread calls stops it, that write is the last one.
         self._note(self._turn.run(self._write, busy=None, timeout=timeout))
         return ended
-
-    def close(self) -> None:
-        """Do what `stop` does."""
-        self.stop()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     @property
     def errors(self) -> int:
@@ -173,16 +172,16 @@ class MultiprocessBridge:
         Raises nothing; a tick during another one does nothing. Cost: what a scrape costs, and 3 µs
         for each of its samples.
         """
-        self._note(self._turn.run(self._write_if_started, busy=None))
+        self._note(self._turn.run(self._write_while_started, busy=None))
         return self.interval
 
-    def _write_if_started(self) -> Exception | None:
+    def _write_while_started(self) -> Exception | None:
         return None if self._ticker is None else self._write()
 
     def _write(self) -> Exception | None:
         """Write, or write a last time where it was stopped; return what went wrong."""
         try:
-            rows = list(rows_of(self._gatherer.gather()))
+            rows = self._gatherer.gather()
             if self._files is None:
                 self._files = WorkerFiles(self._directory)
                 self._files.begin(rows)
@@ -223,14 +222,6 @@ class _Beat:
         self._bridge.tick()
 
 
-_running: weakref.WeakSet[MultiprocessBridge] = weakref.WeakSet()
-
-
-def _stop_all() -> None:
-    for bridge in list(_running):
-        bridge.stop(2.0)
-
-
 def _checked(directory: str | os.PathLike[str] | None) -> Path:
     given = os.environ.get(VARIABLE) if directory is None else directory
     if given is not None and not isinstance(given, str | os.PathLike):
@@ -244,3 +235,188 @@ def _checked(directory: str | os.PathLike[str] | None) -> Path:
     if not path.is_dir():
         raise ConfigError(f"{path} must be a directory that is there; create it: mkdir -p")
     return path
+
+
+class WorkerFiles:
+    """
+    Write samples where ``MultiProcessCollector`` finds them.
+
+    They are files of our own, beside those of the worker's other metrics and in the same format:
+    our thread never holds the lock that the host's metrics take, and what we wrote we may take
+    back. Gauges are filed under the process. Counters are filed under a slot that a successor takes
+    over, so that workers that are recycled do not make ever more files.
+
+    Every file is written whole and then renamed over the earlier one, so that a scrape never sees
+    half of it; and its blocks are there before it is mapped, so that a full disk is an error and
+    not the end of the process (a write to a mapped hole raises SIGBUS, ``mmap(2)``).
+
+    Bounded by: a file for each kind of gauge, two for the counters of its slot, ``MOST_COUNTERS``
+        in each of these; ``MOST_SLOTS`` slots.
+    Locks: none; for one thread at a time. The slot is held by ``flock(2)``, which the kernel lets
+        go when the process ends in whatever way.
+    Keeps alive: numbers and names; no file stays open but the slot's.
+
+    Raises:
+        ConfigError: This system has no ``flock``.
+        CapacityError: All slots are taken.
+        OSError: The directory cannot be written.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._keys: dict[tuple[str, ...], str] = {}
+        pid = os.getpid()
+        self._slot, self._holder = _claimed_slot(directory)
+        # The collector takes for the pid what stands before ".db": parts[2][:-3] of the name.
+        self._process = f"{pid}.db_memguard{started(pid) or UNKNOWN}-{self._slot}"
+        self._totals = {kind: self._left_by_others(kind) for kind in ("counter", "histogram")}
+        """What a file says, by key."""
+        self._seen: dict[str, float] = {}
+        """What the guard said the last time, by key."""
+        self.dropped = 0
+        """Counters left out, again at each write, because a file had too many."""
+
+    def _left_by_others(self, kind: str) -> dict[str, float]:
+        """Return what the former holders of the slot counted."""
+        try:
+            found = MmapedDict.read_all_values_from_file(str(self._counters(kind)))  # type: ignore[no-untyped-call]  # reason: theirs is untyped
+            return {key: value for key, value, *_ in found}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RuntimeError, struct.error):
+            return {}  # written by nobody we know
+
+    def _counters(self, kind: str) -> Path:
+        return self._directory / f"{kind}_memguard-{self._slot}.db"
+
+    def begin(self, table: Table) -> None:
+        """Count from *table* on: what came before was counted elsewhere, or not at all."""
+        for metric, labels, value in _rows(table):
+            for key, _, number in self._countable(metric, labels, value):
+                self._seen[key] = number
+
+    def write(self, table: Table) -> None:
+        """
+        Let counters go on to *table*, and put its gauges in the place of the earlier ones.
+
+        Raises:
+            OSError: The directory cannot be written.
+        """
+        gauges: dict[str, dict[str, float]] = {"liveall": {}, "livesum": {}, "livemax": {}}
+        self.dropped = 0
+        for metric, labels, value in _rows(table):
+            if metric.kind == "gauge" and not isinstance(value, Pauses):
+                key = self._key(metric, metric.prometheus, tuple(labels.items()))
+                gauges[metric.across][key] = float(value)
+                continue
+            for key, kind, now in self._countable(metric, labels, value):
+                self._count(key, kind, now)
+        for across, found in gauges.items():
+            path = self._directory / f"gauge_{across}_{self._process}.db"
+            if found:
+                _replace(path, found)
+            else:
+                path.unlink(missing_ok=True)
+        for kind, totals in self._totals.items():
+            _replace(self._counters(kind), totals)
+
+    def _countable(
+        self, metric: Metric, labels: Mapping[str, str], value: float | Pauses
+    ) -> Iterable[tuple[str, str, float]]:
+        """Yield (key, kind of file, value) of what only grows."""
+        pairs = tuple(labels.items())
+        name = metric.prometheus
+        if isinstance(value, Pauses):
+            for bound, count in value.buckets:
+                bucket = (*pairs, ("le", bound_label(bound)))
+                yield self._key(metric, f"{name}_bucket", bucket), "histogram", count
+            yield self._key(metric, f"{name}_sum", pairs), "histogram", value.total
+        elif metric.kind == "counter":
+            yield self._key(metric, name, pairs), "counter", value
+
+    def _count(self, key: str, kind: str, now: float) -> None:
+        totals = self._totals[kind]
+        total = totals.get(key)
+        if total is None and len(totals) >= MOST_COUNTERS:
+            self.dropped += 1  # each of many former holders had containers of other names
+            return
+        totals[key] = (total or 0.0) + max(0.0, now - self._seen.get(key, 0.0))
+        self._seen[key] = now
+
+    def _key(self, metric: Metric, sample: str, labels: tuple[tuple[str, str], ...]) -> str:
+        """Return what the client files a sample under; kept, for making it costs the most."""
+        known = (sample, *(value for _, value in labels))
+        key = self._keys.get(known)
+        if key is None:
+            key = self._keys[known] = mmap_key(
+                metric.prometheus.removesuffix("_total"),
+                sample,
+                [name for name, _ in labels],
+                [value for _, value in labels],
+                metric.help,
+            )
+        return key
+
+    def remove_dead(self) -> None:
+        """Remove the gauges of processes that are no more."""
+        for entry in os.scandir(self._directory):
+            found = _GAUGES.fullmatch(entry.name)
+            if found is None or self._process in entry.name:
+                continue
+            # The number of a dead process may have been given to another one.
+            if not is_running(int(found["pid"]), int(found["started"])):
+                Path(entry.path).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Take the gauges back, and leave the counters to a successor."""
+        try:
+            for path in self._directory.glob(f"gauge_live*_{self._process}.*"):
+                path.unlink(missing_ok=True)
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of the slot and change nothing: in a forked child it is the parent's."""
+        holder, self._holder = self._holder, -1
+        if holder >= 0:
+            os.close(holder)
+
+
+def _rows(table: Table) -> Iterator[tuple[Metric, dict[str, str], float | Pauses]]:
+    for metric, column in table.items():
+        for labels, value in zip(*column, strict=True):
+            yield metric, labels, value
+
+
+def _replace(path: Path, found: Mapping[str, float]) -> None:
+    """Write a whole file and only then let it be seen."""
+    draft = path.with_suffix(".tmp")
+    # Length, key, padding and two doubles for each; what is mapped must be there already.
+    size = 8 + sum(len(key.encode()) + 32 for key in found)
+    draft.write_bytes(bytes(-(-size // _BLOCK) * _BLOCK))
+    file: Any = MmapedDict(str(draft))  # type: ignore[no-untyped-call]  # reason: theirs is untyped
+    try:
+        for key, value in found.items():
+            file.write_value(key, value, 0.0)
+    finally:
+        file.close()
+    draft.replace(path)
+
+
+def _claimed_slot(directory: Path) -> tuple[int, int]:
+    """Return the first slot that no living process holds, and the descriptor that holds it."""
+    if fcntl is None:
+        raise ConfigError("a MultiprocessBridge needs flock, which this system does not have")
+    for slot in range(MOST_SLOTS):
+        # Closed in whatever a worker executes; a forked child closes its copy (see abandon).
+        holder = os.open(directory / f"memguard-{slot}.slot", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(holder)
+        except OSError:
+            os.close(holder)
+            raise
+        else:
+            return slot, holder
+    raise CapacityError(f"all {MOST_SLOTS} slots of {directory} are taken by living processes")

@@ -1,4 +1,4 @@
-"""Containers as rows: labels from a closed set, and counters that never fall."""
+"""Metrics of containers: labels from a closed set, and counters that never fall."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from memguard import BoundedCache, BufferPool, ListenerRegistry, ObjectPool, WeakValueCache
 from memguard.bounded.inventory import InventoryRow, inventory
-from memguard.report.metrics.prometheus.containers import Containers
-from memguard.report.metrics.prometheus.rows import rows_of
+from memguard.report.metrics import catalog
+from memguard.report.metrics.containers import OTHER, ContainerMetrics, Found
 
 
 def row(name: Any, items: Any = 1, size: Any = 10, kind: str = "K", **found: Any) -> InventoryRow:
@@ -25,17 +25,21 @@ def statistics_of(found: dict[str, Any]) -> Any:
     return kind()
 
 
-def told(rows: Any) -> dict[tuple[str, str], Any]:
-    return {
-        (family.name.removeprefix("memguard_"), labels.get("container", "")): value
-        for family, labels, value in rows_of(rows)
+def told(found: Found) -> dict[tuple[str, str], Any]:
+    """Return numbers by metric and name, as Prometheus is told."""
+    alive = found[catalog.ALIVE]
+    numbers: dict[tuple[str, str], Any] = {
+        (metric.prometheus.removeprefix("memguard_"), name): value
+        for metric in catalog.OF_CONTAINERS
+        for (name, _), value in found[metric].items()
     }
+    folded = alive.get((OTHER, OTHER), 0)
+    return {**numbers, ("containers", ""): sum(alive.values()), ("containers_folded", ""): folded}
 
 
 def test_a_container_is_told_by_name_and_kind() -> None:
-    found = Containers(10).table([row("a", items=3, size=50)])
-    labels = {tuple(labels.items()) for _, labels, _ in rows_of(found) if labels}
-    assert labels == {(("container", "a"), ("kind", "K"))}
+    found = ContainerMetrics(10).read([row("a", items=3, size=50)])
+    assert set(found[catalog.ITEMS]) == {("a", "K")}
     assert told(found) == {
         ("container_items", "a"): 3,
         ("container_bytes", "a"): 50,
@@ -45,8 +49,8 @@ def test_a_container_is_told_by_name_and_kind() -> None:
 
 
 def test_what_has_no_labels_left_is_summed_as_other() -> None:
-    containers = Containers(2)
-    found = told(containers.table([row(name) for name in "abcd"]))
+    containers = ContainerMetrics(2)
+    found = told(containers.read([row(name) for name in "abcd"]))
     assert found["container_items", "a"] == found["container_items", "b"] == 1
     assert found["container_items", "other"] == 2
     assert found["container_bytes", "other"] == 20
@@ -55,31 +59,31 @@ def test_what_has_no_labels_left_is_summed_as_other() -> None:
 
 def test_labels_stay_with_who_had_them_first_though_it_is_gone() -> None:
     """Else a program with ever new names would make ever new series."""
-    containers = Containers(1)
-    containers.table([row("a")])
-    assert ("container_items", "b") not in told(containers.table([row("b")]))
-    assert told(containers.table([row("b"), row("a")]))["container_items", "a"] == 1
+    containers = ContainerMetrics(1)
+    containers.read([row("a")])
+    assert ("container_items", "b") not in told(containers.read([row("b")]))
+    assert told(containers.read([row("b"), row("a")]))["container_items", "a"] == 1
 
 
 def test_reserved_names_have_labels_whoever_came_before() -> None:
-    containers = Containers(2, reserved=["sessions"])
-    found = told(containers.table([row("a"), row("b"), row("sessions")]))
+    containers = ContainerMetrics(2, reserved=["sessions"])
+    found = told(containers.read([row("a"), row("b"), row("sessions")]))
     assert ("container_items", "sessions") in found
     assert ("container_items", "b") not in found
 
 
 def test_without_labels_everything_is_other() -> None:
-    assert told(Containers(0).table([row("a")]))["container_items", "other"] == 1
+    assert told(ContainerMetrics(0).read([row("a")]))["container_items", "other"] == 1
 
 
 def test_a_container_that_is_called_other_counts_with_the_others() -> None:
-    found = told(Containers(1).table([row("other"), row("a"), row("b")]))
+    found = told(ContainerMetrics(1).read([row("other"), row("a"), row("b")]))
     assert found["container_items", "other"] == 2
 
 
 def test_containers_of_one_name_are_summed_and_the_fullest_tells_the_bound() -> None:
     found = told(
-        Containers(5).table(
+        ContainerMetrics(5).read(
             [row("a", items=9, maxsize=10, currsize=9), row("a", items=1, maxsize=10, currsize=1)]
         )
     )
@@ -88,42 +92,42 @@ def test_containers_of_one_name_are_summed_and_the_fullest_tells_the_bound() -> 
 
 
 def test_of_two_bounds_the_nearer_one_is_told() -> None:
-    found = told(Containers(5).table([row("a", maxsize=10, currsize=1, maxbytes=100, bytes=70)]))
+    both = row("a", maxsize=10, currsize=1, maxbytes=100, bytes=70)
+    found = told(ContainerMetrics(5).read([both]))
     assert found["container_fill_ratio", "a"] == 0.7
 
 
 def test_names_that_look_alike_as_labels_share_one_series() -> None:
     """Two series with the same labels would make Prometheus refuse the whole scrape."""
     names = ["a\nb", "a\\nb", "x" * 500, "x" * 501]
-    found = Containers(10).table([row(name) for name in names])
-    keys = [(family.name, tuple(labels.items())) for family, labels, _ in rows_of(found)]
-    assert len(keys) == len(set(keys))
+    found = ContainerMetrics(10).read([row(name) for name in names])
+    assert len(found[catalog.ITEMS]) == 2
     assert told(found)["container_items", "a\\nb"] == 2
 
 
 def test_a_counter_does_not_fall_when_one_of_several_dies() -> None:
     """Prometheus would take the fall for a restart and count the rest anew."""
-    containers = Containers(5)
+    containers = ContainerMetrics(5)
     key = ("cache_hits_total", "a")
-    assert told(containers.table([row("a", hits=1000), row("a", hits=10)]))[key] == 1010
-    assert told(containers.table([row("a", hits=1005)]))[key] == 1010
-    assert told(containers.table([row("a", hits=1007)]))[key] == 1012
+    assert told(containers.read([row("a", hits=1000), row("a", hits=10)]))[key] == 1010
+    assert told(containers.read([row("a", hits=1005)]))[key] == 1010
+    assert told(containers.read([row("a", hits=1007)]))[key] == 1012
 
 
 def test_a_successor_of_the_same_name_goes_on_from_there() -> None:
-    containers = Containers(5)
+    containers = ContainerMetrics(5)
     key = ("cache_hits_total", "a")
-    containers.table([row("a", hits=100)])
-    containers.table([])
-    assert told(containers.table([row("a", hits=3)]))[key] == 103
+    containers.read([row("a", hits=100)])
+    containers.read([])
+    assert told(containers.read([row("a", hits=3)]))[key] == 103
 
 
 def test_who_looks_at_the_same_time_as_another_tells_where_counters_stand() -> None:
-    containers = Containers(5)
+    containers = ContainerMetrics(5)
     key = ("cache_hits_total", "a")
-    containers.table([row("a", hits=100)])
-    assert told(containers.table([row("a", hits=90)], count=False))[key] == 100
-    assert told(containers.table([row("a", hits=110)]))[key] == 110
+    containers.read([row("a", hits=100)])
+    assert told(containers.read([row("a", hits=90)], count=False))[key] == 100
+    assert told(containers.read([row("a", hits=110)]))[key] == 110
 
 
 @settings(deadline=None)  # a busy machine takes its time
@@ -133,11 +137,11 @@ def test_who_looks_at_the_same_time_as_another_tells_where_counters_stand() -> N
     )
 )
 def test_whatever_lives_and_dies_no_counter_falls_and_no_label_is_new(scrapes: Any) -> None:
-    containers = Containers(3)
+    containers = ContainerMetrics(3)
     before: dict[str, float] = {}
     seen: set[str] = set()
     for scrape in scrapes:
-        rows = containers.table([row(name, hits=hits) for name, hits in scrape])
+        rows = containers.read([row(name, hits=hits) for name, hits in scrape])
         now = {
             container: value
             for (name, container), value in told(rows).items()
@@ -154,7 +158,7 @@ def test_whatever_lives_and_dies_no_counter_falls_and_no_label_is_new(scrapes: A
 @pytest.mark.parametrize("nonsense", ["many", None, float("nan"), 10**400, True])
 def test_a_figure_that_is_no_number_is_left_out(nonsense: Any) -> None:
     found = told(
-        Containers(5).table([row("a", items=nonsense, size=5, maxsize=3, currsize=nonsense)])
+        ContainerMetrics(5).read([row("a", items=nonsense, size=5, maxsize=3, currsize=nonsense)])
     )
     assert ("container_items", "a") not in found
     assert ("container_fill_ratio", "a") not in found
@@ -174,7 +178,7 @@ class Strange:
 
 def test_nothing_is_asked_of_a_strangers_statistics() -> None:
     stranger = InventoryRow("a", "K", 1, None, Strange())
-    assert ("cache_hits_total", "a") not in told(Containers(5).table([stranger]))
+    assert ("cache_hits_total", "a") not in told(ContainerMetrics(5).read([stranger]))
 
 
 def test_real_containers_tell_what_they_know() -> None:
@@ -190,7 +194,7 @@ def test_real_containers_tell_what_they_know() -> None:
     weak: WeakValueCache[int, object] = WeakValueCache(maxsize=5, name="prom-weak")
     with pool.lease():
         mine = [each for each in inventory() if each.name.startswith("prom-")]
-        found = told(Containers(10).table(mine))
+        found = told(ContainerMetrics(10).read(mine))
     assert found["container_items", "prom-cache"] == 4
     assert found["container_fill_ratio", "prom-cache"] == 1.0
     assert found["cache_hits_total", "prom-cache"] == 1
@@ -208,12 +212,12 @@ def test_real_containers_tell_what_they_know() -> None:
 
 
 def test_many_names_cost_no_more_memory_than_there_are_labels() -> None:
-    containers = Containers(4)
+    containers = ContainerMetrics(4)
     for number in range(2500):
-        containers.table([row(f"name {number}")])
-        assert len(containers._seen) <= 2000
-    assert len(containers._slots) == 4
-    assert told(containers.table([row("name 3"), row("name 4")]))["containers_folded", ""] == 1
+        containers.read([row(f"name {number}")])
+        assert len(containers._labels._seen) <= 2000
+    assert len(containers) == 4
+    assert told(containers.read([row("name 3"), row("name 4")]))["containers_folded", ""] == 1
 
 
 _VALUES = st.one_of(
@@ -258,7 +262,7 @@ def test_columns_tell_what_each_container_by_itself_would(rows: list[dict[str, A
                 if all(type(number) in (int, float) for number in pair) and pair[1] > 0:
                     fills.append(pair[0] / pair[1])
         tell("container_fill_ratio", name, max(filter(_is_told, fills), default=None))
-    found = told(Containers(5).table([row(**each) for each in rows]))
+    found = told(ContainerMetrics(5).read([row(**each) for each in rows]))
     assert found.pop(("containers", "")) == len(rows)
     assert found.pop(("containers_folded", "")) == 0
     for (family, name), values in expected.items():

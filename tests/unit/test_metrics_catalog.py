@@ -1,4 +1,4 @@
-"""What a guard knows as rows: names, units, and what is left out."""
+"""The catalog of metrics: names, units, and what is left out."""
 
 from __future__ import annotations
 
@@ -17,22 +17,18 @@ from memguard.leaks.report import LeakReport, TrendSummary, Verdict
 from memguard.observe.gcwatch import PAUSE_BOUNDS_NS, GcStatistics, GenerationStatistics
 from memguard.observe.readings import Reading
 from memguard.relief.records import PressureState
-from memguard.report.metrics.prometheus import families
-from memguard.report.metrics.prometheus.families import FAMILIES
-from memguard.report.metrics.prometheus.rows import (
-    GUARD_PARTS,
-    LONGEST_LABEL,
+from memguard.report.metrics import catalog
+from memguard.report.metrics.catalog import (
+    FAMILIES,
+    INSTRUMENTS,
+    PARTS,
     Pauses,
     bound_label,
-    gc_rows,
     is_number,
-    label,
-    leak_rows,
-    pressure_rows,
-    process_rows,
-    relief_rows,
     source_of,
 )
+from memguard.report.metrics.containers import LONGEST_LABEL, label
+from memguard.report.metrics.prometheus.gatherer import column_of
 from memguard.report.state import GuardState, guard_state
 
 MIB = 1024 * 1024
@@ -40,12 +36,18 @@ MIB = 1024 * 1024
 
 @pytest.fixture
 def known() -> GuardState:
-    """Return the figures of a guard that was never started."""
+    """Return the state of a guard that was never started."""
     return guard_state(MemoryGuard())
 
 
-def values(rows: Any) -> dict[tuple[str, ...], Any]:
-    return {(family.name, *labels.values()): value for family, labels, value in rows}
+def values(part: str, state: GuardState) -> dict[tuple[str, ...], Any]:
+    """Return what Prometheus is told of a part, by name and labels."""
+    return {
+        (metric.prometheus, *labels.values()): value
+        for metric in PARTS[part]
+        if metric.prometheus
+        for labels, value in zip(*column_of(metric, state, "g"), strict=True)
+    }
 
 
 def running(known: GuardState, **pressure: Any) -> GuardState:
@@ -55,24 +57,25 @@ def running(known: GuardState, **pressure: Any) -> GuardState:
 
 def test_names_say_their_unit_and_counters_end_with_total() -> None:
     """The rules of prometheus.io/docs/practices/naming; promtool checks them once more."""
-    names = [family.name for family in FAMILIES]
+    names = [family.prometheus for family in FAMILIES]
     assert len(set(names)) == len(names)
     for family in FAMILIES:
-        assert re.fullmatch(r"memguard_[a-z_]+", family.name)
-        assert family.name.endswith("_total") == (family.type == "counter")
-        assert not re.search(r"(milli|micro|kilo|mega|minute|hour|percent|_ms|_kb)", family.name)
+        assert re.fullmatch(r"memguard_[a-z_]+", family.prometheus)
+        assert family.prometheus.endswith("_total") == (family.kind == "counter")
+        wrong = r"(milli|micro|kilo|mega|minute|hour|percent|_ms|_kb)"
+        assert not re.search(wrong, family.prometheus)
         assert family.help.endswith(".")
 
 
 def test_nothing_is_said_that_the_clients_own_collectors_say() -> None:
     theirs = {"resident_memory_bytes", "virtual_memory_bytes", "open_fds", "max_fds"}
     theirs |= {"start_time_seconds", "gc_collections_total", "gc_objects_collected_total"}
-    assert not theirs & {family.name.removeprefix("memguard_") for family in FAMILIES}
+    assert not theirs & {family.prometheus.removeprefix("memguard_") for family in FAMILIES}
 
 
 def test_memory_is_told_in_bytes(known: GuardState) -> None:
     reading = Reading(at=0, rss=9 * MIB, anon=5 * MIB, file=3 * MIB, shmem=MIB, swap=2 * MIB)
-    found = values(process_rows(replace(known, reading=reading)))
+    found = values("process", replace(known, reading=reading))
     assert found["memguard_private_bytes",] == 7 * MIB
     assert found["memguard_resident_bytes", "anonymous"] == 5 * MIB
     assert found["memguard_resident_bytes", "shared"] == MIB
@@ -80,7 +83,7 @@ def test_memory_is_told_in_bytes(known: GuardState) -> None:
 
 
 def test_what_the_system_does_not_tell_is_left_out_and_is_not_zero(known: GuardState) -> None:
-    found = values(process_rows(replace(known, reading=Reading(at=0))))
+    found = values("process", replace(known, reading=Reading(at=0)))
     assert set(found) == {
         ("memguard_build_info", next(iter(found))[1]),
         ("memguard_traced_bytes",),
@@ -91,28 +94,28 @@ def test_what_the_system_does_not_tell_is_left_out_and_is_not_zero(known: GuardS
 def test_shares_are_ratios_and_rates_are_per_second(known: GuardState) -> None:
     state = running(known, level="elevated", used=80, limit=100, stall_some=25.0)
     state = replace(state, pressure=replace(state.pressure, bytes_per_minute=600.0))
-    found = values(pressure_rows(state, "g"))
+    found = values("pressure", state)
     assert found["memguard_used_ratio", "g"] == 0.8
     assert found["memguard_stall_ratio", "g"] == 0.25
     assert found["memguard_growth_bytes_per_second", "g"] == 10.0
 
 
 def test_one_level_is_one_and_the_others_are_zero(known: GuardState) -> None:
-    found = values(pressure_rows(running(known, level="critical"), "g"))
+    found = values("pressure", running(known, level="critical"))
     levels = {key[2]: value for key, value in found.items() if key[0] == "memguard_level"}
     assert levels == {"ok": 0, "elevated": 0, "critical": 1, "insufficient_data": 0}
 
 
 def test_a_guard_that_is_stopped_tells_no_pressure_of_yesterday(known: GuardState) -> None:
     stopped = replace(running(known, level="critical", used=99, limit=100), running=False)
-    found = values(pressure_rows(stopped, "g"))
+    found = values("pressure", stopped)
     assert found["memguard_running", "g"] == 0
     assert not {"memguard_used_ratio", "memguard_level"} & {key[0] for key in found}
     assert found["memguard_looks_total", "g"] == 0
 
 
 def test_a_guard_that_has_not_looked_yet_tells_no_pressure(known: GuardState) -> None:
-    found = values(pressure_rows(replace(known, running=True), "g"))
+    found = values("pressure", replace(known, running=True))
     assert "memguard_level" not in {key[0] for key in found}
 
 
@@ -143,7 +146,7 @@ def test_a_limit_of_the_guards_own_is_told_as_own() -> None:
 
 def test_what_is_left_out_of_a_guard_has_no_rows() -> None:
     bare = guard_state(MemoryGuard(relief=False, leaks=False, gc_watch=False))
-    assert not [*relief_rows(bare, "g"), *leak_rows(bare, "g"), *gc_rows(bare, "g")]
+    assert not [*values("relief", bare), *values("leaks", bare), *values("gc", bare)]
 
 
 def leak(updated_at: str, kind: Any = "leak", bytes_per_hour: float = 3600.0) -> LeakReport:
@@ -176,14 +179,14 @@ def test_the_latest_leak_is_told_with_its_time_and_rate(known: GuardState) -> No
         leak("2026-11-20T09:00:00.000+00:00"),
         leak("2026-11-20T11:00:00.000+00:00", kind="growth"),
     )
-    found = values(leak_rows(replace(known, reports=reports), "g"))
+    found = values("leaks", replace(known, reports=reports))
     assert found["memguard_leak_last_report_timestamp_seconds", "g"] == 1795168800.5
     assert found["memguard_leak_growth_bytes_per_second", "g"] == 2.0
 
 
 def test_a_rate_that_is_no_number_is_left_out(known: GuardState) -> None:
     reports = (leak("2026-11-20T10:00:00+00:00", bytes_per_hour=math.nan),)
-    found = values(leak_rows(replace(known, reports=reports), "g"))
+    found = values("leaks", replace(known, reports=reports))
     assert ("memguard_leak_growth_bytes_per_second", "g") not in found
 
 
@@ -200,7 +203,7 @@ def test_pauses_are_told_by_generation(known: GuardState) -> None:
     gc = GcStatistics(
         running=True, watched_seconds=1.0, wall_share=0.25, generations=(row,), dropped=0
     )
-    found = values(gc_rows(replace(known, gc=gc), "g"))
+    found = values("gc", replace(known, gc=gc))
     assert found["memguard_gc_pause_seconds", "g", "2"] == Pauses(row.histogram, 0.25)
     assert found["memguard_gc_longest_pause_seconds", "g", "2"] == 0.2
 
@@ -209,14 +212,23 @@ def test_every_row_has_the_labels_of_its_family(known: GuardState) -> None:
     found = running(known, level="ok", used=1, limit=2, source="/x", stall_some=0.0)
     reading = replace(found.reading, blocks=1, swap=0)
     found = replace(found, reports=(leak("2026-11-20T10:00:00+00:00"),), reading=reading)
-    rows = [row for _, part in GUARD_PARTS for row in part(found, "g")] + [*process_rows(found)]
-    told = {family for family, _, _ in rows}
-    for family, labels, _ in rows:
-        assert tuple(labels) == family.labels, family.name
+    told = set()
+    for part in PARTS.values():
+        for metric in part:
+            labelled, _ = column_of(metric, found, "g")
+            told |= {metric} if labelled else set()
+            assert all(tuple(labels) == metric.labels for labels in labelled), metric.prometheus
     elsewhere = ("container", "cache", "pool", "collector")
-    silent = {family.name for family in FAMILIES if family not in told}
+    silent = {family.prometheus for family in FAMILIES if family not in told}
     assert {name for name in silent if name.split("_")[1].rstrip("s") not in elsewhere} == set()
-    assert families.LEVEL in told
+
+
+def test_every_metric_is_exported_under_one_name_or_two() -> None:
+    assert {metric for part in PARTS.values() for metric in part} <= {*FAMILIES, *INSTRUMENTS}
+    assert len({metric.otel for metric in INSTRUMENTS}) == len(INSTRUMENTS)
+    assert not [metric.otel for metric in INSTRUMENTS if not metric.unit]
+    assert catalog.ITEMS in FAMILIES
+    assert catalog.ITEMS in INSTRUMENTS
 
 
 @given(st.text())

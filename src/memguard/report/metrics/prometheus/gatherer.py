@@ -1,33 +1,38 @@
-"""Gather the rows of all guards and containers; what fails is counted and left out."""
+"""Gather the samples of all guards and containers; what fails is counted and left out."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
 
+from memguard.bounded.inventory import InventoryRow
+from memguard.bounded.options import check_int
 from memguard.errors import ConfigError
 from memguard.lifecycle import locks
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.turn import Turn
-from memguard.report.metrics.prometheus import families
-from memguard.report.metrics.prometheus.containers import Containers
-from memguard.report.metrics.prometheus.rows import GUARD_PARTS, Row, Table, label, process_rows
+from memguard.report.metrics import catalog
+from memguard.report.metrics.catalog import Metric
+from memguard.report.metrics.containers import OTHER, ContainerMetrics, Labels, label
 from memguard.report.state import Guarded, GuardState, guard_state
 
-PARTS = ("guard", "process", "containers", *(name for name, _ in GUARD_PARTS))
-"""What may fail, each for itself; ``guard`` is the state of one guard."""
 MOST_CONTAINERS = 1000
+PARTS = ("guard", "containers", *catalog.PARTS)
+"""What may fail, each for itself; ``guard`` is the state of one guard."""
+
+Column: TypeAlias = tuple[list[dict[str, str]], list[Any]]
+"""Labels and as many values: two lists, for a thousand pairs would keep the collector busy."""
+Table: TypeAlias = dict[Metric, Column]
 
 
 class Gatherer:
     """
-    Make rows of what guards know.
+    Gather what guards know.
 
     Bounded by: *max_containers* pairs of name and kind; a counter for each of ``PARTS``.
-    Locks: one that nobody waits for; what guards and containers do happens beside it. Two mutexes
+    Locks: a turn that nobody waits for; what guards and containers do happens beside it. Mutexes
         around counters; only arithmetic happens under them.
     Keeps alive: the guards.
 
@@ -52,7 +57,9 @@ class Gatherer:
     ) -> None:
         self._guards = dict(_named(guards))
         _check_containers(max_containers, containers)
-        self._containers = Containers(max_containers, containers)
+        self._containers = ContainerMetrics(max_containers, containers)
+        self._labels: dict[Labels, dict[str, str]] = {}
+        """Those of containers: the same objects again, which are quickly compared."""
         self._timer = timer
         self._failures = Failures("prometheus.failed")
         self.reset()
@@ -64,56 +71,60 @@ class Gatherer:
         self._errors: Counter[str] = Counter()
         self._runs = 0
         self._seconds = 0.0
-        self._containers.reset()
 
     def gather(self) -> Table:
         """
-        Return all rows by what they are of. Thread-safe; raises nothing but what ends a thread.
+        Return all samples. Thread-safe; raises nothing but what ends a thread.
 
-        Cost: what `guard_state` costs for each guard, and 2 µs a container.
+        Cost: what `guard_state` costs for each guard, and 3 µs a container.
         """
         began = self._timer()
         # Never waited for: of two that come at once, one lets the containers' counters go on.
-        table = self._turn.run(partial(self._table, count=True), busy=None)
+        table = self._turn.run(lambda: self._table(count=True), busy=None)
         if table is None:
             table = self._table(count=False)
         seconds = self._timer() - began
         with self._lock:
             self._runs += 1
             self._seconds += max(0.0, seconds)
-            table[families.COLLECTOR_RUNS] = ([{}], [self._runs])
-            table[families.COLLECTOR_SECONDS] = ([{}], [self._seconds])
-            table[families.COLLECTOR_ERRORS] = (
+            table[catalog.COLLECTOR_RUNS] = ([{}], [self._runs])
+            table[catalog.COLLECTOR_SECONDS] = ([{}], [self._seconds])
+            table[catalog.COLLECTOR_ERRORS] = (
                 [{"part": part} for part in PARTS],
                 [self._errors[part] for part in PARTS],
             )
         return table
 
     def _table(self, *, count: bool) -> Table:
-        rows: list[Row] = []
+        table: Table = {}
         seen: GuardState | None = None
         for name, guard in self._guards.items():
-            found = self._try("guard", guard_state, guard)
-            if found is None:
+            state = self._try("guard", guard_state, guard)
+            if state is None:
                 continue
-            seen = seen or found
-            for part, part_rows in GUARD_PARTS:
-                rows += self._try(part, _listed, part_rows, found, name) or ()
-        table: Table = {}
+            for part in catalog.PARTS:
+                if part != "process" or seen is None:
+                    self._try(part, _add, table, part, state, name)
+            seen = seen or state
         if seen is not None:
-            rows += self._try("process", _listed, process_rows, seen) or ()
-            tell = partial(self._containers.table, seen.containers, count=count)
-            table = self._try("containers", tell) or {}
-        for family, labels, value in rows:
-            column = table.get(family)
-            if column is None:
-                column = table[family] = ([], [])
-            column[0].append(labels)
-            column[1].append(value)
+            self._try("containers", self._add_containers, table, seen.containers, count)
         return table
 
+    def _add_containers(self, table: Table, rows: Iterable[InventoryRow], count: bool) -> None:  # noqa: FBT001 - reason: private
+        found = self._containers.read(rows, count=count)
+        alive = found[catalog.ALIVE]
+        labels = self._labels
+        for each in alive:
+            if each not in labels:
+                labels[each] = {"container": each[0], "kind": each[1]}
+        for metric in catalog.OF_CONTAINERS:
+            sums = found[metric]
+            table[metric] = ([labels[each] for each in sums], list(sums.values()))
+        table[catalog.CONTAINERS] = ([{}], [sum(alive.values())])
+        table[catalog.FOLDED] = ([{}], [alive.get((OTHER, OTHER), 0)])
+
     def _try(self, part: str, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what *work* gives; None where it fails, which is counted and logged once."""
+        """Return what *work* returns; None where it fails, which is counted and logged once."""
         try:
             return work(*arguments)
         except Exception as error:  # noqa: BLE001 - reason: one broken part must not hide the others
@@ -123,12 +134,24 @@ class Gatherer:
             return None
 
 
-def _listed(rows: Callable[..., Iterable[Row]], *arguments: Any) -> list[Row]:
-    """Return all rows or none: a part that fails half way is left out whole."""
-    return list(rows(*arguments))
+def column_of(metric: Metric, state: GuardState, guard: str) -> Column:
+    """Return what *state* says of *metric*."""
+    values = metric.values(state)
+    labels = {"guard": guard} if metric.of_guard else {}
+    if not metric.label:
+        return [labels] * len(values), [value for _, value in values]
+    return [{**labels, metric.label: name} for name, _ in values], [value for _, value in values]
 
 
-def _named(guards: Sequence[Guarded]) -> Iterable[tuple[str, Guarded]]:
+def _add(table: Table, part: str, state: GuardState, guard: str) -> None:
+    """Add all samples of a part or none: a part that fails half way is left out whole."""
+    metrics = [metric for metric in catalog.PARTS[part] if metric.prometheus]
+    for metric, column in [(metric, column_of(metric, state, guard)) for metric in metrics]:
+        for whole, more in zip(table.setdefault(metric, ([], [])), column, strict=True):
+            whole.extend(more)
+
+
+def _named(guards: Sequence[Guarded]) -> Iterator[tuple[str, Guarded]]:
     """Yield each guard with its name as a label."""
     if not guards:
         raise ConfigError("give at least one guard, such as memguard.install()")
@@ -149,13 +172,7 @@ def _named(guards: Sequence[Guarded]) -> Iterable[tuple[str, Guarded]]:
 
 
 def _check_containers(most: int, reserved: Collection[str]) -> None:
-    if isinstance(most, bool) or not isinstance(most, int):
-        raise TypeError(f"max_containers must be a whole number (got {type(most).__name__})")
-    if not 0 <= most <= MOST_CONTAINERS:
-        raise ConfigError(
-            f"max_containers must be from 0 to {MOST_CONTAINERS} (got {most}); "
-            "what has no labels of its own is summed as 'other'"
-        )
+    check_int(most, "max_containers", 0, MOST_CONTAINERS)
     if isinstance(reserved, str) or not isinstance(reserved, Collection):
         raise TypeError(
             f"containers must be a list of names (got {type(reserved).__name__}): ['sessions']"

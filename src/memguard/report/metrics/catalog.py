@@ -1,0 +1,677 @@
+"""
+The metrics of memguard: what each is, its names and unit, and how it is read.
+
+Prometheus and OpenTelemetry both export this table, so that they cannot contradict one another.
+
+Names and units for Prometheus follow https://prometheus.io/docs/practices/naming/ and OpenMetrics
+1.0: base units as suffixes, ``_total`` for counters, shares as ratios from 0 to 1. What the
+client's own collectors export already (``process_*``, ``python_gc_*``) is not exported again.
+
+Names and units of ``process.*`` and ``cpython.*`` are those of the OpenTelemetry semantic
+conventions (process metrics and CPython metrics, both in development as of version 1.37); units are
+UCUM (https://ucum.org). All others are below ``memguard.``, with the unit beside the name.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+
+from memguard._version import __version__
+from memguard.leaks.report import LeakReport
+from memguard.relief.levels import SEVERITY
+from memguard.relief.records import AlertKind, PressureState
+from memguard.report.state import GuardState
+
+NUMBERS = (int, float)
+MOST = 1e300
+"""A larger int would make a client fail where it writes a double; NaN is not below it."""
+_STATES = ("idle", "watching", "tracing", "cooling")
+_SOURCES = ("cgroup", "rlimit", "host", "own", "unknown")
+
+Kind = Literal["gauge", "counter", "histogram"]
+Across = Literal["liveall", "livesum", "livemax"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """A histogram: how many were as long as that, not cumulated, and all of them together."""
+
+    buckets: tuple[tuple[float, int], ...]
+    """(upper bound in seconds, pauses up to it and above the bound before); the last is inf."""
+    total: float
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Metric:
+    """One metric: what its samples have in common."""
+
+    kind: Kind
+    help: str
+    read: Callable[[GuardState], Any] | None
+    """Returns the number, None where it is not known; with a *label* a number for each of its
+    values. None for what is gathered elsewhere."""
+    label: str = ""
+    """The label whose values *read* returns."""
+    of_guard: bool = True
+    """False for what is the same for all guards of a process."""
+    prometheus: str = ""
+    """Its name there, with the unit, and for counters with ``_total``; empty for none."""
+    across: Across = "liveall"
+    """What several processes make of a gauge: one sample for each, their sum, or the highest."""
+    otel: str = ""
+    """Its name in OpenTelemetry; empty for none."""
+    unit: str = ""
+    """In OpenTelemetry."""
+    adds_up: bool = False
+    """A gauge of which the sum over processes has a meaning: an UpDownCounter in OpenTelemetry."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of its labels in Prometheus."""
+        if self.label == "container":
+            return ("container", "kind")
+        return (*(("guard",) if self.of_guard else ()), *((self.label,) if self.label else ()))
+
+    def values(self, state: GuardState) -> list[tuple[str, Any]]:
+        """Return (value of the label, number or `Pauses`) for what is known."""
+        found = self.read(state) if self.read is not None else None
+        if not self.label:
+            return [("", found)] if is_number(found) else []
+        return [
+            (name, value)
+            for name, value in (found or {}).items()
+            if is_number(value) or isinstance(value, Pauses)
+        ]
+
+
+def is_number(value: object) -> bool:
+    """Return whether *value* can be told: an int or float itself, finite, that fits a double."""
+    return type(value) in NUMBERS and -MOST < value < MOST  # type: ignore[operator]  # reason: the types are known by then
+
+
+def _gauge(name: str, text: str, read: Any, label: str = "", **more: Any) -> Metric:
+    prometheus = f"memguard_{name}" if name else ""
+    return Metric(kind="gauge", help=text, read=read, label=label, prometheus=prometheus, **more)
+
+
+def _counter(name: str, text: str, read: Any, label: str = "", **more: Any) -> Metric:
+    prometheus = f"memguard_{name}_total" if name else ""
+    return Metric(kind="counter", help=text, read=read, label=label, prometheus=prometheus, **more)
+
+
+# -- how they are read ----------------------------------------------------------------------------
+
+
+def _pressure(read: Callable[[PressureState], Any]) -> Callable[[GuardState], Any]:
+    """Read what the monitor saw: nothing of a guard that was stopped, which would stay for ever."""
+
+    def value(state: GuardState) -> Any:
+        pressure = state.pressure
+        return read(pressure) if state.running and pressure.at is not None else None
+
+    return value
+
+
+def _relief(field: str) -> Callable[[GuardState], Any]:
+    return lambda state: getattr(state.relief, field, None)
+
+
+def _detector(field: str) -> Callable[[GuardState], Any]:
+    return lambda state: getattr(state.detector, field, None)
+
+
+def _generations(read: Callable[[Any], Any]) -> Callable[[GuardState], Any]:
+    return lambda state: (
+        {str(each.generation): read(each) for each in state.gc.generations} if state.gc else None
+    )
+
+
+def _collector(key: str) -> Callable[[GuardState], Any]:
+    return lambda _: {str(number): each.get(key) for number, each in enumerate(gc.get_stats())}
+
+
+def _one_of(names: tuple[str, ...], current: str) -> dict[str, int]:
+    return {name: int(name == current) for name in names}
+
+
+def _parts(field: str, *names: str) -> Callable[[GuardState], Any]:
+    return lambda state: {name: getattr(getattr(state, name), field, None) for name in names}
+
+
+def _alerts(state: GuardState) -> dict[str, int]:
+    raised = dict(state.monitor.alerts_by_kind)
+    return {kind: raised.get(kind, 0) for kind in get_args(AlertKind)}
+
+
+def source_of(limit_source: str) -> str:
+    """Return which kind of bound a limit is, by where it is written."""
+    if limit_source.startswith("RLIMIT_"):
+        return "rlimit"
+    if limit_source.startswith("/"):
+        return "cgroup"
+    return {"option limit": "own", "MemTotal": "host", "psutil": "host"}.get(
+        limit_source, "unknown"
+    )
+
+
+def _latest_leak(read: Callable[[LeakReport], float]) -> Callable[[GuardState], Any]:
+    def value(state: GuardState) -> float | None:
+        leaks = [report for report in state.reports if report.kind == "leak"]
+        if state.detector is None or not leaks:
+            return None
+        return read(max(leaks, key=lambda report: report.updated_at))
+
+    return value
+
+
+def _updated(report: LeakReport) -> float:
+    moment = datetime.fromisoformat(report.updated_at)
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+
+
+# -- this process ---------------------------------------------------------------------------------
+
+
+def _process_gauge(name: str, text: str, read: Any, label: str = "", **more: Any) -> Metric:
+    return _gauge(name, text, read, label, of_guard=False, **more)
+
+
+_PROCESS = (
+    _process_gauge(
+        "build_info",
+        "1, with the version of memguard.",
+        lambda _: {__version__: 1},
+        "version",
+        across="livemax",
+    ),
+    _process_gauge(
+        "private_bytes",
+        "Memory that only this process holds, resident or swapped: what a leak grows.",
+        lambda state: state.reading.private,
+        otel="memguard.memory.private",
+        unit="By",
+        adds_up=True,
+    ),
+    _process_gauge(
+        "resident_bytes",
+        "Resident memory by kind: anonymous, file or shared.",
+        lambda state: {
+            "anonymous": state.reading.anon,
+            "file": state.reading.file,
+            "shared": state.reading.shmem,
+        },
+        "memory",
+    ),
+    _process_gauge(
+        "swapped_bytes", "Anonymous memory that was swapped out.", lambda state: state.reading.swap
+    ),
+    _process_gauge(
+        "peak_resident_bytes",
+        "The highest resident memory so far.",
+        lambda state: state.reading.peak,
+    ),
+    _process_gauge(
+        "allocated_blocks",
+        "Blocks in use by Python's allocator.",
+        lambda state: state.reading.blocks,
+    ),
+    _process_gauge(
+        "threads",
+        "Threads of this process, not only those that Python started.",
+        lambda state: state.reading.threads,
+    ),
+    _process_gauge(
+        "traced_bytes",
+        "Memory that tracemalloc traces; 0 while it is off.",
+        lambda state: state.reading.traced or 0,
+    ),
+    _process_gauge(
+        "tracer_bytes",
+        "Memory that tracemalloc itself needs; 0 while it is off.",
+        lambda state: state.reading.tracer or 0,
+    ),
+)
+
+# -- one guard: pressure --------------------------------------------------------------------------
+
+_PRESSURE = (
+    _gauge("running", "1 while the guard is started, else 0.", lambda state: int(state.running)),
+    _gauge(
+        "used_bytes",
+        "Memory in use that cannot be reclaimed, in the scope of the limit.",
+        _pressure(lambda pressure: pressure.used),
+        otel="memguard.memory.used",
+        unit="By",
+    ),
+    _gauge(
+        "limit_bytes",
+        "The limit that is fullest.",
+        _pressure(lambda pressure: pressure.limit),
+        otel="memguard.memory.limit",
+        unit="By",
+    ),
+    _gauge(
+        "limit_source",
+        "1 for where that limit is set: cgroup, rlimit, host, own or unknown.",
+        _pressure(
+            lambda pressure: (
+                None if pressure.limit is None else _one_of(_SOURCES, source_of(pressure.source))
+            )
+        ),
+        "source",
+        across="livesum",
+    ),
+    _gauge(
+        "used_ratio",
+        "Memory in use over the limit, 0 to 1 and above.",
+        _pressure(lambda pressure: pressure.used_ratio),
+        otel="memguard.memory.utilization",
+        unit="1",
+    ),
+    _gauge(
+        "growth_bytes_per_second",
+        "Growth of used bytes over the last seconds; negative when shrinking.",
+        _pressure(lambda pressure: pressure.bytes_per_minute / 60),
+        otel="memguard.memory.growth",
+        unit="By/s",
+    ),
+    _gauge(
+        "level",
+        "1 for the level of pressure: ok, elevated, critical or insufficient_data.",
+        _pressure(lambda pressure: _one_of(tuple(SEVERITY), pressure.level)),
+        "level",
+        across="livesum",
+    ),
+    _gauge(
+        "",
+        "1 for the level of pressure, 0 for the others.",
+        lambda state: _one_of(tuple(SEVERITY), state.pressure.level),
+        "level",
+        otel="memguard.pressure.level",
+        unit="1",
+        adds_up=True,
+    ),
+    _gauge(
+        "stall_ratio",
+        "Share of time that some task waited for memory (Linux PSI).",
+        _pressure(
+            lambda pressure: None if pressure.stall_some is None else pressure.stall_some / 100
+        ),
+        across="livemax",
+    ),
+    _counter("looks", "Looks of the pressure monitor.", lambda state: state.monitor.ticks),
+    _counter(
+        "level_changes",
+        "Changes of the level of pressure.",
+        lambda state: state.monitor.level_changes,
+        otel="memguard.pressure.changes",
+        unit="{change}",
+    ),
+    _counter(
+        "alerts",
+        "Alerts raised, by kind: level, ineffective or recycle.",
+        _alerts,
+        "kind",
+        otel="memguard.alerts",
+        unit="{alert}",
+    ),
+)
+
+# -- relief and admission -------------------------------------------------------------------------
+
+_RELIEF = (
+    _counter(
+        "relief_runs",
+        "Times that memory was freed.",
+        _relief("runs"),
+        otel="memguard.relief.runs",
+        unit="{run}",
+    ),
+    _counter("relief_refused", "Runs asked for while another was under way.", _relief("refused")),
+    _counter(
+        "relief_freed_bytes",
+        "Memory freed, as caches, pools and callbacks count it.",
+        _relief("freed"),
+        otel="memguard.relief.freed",
+        unit="By",
+    ),
+    _gauge(
+        "relief_returned_bytes",
+        "By how much private memory fell during all relief runs; it may fall where others grew.",
+        _relief("rss_freed"),
+        across="livesum",
+        otel="memguard.relief.fall",
+        unit="By",
+        adds_up=True,
+    ),
+    _counter(
+        "relief_seconds",
+        "Time spent in relief.",
+        _relief("seconds"),
+        otel="memguard.relief.time",
+        unit="s",
+    ),
+    _gauge(
+        "relief_longest_seconds",
+        "The longest relief run.",
+        _relief("longest_seconds"),
+        across="livemax",
+    ),
+    _gauge(
+        "relief_lowered_caches",
+        "Caches whose bound is lowered now.",
+        _relief("lowered_caches"),
+        across="livesum",
+        otel="memguard.relief.lowered_caches",
+        unit="{cache}",
+        adds_up=True,
+    ),
+)
+_ADMISSION = (
+    _counter(
+        "admission_admitted", "Work that was admitted.", lambda state: state.admission.admitted
+    ),
+    _counter(
+        "admission_refused",
+        "Work that was refused for want of memory.",
+        lambda state: state.admission.refused,
+    ),
+    _counter(
+        "",
+        "Work that asked to be admitted.",
+        lambda state: {"admitted": state.admission.admitted, "refused": state.admission.refused},
+        "outcome",
+        otel="memguard.admission.requests",
+        unit="{request}",
+    ),
+    _counter(
+        "admission_waited", "Admitted work that had to wait.", lambda state: state.admission.waited
+    ),
+    _counter(
+        "admission_wait_seconds",
+        "Time that work waited, the refused too.",
+        lambda state: state.admission.waited_seconds,
+    ),
+    _gauge(
+        "admission_running",
+        "Admitted work not yet ended.",
+        lambda state: state.admission.running,
+        across="livesum",
+        otel="memguard.admission.running",
+        unit="{request}",
+        adds_up=True,
+    ),
+    _gauge(
+        "admission_promised_bytes",
+        "Memory promised to work that is running.",
+        lambda state: state.admission.promised,
+        across="livesum",
+    ),
+)
+
+# -- leaks and the collector of garbage -----------------------------------------------------------
+
+_LEAKS = (
+    _counter(
+        "leaks_found",
+        "Leaks reported; updates of a report do not count.",
+        _detector("findings"),
+        otel="memguard.leaks",
+        unit="{leak}",
+    ),
+    _gauge(
+        "leak_last_report_timestamp_seconds",
+        "When the latest leak was reported or its report updated, seconds since the epoch.",
+        _latest_leak(_updated),
+        across="livemax",
+    ),
+    _gauge(
+        "leak_growth_bytes_per_second",
+        "Growth of the latest reported leak, at that time.",
+        _latest_leak(lambda report: report.trend.bytes_per_hour / 3600),
+    ),
+    _counter(
+        "leak_investigations",
+        "Times that evidence of a leak was taken.",
+        _detector("investigations"),
+        otel="memguard.leak.investigations",
+        unit="{investigation}",
+    ),
+    _counter(
+        "leak_traced_seconds",
+        "Time that memguard had tracemalloc on.",
+        _detector("traced_seconds"),
+        otel="memguard.leak.tracing.time",
+        unit="s",
+    ),
+    _gauge(
+        "leak_detector_state",
+        "1 for what the leak detector does: idle, watching, tracing or cooling.",
+        lambda state: None if state.detector is None else _one_of(_STATES, state.detector.state),
+        "state",
+        across="livesum",
+    ),
+)
+_GC = (
+    Metric(
+        kind="histogram",
+        prometheus="memguard_gc_pause_seconds",
+        help="Pauses of the garbage collector.",
+        read=_generations(lambda each: Pauses(each.histogram, each.pause_total)),
+        label="generation",
+    ),
+    _gauge(
+        "gc_longest_pause_seconds",
+        "The longest pause of the garbage collector so far.",
+        _generations(lambda each: each.pause_max),
+        "generation",
+        across="livemax",
+        otel="memguard.gc.pause.max",
+        unit="s",
+    ),
+    _counter(
+        "",
+        "Time that the program stood still for the garbage collector.",
+        _generations(lambda each: each.pause_total),
+        "generation",
+        otel="memguard.gc.pause.time",
+        unit="s",
+    ),
+    _counter(
+        "",
+        "Pauses of the garbage collector while it was watched.",
+        _generations(lambda each: each.collections),
+        "generation",
+        otel="memguard.gc.pauses",
+        unit="{pause}",
+    ),
+    _gauge(
+        "",
+        "Part of the time that went into pauses, 0 to 1.",
+        lambda state: getattr(state.gc, "wall_share", None),
+        otel="memguard.gc.pause.share",
+        unit="1",
+    ),
+)
+
+# -- what it costs --------------------------------------------------------------------------------
+
+_COST = (
+    _counter(
+        "cpu_seconds",
+        "Processor time of memguard's threads.",
+        _parts("cpu_seconds", "monitor", "detector"),
+        "part",
+        otel="memguard.cpu.time",
+        unit="s",
+    ),
+    _counter(
+        "errors",
+        "Failures that memguard caught, by part: monitor, relief, detector.",
+        _parts("errors", "monitor", "relief", "detector"),
+        "part",
+        otel="memguard.errors",
+        unit="{error}",
+    ),
+)
+
+PARTS: Mapping[str, tuple[Metric, ...]] = {
+    "process": _PROCESS,
+    "pressure": _PRESSURE,
+    "relief": _RELIEF,
+    "admission": _ADMISSION,
+    "leaks": _LEAKS,
+    "gc": _GC,
+    "cost": _COST,
+}
+"""What may fail, each part for itself; only ``process`` is the same for all guards."""
+
+# -- containers: gathered by `ContainerMetrics` ---------------------------------------------------
+
+
+def _of_containers(make: Callable[..., Metric], name: str, text: str, **more: Any) -> Metric:
+    return make(name, text, None, "container", of_guard=False, **more)
+
+
+CONTAINERS = _gauge(
+    "containers", "Live containers of memguard.", None, of_guard=False, across="livesum"
+)
+FOLDED = _gauge(
+    "containers_folded",
+    "Of these, those that are summed as other, for want of labels.",
+    None,
+    of_guard=False,
+    across="livesum",
+)
+ITEMS = _of_containers(
+    _gauge,
+    "container_items",
+    "Live entries.",
+    across="livesum",
+    otel="memguard.container.items",
+    unit="{item}",
+    adds_up=True,
+)
+BYTES = _of_containers(
+    _gauge,
+    "container_bytes",
+    "Size as the container counts it, or its estimate.",
+    across="livesum",
+    otel="memguard.container.size",
+    unit="By",
+    adds_up=True,
+)
+FILL = _of_containers(
+    _gauge,
+    "container_fill_ratio",
+    "How much of its bound is used; of several, the most.",
+    across="livemax",
+)
+HITS = _of_containers(_counter, "cache_hits", "Look-ups that found something.")
+MISSES = _of_containers(_counter, "cache_misses", "Look-ups that found nothing.")
+EVICTIONS = _of_containers(_counter, "cache_evictions", "Entries that had to make room.")
+LEASED = _of_containers(_gauge, "pool_leased", "Objects that are leased now.", across="livesum")
+LOST = _of_containers(_counter, "pool_lost", "Objects that were leased and never released.")
+ALIVE = _of_containers(
+    _gauge, "", "Containers alive.", otel="memguard.containers", unit="{container}", adds_up=True
+)
+"""By name and kind; in Prometheus they are counted altogether."""
+OF_CONTAINERS = (ITEMS, BYTES, FILL, HITS, MISSES, EVICTIONS, LEASED, LOST)
+
+# -- gathering itself -----------------------------------------------------------------------------
+
+COLLECTOR_RUNS = _counter(
+    "collector_runs", "Times that these metrics were gathered.", None, of_guard=False
+)
+COLLECTOR_SECONDS = _counter(
+    "collector_seconds", "Time spent gathering them.", None, of_guard=False
+)
+COLLECTOR_ERRORS = _counter(
+    "collector_errors",
+    "Parts that could not be gathered and were left out.",
+    None,
+    "part",
+    of_guard=False,
+)
+
+# -- what the semantic conventions of OpenTelemetry have ------------------------------------------
+
+CONVENTIONAL = (
+    _gauge(
+        "",
+        "The amount of physical memory in use.",
+        lambda state: state.reading.rss,
+        of_guard=False,
+        otel="process.memory.usage",
+        unit="By",
+        adds_up=True,
+    ),
+    _gauge(
+        "",
+        "The amount of committed virtual memory.",
+        lambda state: state.reading.vms,
+        of_guard=False,
+        otel="process.memory.virtual",
+        unit="By",
+        adds_up=True,
+    ),
+    _counter(
+        "",
+        "The number of times a generation was collected since interpreter start.",
+        _collector("collections"),
+        "generation",
+        of_guard=False,
+        otel="cpython.gc.collections",
+        unit="{collection}",
+    ),
+    _counter(
+        "",
+        "The total number of objects collected inside a generation since interpreter start.",
+        _collector("collected"),
+        "generation",
+        of_guard=False,
+        otel="cpython.gc.collected_objects",
+        unit="{object}",
+    ),
+    _counter(
+        "",
+        "The total number of objects which were found to be uncollectable inside a generation "
+        "since interpreter start.",
+        _collector("uncollectable"),
+        "generation",
+        of_guard=False,
+        otel="cpython.gc.uncollectable_objects",
+        unit="{object}",
+    ),
+)
+
+_OF_GUARDS = tuple(metric for part in PARTS.values() for metric in part)
+FAMILIES = tuple(
+    metric
+    for metric in (
+        *_OF_GUARDS,
+        CONTAINERS,
+        FOLDED,
+        *OF_CONTAINERS,
+        COLLECTOR_RUNS,
+        COLLECTOR_SECONDS,
+        COLLECTOR_ERRORS,
+    )
+    if metric.prometheus
+)
+"""What Prometheus is told, in the order of exposition."""
+INSTRUMENTS = tuple(
+    metric for metric in (*CONVENTIONAL, *_OF_GUARDS, ALIVE, *OF_CONTAINERS) if metric.otel
+)
+"""What OpenTelemetry is told."""
+
+
+def bound_label(seconds: float) -> str:
+    """Return the upper bound of a bucket as OpenMetrics writes it (canonical numbers)."""
+    return "+Inf" if seconds == math.inf else repr(float(seconds))
