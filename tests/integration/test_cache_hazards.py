@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -317,6 +318,26 @@ def test_eight_threads_and_random_collections_count_every_look_up() -> None:
     check_whole(cache)
 
 
+@pytest.mark.usefixtures("hasty_switching")
+def test_two_threads_that_write_equal_keys_of_two_types_write_one_entry() -> None:
+    """As Markup and str, or numpy.int64 and int: equal, and compared outside of the lock."""
+
+    class Text(str):
+        __slots__ = ()
+
+    def write(cache: BoundedCache[str, str], barrier: threading.Barrier, key: str) -> None:
+        barrier.wait()
+        cache[key] = "value"
+
+    for _ in range(1500):
+        cache: BoundedCache[str, str] = BoundedCache(10)
+        barrier = threading.Barrier(2, timeout=DEADLINE)
+        run_all([partial(write, cache, barrier, key) for key in (Text("k"), "k")])
+        assert len(cache) == 1
+        del cache["k"]
+        assert "k" not in cache
+
+
 def test_threads_that_miss_one_cold_key_load_it_once() -> None:
     for _ in range(20):
         calls: list[int] = []
@@ -458,6 +479,92 @@ def test_exceptions_of_a_signal_handler_leave_the_cache_whole_and_unlocked(
     assert cache["from another thread"] == 1
     check_whole(cache)
     assert len(cache) <= 30
+
+
+@needs_signals
+@pytest.mark.usefixtures("hasty_switching")
+def test_clearing_that_is_broken_off_brings_no_entry_back(
+    make: Callable[..., BoundedCache[Any, Any]],
+) -> None:
+    """A reader may have found an entry, without the lock, that left in the torn change."""
+    cache = make(2000)
+    stop = threading.Event()
+    armed = [False]
+
+    def read() -> None:
+        choice = random.Random(6)  # noqa: S311 - reason: no secret
+        while not stop.is_set():
+            cache.get(choice.randrange(2000))
+
+    def interrupt(*_: Any) -> None:
+        if armed[0] and cache._ring is False:
+            armed[0] = False
+            raise Interrupted
+
+    def use() -> None:  # a function, for the jump of a loop in a try may not be covered by it
+        for number in range(2000):
+            cache[number] = number
+        armed[0] = True
+        cache.clear()
+        armed[0] = False
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    try:
+        end = time.monotonic() + 1.0
+        with storm_of_signals(interrupt):
+            while time.monotonic() < end:
+                with contextlib.suppress(Interrupted):
+                    use()
+    finally:
+        stop.set()
+        for reader in readers:
+            reader.join(DEADLINE)
+    check_whole(cache)
+    cache.update((("new", number), number) for number in range(2100))
+    assert len(cache) == 2000
+
+
+@needs_signals
+@pytest.mark.usefixtures("hasty_switching")
+def test_a_signal_handler_that_loads_does_not_wait_for_who_waits_for_it() -> None:
+    """It may hold the lock that the loading thread needs, so it loads on its own."""
+    cache: BoundedCache[Any, int] = BoundedCache(500, on_removal=lambda *_: None)
+    stop = threading.Event()
+    inside = [False]
+    handled = [0]
+
+    def load(_: Any) -> int:
+        time.sleep(0.0005)
+        return 1
+
+    def handler(*_: Any) -> None:
+        if not inside[0]:
+            inside[0] = True
+            handled[0] += 1
+            cache.get_or_load("hot", load)
+            inside[0] = False
+
+    def work() -> None:
+        while not stop.is_set():
+            cache.get_or_load("hot", load)
+            cache.pop("hot", None)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        with storm_of_signals(handler):
+            end = time.monotonic() + 1.0
+            while time.monotonic() < end:
+                for number in range(700):
+                    cache[number] = number
+    finally:
+        stop.set()
+        worker.join(DEADLINE)
+        assert not worker.is_alive(), "it waits for a thread that waits for it"
+    assert handled[0] > 20
+    check_whole(cache)
 
 
 @needs_signals

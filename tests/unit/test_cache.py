@@ -10,6 +10,7 @@ import operator
 import pickle
 import sys
 import threading
+import tracemalloc
 import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -324,6 +325,42 @@ def test_values_that_weigh_nothing_count_as_one_each() -> None:
     assert len(cache) == 10
 
 
+def test_an_infinite_weight_does_not_end_the_bound() -> None:
+    cache: BoundedCache[Any, float] = BoundedCache(
+        10, getsizeof=lambda value: value, oversized="keep_one"
+    )
+    cache["a"] = math.inf
+    assert list(cache) == ["a"]
+    for number in range(1000):
+        cache[number] = 5
+    assert len(cache) == 2
+    assert cache.currsize == 10
+
+
+def test_fractions_of_weight_leave_no_rest() -> None:
+    cache: BoundedCache[int, float] = BoundedCache(1, getsizeof=lambda value: value)
+    for number in range(1000):
+        cache[number] = 0.1 + number % 3 * 0.1
+    cache.clear()
+    assert cache.currsize == 0
+
+
+@pytest.mark.parametrize("policy", ["lru", "s3fifo"])
+@pytest.mark.parametrize("bound", ["weight", "bytes"])
+def test_a_value_that_grows_to_the_whole_cache_is_kept_alone(policy: Any, bound: str) -> None:
+    """Eviction must not stop at the very entry that it makes room for."""
+    given: dict[str, Any] = {"maxsize": 10, "getsizeof": lambda value: value}
+    if bound == "bytes":
+        given = {"maxbytes": 10_000, "sizer": lambda value: 900 * value}
+    cache: BoundedCache[str, int] = BoundedCache(policy=policy, **given)
+    cache.update(a=4, b=4)
+    for _ in range(3):
+        assert cache.get("a") == cache.get("b") == 4
+    cache["c"] = 4
+    cache["c"] = 10
+    assert dict(cache) == {"c": 10}
+
+
 def test_a_negative_or_nonsensical_weight_is_refused_and_changes_nothing() -> None:
     cache: BoundedCache[str, Any] = BoundedCache(10, getsizeof=lambda value: value)
     for weight in (-1, math.nan):
@@ -436,6 +473,37 @@ def test_resizing_evicts_at_once() -> None:
     assert sized.statistics().bytes <= 10_240
     with pytest.raises(ConfigError, match="does not count bytes"):
         cache.resize(maxbytes=1000)
+
+
+def test_resizing_evicts_expired_entries_before_live_ones(fake_clock: FakeClock) -> None:
+    cache: BoundedCache[str, int] = BoundedCache(10, timer=fake_clock)
+    for number in range(5):
+        cache[f"live {number}"] = number
+    for number in range(5):
+        cache.set(f"dead {number}", number, ttl=1)
+    fake_clock.advance(5)
+    cache.resize(5)
+    assert sorted(cache) == [f"live {number}" for number in range(5)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"ttl": 3600}, {"idle": 3600}, {"on_removal": print}, {"policy": "s3fifo"}],
+    ids=str,
+)
+def test_bytes_counted_are_bytes_held(options: dict[str, Any]) -> None:
+    """Within a tenth of what tracemalloc sees, whatever the cache must note of an entry."""
+    cache: BoundedCache[str, float] = BoundedCache(maxbytes="16MiB", **options)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            cache[f"key {number}"] = float(number)
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(cache) == 20_000
+    assert cache.statistics().bytes == pytest.approx(held, rel=0.1)
 
 
 # -- giving back --------------------------------------------------------------------------------

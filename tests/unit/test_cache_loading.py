@@ -8,7 +8,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -225,6 +225,54 @@ def test_a_load_can_give_its_entry_a_ttl(fake_clock: FakeClock) -> None:
         cache.get_or_load("k", len, ttl=0)
 
 
+def test_a_clock_that_fails_during_a_load_leaves_no_key_hanging() -> None:
+    now = 0.0
+    fails: Iterator[bool] = iter(())
+
+    def timer() -> float:
+        if next(fails, False):
+            raise OSError
+        return now
+
+    cache: BoundedCache[str, int] = BoundedCache(10, ttl=5, timer=timer)
+    cache["k"] = 1
+    now = 10.0
+    for good in range(4):
+        fails = iter([False] * good + [True])
+        with contextlib.suppress(OSError):
+            cache.get_or_load("k", lambda _: 2)
+        fails = iter(())
+        assert cache._flights == {}
+        assert in_threads(1, lambda: cache.get_or_load("k", lambda _: 2)) == [2]
+        cache.clear()
+
+
+def test_a_key_whose_equality_fails_during_a_load_leaves_no_key_hanging() -> None:
+    fails: Iterator[bool] = iter(())
+
+    class Key:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def __hash__(self) -> int:
+            return 1
+
+        def __eq__(self, other: object) -> bool:
+            if next(fails, False):
+                raise LookupError
+            return isinstance(other, Key) and other.number == self.number
+
+    for good in range(8):
+        cache: BoundedCache[Key, int] = BoundedCache(10)
+        cache[Key(0)] = 0
+        fails = iter([False] * good + [True])
+        with contextlib.suppress(LookupError):
+            cache.get_or_load(Key(1), lambda _: 1)
+        fails = iter(())
+        found = in_threads(1, lambda cache=cache: cache.get_or_load(Key(1), lambda _: 1))  # type: ignore[misc]
+        assert found == [1]
+
+
 def test_a_failed_load_leaves_no_cycle_behind() -> None:
     """The error of a load must not keep the caller's frame alive until the collector comes."""
 
@@ -324,6 +372,26 @@ def test_what_is_deleted_during_its_refresh_stays_deleted(fake_clock: FakeClock)
     release.set()
     assert refresh.stop(DEADLINE)
     assert "k" not in cache
+
+
+def test_what_is_written_during_its_refresh_is_not_overwritten(fake_clock: FakeClock) -> None:
+    """What the background load gives was read before the write, and is older."""
+    cache: BoundedCache[str, int] = BoundedCache(3, timer=fake_clock)
+    cache["k"] = 1
+    fake_clock.advance(100)
+    started, release = threading.Event(), threading.Event()
+
+    def load(_: str) -> int:
+        started.set()
+        release.wait(DEADLINE)
+        return 2
+
+    assert cache.get_or_load("k", load, refresh_after=10) == 1
+    assert started.wait(DEADLINE)
+    cache["k"] = 3
+    release.set()
+    assert refresh.stop(DEADLINE)
+    assert cache["k"] == 3
 
 
 def test_background_refreshes_are_bounded(fake_clock: FakeClock) -> None:
@@ -471,6 +539,59 @@ def test_a_load_that_nobody_waits_for_any_more_is_cancelled() -> None:
     asyncio.run(main())
     assert ended == ["cancelled"]
     assert all(not flights for _, flights in cache._async_flights.values())
+
+
+def test_who_comes_while_a_load_is_being_cancelled_starts_another() -> None:
+    """A caller whom nobody cancelled must not be cancelled with those who left."""
+    cache: BoundedCache[str, str] = BoundedCache(3)
+
+    async def slow(_: str) -> str:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            await asyncio.sleep(0.01)  # such as closing a connection
+        return "slow"
+
+    async def fast(_: str) -> str:
+        return "fast"
+
+    async def main(turns: int) -> list[Any]:
+        cache.clear()
+        first = asyncio.create_task(cache.aget_or_load("k", slow))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        first.cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        second = asyncio.create_task(cache.aget_or_load("k", fast))
+        return list(await asyncio.gather(first, second, return_exceptions=True))
+
+    for turns in range(4):
+        first, second = asyncio.run(main(turns))
+        assert isinstance(first, asyncio.CancelledError)
+        assert second == "fast"
+
+
+def test_a_task_factory_that_fails_leaves_no_key_hanging() -> None:
+    cache: BoundedCache[str, int] = BoundedCache(3)
+
+    async def load(_: str) -> int:
+        return 1
+
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+
+        def fail(_loop: Any, coroutine: Any, **_: Any) -> Any:
+            coroutine.close()
+            raise LookupError
+
+        loop.set_task_factory(fail)
+        with pytest.raises(LookupError):
+            await cache.aget_or_load("k", load)
+        loop.set_task_factory(None)
+        return await asyncio.wait_for(cache.aget_or_load("k", load), DEADLINE)
+
+    assert asyncio.run(main()) == 1
 
 
 def test_async_errors_reach_every_waiter_and_are_not_cached() -> None:

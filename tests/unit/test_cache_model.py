@@ -146,7 +146,7 @@ class LruAgainstModel(RuleBasedStateMachine):
         if bound in ("bytes", "both"):
             # Keys differ in size between builds of Python; the model gives all of them 28 bytes.
             self.cache._entry_bytes = (  # type: ignore[method-assign]
-                lambda _key, value: SIZE_OF_BOOKKEEPING + 100 * value  # type: ignore[assignment]  # reason: a test reaches past the types
+                lambda _key, value, _ticket: SIZE_OF_BOOKKEEPING + 100 * value  # type: ignore[assignment]  # reason: a test reaches past the types
             )
         self.counted = {"hits": 0, "misses": 0}
 

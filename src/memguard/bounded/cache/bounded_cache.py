@@ -26,7 +26,7 @@ from memguard.bounded.cache.loading import loader as loading
 from memguard.bounded.cache.maintenance import SizeEstimate, average_bytes, shrink
 from memguard.bounded.cache.removal_listener import RemovalListener
 from memguard.bounded.cache.stats import CacheStatistics, EntryInfo, WarmReport
-from memguard.bounded.cache.table import ENTRY_BYTES, Table
+from memguard.bounded.cache.table import Table
 from memguard.bounded.cache.wrapped import WrappedCache
 from memguard.errors import ConfigError
 
@@ -423,7 +423,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         sample = self._read(
             lambda held: [*islice(held.values(), most), *islice(reversed(held.values()), most)]
         )
-        return average_bytes([(entry.key, entry.value) for entry in sample], ENTRY_BYTES)
+        return average_bytes([(entry.key, entry.value) for entry in sample], self._overhead)
 
     # -- inspection -------------------------------------------------------------------------------
 
@@ -445,7 +445,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
             age=self._age(entry, now),
             expires_in=None if deadline is None else deadline - now,
             hits=entry.hits,
-            bytes=entry.size or self._entry_bytes(entry.key, entry.value),
+            bytes=entry.size or self._entry_bytes(entry.key, entry.value, False),
             weight=entry.weight,
         )
 

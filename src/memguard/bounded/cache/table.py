@@ -50,6 +50,9 @@ _BATCH = 256
 ENTRY_BYTES = sys.getsizeof(FullEntry()) + 56 + 24
 """Bookkeeping of one entry: itself, its share of a dict two thirds full, and a time."""
 
+TICKET_BYTES = 144
+"""What an entry costs in the heap of deadlines: a list of three, its numbers, a place."""
+
 _MOST_LOOKS = 1000
 _POLL_SECONDS = 0.5
 """How often the janitor looks at a cache whose timer does not count seconds."""
@@ -77,8 +80,8 @@ class Table(Generic[K, V]):
 
     __slots__ = (
         "_async_flights", "_closed", "_contents", "_deferred", "_flights", "_hits", "_home",
-        "_is_light", "_listener", "_lock", "_map", "_misses", "_oversized", "_refused", "_ring",
-        "_sizer", "_timer", "_ttl", "_watched", "name",
+        "_is_light", "_listener", "_lock", "_map", "_misses", "_overhead", "_oversized", "_refused",
+        "_ring", "_sizer", "_timer", "_ttl", "_watched", "name",
     )  # fmt: skip
 
     def _set_up_table(
@@ -108,6 +111,7 @@ class Table(Generic[K, V]):
         self._set_home()
         self._ring: Any = self._home
         self._sizer = sizer
+        self._overhead = ENTRY_BYTES + (0 if idle is None else TICKET_BYTES)
         self._oversized = oversized
         self._ttl = None if ttl == math.inf else ttl
         self._timer = timer
@@ -413,13 +417,13 @@ class Table(Generic[K, V]):
         size = 0
         if self._contents.weighs:
             weight = self._weight_of(value)
+        custom = ttl is not MISSING
         if self._contents.maxbytes is not None:
-            size = self._entry_bytes(key, value)
+            size = self._entry_bytes(key, value, custom)
         too_much = weight > self._contents.maxsize or size > (self._contents.maxbytes or size)
         if too_much and self._refuse(key, weight, size):
             return value
         now = self._timer()
-        custom = ttl is not MISSING
         lifetime = ttl if custom else self._ttl
         expires = None if lifetime is None else now + lifetime
         facts = value, weight, size, now, expires, custom
@@ -484,15 +488,16 @@ class Table(Generic[K, V]):
         # Of infinities no sum could ever be made finite again.
         return min(weight, sys.maxsize) or 1
 
-    def _entry_bytes(self, key: Any, value: Any) -> int:
+    def _entry_bytes(self, key: Any, value: Any, has_ticket: bool) -> int:  # noqa: FBT001 - reason: a hot path
+        overhead = self._overhead + has_ticket * TICKET_BYTES
         if self._sizer is None:
-            return ENTRY_BYTES + bytes_of(key) + bytes_of(value)
+            return overhead + bytes_of(key) + bytes_of(value)
         size = self._sizer(value)
         if isinstance(size, bool) or not isinstance(size, int):
             raise TypeError(f"sizer must give a whole number of bytes (got {type(size).__name__})")
         if size < 0:
             raise ConfigError(f"sizer must give a number of bytes >= 0 (got {size})")
-        return ENTRY_BYTES + bytes_of(key) + size
+        return overhead + bytes_of(key) + size
 
     def _refuse(self, key: Any, weight: Any, size: int) -> bool:
         """Deal with a value larger than the whole cache; False when it is to be kept alone."""
