@@ -44,7 +44,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
             DONE.set()
 
     def log_message(self, *_: Any) -> None:
-        """Be quiet."""
+        """Log nothing."""
 
 
 def too_many(_: GuardState) -> str | bool:
@@ -53,7 +53,7 @@ def too_many(_: GuardState) -> str | bool:
 
 
 def main() -> None:
-    """Let it happen, be told, repair it, be told."""
+    """Cause the problem, get the alert, repair it, get the all-clear."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

@@ -40,7 +40,7 @@ class Quiet(WSGIRequestHandler):
 
 
 def main() -> None:
-    """Serve, ask, and tell."""
+    """Serve, send requests, and print the growth by route."""
     settings.configure(
         ALLOWED_HOSTS=["127.0.0.1"],
         MIDDLEWARE=["memguard.integrations.web.django.MemguardMiddleware"],

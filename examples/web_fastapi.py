@@ -38,7 +38,7 @@ closed: list[int] = []
 
 
 def main() -> None:
-    """Serve, ask, and tell."""
+    """Serve, send requests, and print the growth by route."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()

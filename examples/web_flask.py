@@ -38,7 +38,7 @@ class Quiet(WSGIRequestHandler):
 
 
 def main() -> None:
-    """Serve, ask, and tell."""
+    """Serve, send requests, and print the growth by route."""
     with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -119,7 +119,7 @@ def _clear(directory: Path) -> None:
 
 
 def _repeat(times: int, variants: Sequence[Variant], load: Load, out: Path) -> int:
-    named = quiet = 0
+    named = clean = 0
     plants = planted()
     for number in range(1, times + 1):
         print(f"\nrun {number} of {times}")
@@ -139,15 +139,15 @@ def _repeat(times: int, variants: Sequence[Variant], load: Load, out: Path) -> i
         if "repaired" in runs:
             claims = verdict.claims_on_repaired(runs["repaired"])
             print(*claims, sep="\n")
-            quiet += all(claim.holds for claim in claims)
+            clean += all(claim.holds for claim in claims)
     print()
     good = True
     if "leaky" in variants:
         print(f"leaky:    all claims held in {named} of {times} runs")
         good &= named >= ENOUGH_RUNS * times
     if "repaired" in variants:
-        print(f"repaired: all claims held in {quiet} of {times} runs")
-        good &= quiet == times
+        print(f"repaired: all claims held in {clean} of {times} runs")
+        good &= clean == times
     return 0 if good else 1
 
 

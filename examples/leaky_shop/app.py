@@ -1,5 +1,5 @@
 """
-The leaky shop. Three leaks, each as people write them; memguard is told of none of them.
+The leaky shop. Three leaks, each as people write them; memguard knows none of them.
 
 A ``planted:`` comment marks the line that allocates what leaks. Only the demo's own comparison
 reads these marks.

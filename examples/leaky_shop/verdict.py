@@ -144,7 +144,7 @@ class Claim:
 
 
 def claims_on_leaky(run: Run, findings: Sequence[Finding]) -> list[Claim]:
-    """Return what the leaky run must bear out: all leaks named, in private files, told once."""
+    """Return what the leaky run must bear out: all leaks named, in private files, logged once."""
     named = sum(finding.found for finding in findings)
     alarms, files = len(run.alarms), len(run.report_files)
     return [
@@ -154,7 +154,7 @@ def claims_on_leaky(run: Run, findings: Sequence[Finding]) -> list[Claim]:
         ),
         Claim(
             holds=run.events == alarms > 0,
-            words=f"{alarms} leak report(s), told by {run.events} log event(s)",
+            words=f"{alarms} leak report(s), in {run.events} log event(s)",
         ),
         Claim(
             holds=files > 0 and not run.open_files,

@@ -24,7 +24,7 @@ def on_starting(server: Any) -> None:  # noqa: ARG001 - reason: gunicorn gives i
 
 
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001 - reason: gunicorn gives it
-    """Guard this worker, and tell of it; threads do not survive a fork, so it is done after it."""
+    """Guard this worker and export its metrics, after the fork: threads do not survive one."""
     import memguard  # noqa: PLC0415 - reason: in the worker
     from memguard.report.metrics.prometheus import MultiprocessBridge  # noqa: PLC0415 - reason: in the worker
 

@@ -46,7 +46,7 @@ class Tab:
     """
     One page of a browser.
 
-    Bounded by: what it was told since the last order, which is looked through and kept as *events*,
+    Bounded by: the events since the last order, which is looked through and kept as *events*,
         at most 5,000.
     """
 
@@ -155,7 +155,7 @@ class Tab:
         return [each["request"]["url"] for each in sent]
 
     def complaints(self) -> list[str]:
-        """Return what the console was told: errors, and what a policy has stopped."""
+        """Return the console's messages: errors, and what a policy has stopped."""
         found = [
             event["params"]["entry"]["text"]
             for event in self.events

@@ -30,7 +30,7 @@ SECONDS = 60
 
 
 def main() -> int:
-    """Serve until three workers were replaced, and tell what the clients saw."""
+    """Serve until three workers were replaced, and print what the clients saw."""
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "log"
         with log.open("wb") as output:

@@ -290,7 +290,7 @@ def test_all_claims_hold_for_a_run_that_bears_them_out() -> None:
     ("changes", "words"),
     [
         ({"reports": (), "events": 0}, "0 leak report(s)"),
-        ({"events": 2}, "told by 2 log event(s)"),
+        ({"events": 2}, "in 2 log event(s)"),
         ({"open_files": ("leak-1.json",)}, "owner: leak-1.json"),
         ({"report_files": ()}, "0 report files"),
         ({"client": {"planned": 9, "sent": 9, "failed": 1}}, "1 failed"),

@@ -10,8 +10,6 @@ from memguard.relief.gauge import Look
 from memguard.relief.levels import Judgement, Level
 from memguard.units import format_bytes, format_seconds
 
-StepName = Literal["expire", "caches", "pools", "collect", "trim", "callbacks"]
-
 
 def change(fell: int | None) -> str:
     """Return in words how the memory of a process changed during a run."""
