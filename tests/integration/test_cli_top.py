@@ -361,9 +361,9 @@ def test_a_process_that_is_suspended_has_no_news(view: tuple[Terminal, int], pla
     changed = file.with_name("changed")
     changed.write_text(json.dumps({**old, "written": old["written"] - 3600}))
     changed.replace(file)
-    wait_for(lambda: "no news for 1 h" in terminal.screen()[0])
+    wait_for(lambda: "no update for 1 h" in terminal.screen()[0])
     os.kill(pid, signal.SIGCONT)
-    wait_for(lambda: "no news" not in terminal.screen()[0])
+    wait_for(lambda: "no update" not in terminal.screen()[0])
 
 
 WITHOUT_RICH = """

@@ -38,7 +38,7 @@ class Worker:
                 "end": self.ended.append,
                 "relief": self,
                 "requests": lambda: 1000,
-                "say": lambda _level, sentence: self.said.append(sentence),
+                "server_log": lambda _level, sentence: self.said.append(sentence),
                 "timer": clock,
                 "read": self.read,
                 **options,
@@ -200,7 +200,7 @@ def test_a_turn_that_cannot_be_asked_for_reaches_no_host(
     assert worker.recycler.take_turn()
 
 
-@pytest.mark.parametrize("fails", ["end", "say", "requests"])
+@pytest.mark.parametrize("fails", ["end", "server_log", "requests"])
 def test_a_failing_callback_is_counted_and_said_once(
     fails: str, fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:

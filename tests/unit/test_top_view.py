@@ -50,7 +50,7 @@ def test_it_shows_what_the_guard_knows() -> None:
         "allocated at  shop.py:57  remember",
     ):
         assert words in text
-    assert "no news" not in text
+    assert "no update" not in text
 
 
 def test_a_curve_of_one_point_has_no_length() -> None:
@@ -94,9 +94,9 @@ def test_the_bound_of_the_host_is_not_taken_for_that_of_the_process() -> None:
 
 
 def test_late_news_say_so() -> None:
-    assert "no news for 34.0 s" in shown(a_bulletin(within=3.0), age=34.0)
-    assert "no news" not in shown(a_bulletin(within=30.0), age=34.0)
-    assert "no news for" in shown(a_bulletin(within=float("nan")), age=34.0)
+    assert "no update for 34.0 s" in shown(a_bulletin(within=3.0), age=34.0)
+    assert "no update" not in shown(a_bulletin(within=30.0), age=34.0)
+    assert "no update for" in shown(a_bulletin(within=float("nan")), age=34.0)
 
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07\r\n\x00\x9b31m\u202egnp.exe\ud800"

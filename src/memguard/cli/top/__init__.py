@@ -12,7 +12,7 @@ from pathlib import Path
 
 from memguard.cli import terminal
 from memguard.cli.top import view
-from memguard.cli.top.sources import News, NoGuardError, Source, UrlSource, choose
+from memguard.cli.top.sources import NoGuardError, Snapshot, Source, UrlSource, choose
 from memguard.cli.top.view import Trail, glyphs_for
 from memguard.errors import ConfigError, MissingExtraError
 from memguard.report.publish import reader
@@ -135,15 +135,15 @@ def _show(source: Source, interval: float, *, once: bool, as_json: bool) -> int:
             sys.stderr.write(f"memguard top: {farewell}\n")
         return 0
     trail = Trail()
-    news = source.read()
+    snapshot = source.read()
     while True:
-        trail.add(news.bulletin)
-        terminal.write(_as_json(news) if as_json else _as_text(news, trail))
+        trail.add(snapshot.bulletin)
+        terminal.write(_as_json(snapshot) if as_json else _as_text(snapshot, trail))
         if once:
             return 0
         time.sleep(interval)
         try:
-            news = source.read()
+            snapshot = source.read()
         except NoGuardError as error:
             sys.stderr.write(f"memguard top: {printable(str(error), longest=400)}\n")
             return 0
@@ -151,16 +151,16 @@ def _show(source: Source, interval: float, *, once: bool, as_json: bool) -> int:
             terminal.write("\n")
 
 
-def _as_json(news: News) -> str:
-    return json.dumps({**news.bulletin.to_dict(), "age_seconds": round(news.age, 3)}) + "\n"
+def _as_json(snapshot: Snapshot) -> str:
+    return json.dumps({**snapshot.bulletin.to_dict(), "age_seconds": round(snapshot.age, 3)}) + "\n"
 
 
-def _as_text(news: News, trail: Trail) -> str:
+def _as_text(snapshot: Snapshot, trail: Trail) -> str:
     width = min(100, shutil.get_terminal_size((100, 30)).columns)
     return view.plain(
-        news.bulletin,
+        snapshot.bulletin,
         trail.points,
-        age=news.age,
+        age=snapshot.age,
         width=width,
         glyphs=glyphs_for(sys.stdout.encoding),
     )

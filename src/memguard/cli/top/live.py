@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from memguard.cli.terminal import Terminated
 from memguard.cli.top import view
-from memguard.cli.top.sources import News, NoGuardError, Source
+from memguard.cli.top.sources import NoGuardError, Snapshot, Source
 from memguard.cli.top.view import ASCII, BLOCKS, Line, Trail
 from memguard.extras import missing
 from memguard.report.render.words import printable
@@ -38,7 +38,7 @@ _GLANCE = 0.25
 
 def show(source: Source, interval: float) -> str | None:
     """
-    Show news of *source* every *interval* seconds until q is pressed.
+    Show snapshot of *source* every *interval* seconds until q is pressed.
 
     Returns:
         What to print at the end, where the process is gone; None after q.
@@ -48,13 +48,13 @@ def show(source: Source, interval: float) -> str | None:
         KeyboardInterrupt: As usual.
     """
     console = Console(highlight=False, emoji=False, markup=False)
-    trail, news = Trail(), source.read()
-    trail.add(news.bulletin)
+    trail, snapshot = Trail(), source.read()
+    trail.add(snapshot.bulletin)
     with (
         Terminated(),
         Keys() as keys,
         Live(
-            _picture(console, news, trail),
+            _picture(console, snapshot, trail),
             console=console,
             screen=True,
             auto_refresh=False,
@@ -71,23 +71,23 @@ def show(source: Source, interval: float) -> str | None:
             if time.monotonic() >= due:
                 due = time.monotonic() + interval
                 try:
-                    news = source.read()
+                    snapshot = source.read()
                 except NoGuardError as error:
                     return printable(str(error).partition("\n")[0], longest=400)
-                trail.add(news.bulletin)
+                trail.add(snapshot.bulletin)
             elif console.size == size:
                 continue
             size = console.size
-            live.update(_picture(console, news, trail), refresh=True)
+            live.update(_picture(console, snapshot, trail), refresh=True)
 
 
-def _picture(console: Console, news: News, trail: Trail) -> Group:
+def _picture(console: Console, snapshot: Snapshot, trail: Trail) -> Group:
     glyphs = ASCII if console.options.ascii_only else BLOCKS
     width, height = console.size
     made = view.sections(
-        news.bulletin, trail.points, width=max(20, width - 4), height=height - 2, glyphs=glyphs
+        snapshot.bulletin, trail.points, width=max(20, width - 4), height=height - 2, glyphs=glyphs
     )
-    frame = "dim" if not view.is_late(news.bulletin, news.age) else "red"
+    frame = "dim" if not view.is_late(snapshot.bulletin, snapshot.age) else "red"
     panels = [
         Panel(
             Group(*map(_text, section.lines)),
@@ -99,7 +99,7 @@ def _picture(console: Console, news: News, trail: Trail) -> Group:
         for section in made
     ]
     ending = _text((view.Span(" q ends", "dim"),))
-    return Group(_text(view.headline(news.bulletin, age=news.age)), *panels, ending)
+    return Group(_text(view.headline(snapshot.bulletin, age=snapshot.age)), *panels, ending)
 
 
 def _text(line: Line) -> Text:

@@ -46,7 +46,7 @@ class NoGuardError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class Snapshot:
     """A bulletin, and how old it is in seconds."""
 
     bulletin: Bulletin
@@ -56,9 +56,9 @@ class News:
 class Source(Protocol):
     """A guard that is asked again and again."""
 
-    def read(self) -> News:
+    def read(self) -> Snapshot:
         """
-        Return the latest news.
+        Return the latest snapshot.
 
         Raises:
             NoGuardError: There are none, and there will be none.
@@ -74,13 +74,13 @@ class FileSource:
     guard: str | None = None
     """Its name; None takes the first one of the process."""
 
-    def read(self) -> News:
+    def read(self) -> Snapshot:
         """Return what the file says now."""
         found = reader.look(self.places, pid=self.pid)
         for one in found.guards:
             if self.guard in (None, one.bulletin.guard):
                 age = time.time() - one.bulletin.written
-                return News(one.bulletin, max(0.0, age) if math.isfinite(age) else 0.0)
+                return Snapshot(one.bulletin, max(0.0, age) if math.isfinite(age) else 0.0)
         raise NoGuardError("\n".join((self._missing(), *found.troubles)))
 
     def _missing(self) -> str:
@@ -150,7 +150,7 @@ class UrlSource:
         self._last: tuple[float, Bulletin] | None = None
         self._opener = _opener(self._url)
 
-    def read(self) -> News:
+    def read(self) -> Snapshot:
         """
         Return what the process answers now, or else what it answered last.
 
@@ -163,9 +163,9 @@ class UrlSource:
             if self._last is None:
                 raise
             at, found = self._last
-            return News(found, self._timer() - at)
+            return Snapshot(found, self._timer() - at)
         self._last = (self._timer(), found)
-        return News(found, 0.0)
+        return Snapshot(found, 0.0)
 
     def _ask(self) -> Bulletin:
         import http.client  # noqa: PLC0415 - reason: see _opener

@@ -135,7 +135,7 @@ def sections(
 
 
 def headline(bulletin: Bulletin, *, age: float) -> Line:
-    """Return who this is, and how old the news are where they are late; *age* in seconds."""
+    """Return who this is, and how old the state is where an update is overdue; *age* in seconds."""
     who = f"{printable(bulletin.program)}, process {bulletin.pid}"
     about = [f"guard {printable(bulletin.guard)}"]
     if bulletin.python:
@@ -145,12 +145,12 @@ def headline(bulletin: Bulletin, *, age: float) -> Line:
         ]
     line = [Span(who, "bold"), Span(f"   {', '.join(about)}", "dim")]
     if is_late(bulletin, age):
-        line.append(Span(f"   no news for {format_seconds(age)}", "critical"))
+        line.append(Span(f"   no update for {format_seconds(age)}", "critical"))
     return tuple(line)
 
 
 def is_late(bulletin: Bulletin, age: float) -> bool:
-    """Return True when news of *bulletin*'s guard are overdue: it hangs, or was suspended."""
+    """Return True when an update of *bulletin*'s guard is overdue: it hangs, or was suspended."""
     within = bulletin.within if math.isfinite(bulletin.within) else 0.0
     return age > max(10.0, 2 * within)
 

@@ -99,7 +99,7 @@ class GunicornHooks:
             is_leaving=lambda: not worker.alive,
             insist=_terminate,
             grace=cfg.graceful_timeout + cfg.timeout + 5.0,
-            say=lambda level, sentence: worker.log.log(level, "%s", sentence),
+            server_log=lambda level, sentence: worker.log.log(level, "%s", sentence),
         )
         recycler = self._process.recycler
         if recycler is not None:

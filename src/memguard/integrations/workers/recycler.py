@@ -71,7 +71,7 @@ class Recycler:
     forked worker still shares with its parent are none of its own.
 
     Bounded by: a few numbers, one thread.
-    Locks: none; those of its `Turns` for an instant. *end* and *say* run without any.
+    Locks: none; those of its `Turns` for an instant. *end* and *server_log* run without any.
     Keeps alive: what its callbacks do.
 
     In a forked child it is stopped.
@@ -89,7 +89,7 @@ class Recycler:
         is_leaving: Whether something else ends the worker already.
         insist: Called when the worker is still there *grace* seconds after *end*.
         grace: Seconds.
-        say: Called with a level of ``logging`` and a sentence for the server's own log.
+        server_log: Called with a level of ``logging`` and a sentence for the server's own log.
         spread: Part of the limit, from 0 to 0.5.
         look_seconds: Between two looks.
         timer: The system's monotonic clock, the same in all workers.
@@ -108,7 +108,7 @@ class Recycler:
         is_leaving: Callable[[], bool] = lambda: False,
         insist: Callable[[], object] | None = None,
         grace: float = 60.0,
-        say: Callable[[int, str], object] = lambda _level, _sentence: None,
+        server_log: Callable[[int, str], object] = lambda _level, _sentence: None,
         spread: float = 0.0,
         look_seconds: float = LOOK_SECONDS,
         timer: Callable[[], float] = time.monotonic,
@@ -119,7 +119,7 @@ class Recycler:
         lowered = int(options.limit * (1 - spread * self._chance.random()))
         self.options = replace(options, limit=max(1, lowered))
         self._turns = turns
-        self._end, self._insist, self._say = end, insist, say
+        self._end, self._insist, self._server_log = end, insist, server_log
         self._relief, self._requests = relief, requests
         self._waits, self._is_leaving = waits_for_boundary, is_leaving
         self._grace, self._look_seconds = grace, look_seconds
@@ -304,6 +304,6 @@ class Recycler:
         self._logged.add(kind)
         log.event(level, "worker.recycling", what=kind, text=sentence)
         try:
-            self._say(level, f"memguard: {sentence}")
+            self._server_log(level, f"memguard: {sentence}")
         except Exception as error:  # noqa: BLE001 - reason: the server's log is not ours
             self._failures.add("log", error)
