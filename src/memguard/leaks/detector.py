@@ -19,6 +19,7 @@ from memguard.leaks.search import Search, Senses, Spent, look_now
 from memguard.leaks.statistics import LeakDetectorStatistics, State
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.service import Service
 from memguard.lifecycle.signals import ChainedHandler
 from memguard.lifecycle.ticker import Ticker
 from memguard.lifecycle.turn import Turn
@@ -28,7 +29,7 @@ from memguard.report.sinks.directory import ReportDirectory
 from memguard.units import parse_bytes
 
 
-class LeakDetector:
+class LeakDetector(Service):
     """
     Find what makes this process grow, and name the line and the holder.
 
@@ -197,12 +198,6 @@ class LeakDetector:
         if search is not None:
             search.abandon()
         self._findings.close()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     @property
     def reports(self) -> tuple[LeakReport, ...]:

@@ -16,13 +16,14 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Self, final
 
 from memguard import log
 from memguard.bounded.options import check_int
 from memguard.errors import LifecycleError
 from memguard.lifecycle import locks
 from memguard.lifecycle.fork import call_in_child
+from memguard.lifecycle.service import Service
 
 PAUSE_BOUNDS_NS = tuple(
     round(milliseconds * 1_000_000)
@@ -113,7 +114,7 @@ class GcStatistics:
 
 
 @final
-class GcWatch:
+class GcWatch(Service):
     """
     Counts what ``gc`` does, through ``gc.callbacks``.
 
@@ -158,9 +159,9 @@ class GcWatch:
         self._drained = 0
         self._dropped = 0
 
-    def start(self) -> None:
+    def start(self) -> Self:
         """
-        Hook into the collector.
+        Hook into the collector, and return the watch.
 
         Raises:
             LifecycleError: It is started already.
@@ -173,29 +174,18 @@ class GcWatch:
             self._tally.begin()
             self._started_ns = self._timer_ns()
             self._callbacks.append(self._tally.callback)
+        return self
 
-    def stop(self, timeout: float | None = None) -> None:  # noqa: ARG002 - reason: the life cycle of the house; nothing to wait for here
-        """Unhook from the collector. Idempotent; the counters stay."""
+    def stop(self, timeout: float = 5.0) -> bool:  # noqa: ARG002 - reason: there is nothing to wait for
+        """Unhook from the collector, and return True. Idempotent; the counters stay."""
         self._after_fork()
         with self._lock:
             if self._started_ns is None:
-                return
+                return True
             self._watched_ns += self._timer_ns() - self._started_ns
             self._started_ns = None
         self._unhook()
-
-    def close(self) -> None:
-        """Do what `stop` does."""
-        self.stop()
-
-    def __enter__(self) -> GcWatch:
-        """Start, and return the watch."""
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop."""
-        self.stop()
+        return True
 
     def tick(self) -> tuple[Collection, ...]:
         """
