@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         ReliefReport,
         ReliefStatistics,
         StepResult,
-        change,
+        describe_change,
     )
     from memguard.relief.steps import Relief
 
@@ -45,8 +45,8 @@ __all__ = [
     "ReliefReport",
     "ReliefStatistics",
     "StepResult",
-    "change",
     "components",
+    "describe_change",
     "prefork",
 ]
 
@@ -62,7 +62,7 @@ if not TYPE_CHECKING:
             "memguard.relief.monitor": "PressureMonitor",
             "memguard.relief.records": (
                 "Alert AlertKind PressureState PressureStatistics ReliefReport ReliefStatistics "
-                "StepResult change"
+                "StepResult describe_change"
             ),
             "memguard.relief.steps": "Relief",
         },

@@ -11,7 +11,7 @@ from memguard.relief.levels import Judgement, Level
 from memguard.units import format_bytes, format_seconds
 
 
-def change(fell: int | None) -> str:
+def describe_change(fell: int | None) -> str:
     """Return in words how the memory of a process changed during a run."""
     if fell is None:
         return "memory changed by an unknown amount"
@@ -73,9 +73,8 @@ class ReliefReport:
         """Return a line for the run and one for each step."""
         if self.busy:
             return "relief: another run was under way; nothing was done"
-        head = (
-            f"relief ({self.reason}): wanted {format_bytes(self.goal)}, {change(self.rss_freed)}, "
-        )
+        change = describe_change(self.rss_freed)
+        head = f"relief ({self.reason}): wanted {format_bytes(self.goal)}, {change}, "
         freed = f"{format_bytes(self.freed)} reported as freed, in {format_seconds(self.seconds)}"
         lines = [head + freed]
         for step in self.steps:
@@ -84,7 +83,7 @@ class ReliefReport:
                 continue
             given = "not counted" if step.freed is None else format_bytes(step.freed)
             lines.append(
-                f"  {step.name:9} {step.items} items, {given}, {change(step.rss_freed)}, "
+                f"  {step.name:9} {step.items} items, {given}, {describe_change(step.rss_freed)}, "
                 f"{format_seconds(step.seconds)}"
             )
         return "\n".join(lines)
@@ -204,7 +203,7 @@ class Alert:
         reasons = judgement.reasons
         if relief is not None:
             freed = f"relief reports {format_bytes(relief.freed)} as freed"
-            reasons = (*reasons, f"{freed}, {change(relief.rss_freed)}")
+            reasons = (*reasons, f"{freed}, {describe_change(relief.rss_freed)}")
         return cls(
             kind=kind,
             level=judgement.level,

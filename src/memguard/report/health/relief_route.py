@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 from memguard import log
 from memguard.errors import ConfigError, LifecycleError
-from memguard.relief.records import ReliefReport, change
+from memguard.relief.records import ReliefReport, describe_change
 from memguard.report.health.background import BackgroundWork, WorkFailedError
 from memguard.report.health.http import (
     MOST_BODY,
@@ -122,7 +122,9 @@ class ReliefRoute:
                 return replies.refuse(500, "failed", f"The run failed: {error}.")
             if report.busy:
                 return busy
-            message = f"{capital(change(report.rss_freed))} in {format_seconds(report.seconds)}."
+            message = (
+                f"{capital(describe_change(report.rss_freed))} in {format_seconds(report.seconds)}."
+            )
             return replies.accept(200, message, process_id=os.getpid(), report=report.to_dict())
 
         def late() -> Response:

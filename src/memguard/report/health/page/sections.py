@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from memguard.bounded.inventory import InventoryRow
 from memguard.leaks.report import LeakReport
 from memguard.observe.gcwatch import GcStatistics
-from memguard.relief.records import Alert, ReliefReport, StepResult, change
+from memguard.relief.records import Alert, ReliefReport, StepResult, describe_change
 from memguard.report.health.health_report import by_size, current_level
 from memguard.report.health.page.curve import MemoryHistory, memory_curve
 from memguard.report.render.html.components import (
@@ -308,7 +308,7 @@ def relief_section(state: GuardState, last: tuple[float, ReliefReport] | None) -
 
 
 def _last_run(at: float, run: ReliefReport, *, now: float) -> Markup:
-    text = f"The last run asked for here: {change(run.rss_freed)} in {short(run.seconds)}"
+    text = f"The last run asked for here: {describe_change(run.rss_freed)} in {short(run.seconds)}"
     rows = [_step(step) for step in run.steps]
     return wide_card(
         _head(element("span", text), when(at, now)),
