@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from memguard import log
 from memguard.bounded import inventory
 from tests.clock import FakeClock
 from tests.residue import Residue, join_what_ends_by_itself, stop_janitor
@@ -19,6 +20,7 @@ settings.load_profile("patient")
 
 def pytest_configure() -> None:
     """Let children be interrupted, where this process was started in a shell's background."""
+    log.prepare()  # else the first event of a test would leave the logger's handler behind
     # There SIGINT is ignored, and what is ignored is so in every child, which then never ends.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -5,20 +5,34 @@ Silent until the host configures ``logging``. Where the host has configured stru
 processors render our events; where it has not, an event is one plain line of ``key=value`` pairs.
 ``structlog.configure`` is never called from here, and structlog is never loaded into a host that
 does not use it: with its friends rich and asyncio that costs 11 MiB and 60 ms (structlog 26.1,
-rich 15, CPython 3.11), and a host that has not loaded it cannot have configured it.
+rich 15, CPython 3.11), and a host that has not loaded it cannot have configured it. Nor does a
+container load ``logging``, which costs 3 ms, before there is something to say.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
+import functools
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_stdlib_logger = logging.getLogger("memguard")
-_stdlib_logger.addHandler(logging.NullHandler())
+if TYPE_CHECKING:
+    import logging
+
+INFO, WARNING, ERROR = 20, 30, 40
+"""Levels of ``logging``, for modules that would load it for nothing else."""
 
 _failed: set[str] = set()  # event names, which are constants of ours: bounded by the source code
+
+
+@functools.cache
+def prepare() -> logging.Logger:
+    """Return the logger; called before a thread starts that may log, so that it imports nothing."""
+    import logging  # noqa: PLC0415 - reason: see above
+
+    logger = logging.getLogger("memguard")
+    logger.addHandler(logging.NullHandler())
+    return logger
 
 
 def event(level: int, name: str, /, **keys: Any) -> None:
@@ -37,37 +51,40 @@ def event(level: int, name: str, /, **keys: Any) -> None:
             ``exc_info`` as in ``logging``.
     """
     try:
-        if not _stdlib_logger.isEnabledFor(level):
+        logger = prepare()
+        if not logger.isEnabledFor(level):
             return
         structlog = sys.modules.get("structlog")
         if structlog is not None and structlog.is_configured():
-            _log_structured(structlog, level, name, keys)
+            _log_structured(structlog, logger, level, name, keys)
         else:
-            _log_plainly(level, name, keys)
+            _log_plainly(logger, level, name, keys)
     except Exception as error:  # noqa: BLE001 - reason: a broken handler must not reach our caller
         _say_once(name, error)
 
 
-def _log_structured(structlog: Any, level: int, name: str, keys: dict[str, Any]) -> None:
-    logger = structlog.wrap_logger(
-        _stdlib_logger,
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
+def _log_structured(
+    structlog: Any, logger: logging.Logger, level: int, name: str, keys: dict[str, Any]
+) -> None:
+    wrapped = structlog.wrap_logger(
+        logger, wrapper_class=structlog.stdlib.BoundLogger, cache_logger_on_first_use=False
     )
-    logger.log(level, name, **keys)
+    wrapped.log(level, name, **keys)
 
 
-def _log_plainly(level: int, name: str, keys: dict[str, Any]) -> None:
+def _log_plainly(logger: logging.Logger, level: int, name: str, keys: dict[str, Any]) -> None:
     # repr also keeps a hostile name from writing a line of its own into the log.
     exc_info = keys.pop("exc_info", None)
     line = " ".join(f"{key}={value!r}" for key, value in {"event": name, **keys}.items())
-    _stdlib_logger.log(level, "%s", line, exc_info=exc_info)
+    logger.log(level, "%s", line, exc_info=exc_info)
 
 
 def _say_once(name: str, error: Exception) -> None:
     if name in _failed:
         return
     _failed.add(name)
+    import logging  # noqa: PLC0415 - reason: it is there by now
+
     message = f"memguard: event {name} could not be logged: {type(error).__name__}"
     record = logging.LogRecord("memguard", logging.WARNING, __file__, 0, message, (), None)
     with contextlib.suppress(Exception):

@@ -38,9 +38,7 @@ _MILLISECONDS = {
     "d": 86_400_000,
 }
 # Lengths are capped so that no text, however long, makes a number that is slow to compute with.
-_QUANTITY = re.compile(
-    r"\s*(?P<whole>[0-9]{0,20})(?:\.(?P<part>[0-9]{0,20}))?\s*(?P<unit>[a-zA-Z]{0,3})\s*"
-)
+_QUANTITY = r"\s*(?P<whole>[0-9]{0,20})(?:\.(?P<part>[0-9]{0,20}))?\s*(?P<unit>[a-zA-Z]{0,3})\s*"
 
 _MOST_BYTES = 2**63 - 1  # what a signed 64-bit size of the kernel can say
 _MOST_SECONDS = 2**53  # whole seconds stay exact in a float up to here
@@ -111,7 +109,7 @@ def parse_seconds(value: float | str, *, name: str = "duration") -> float:
 def _parse(text: str, units: Mapping[str, int], name: str, allowed: str) -> tuple[int, int]:
     """Return *text* in the smallest of *units* as an exact fraction: numerator, denominator."""
     # Not a `Fraction`: its module costs 2 ms, and every container reads its options with this one.
-    match = _QUANTITY.fullmatch(text)
+    match = re.fullmatch(_QUANTITY, text)
     if match is not None:
         whole, part = match["whole"], match["part"] or ""
         size = units.get(match["unit"].lower())

@@ -15,7 +15,9 @@ class User:
 
 def load(key: str) -> User:
     """Return the user of *key*."""
-    return User() if key else User()
+    user = User()
+    user.name = key
+    return user
 
 
 async def load_later(key: str) -> User:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 import os
 import re
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ POLICIES = ("lru", "s3fifo")
 OVERSIZED = ("reject", "raise", "keep_one")
 ON_ERROR = ("log", "raise")
 _KINDS = {"str": "string", "Mapping": "mapping"}
-_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+_IDENTIFIER = r"[A-Za-z][A-Za-z0-9_.-]*"
 
 
 def check_maxsize(maxsize: Any) -> float | None:
@@ -68,9 +68,10 @@ def check_duration(value: Any, timer: Callable[[], Any], name: str) -> Any:
     """
     if value is None:
         return None
+    datetime = sys.modules.get("datetime")  # who gives a timedelta has loaded it
     if isinstance(value, str):
         value = parse_seconds(value, name=name)
-    elif isinstance(value, dt.timedelta):
+    elif datetime is not None and isinstance(value, datetime.timedelta):
         if timer in (time.monotonic, time.time, time.perf_counter):
             value = value.total_seconds()
     elif isinstance(value, bool) or not isinstance(value, int | float):
@@ -177,7 +178,7 @@ def check_instance(value: Any, kind: type, name: str, *, optional: bool = False)
 def check_identifier(value: Any, name: str, longest: int) -> str:
     """Return *value* when it can name something in logs, labels and files."""
     check_instance(value, str, name)
-    if not _IDENTIFIER.fullmatch(value) or len(value) > longest:
+    if not re.fullmatch(_IDENTIFIER, value) or len(value) > longest:
         raise ConfigError(
             f"{name} must be 1 to {longest} letters, digits, '_', '.' or '-', a letter first "
             f"(got {value[:longest]!r})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter, deque
 
 from memguard import log
@@ -52,9 +51,7 @@ class Failures:
                 what, error, place = self._unlogged.popleft()
             except IndexError:  # another thread was faster
                 return
-            log.event(
-                logging.WARNING, self._event, what=what, error=error, place=place, **self._fields
-            )
+            log.event(log.WARNING, self._event, what=what, error=error, place=place, **self._fields)
 
     @property
     def count(self) -> int:

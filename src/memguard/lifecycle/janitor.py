@@ -9,7 +9,6 @@ exist in a forked child until a container there needs it.
 from __future__ import annotations
 
 import atexit
-import logging
 import sys
 import threading
 import time
@@ -186,6 +185,7 @@ def _hook() -> None:
     if not _hooked and not sys.is_finalizing():
         fork.call_in_child(_after_fork_in_child)
         atexit.register(stop)
+        log.prepare()
         _hooked = True  # last: two threads may set them twice, which does no harm
 
 
@@ -228,7 +228,7 @@ def _sweep_one(state: _Janitor, container: Sweepable) -> float | None:
         kind = type(error).__name__
         if kind not in state.logged and len(state.logged) < 100:
             state.logged.add(kind)
-            log.event(logging.WARNING, "janitor.sweep_failed", error=kind)
+            log.event(log.WARNING, "janitor.sweep_failed", error=kind)
         return _LONGEST_NAP
 
 

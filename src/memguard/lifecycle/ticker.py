@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import threading
 import weakref
 from collections.abc import Callable
@@ -59,6 +58,7 @@ class Ticker:
         Raises:
             RuntimeError: There is no thread to be had; so it is while the interpreter ends.
         """
+        log.prepare()
         fork.call_in_child(_forget_all)
         _tickers.add(self)
         atexit.unregister(_stop_all)  # last in, first out: be early
@@ -105,7 +105,7 @@ class Ticker:
             kind = type(error).__name__
             if kind not in self._said and len(self._said) < MAX_KINDS:
                 self._said.add(kind)
-                log.event(logging.ERROR, "ticker.failed", thread=self._thread.name, error=kind)
+                log.event(log.ERROR, "ticker.failed", thread=self._thread.name, error=kind)
             return None
 
 

@@ -18,7 +18,7 @@ from collections.abc import (
     ValuesView,
 )
 from itertools import islice, repeat
-from typing import Any, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 from memguard.bounded import callsite, inventory, options
 from memguard.bounded.cache.entry import MISSING, Cause
@@ -27,8 +27,10 @@ from memguard.bounded.cache.maintenance import SizeEstimate, average_bytes, shri
 from memguard.bounded.cache.removal_listener import RemovalListener
 from memguard.bounded.cache.stats import CacheStatistics, EntryInfo, WarmReport
 from memguard.bounded.cache.table import Table
-from memguard.bounded.cache.wrapped import WrappedCache
 from memguard.errors import ConfigError
+
+if TYPE_CHECKING:
+    from memguard.bounded.cache.wrapped import WrappedCache
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -138,6 +140,8 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
     @staticmethod
     def wrap(existing: MutableMapping[K, V], **given: Any) -> WrappedCache[K, V]:
         """Give a mapping that others hold already a lock, counts, a bound, a name and relief."""
+        from memguard.bounded.cache.wrapped import WrappedCache  # noqa: PLC0415 - reason: few wrap
+
         return WrappedCache(existing, **given)
 
     # -- the mapping ------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -43,9 +42,7 @@ class RemovalListener:
                     first = first or error
                 elif self.errors == 1:
                     kind = type(error).__name__
-                    log.event(
-                        logging.WARNING, "cache.on_removal_failed", cache=self._name, error=kind
-                    )
+                    log.event(log.WARNING, "cache.on_removal_failed", cache=self._name, error=kind)
         if first is not None:
             try:
                 raise first

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sized
@@ -235,7 +234,7 @@ class Loader:
             self._no_refresh_before = time.monotonic() + _REFRESH_PAUSE_SECONDS
             if first:
                 kind = type(error).__name__
-                log.event(logging.WARNING, "cache.refresh_failed", cache=name, error=kind)
+                log.event(log.WARNING, "cache.refresh_failed", cache=name, error=kind)
 
     # -- background refresh -----------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import functools
 import threading
 from collections.abc import Callable
 
+from memguard import log
 from memguard.lifecycle import fork, locks
 
 MOST_THREADS = 4
@@ -26,7 +27,7 @@ def in_background(work: Callable[[], None]) -> bool:
     thread = threading.Thread(target=_run, args=(work,), name="memguard-refresh", daemon=True)
     # Before the mutex is first held, which a fork may meet.
     fork.call_in_child(_after_fork_in_child)
-    _stop_at_exit()
+    _set_up()
     with _mutex:
         if len(_threads) >= MOST_THREADS:
             return False
@@ -59,8 +60,9 @@ def stop(timeout: float = 2.0) -> bool:
 
 
 @functools.cache
-def _stop_at_exit() -> None:
+def _set_up() -> None:
     atexit.register(stop)
+    log.prepare()
 
 
 def _after_fork_in_child() -> None:
