@@ -346,7 +346,7 @@ assert pool.footprint().bytes == 128
 print(lease.view[0])
 """
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
+        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", program],
         capture_output=True,
         text=True,
         timeout=50,

@@ -39,12 +39,10 @@ class Watch:
         return self._ask(SHORT_NAP)
 
     def _ask(self, after: float) -> bool:
-        owner = self._owner()
-        self._epoch = janitor.epoch
-        if owner is not None and janitor.watch(owner, after=after):
-            return True
-        self._epoch = _NONE
-        return False
+        owner, epoch = self._owner(), janitor.epoch
+        is_watched = owner is not None and janitor.watch(owner, after=after)
+        self._epoch = epoch if is_watched else _NONE  # last: a signal handler may raise before
+        return is_watched
 
     def suspend(self) -> None:
         """Count as not on the list: before looking whether there is anything left to sweep."""
