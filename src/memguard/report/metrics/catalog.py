@@ -19,6 +19,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from operator import attrgetter
 from typing import Any, Literal, get_args
 
 from memguard._version import __version__
@@ -95,17 +97,54 @@ def is_number(value: object) -> bool:
     return type(value) in NUMBERS and -MOST < value < MOST  # type: ignore[operator]  # reason: the types are known by then
 
 
-def _gauge(name: str, text: str, read: Any, label: str = "", **more: Any) -> Metric:
-    prometheus = f"memguard_{name}" if name else ""
-    return Metric(kind="gauge", help=text, read=read, label=label, prometheus=prometheus, **more)
+def _metric(
+    kind: Kind,
+    name: str,
+    text: str,
+    read: str | Callable[[GuardState], Any] | None,
+    label: str = "",
+    *,
+    across: Across = "liveall",
+    otel: tuple[str, ...] = ("", ""),
+    of_guard: bool = True,
+) -> Metric:
+    """
+    Return a metric.
+
+    Args:
+        kind: What it is.
+        name: In Prometheus, without ``memguard_`` and ``_total``; empty for none.
+        text: What it says.
+        read: How; or which field of which part of a `GuardState`: ``"relief.runs"``.
+        label: The label whose values *read* returns.
+        across: See `Metric`.
+        otel: Name and unit in OpenTelemetry, and ``"sum"`` for what adds up over processes.
+        of_guard: See `Metric`.
+    """
+    suffix = "_total" if kind == "counter" else ""
+    return Metric(
+        kind=kind,
+        help=text,
+        read=_field(*read.split(".")) if isinstance(read, str) else read,
+        label=label,
+        of_guard=of_guard,
+        prometheus=f"memguard_{name}{suffix}" if name else "",
+        across=across,
+        otel=otel[0],
+        unit=otel[1],
+        adds_up=otel[2:] == ("sum",),
+    )
 
 
-def _counter(name: str, text: str, read: Any, label: str = "", **more: Any) -> Metric:
-    prometheus = f"memguard_{name}_total" if name else ""
-    return Metric(kind="counter", help=text, read=read, label=label, prometheus=prometheus, **more)
+_gauge = partial(_metric, "gauge")
+_counter = partial(_metric, "counter")
 
 
 # -- how they are read ----------------------------------------------------------------------------
+
+
+def _field(part: str, name: str) -> Callable[[GuardState], Any]:
+    return lambda state: getattr(getattr(state, part), name, None)
 
 
 def _pressure(read: Callable[[PressureState], Any]) -> Callable[[GuardState], Any]:
@@ -116,14 +155,6 @@ def _pressure(read: Callable[[PressureState], Any]) -> Callable[[GuardState], An
         return read(pressure) if state.running and pressure.at is not None else None
 
     return value
-
-
-def _relief(field: str) -> Callable[[GuardState], Any]:
-    return lambda state: getattr(state.relief, field, None)
-
-
-def _detector(field: str) -> Callable[[GuardState], Any]:
-    return lambda state: getattr(state.detector, field, None)
 
 
 def _generations(read: Callable[[Any], Any]) -> Callable[[GuardState], Any]:
@@ -178,9 +209,7 @@ def _updated(report: LeakReport) -> float:
 # -- this process ---------------------------------------------------------------------------------
 
 
-def _process_gauge(name: str, text: str, read: Any, label: str = "", **more: Any) -> Metric:
-    return _gauge(name, text, read, label, of_guard=False, **more)
-
+_process_gauge = partial(_gauge, of_guard=False)
 
 _PROCESS = (
     _process_gauge(
@@ -193,10 +222,8 @@ _PROCESS = (
     _process_gauge(
         "private_bytes",
         "Memory that only this process holds, resident or swapped: what a leak grows.",
-        lambda state: state.reading.private,
-        otel="memguard.memory.private",
-        unit="By",
-        adds_up=True,
+        "reading.private",
+        otel=("memguard.memory.private", "By", "sum"),
     ),
     _process_gauge(
         "resident_bytes",
@@ -208,23 +235,11 @@ _PROCESS = (
         },
         "memory",
     ),
+    _process_gauge("swapped_bytes", "Anonymous memory that was swapped out.", "reading.swap"),
+    _process_gauge("peak_resident_bytes", "The highest resident memory so far.", "reading.peak"),
+    _process_gauge("allocated_blocks", "Blocks in use by Python's allocator.", "reading.blocks"),
     _process_gauge(
-        "swapped_bytes", "Anonymous memory that was swapped out.", lambda state: state.reading.swap
-    ),
-    _process_gauge(
-        "peak_resident_bytes",
-        "The highest resident memory so far.",
-        lambda state: state.reading.peak,
-    ),
-    _process_gauge(
-        "allocated_blocks",
-        "Blocks in use by Python's allocator.",
-        lambda state: state.reading.blocks,
-    ),
-    _process_gauge(
-        "threads",
-        "Threads of this process, not only those that Python started.",
-        lambda state: state.reading.threads,
+        "threads", "Threads of this process, not only those that Python started.", "reading.threads"
     ),
     _process_gauge(
         "traced_bytes",
@@ -245,16 +260,14 @@ _PRESSURE = (
     _gauge(
         "used_bytes",
         "Memory in use that cannot be reclaimed, in the scope of the limit.",
-        _pressure(lambda pressure: pressure.used),
-        otel="memguard.memory.used",
-        unit="By",
+        _pressure(attrgetter("used")),
+        otel=("memguard.memory.used", "By"),
     ),
     _gauge(
         "limit_bytes",
         "The limit that is fullest.",
-        _pressure(lambda pressure: pressure.limit),
-        otel="memguard.memory.limit",
-        unit="By",
+        _pressure(attrgetter("limit")),
+        otel=("memguard.memory.limit", "By"),
     ),
     _gauge(
         "limit_source",
@@ -270,16 +283,14 @@ _PRESSURE = (
     _gauge(
         "used_ratio",
         "Memory in use over the limit, 0 to 1 and above.",
-        _pressure(lambda pressure: pressure.used_ratio),
-        otel="memguard.memory.utilization",
-        unit="1",
+        _pressure(attrgetter("used_ratio")),
+        otel=("memguard.memory.utilization", "1"),
     ),
     _gauge(
         "growth_bytes_per_second",
         "Growth of used bytes over the last seconds; negative when shrinking.",
         _pressure(lambda pressure: pressure.bytes_per_minute / 60),
-        otel="memguard.memory.growth",
-        unit="By/s",
+        otel=("memguard.memory.growth", "By/s"),
     ),
     _gauge(
         "level",
@@ -293,9 +304,7 @@ _PRESSURE = (
         "1 for the level of pressure, 0 for the others.",
         lambda state: _one_of(tuple(SEVERITY), state.pressure.level),
         "level",
-        otel="memguard.pressure.level",
-        unit="1",
-        adds_up=True,
+        otel=("memguard.pressure.level", "1", "sum"),
     ),
     _gauge(
         "stall_ratio",
@@ -305,21 +314,19 @@ _PRESSURE = (
         ),
         across="livemax",
     ),
-    _counter("looks", "Looks of the pressure monitor.", lambda state: state.monitor.ticks),
+    _counter("looks", "Looks of the pressure monitor.", "monitor.ticks"),
     _counter(
         "level_changes",
         "Changes of the level of pressure.",
-        lambda state: state.monitor.level_changes,
-        otel="memguard.pressure.changes",
-        unit="{change}",
+        "monitor.level_changes",
+        otel=("memguard.pressure.changes", "{change}"),
     ),
     _counter(
         "alerts",
         "Alerts raised, by kind: level, ineffective or recycle.",
         _alerts,
         "kind",
-        otel="memguard.alerts",
-        unit="{alert}",
+        otel=("memguard.alerts", "{alert}"),
     ),
 )
 
@@ -329,88 +336,70 @@ _RELIEF = (
     _counter(
         "relief_runs",
         "Times that memory was freed.",
-        _relief("runs"),
-        otel="memguard.relief.runs",
-        unit="{run}",
+        "relief.runs",
+        otel=("memguard.relief.runs", "{run}"),
     ),
-    _counter("relief_refused", "Runs asked for while another was under way.", _relief("refused")),
+    _counter("relief_refused", "Runs asked for while another was under way.", "relief.refused"),
     _counter(
         "relief_freed_bytes",
         "Memory freed, as caches, pools and callbacks count it.",
-        _relief("freed"),
-        otel="memguard.relief.freed",
-        unit="By",
+        "relief.freed",
+        otel=("memguard.relief.freed", "By"),
     ),
     _gauge(
         "relief_returned_bytes",
         "By how much private memory fell during all relief runs; it may fall where others grew.",
-        _relief("rss_freed"),
+        "relief.rss_freed",
         across="livesum",
-        otel="memguard.relief.fall",
-        unit="By",
-        adds_up=True,
+        otel=("memguard.relief.fall", "By", "sum"),
     ),
     _counter(
         "relief_seconds",
         "Time spent in relief.",
-        _relief("seconds"),
-        otel="memguard.relief.time",
-        unit="s",
+        "relief.seconds",
+        otel=("memguard.relief.time", "s"),
     ),
     _gauge(
         "relief_longest_seconds",
         "The longest relief run.",
-        _relief("longest_seconds"),
+        "relief.longest_seconds",
         across="livemax",
     ),
     _gauge(
         "relief_lowered_caches",
         "Caches whose bound is lowered now.",
-        _relief("lowered_caches"),
+        "relief.lowered_caches",
         across="livesum",
-        otel="memguard.relief.lowered_caches",
-        unit="{cache}",
-        adds_up=True,
+        otel=("memguard.relief.lowered_caches", "{cache}", "sum"),
     ),
 )
 _ADMISSION = (
-    _counter(
-        "admission_admitted", "Work that was admitted.", lambda state: state.admission.admitted
-    ),
-    _counter(
-        "admission_refused",
-        "Work that was refused for want of memory.",
-        lambda state: state.admission.refused,
-    ),
+    _counter("admission_admitted", "Work that was admitted.", "admission.admitted"),
+    _counter("admission_refused", "Work that was refused for want of memory.", "admission.refused"),
     _counter(
         "",
         "Work that asked to be admitted.",
         lambda state: {"admitted": state.admission.admitted, "refused": state.admission.refused},
         "outcome",
-        otel="memguard.admission.requests",
-        unit="{request}",
+        otel=("memguard.admission.requests", "{request}"),
     ),
-    _counter(
-        "admission_waited", "Admitted work that had to wait.", lambda state: state.admission.waited
-    ),
+    _counter("admission_waited", "Admitted work that had to wait.", "admission.waited"),
     _counter(
         "admission_wait_seconds",
         "Time that work waited, the refused too.",
-        lambda state: state.admission.waited_seconds,
+        "admission.waited_seconds",
     ),
     _gauge(
         "admission_running",
         "Admitted work not yet ended.",
-        lambda state: state.admission.running,
+        "admission.running",
         across="livesum",
-        otel="memguard.admission.running",
-        unit="{request}",
-        adds_up=True,
+        otel=("memguard.admission.running", "{request}", "sum"),
     ),
     _gauge(
         "admission_promised_bytes",
         "Memory promised to work that is running.",
-        lambda state: state.admission.promised,
+        "admission.promised",
         across="livesum",
     ),
 )
@@ -421,9 +410,8 @@ _LEAKS = (
     _counter(
         "leaks_found",
         "Leaks reported; updates of a report do not count.",
-        _detector("findings"),
-        otel="memguard.leaks",
-        unit="{leak}",
+        "detector.findings",
+        otel=("memguard.leaks", "{leak}"),
     ),
     _gauge(
         "leak_last_report_timestamp_seconds",
@@ -439,16 +427,14 @@ _LEAKS = (
     _counter(
         "leak_investigations",
         "Times that evidence of a leak was taken.",
-        _detector("investigations"),
-        otel="memguard.leak.investigations",
-        unit="{investigation}",
+        "detector.investigations",
+        otel=("memguard.leak.investigations", "{investigation}"),
     ),
     _counter(
         "leak_traced_seconds",
         "Time that memguard had tracemalloc on.",
-        _detector("traced_seconds"),
-        otel="memguard.leak.tracing.time",
-        unit="s",
+        "detector.traced_seconds",
+        otel=("memguard.leak.tracing.time", "s"),
     ),
     _gauge(
         "leak_detector_state",
@@ -459,44 +445,40 @@ _LEAKS = (
     ),
 )
 _GC = (
-    Metric(
-        kind="histogram",
-        prometheus="memguard_gc_pause_seconds",
-        help="Pauses of the garbage collector.",
-        read=_generations(lambda each: Pauses(each.histogram, each.pause_total)),
-        label="generation",
+    _metric(
+        "histogram",
+        "gc_pause_seconds",
+        "Pauses of the garbage collector.",
+        _generations(lambda each: Pauses(each.histogram, each.pause_total)),
+        "generation",
     ),
     _gauge(
         "gc_longest_pause_seconds",
         "The longest pause of the garbage collector so far.",
-        _generations(lambda each: each.pause_max),
+        _generations(attrgetter("pause_max")),
         "generation",
         across="livemax",
-        otel="memguard.gc.pause.max",
-        unit="s",
+        otel=("memguard.gc.pause.max", "s"),
     ),
     _counter(
         "",
         "Time that the program stood still for the garbage collector.",
-        _generations(lambda each: each.pause_total),
+        _generations(attrgetter("pause_total")),
         "generation",
-        otel="memguard.gc.pause.time",
-        unit="s",
+        otel=("memguard.gc.pause.time", "s"),
     ),
     _counter(
         "",
         "Pauses of the garbage collector while it was watched.",
-        _generations(lambda each: each.collections),
+        _generations(attrgetter("collections")),
         "generation",
-        otel="memguard.gc.pauses",
-        unit="{pause}",
+        otel=("memguard.gc.pauses", "{pause}"),
     ),
     _gauge(
         "",
         "Part of the time that went into pauses, 0 to 1.",
-        lambda state: getattr(state.gc, "wall_share", None),
-        otel="memguard.gc.pause.share",
-        unit="1",
+        "gc.wall_share",
+        otel=("memguard.gc.pause.share", "1"),
     ),
 )
 
@@ -508,16 +490,14 @@ _COST = (
         "Processor time of memguard's threads.",
         _parts("cpu_seconds", "monitor", "detector"),
         "part",
-        otel="memguard.cpu.time",
-        unit="s",
+        otel=("memguard.cpu.time", "s"),
     ),
     _counter(
         "errors",
         "Failures that memguard caught, by part: monitor, relief, detector.",
         _parts("errors", "monitor", "relief", "detector"),
         "part",
-        otel="memguard.errors",
-        unit="{error}",
+        otel=("memguard.errors", "{error}"),
     ),
 )
 
@@ -535,10 +515,8 @@ PARTS: Mapping[str, tuple[Metric, ...]] = {
 # -- containers: gathered by `ContainerMetrics` ---------------------------------------------------
 
 
-def _of_containers(make: Callable[..., Metric], name: str, text: str, **more: Any) -> Metric:
-    return make(name, text, None, "container", of_guard=False, **more)
-
-
+_container_gauge = partial(_gauge, read=None, label="container", of_guard=False)
+_container_counter = partial(_counter, read=None, label="container", of_guard=False)
 CONTAINERS = _gauge(
     "containers", "Live containers of memguard.", None, of_guard=False, across="livesum"
 )
@@ -549,37 +527,28 @@ FOLDED = _gauge(
     of_guard=False,
     across="livesum",
 )
-ITEMS = _of_containers(
-    _gauge,
+ITEMS = _container_gauge(
     "container_items",
     "Live entries.",
     across="livesum",
-    otel="memguard.container.items",
-    unit="{item}",
-    adds_up=True,
+    otel=("memguard.container.items", "{item}", "sum"),
 )
-BYTES = _of_containers(
-    _gauge,
+BYTES = _container_gauge(
     "container_bytes",
     "Size as the container counts it, or its estimate.",
     across="livesum",
-    otel="memguard.container.size",
-    unit="By",
-    adds_up=True,
+    otel=("memguard.container.size", "By", "sum"),
 )
-FILL = _of_containers(
-    _gauge,
-    "container_fill_ratio",
-    "How much of its bound is used; of several, the most.",
-    across="livemax",
+FILL = _container_gauge(
+    "container_fill_ratio", "How much of its bound is used; of several, the most.", across="livemax"
 )
-HITS = _of_containers(_counter, "cache_hits", "Look-ups that found something.")
-MISSES = _of_containers(_counter, "cache_misses", "Look-ups that found nothing.")
-EVICTIONS = _of_containers(_counter, "cache_evictions", "Entries that had to make room.")
-LEASED = _of_containers(_gauge, "pool_leased", "Objects that are leased now.", across="livesum")
-LOST = _of_containers(_counter, "pool_lost", "Objects that were leased and never released.")
-ALIVE = _of_containers(
-    _gauge, "", "Containers alive.", otel="memguard.containers", unit="{container}", adds_up=True
+HITS = _container_counter("cache_hits", "Look-ups that found something.")
+MISSES = _container_counter("cache_misses", "Look-ups that found nothing.")
+EVICTIONS = _container_counter("cache_evictions", "Entries that had to make room.")
+LEASED = _container_gauge("pool_leased", "Objects that are leased now.", across="livesum")
+LOST = _container_counter("pool_lost", "Objects that were leased and never released.")
+ALIVE = _container_gauge(
+    "", "Containers alive.", otel=("memguard.containers", "{container}", "sum")
 )
 """By name and kind; in Prometheus they are counted altogether."""
 OF_CONTAINERS = (ITEMS, BYTES, FILL, HITS, MISSES, EVICTIONS, LEASED, LOST)
@@ -606,20 +575,16 @@ CONVENTIONAL = (
     _gauge(
         "",
         "The amount of physical memory in use.",
-        lambda state: state.reading.rss,
+        "reading.rss",
         of_guard=False,
-        otel="process.memory.usage",
-        unit="By",
-        adds_up=True,
+        otel=("process.memory.usage", "By", "sum"),
     ),
     _gauge(
         "",
         "The amount of committed virtual memory.",
-        lambda state: state.reading.vms,
+        "reading.vms",
         of_guard=False,
-        otel="process.memory.virtual",
-        unit="By",
-        adds_up=True,
+        otel=("process.memory.virtual", "By", "sum"),
     ),
     _counter(
         "",
@@ -627,8 +592,7 @@ CONVENTIONAL = (
         _collector("collections"),
         "generation",
         of_guard=False,
-        otel="cpython.gc.collections",
-        unit="{collection}",
+        otel=("cpython.gc.collections", "{collection}"),
     ),
     _counter(
         "",
@@ -636,8 +600,7 @@ CONVENTIONAL = (
         _collector("collected"),
         "generation",
         of_guard=False,
-        otel="cpython.gc.collected_objects",
-        unit="{object}",
+        otel=("cpython.gc.collected_objects", "{object}"),
     ),
     _counter(
         "",
@@ -646,8 +609,7 @@ CONVENTIONAL = (
         _collector("uncollectable"),
         "generation",
         of_guard=False,
-        otel="cpython.gc.uncollectable_objects",
-        unit="{object}",
+        otel=("cpython.gc.uncollectable_objects", "{object}"),
     ),
 )
 
