@@ -39,7 +39,7 @@ def no_residue() -> Iterator[None]:
 
 ALONE = (
     *("admission", "caps", "components", "guard", "pressure", "relief_threads", "steps"),
-    *("bulletin", "guard_state", "publishing", "cli_top", "cli_top_url", "top_view"),
+    *("process_status", "guard_state", "publishing", "cli_top", "cli_top_url", "top_view"),
     *("health", "health_asgi", "health_wsgi", "health_application", "page", "page_browser"),
     *("prometheus", "metrics_containers", "prometheus_multiprocess", "prometheus_servers"),
     *("opentelemetry", "opentelemetry_otlp", "alerts", "alert_rules"),

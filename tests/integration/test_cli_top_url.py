@@ -13,12 +13,12 @@ import pytest
 
 from memguard import BoundedCache, MemoryGuard
 from memguard.cli import main
-from memguard.cli.top.sources import NoGuardError, UrlSource, address, bulletin_of
+from memguard.cli.top.sources import NoGuardError, UrlSource, address, status_from
 from memguard.errors import ConfigError
 from memguard.report.health.asgi import HealthAsgi
 from memguard.report.health.health_report import health
 from memguard.report.health.wsgi import HealthWsgi
-from memguard.report.publish.bulletin import MOST_BYTES, render
+from memguard.report.publish.process_status import MOST_BYTES, encode
 from tests.clock import FakeClock
 from tests.serving import TOKEN, asgi_server, wsgi_server
 from tests.waiting import wait_for
@@ -70,13 +70,13 @@ def test_whoever_stops_answering_is_shown_as_he_was(
         first = source.read()
     fake_clock.advance(30.0)
     later = source.read()
-    assert later.bulletin == first.bulletin
+    assert later.status == first.status
     assert (first.age, later.age) == (0.0, 30.0)
 
 
-def test_a_report_becomes_a_bulletin_like_any_other(guard: MemoryGuard) -> None:
-    made = bulletin_of(health(guard), "somewhere")
-    render(made)
+def test_a_report_becomes_a_status_like_any_other(guard: MemoryGuard) -> None:
+    made = status_from(health(guard), "somewhere")
+    encode(made)
     assert (made.guard, made.program, made.running) == ("served", "somewhere", True)
 
 

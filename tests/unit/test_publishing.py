@@ -16,7 +16,7 @@ from memguard import MemoryGuard
 from memguard.errors import ConfigError
 from memguard.guard.environment import options_from
 from memguard.lifecycle import identity
-from memguard.report.publish import bulletin, reader
+from memguard.report.publish import process_status, reader
 from memguard.report.publish import publisher as publishing
 from memguard.report.publish.publisher import Publisher, directory_of
 from memguard.report.sinks import private_directory
@@ -58,7 +58,7 @@ def test_it_writes_one_private_file_that_others_read(
         assert stat.S_IMODE(home.stat().st_mode) == 0o700
     (one,) = reader.look([home]).guards
     assert one.file == file
-    assert (one.bulletin.pid, one.bulletin.guard) == (os.getpid(), "tested")
+    assert (one.status.pid, one.status.guard) == (os.getpid(), "tested")
     assert publisher.statistics().file == str(file)
     publisher.stop()
     assert names(home) == []
@@ -300,7 +300,7 @@ def test_a_pipe_and_a_giant_in_place_of_a_file_hold_nobody_up(
     assert not any("\x1b" in trouble for trouble in found.troubles)
 
 
-def test_a_bulletin_about_another_process_is_not_believed(
+def test_a_status_about_another_process_is_not_believed(
     publisher: Publisher, home: Path, guard: MemoryGuard
 ) -> None:
     publisher.publish(guard)
@@ -379,7 +379,7 @@ def test_a_guard_publishes_from_its_first_reading_until_it_is_stopped(home: Path
         while not reader.look([home]).guards and time.monotonic() < deadline:
             time.sleep(0.01)
         (one,) = reader.look([home]).guards
-        assert one.bulletin.running
+        assert one.status.running
         statistics = running.status().publisher
         assert statistics is not None
         assert statistics.written >= 1
@@ -415,10 +415,10 @@ def test_what_a_process_runs_is_named_as_people_call_it(monkeypatch: pytest.Monk
         assert publishing.program() == name
 
 
-def test_a_bulletin_too_long_is_not_written(
+def test_a_status_too_long_is_not_written(
     publisher: Publisher, home: Path, guard: MemoryGuard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulletin, "MOST_BYTES", 100)
+    monkeypatch.setattr(process_status, "MOST_BYTES", 100)
     publisher.publish(guard)
     assert publisher.statistics().errors_by_kind == (("write: ValueTooLargeError", 1),)
     assert names(home) == []

@@ -12,26 +12,26 @@ from hypothesis import strategies as st
 from memguard.cli.top import view
 from memguard.cli.top.view import ASCII, BLOCKS, Trail, chart, gauge, growth
 from memguard.leaks.growth.series import Point
-from memguard.report.publish.bulletin import AlertRow, Bulletin, ContainerRow, ReportRow
+from memguard.report.publish.process_status import AlertRow, ContainerRow, ProcessStatus, ReportRow
 from memguard.units import MiB
-from tests.bulletins import a_bulletin
+from tests.process_statuses import a_status
 
 
-def shown(bulletin: Bulletin, *, width: int = 100, age: float = 0.0) -> str:
+def shown(status: ProcessStatus, *, width: int = 100, age: float = 0.0) -> str:
     trail = Trail()
-    trail.add(bulletin)
-    return view.plain(bulletin, trail.points, age=age, width=width)
+    trail.add(status)
+    return view.plain(status, trail.points, age=age, width=width)
 
 
-def lines_of(bulletin: Bulletin, *, height: int, width: int = 80) -> int:
+def lines_of(status: ProcessStatus, *, height: int, width: int = 80) -> int:
     trail = Trail()
-    trail.add(bulletin)
-    sections = view.sections(bulletin, trail.points, width=width, height=height)
+    trail.add(status)
+    sections = view.sections(status, trail.points, width=width, height=height)
     return sum(len(section.lines) + 2 for section in sections)
 
 
 def test_it_shows_what_the_guard_knows() -> None:
-    text = shown(a_bulletin())
+    text = shown(a_status())
     for words in (
         "shop.py, process 4242   guard memguard",
         "150.0 MiB private   180.0 MiB resident   1.0 MiB swapped   7 threads",
@@ -59,7 +59,7 @@ def test_a_curve_of_one_point_has_no_length() -> None:
 
 
 def test_what_is_not_known_is_not_made_up() -> None:
-    unknown = a_bulletin(
+    unknown = a_status(
         rss=None,
         private=None,
         swap=None,
@@ -90,20 +90,20 @@ def test_what_is_not_known_is_not_made_up() -> None:
 
 
 def test_the_bound_of_the_host_is_not_taken_for_that_of_the_process() -> None:
-    assert "(the whole host)" in shown(a_bulletin(source="MemTotal"))
+    assert "(the whole host)" in shown(a_status(source="MemTotal"))
 
 
 def test_late_news_say_so() -> None:
-    assert "no update for 34.0 s" in shown(a_bulletin(within=3.0), age=34.0)
-    assert "no update" not in shown(a_bulletin(within=30.0), age=34.0)
-    assert "no update for" in shown(a_bulletin(within=float("nan")), age=34.0)
+    assert "no update for 34.0 s" in shown(a_status(within=3.0), age=34.0)
+    assert "no update" not in shown(a_status(within=30.0), age=34.0)
+    assert "no update for" in shown(a_status(within=float("nan")), age=34.0)
 
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07\r\n\x00\x9b31m\u202egnp.exe\ud800"
 
 
 def test_a_hostile_name_does_nothing_to_the_terminal() -> None:
-    hostile = a_bulletin(
+    hostile = a_status(
         program=HOSTILE,
         guard=HOSTILE,
         python=HOSTILE,
@@ -137,24 +137,24 @@ def test_a_hostile_name_does_nothing_to_the_terminal() -> None:
 
 def test_a_level_is_not_read_as_markup() -> None:
     """Square brackets are words: rich is never asked to look for markup in them."""
-    assert "[red]x[/red]" in shown(a_bulletin(guard="[red]x[/red]"))
+    assert "[red]x[/red]" in shown(a_status(guard="[red]x[/red]"))
 
 
 @given(st.integers(14, 80), st.integers(0, 30), st.integers(0, 10), st.integers(0, 5))
 def test_it_fits_into_the_terminal(height: int, containers: int, alerts: int, reports: int) -> None:
-    full = a_bulletin()
-    bulletin = replace(
+    full = a_status()
+    status = replace(
         full,
         reasons=full.reasons[:1],
         containers=full.containers[:1] * containers,
         alerts=full.alerts[:1] * alerts,
         reports=full.reports[:1] * reports,
     )
-    assert lines_of(bulletin, height=height) <= max(height, 17)
+    assert lines_of(status, height=height) <= max(height, 17)
 
 
 def test_containers_that_do_not_fit_are_counted() -> None:
-    full = a_bulletin()
+    full = a_status()
     trail = Trail()
     many = replace(full, containers=full.containers[:1] * 30, containers_count=30)
     *_, containers, _, _ = view.sections(many, trail.points, width=80, height=30)
@@ -167,10 +167,10 @@ def test_containers_that_do_not_fit_are_counted() -> None:
 
 def test_a_reading_told_twice_is_one_point() -> None:
     trail = Trail()
-    first = a_bulletin(written=1000.0, curve_seconds=(2.0, 1.0), curve_bytes=(1, 2), private=3)
+    first = a_status(written=1000.0, curve_seconds=(2.0, 1.0), curve_bytes=(1, 2), private=3)
     trail.add(first)
     trail.add(first)
-    second = a_bulletin(
+    second = a_status(
         written=1001.0, curve_seconds=(3.0, 2.0, 1.0), curve_bytes=(1, 2, 3), private=4
     )
     trail.add(second)
@@ -185,9 +185,9 @@ def test_a_reading_told_twice_is_one_point() -> None:
 def test_a_trail_has_an_end_and_no_place_for_nonsense() -> None:
     trail = Trail()
     for n in range(2000):
-        trail.add(a_bulletin(written=float(n), curve_seconds=(), curve_bytes=(), private=n))
+        trail.add(a_status(written=float(n), curve_seconds=(), curve_bytes=(), private=n))
     assert len(trail.points) == view.MOST_POINTS
-    trail.add(a_bulletin(written=float("nan")))
+    trail.add(a_status(written=float("nan")))
     assert trail.points[-1].value == 1999
 
 

@@ -33,7 +33,7 @@ from memguard.guard.environment import options_from
 from memguard.guard.memory_guard import MemoryGuard
 from memguard.leaks.evidence.frames import begin_after
 from memguard.leaks.report import LeakReport
-from memguard.report.publish.bulletin import report_row
+from memguard.report.publish.process_status import report_row
 from memguard.report.render.words import VERDICTS, Places, printable, rate
 from memguard.schema import plain
 from memguard.units import format_bytes

@@ -101,8 +101,8 @@ class _Run:
             last = errors.splitlines()[-1:] or [f"exit code {self.process.returncode}"]
             raise _StartError(f"{PROGRAM} ended by itself: {last[0]}")
         for one in reader.look([self.directory / "published"]).guards:
-            if one.bulletin.private is not None:
-                self.curve.append((round(seconds, 2), one.bulletin.private))
+            if one.status.private is not None:
+                self.curve.append((round(seconds, 2), one.status.private))
 
     def reports(self) -> list[LeakReport]:
         """Return what was found so far."""

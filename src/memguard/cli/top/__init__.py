@@ -113,16 +113,16 @@ def _say(parser: argparse.ArgumentParser, text: str) -> None:
 
 def _list(places: tuple[Path, ...], *, as_json: bool) -> int:
     found = reader.look(places)
-    bulletins = [one.bulletin for one in found.guards]
+    statuses = [one.status for one in found.guards]
     if as_json:
-        terminal.write(json.dumps([bulletin.to_dict() for bulletin in bulletins]) + "\n")
-    elif bulletins:
-        terminal.write(view.listed(bulletins))
+        terminal.write(json.dumps([status.to_dict() for status in statuses]) + "\n")
+    elif statuses:
+        terminal.write(view.listed(statuses))
     for trouble in found.troubles:
         sys.stderr.write(f"memguard top: {trouble}\n")
-    if not bulletins and not as_json:
+    if not statuses and not as_json:
         sys.stderr.write("memguard top: no process publishes\n")
-    return 0 if bulletins else 1
+    return 0 if statuses else 1
 
 
 def _show(source: Source, interval: float, *, once: bool, as_json: bool) -> int:
@@ -137,7 +137,7 @@ def _show(source: Source, interval: float, *, once: bool, as_json: bool) -> int:
     trail = Trail()
     snapshot = source.read()
     while True:
-        trail.add(snapshot.bulletin)
+        trail.add(snapshot.status)
         terminal.write(_as_json(snapshot) if as_json else _as_text(snapshot, trail))
         if once:
             return 0
@@ -152,13 +152,13 @@ def _show(source: Source, interval: float, *, once: bool, as_json: bool) -> int:
 
 
 def _as_json(snapshot: Snapshot) -> str:
-    return json.dumps({**snapshot.bulletin.to_dict(), "age_seconds": round(snapshot.age, 3)}) + "\n"
+    return json.dumps({**snapshot.status.to_dict(), "age_seconds": round(snapshot.age, 3)}) + "\n"
 
 
 def _as_text(snapshot: Snapshot, trail: Trail) -> str:
     width = min(100, shutil.get_terminal_size((100, 30)).columns)
     return view.plain(
-        snapshot.bulletin,
+        snapshot.status,
         trail.points,
         age=snapshot.age,
         width=width,

@@ -49,7 +49,7 @@ def show(source: Source, interval: float) -> str | None:
     """
     console = Console(highlight=False, emoji=False, markup=False)
     trail, snapshot = Trail(), source.read()
-    trail.add(snapshot.bulletin)
+    trail.add(snapshot.status)
     with (
         Terminated(),
         Keys() as keys,
@@ -74,7 +74,7 @@ def show(source: Source, interval: float) -> str | None:
                     snapshot = source.read()
                 except NoGuardError as error:
                     return printable(str(error).partition("\n")[0], longest=400)
-                trail.add(snapshot.bulletin)
+                trail.add(snapshot.status)
             elif console.size == size:
                 continue
             size = console.size
@@ -85,9 +85,9 @@ def _picture(console: Console, snapshot: Snapshot, trail: Trail) -> Group:
     glyphs = ASCII if console.options.ascii_only else BLOCKS
     width, height = console.size
     made = view.sections(
-        snapshot.bulletin, trail.points, width=max(20, width - 4), height=height - 2, glyphs=glyphs
+        snapshot.status, trail.points, width=max(20, width - 4), height=height - 2, glyphs=glyphs
     )
-    frame = "dim" if not view.is_late(snapshot.bulletin, snapshot.age) else "red"
+    frame = "dim" if not view.is_late(snapshot.status, snapshot.age) else "red"
     panels = [
         Panel(
             Group(*map(_text, section.lines)),
@@ -99,7 +99,7 @@ def _picture(console: Console, snapshot: Snapshot, trail: Trail) -> Group:
         for section in made
     ]
     ending = _text((view.Span(" q ends", "dim"),))
-    return Group(_text(view.headline(snapshot.bulletin, age=snapshot.age)), *panels, ending)
+    return Group(_text(view.headline(snapshot.status, age=snapshot.age)), *panels, ending)
 
 
 def _text(line: Line) -> Text:

@@ -18,15 +18,15 @@ from typing import Any, NoReturn, Protocol
 
 from memguard.errors import ConfigError, ReportFormatError
 from memguard.report.health.health_report import HealthReport
-from memguard.report.publish import bulletin, reader
-from memguard.report.publish.bulletin import (
-    BULLETIN_VERSION,
+from memguard.report.publish import process_status, reader
+from memguard.report.publish.process_status import (
     MOST_BYTES,
     MOST_CONTAINERS,
     MOST_REPORTS,
+    STATUS_VERSION,
     AlertRow,
-    Bulletin,
     ContainerRow,
+    ProcessStatus,
     ReportRow,
 )
 from memguard.report.render.words import VERDICTS
@@ -47,9 +47,9 @@ class NoGuardError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A bulletin, and how old it is in seconds."""
+    """A status, and how old it is in seconds."""
 
-    bulletin: Bulletin
+    status: ProcessStatus
     age: float
 
 
@@ -78,9 +78,9 @@ class FileSource:
         """Return what the file says now."""
         found = reader.look(self.places, pid=self.pid)
         for one in found.guards:
-            if self.guard in (None, one.bulletin.guard):
-                age = time.time() - one.bulletin.written
-                return Snapshot(one.bulletin, max(0.0, age) if math.isfinite(age) else 0.0)
+            if self.guard in (None, one.status.guard):
+                age = time.time() - one.status.written
+                return Snapshot(one.status, max(0.0, age) if math.isfinite(age) else 0.0)
         raise NoGuardError("\n".join((self._missing(), *found.troubles)))
 
     def _missing(self) -> str:
@@ -103,8 +103,8 @@ def choose(places: Sequence[Path], pid: int | None, guard: str | None) -> FileSo
         source.read()
         return source
     found = reader.look(places)
-    guards = [one for one in found.guards if guard in (None, one.bulletin.guard)]
-    pids = sorted({one.bulletin.pid for one in guards})
+    guards = [one for one in found.guards if guard in (None, one.status.guard)]
+    pids = sorted({one.status.pid for one in guards})
     if len(pids) == 1:
         return FileSource(places, pids[0], guard)
     if pids:
@@ -147,7 +147,7 @@ class UrlSource:
                 raise ConfigError("MEMGUARD_TOKEN must be printable ASCII without spaces")
             self._headers["X-Memguard-Token"] = token
         self._timer = timer
-        self._last: tuple[float, Bulletin] | None = None
+        self._last: tuple[float, ProcessStatus] | None = None
         self._opener = _opener(self._url)
 
     def read(self) -> Snapshot:
@@ -167,7 +167,7 @@ class UrlSource:
         self._last = (self._timer(), found)
         return Snapshot(found, 0.0)
 
-    def _ask(self) -> Bulletin:
+    def _ask(self) -> ProcessStatus:
         import http.client  # noqa: PLC0415 - reason: see _opener
         import urllib.error  # noqa: PLC0415 - reason: see _opener
         import urllib.request  # noqa: PLC0415 - reason: see _opener
@@ -176,7 +176,7 @@ class UrlSource:
         try:
             with self._opener.open(request, timeout=_TIMEOUT) as response:
                 content = self._body(response)
-            report = read(HealthReport, bulletin.load(content), "health")
+            report = read(HealthReport, process_status.load(content), "health")
         except urllib.error.HTTPError as error:
             error.close()
             hint = {
@@ -190,7 +190,7 @@ class UrlSource:
             self._refuse(f"what it answers is no health report of this memguard: {error}")
         except (OSError, http.client.HTTPException, ValueError) as error:
             self._refuse(str(error) or type(error).__name__)
-        return bulletin_of(report, urllib.parse.urlsplit(self._url).netloc)
+        return status_from(report, urllib.parse.urlsplit(self._url).netloc)
 
     def _body(self, response: Any) -> bytes:
         deadline = self._timer() + _DEADLINE
@@ -248,11 +248,11 @@ def address(url: str) -> str:
     return urllib.parse.urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
 
 
-def bulletin_of(report: HealthReport, where: str) -> Bulletin:
-    """Return *report* as a bulletin; what it does not have is None, empty or 0."""
+def status_from(report: HealthReport, where: str) -> ProcessStatus:
+    """Return *report* as a status; what it does not have is None, empty or 0."""
     memory, limit, gc, relief = report.memory, report.limit, report.gc, report.relief
-    return Bulletin(
-        version=BULLETIN_VERSION,
+    return ProcessStatus(
+        version=STATUS_VERSION,
         memguard="",
         python="",
         pid=report.process_id,

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from memguard.leaks.growth.series import Point
 from memguard.leaks.growth.trend import TrendOptions, classify
-from memguard.report.publish.bulletin import AlertRow, Bulletin, ContainerRow, ReportRow
+from memguard.report.publish.process_status import AlertRow, ContainerRow, ProcessStatus, ReportRow
 from memguard.report.render.words import printable, rate
 from memguard.units import MiB, format_bytes, format_seconds
 
@@ -78,15 +78,15 @@ class Trail:
     def __init__(self) -> None:
         self._points: deque[Point] = deque(maxlen=MOST_POINTS)
 
-    def add(self, bulletin: Bulletin) -> None:
-        """Add what of *bulletin* is newer than what is known."""
-        if not math.isfinite(bulletin.written):
+    def add(self, status: ProcessStatus) -> None:
+        """Add what of *status* is newer than what is known."""
+        if not math.isfinite(status.written):
             return
         last = self._points[-1].at if self._points else -math.inf
-        known = zip(bulletin.curve_seconds, bulletin.curve_bytes, strict=True)
-        newer = [Point(bulletin.written - before, size) for before, size in known]
-        if bulletin.private is not None:
-            newer.append(Point(bulletin.written, bulletin.private))
+        known = zip(status.curve_seconds, status.curve_bytes, strict=True)
+        newer = [Point(status.written - before, size) for before, size in known]
+        if status.private is not None:
+            newer.append(Point(status.written, status.private))
         for point in newer:
             if point.at > last + 0.05:  # the same reading, published twice
                 self._points.append(point)
@@ -99,7 +99,7 @@ class Trail:
 
 
 def sections(
-    bulletin: Bulletin,
+    status: ProcessStatus,
     points: Sequence[Point],
     *,
     width: int,
@@ -107,10 +107,10 @@ def sections(
     glyphs: Glyphs = BLOCKS,
 ) -> tuple[Section, ...]:
     """
-    Return what to show of *bulletin*.
+    Return what to show of *status*.
 
     Args:
-        bulletin: What the guard published last.
+        status: What the guard published last.
         points: Its memory over time.
         width: Columns.
         height: Lines in all, titles and frames included; None where there is no bound.
@@ -118,54 +118,59 @@ def sections(
     """
     room = 1000 if height is None else height - 8  # four titles, four ends of frames
     rows = 4 if room >= 20 else 2 if room >= 12 else 1
-    memory = _memory(bulletin, points, width=width, rows=rows, glyphs=glyphs)
+    memory = _memory(status, points, width=width, rows=rows, glyphs=glyphs)
     room = max(3, room - len(memory))
-    alerts = tuple(map(_alert, reversed(bulletin.alerts[-5:]))) or (_nothing(),)
+    alerts = tuple(map(_alert, reversed(status.alerts[-5:]))) or (_nothing(),)
     alerts = alerts[: max(1, room // 4)]
-    reports = tuple(line for row in reversed(bulletin.reports) for line in _report(row))
-    reports = reports or (_nothing() if bulletin.detector else (Span("not watched for", "dim"),),)
+    reports = tuple(line for row in reversed(status.reports) for line in _report(row))
+    reports = reports or (_nothing() if status.detector else (Span("not watched for", "dim"),),)
     reports = reports[: max(1, (room - len(alerts)) // 2)]
     left = max(1, room - len(alerts) - len(reports))
     return (
         Section("memory", memory),
-        Section(_containers_title(bulletin), _containers(bulletin.containers, left)),
+        Section(_containers_title(status), _containers(status.containers, left)),
         Section("alerts", alerts),
         Section("leak reports", reports),
     )
 
 
-def headline(bulletin: Bulletin, *, age: float) -> Line:
+def headline(status: ProcessStatus, *, age: float) -> Line:
     """Return who this is, and how old the state is where an update is overdue; *age* in seconds."""
-    who = f"{printable(bulletin.program)}, process {bulletin.pid}"
-    about = [f"guard {printable(bulletin.guard)}"]
-    if bulletin.python:
+    who = f"{printable(status.program)}, process {status.pid}"
+    about = [f"guard {printable(status.guard)}"]
+    if status.python:
         about += [
-            f"Python {printable(bulletin.python)}",
-            f"memguard {printable(bulletin.memguard)}",
+            f"Python {printable(status.python)}",
+            f"memguard {printable(status.memguard)}",
         ]
     line = [Span(who, "bold"), Span(f"   {', '.join(about)}", "dim")]
-    if is_late(bulletin, age):
+    if is_late(status, age):
         line.append(Span(f"   no update for {format_seconds(age)}", "critical"))
     return tuple(line)
 
 
-def is_late(bulletin: Bulletin, age: float) -> bool:
-    """Return True when an update of *bulletin*'s guard is overdue: it hangs, or was suspended."""
-    within = bulletin.within if math.isfinite(bulletin.within) else 0.0
+def is_late(status: ProcessStatus, age: float) -> bool:
+    """Return True when an update of *status*'s guard is overdue: it hangs, or was suspended."""
+    within = status.within if math.isfinite(status.within) else 0.0
     return age > max(10.0, 2 * within)
 
 
 def plain(
-    bulletin: Bulletin, points: Sequence[Point], *, age: float, width: int, glyphs: Glyphs = BLOCKS
+    status: ProcessStatus,
+    points: Sequence[Point],
+    *,
+    age: float,
+    width: int,
+    glyphs: Glyphs = BLOCKS,
 ) -> str:
     """Return everything as text, ending in a newline."""
-    lines = [_text(headline(bulletin, age=age))]
-    for section in sections(bulletin, points, width=width - 2, glyphs=glyphs):
+    lines = [_text(headline(status, age=age))]
+    for section in sections(status, points, width=width - 2, glyphs=glyphs):
         lines += ["", section.title, *(f"  {_text(line)}".rstrip() for line in section.lines)]
     return "\n".join(lines) + "\n"
 
 
-def listed(bulletins: Iterable[Bulletin]) -> str:
+def listed(statuses: Iterable[ProcessStatus]) -> str:
     """Return a table of processes to choose from."""
     rows = [("PID", "PRIVATE", "LEVEL", "GUARD", "PROGRAM")]
     rows += [
@@ -176,7 +181,7 @@ def listed(bulletins: Iterable[Bulletin]) -> str:
             printable(one.guard, longest=30),
             printable(one.program, longest=60),
         )
-        for one in bulletins
+        for one in statuses
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return "".join(
@@ -236,34 +241,34 @@ def gauge(share: float, *, width: int, glyphs: Glyphs = BLOCKS) -> str:
 
 
 def _memory(
-    bulletin: Bulletin, points: Sequence[Point], *, width: int, rows: int, glyphs: Glyphs
+    status: ProcessStatus, points: Sequence[Point], *, width: int, rows: int, glyphs: Glyphs
 ) -> tuple[Line, ...]:
-    threads = "" if bulletin.threads is None else f"   {bulletin.threads} threads"
+    threads = "" if status.threads is None else f"   {status.threads} threads"
     sizes = (
-        Span(f"{_bytes(bulletin.private)} private", "bold"),
-        Span(f"   {_bytes(bulletin.rss)} resident   {_bytes(bulletin.swap)} swapped{threads}"),
+        Span(f"{_bytes(status.private)} private", "bold"),
+        Span(f"   {_bytes(status.rss)} resident   {_bytes(status.swap)} swapped{threads}"),
     )
-    lines: list[Line] = [sizes, _limit(bulletin, width, glyphs)]
-    lines += [(Span(printable(reason), _style(bulletin.level)),) for reason in bulletin.reasons]
+    lines: list[Line] = [sizes, _limit(status, width, glyphs)]
+    lines += [(Span(printable(reason), _style(status.level)),) for reason in status.reasons]
     lines += [
         (Span(row, "curve"),)
         for row in chart(points, width=min(width, MOST_POINTS), rows=rows, glyphs=glyphs)
     ]
     lines.append(_pace(points))
-    lines.append(_upkeep(bulletin))
+    lines.append(_upkeep(status))
     return tuple(lines)
 
 
-def _limit(bulletin: Bulletin, width: int, glyphs: Glyphs) -> Line:
-    level = Span(_level(bulletin.level), _style(bulletin.level))
-    if not bulletin.limit or bulletin.used is None:
+def _limit(status: ProcessStatus, width: int, glyphs: Glyphs) -> Line:
+    level = Span(_level(status.level), _style(status.level))
+    if not status.limit or status.used is None:
         return (Span("no limit known   "), level)
-    share = bulletin.used / bulletin.limit
-    of = f"{format_bytes(bulletin.used)} of {format_bytes(bulletin.limit)}"
-    whose = "the whole host" if bulletin.source == "MemTotal" else bulletin.source
+    share = status.used / status.limit
+    of = f"{format_bytes(status.used)} of {format_bytes(status.limit)}"
+    whose = "the whole host" if status.source == "MemTotal" else status.source
     words = f"  {share:.0%}  {of} ({printable(whose, longest=60)})   "
     bar = gauge(share, width=max(10, min(40, width - len(words) - 20)), glyphs=glyphs)
-    return (Span(bar, _style(bulletin.level)), Span(words), level)
+    return (Span(bar, _style(status.level)), Span(words), level)
 
 
 def _pace(points: Sequence[Point]) -> Line:
@@ -281,28 +286,28 @@ def _pace(points: Sequence[Point]) -> Line:
     return (Span(f"{text}, {pace}"),)
 
 
-def _upkeep(bulletin: Bulletin) -> Line:
+def _upkeep(status: ProcessStatus) -> Line:
     parts = []
-    if bulletin.gc_share is not None and math.isfinite(bulletin.gc_share):
-        pause = bulletin.gc_longest
+    if status.gc_share is not None and math.isfinite(status.gc_share):
+        pause = status.gc_longest
         longest = "" if pause is None else f", longest pause {format_seconds(pause)}"
-        parts.append(f"collector {bulletin.gc_share:.2%} of the time{longest}")
-    if bulletin.relief_runs:
-        freed = format_bytes(bulletin.relief_freed or 0)
-        parts.append(f"relief: {_count(bulletin.relief_runs, 'run')}, {freed} given back")
-    if bulletin.detector is not None:
-        found = f", {_count(bulletin.findings, 'finding')}" if bulletin.findings else ""
-        parts.append(f"leak detector: {printable(bulletin.detector)}{found}")
-    if bulletin.errors:
-        parts.append(f"failures inside memguard: {bulletin.errors}")
+        parts.append(f"collector {status.gc_share:.2%} of the time{longest}")
+    if status.relief_runs:
+        freed = format_bytes(status.relief_freed or 0)
+        parts.append(f"relief: {_count(status.relief_runs, 'run')}, {freed} given back")
+    if status.detector is not None:
+        found = f", {_count(status.findings, 'finding')}" if status.findings else ""
+        parts.append(f"leak detector: {printable(status.detector)}{found}")
+    if status.errors:
+        parts.append(f"failures inside memguard: {status.errors}")
     return (Span("   ".join(parts), "dim"),)
 
 
-def _containers_title(bulletin: Bulletin) -> str:
-    if not bulletin.containers_count:
+def _containers_title(status: ProcessStatus) -> str:
+    if not status.containers_count:
         return "containers"
-    together = format_bytes(bulletin.containers_bytes)
-    return f"containers: {bulletin.containers_count}, {together} as they report"
+    together = format_bytes(status.containers_bytes)
+    return f"containers: {status.containers_count}, {together} as they report"
 
 
 def _containers(rows: Sequence[ContainerRow], most: int) -> tuple[Line, ...]:

@@ -53,7 +53,9 @@ class Condition:
     """Where it is graver than the rule says."""
 
 
-Evaluator = Callable[[GuardState, float, Collection[str]], Sequence[Condition]]
+Keys = Collection[str]
+Conditions = Sequence[Condition]
+Evaluator = Callable[[GuardState, float, Keys], Conditions]
 """``evaluate(state, now, firing)``: *now* in monotonic seconds, *firing* the keys that fire."""
 
 
@@ -149,9 +151,7 @@ class UsedAbove(Rule):
         """Return a function that remembers nothing."""
         return self._evaluate
 
-    def _evaluate(
-        self, state: GuardState, now: float, firing: Collection[str]
-    ) -> Sequence[Condition]:
+    def _evaluate(self, state: GuardState, now: float, firing: Keys) -> Conditions:
         del now
         pressure = state.pressure
         ratio = pressure.used_ratio if state.running else None  # else it is of an hour ago
@@ -195,9 +195,7 @@ class LevelReached(Rule):
         """Return a function that remembers nothing."""
         return self._evaluate
 
-    def _evaluate(
-        self, state: GuardState, now: float, firing: Collection[str]
-    ) -> Sequence[Condition]:
+    def _evaluate(self, state: GuardState, now: float, firing: Keys) -> Conditions:
         del now, firing
         pressure = state.pressure
         if not state.running or pressure.level == "insufficient_data":
@@ -229,9 +227,7 @@ class ReliefIneffective(Rule):
         """Return a function that remembers nothing."""
         return self._evaluate
 
-    def _evaluate(
-        self, state: GuardState, now: float, firing: Collection[str]
-    ) -> Sequence[Condition]:
+    def _evaluate(self, state: GuardState, now: float, firing: Keys) -> Conditions:
         del now
         level = state.pressure.level
         if not state.running or level == "insufficient_data":
@@ -301,9 +297,7 @@ class _Confirmed:
         self._rule = rule
         self._seen: dict[str, tuple[int, float]] = {}
 
-    def evaluate(
-        self, state: GuardState, now: float, firing: Collection[str]
-    ) -> Sequence[Condition]:
+    def evaluate(self, state: GuardState, now: float, firing: Keys) -> Conditions:
         leaks = {report.id: report for report in state.reports if report.kind == "leak"}
         self._seen = {ident: seen for ident, seen in self._seen.items() if ident in leaks}
         # While it traces or rests it confirms nothing, whatever goes on.
@@ -406,9 +400,7 @@ class _Growth:
         self._trough: Point | None = None
         self._trend: Trend | None = None
 
-    def evaluate(
-        self, state: GuardState, now: float, firing: Collection[str]
-    ) -> Sequence[Condition]:
+    def evaluate(self, state: GuardState, now: float, firing: Keys) -> Conditions:
         reading = state.reading
         if reading.private is not None:
             # tracemalloc's own memory is none of the host's growth.
@@ -500,9 +492,7 @@ class _GcShare:
         self._rule = rule
         self._points: deque[tuple[float, float]] = deque(maxlen=_STRETCHES + 1)
 
-    def evaluate(
-        self, state: GuardState, now: float, firing: Collection[str]
-    ) -> Sequence[Condition]:
+    def evaluate(self, state: GuardState, now: float, firing: Keys) -> Conditions:
         del now  # the watch has a time of its own, which stands still while it is stopped
         unknown = [Condition(active=None, summary="the collector's share is not known yet")]
         if state.gc is None:
@@ -562,9 +552,7 @@ class When(Rule):
         """Return a function; what it remembers is up to *check*."""
         return self._evaluate
 
-    def _evaluate(
-        self, state: GuardState, now: float, firing: Collection[str]
-    ) -> Sequence[Condition]:
+    def _evaluate(self, state: GuardState, now: float, firing: Keys) -> Conditions:
         del now, firing
         found = self._check(state)
         if isinstance(found, str):

@@ -8,32 +8,32 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.report.publish import bulletin, reader
-    from memguard.report.publish.bulletin import (
-        BULLETIN_VERSION,
+    from memguard.report.publish import process_status, reader
+    from memguard.report.publish.process_status import (
         MOST_BYTES,
         MOST_CONTAINERS,
         MOST_REPORTS,
+        STATUS_VERSION,
         AlertRow,
-        Bulletin,
         ContainerRow,
+        ProcessStatus,
         ReportRow,
         report_row,
     )
     from memguard.report.publish.publisher import Publisher, PublisherStatistics
 
 __all__ = [
-    "BULLETIN_VERSION",
     "MOST_BYTES",
     "MOST_CONTAINERS",
     "MOST_REPORTS",
+    "STATUS_VERSION",
     "AlertRow",
-    "Bulletin",
     "ContainerRow",
+    "ProcessStatus",
     "Publisher",
     "PublisherStatistics",
     "ReportRow",
-    "bulletin",
+    "process_status",
     "reader",
     "report_row",
 ]
@@ -42,9 +42,9 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
-            "memguard.report.publish": "bulletin reader",
-            "memguard.report.publish.bulletin": (
-                "AlertRow BULLETIN_VERSION Bulletin ContainerRow MOST_BYTES MOST_CONTAINERS "
+            "memguard.report.publish": "process_status reader",
+            "memguard.report.publish.process_status": (
+                "AlertRow STATUS_VERSION ProcessStatus ContainerRow MOST_BYTES MOST_CONTAINERS "
                 "MOST_REPORTS ReportRow report_row"
             ),
             "memguard.report.publish.publisher": "Publisher PublisherStatistics",

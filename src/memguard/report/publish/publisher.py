@@ -26,7 +26,7 @@ from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.lifecycle.identity import UNKNOWN, is_running, started
 from memguard.lifecycle.turn import Turn
-from memguard.report.publish import bulletin
+from memguard.report.publish import process_status
 from memguard.report.sinks.private_directory import PrivateDirectory, open_private
 from memguard.report.state import Guarded, guard_state
 
@@ -59,7 +59,7 @@ class PublisherStatistics:
     """The file that is there now; None where there is none."""
     written: int
     longest_seconds: float
-    """Processor time of the dearest file, gathering included."""
+    """Processor time of the most expensive file, gathering included."""
     errors: int
     """Failures caught, of every kind; each kind was logged once."""
     errors_by_kind: tuple[tuple[str, int], ...]
@@ -67,7 +67,7 @@ class PublisherStatistics:
 
 class Publisher:
     """
-    Write a guard's bulletin, again and again, in the thread of its monitor.
+    Write the status of a guard, again and again, in the thread of its monitor.
 
     A disk that is full, a directory that is gone or not ours, and whatever else fails is counted
     and tried again later, at last every minute. The directory must be local: a network file system
@@ -174,8 +174,8 @@ class Publisher:
 
     def _content(self, guard: Guarded) -> bytes:
         history = guard.history
-        content = bulletin.render(
-            bulletin.compose(
+        content = process_status.encode(
+            process_status.status_of(
                 guard_state(guard),
                 () if history is None else history.last(),
                 pid=os.getpid(),
@@ -183,8 +183,8 @@ class Publisher:
                 within=self._within,
             )
         )
-        if len(content) > bulletin.MOST_BYTES:
-            raise ValueTooLargeError(f"a bulletin may have {bulletin.MOST_BYTES} bytes")
+        if len(content) > process_status.MOST_BYTES:
+            raise ValueTooLargeError(f"a status may have {process_status.MOST_BYTES} bytes")
         return content
 
     def _write(self, content: bytes) -> None:

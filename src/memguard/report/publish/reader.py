@@ -14,8 +14,8 @@ from pathlib import Path
 
 from memguard.errors import ConfigError, ReportFormatError
 from memguard.lifecycle import identity
-from memguard.report.publish import bulletin
-from memguard.report.publish.bulletin import Bulletin
+from memguard.report.publish import process_status
+from memguard.report.publish.process_status import ProcessStatus
 from memguard.report.publish.publisher import MOST_FILES, NAME, directory_of, is_current, temporary
 from memguard.report.render.words import printable
 from memguard.report.sinks.private_directory import check_private
@@ -23,9 +23,9 @@ from memguard.report.sinks.private_directory import check_private
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One bulletin and where it was found."""
+    """One status and where it was found."""
 
-    bulletin: Bulletin
+    status: ProcessStatus
     file: Path
 
 
@@ -75,10 +75,10 @@ def look(places: Iterable[Path], *, pid: int | None = None) -> Found:
         for one in _readable(place, pid, troubles):
             # A guard that moved to another directory may have left a file in the first one.
             other = guards.get(one.file.name)
-            if other is None or one.bulletin.written > other.bulletin.written:
+            if other is None or one.status.written > other.status.written:
                 guards[one.file.name] = one
     ordered = sorted(
-        guards.values(), key=lambda one: (one.bulletin.pid, len(one.file.name), one.file.name)
+        guards.values(), key=lambda one: (one.status.pid, len(one.file.name), one.file.name)
     )
     return Found(tuple(ordered), tuple(troubles))
 
@@ -107,7 +107,7 @@ def _readable(place: Path, pid: int | None, troubles: list[str]) -> Iterator[Pub
 
 def _one(place: Path, match: re.Match[str], owner: int | None) -> Published:
     file, pid = place / match[0], int(match["pid"])
-    found = bulletin.parse(_content(file, owner))
+    found = process_status.decode(_content(file, owner))
     if found.pid != pid:
         raise ReportFormatError(f"it tells of another process, {found.pid}")
     if owner not in (None, 0, os.geteuid()) and identity.owner(pid) != owner:
@@ -128,7 +128,7 @@ def _trusted_owner(place: Path) -> int | None:
 
 def _content(file: Path, owner: int | None) -> bytes:
     # Whoever wrote it may not be a friend of the superuser who reads it: no link is followed, no
-    # pipe is waited for, and no more is read than a bulletin can have.
+    # pipe is waited for, and no more is read than a status can have.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     descriptor = os.open(file, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
     try:
@@ -136,8 +136,8 @@ def _content(file: Path, owner: int | None) -> bytes:
         if not stat.S_ISREG(found.st_mode) or (owner is not None and found.st_uid != owner):
             raise ReportFormatError("it is no plain file of the directory's owner")
         parts: list[bytes] = []
-        while sum(map(len, parts)) <= bulletin.MOST_BYTES:
-            part = os.read(descriptor, bulletin.MOST_BYTES + 1)
+        while sum(map(len, parts)) <= process_status.MOST_BYTES:
+            part = os.read(descriptor, process_status.MOST_BYTES + 1)
             if not part:
                 break
             parts.append(part)

@@ -1,5 +1,5 @@
 """
-A bulletin: what a guard knows at one moment, short enough to be published every second.
+The status that a guard publishes: what it knows at one moment, short enough for every second.
 
 Plain data and its JSON, ASCII only. The one who reads it may be another user and another version of
 memguard, so reading is strict: what comes back is strings and finite numbers of a sane size.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from memguard._version import __version__
@@ -23,7 +23,7 @@ from memguard.report.render.words import VERDICTS, Places
 from memguard.report.state import GuardState
 from memguard.schema import plain, read
 
-BULLETIN_VERSION = 1
+STATUS_VERSION = 1
 MOST_BYTES = 256 * 1024
 """A longer one is none; usual are some KiB."""
 MOST_CONTAINERS = 30
@@ -43,7 +43,7 @@ class ContainerRow:
     kind: str
     items: int
     bytes: int | None
-    """By its own account; None where it does not weigh."""
+    """As it counts them; None where it counts no bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class AlertRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportRow:
-    """One leak report, as short as it can be told."""
+    """One leak report, in short."""
 
     id: str
     kind: str
@@ -78,11 +78,11 @@ class ReportRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bulletin:
+class ProcessStatus:
     """What a guard knew when this was written. Bytes and seconds; None where unknown."""
 
     version: int
-    """`BULLETIN_VERSION` of the writer."""
+    """`STATUS_VERSION` of the writer."""
     memguard: str
     """The writer's version of memguard."""
     python: str
@@ -122,7 +122,7 @@ class Bulletin:
     """The longest pause, seconds."""
     gc_collections: int | None
     relief_runs: int | None
-    """None where nothing is given back."""
+    """None where nothing is freed."""
     relief_freed: int | None
     detector: str | None
     """What the leak detector is doing; None where leaks are not watched."""
@@ -132,7 +132,7 @@ class Bulletin:
     containers_count: int
     """All of them."""
     containers_bytes: int
-    """What those that weigh hold, together."""
+    """What those that count bytes hold, together."""
     alerts: tuple[AlertRow, ...]
     """The latest, oldest first."""
     reports: tuple[ReportRow, ...]
@@ -142,13 +142,13 @@ class Bulletin:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-ready dicts, lists, strings and numbers."""
-        result: dict[str, Any] = plain(_fields_of(self))
+        result: dict[str, Any] = plain(asdict(self))
         return result
 
 
-def compose(
+def status_of(
     state: GuardState, readings: Sequence[Reading], *, pid: int, program: str, within: float
-) -> Bulletin:
+) -> ProcessStatus:
     """
     Return what *state* and the guard's last *readings*, oldest first, say.
 
@@ -159,8 +159,8 @@ def compose(
     rows = sorted(state.containers, key=lambda row: (row.bytes or 0, row.items), reverse=True)
     detector, relief = state.detector, state.relief
     parts = (state.monitor, detector, relief)
-    return Bulletin(
-        version=BULLETIN_VERSION,
+    return ProcessStatus(
+        version=STATUS_VERSION,
         memguard=__version__,
         python=platform.python_version(),
         pid=pid,
@@ -198,18 +198,14 @@ def compose(
     )
 
 
-def render(bulletin: Bulletin) -> bytes:
-    """Return *bulletin* as one line of JSON."""
-    try:
-        text = json.dumps(_fields_of(bulletin), allow_nan=False)
-    except ValueError:  # a number that is not finite, which is seldom
-        text = json.dumps(bulletin.to_dict(), allow_nan=False)
-    return text.encode("ascii") + b"\n"
+def encode(status: ProcessStatus) -> bytes:
+    """Return *status* as one line of JSON."""
+    return json.dumps(status.to_dict(), allow_nan=False).encode("ascii") + b"\n"
 
 
-def parse(content: bytes) -> Bulletin:
+def decode(content: bytes) -> ProcessStatus:
     """
-    Return the bulletin that ``render`` made *content* from. Safe for what a stranger wrote.
+    Return the status that ``encode`` made *content* from. Safe for what a stranger wrote.
 
     Raises:
         ReportFormatError: It is too long, no JSON, of another version, or a field is wrong.
@@ -234,39 +230,23 @@ def load(content: bytes) -> Any:
         raise ReportFormatError(f"it must be JSON ({error})") from error
 
 
-def from_dict(data: object) -> Bulletin:
+def from_dict(data: object) -> ProcessStatus:
     """
-    Return the bulletin that ``to_dict`` made *data* from.
+    Return the status that ``to_dict`` made *data* from.
 
     Raises:
         ReportFormatError: Another version, or a missing, unknown or mistyped field.
     """
     version = data.get("version") if isinstance(data, dict) else None
-    if version != BULLETIN_VERSION:
+    if version != STATUS_VERSION:
         raise ReportFormatError(
-            f"a bulletin's version must be {BULLETIN_VERSION} (got {version!r:.20}); "
+            f"a status's version must be {STATUS_VERSION} (got {version!r:.20}); "
             "look at this process with the memguard that it runs"
         )
-    bulletin = read(Bulletin, data, "bulletin")
-    if len(bulletin.curve_seconds) != len(bulletin.curve_bytes):
-        raise ReportFormatError("bulletin.curve_seconds and curve_bytes must be equally long")
-    return bulletin
-
-
-def _fields_of(bulletin: Bulletin) -> dict[str, Any]:
-    """Return what ``asdict`` would, which is dear: it copies each number of the curve."""
-    found = {name: getattr(bulletin, name) for name in _NAMES[Bulletin]}
-    for name in ("containers", "alerts", "reports"):
-        found[name] = [
-            {inner: getattr(row, inner) for inner in _NAMES[type(row)]} for row in found[name]
-        ]
-    return found
-
-
-_NAMES = {
-    kind: tuple(field.name for field in fields(kind))
-    for kind in (Bulletin, ContainerRow, AlertRow, ReportRow)
-}
+    status = read(ProcessStatus, data, "status")
+    if len(status.curve_seconds) != len(status.curve_bytes):
+        raise ReportFormatError("status.curve_seconds and curve_bytes must be equally long")
+    return status
 
 
 def _curve(readings: Sequence[Reading], now: float) -> tuple[tuple[float, ...], tuple[int, ...]]:
@@ -297,7 +277,7 @@ def _alert(alert: Alert) -> AlertRow:
 
 
 def report_row(report: LeakReport) -> ReportRow:
-    """Return *report* as short as it can be told."""
+    """Return *report* in short."""
     holder = next(iter(report.holders), None)
     suspect = next(iter(report.suspects), None)
     return ReportRow(

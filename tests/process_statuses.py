@@ -1,23 +1,23 @@
-"""A bulletin as a real guard would publish it, to show, store and read in tests."""
+"""A status as a real guard would publish it, to show, store and read in tests."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from memguard.report.publish.bulletin import (
-    BULLETIN_VERSION,
+from memguard.report.publish.process_status import (
+    STATUS_VERSION,
     AlertRow,
-    Bulletin,
     ContainerRow,
+    ProcessStatus,
     ReportRow,
 )
 from memguard.units import MiB
 
 
-def a_bulletin(**changes: Any) -> Bulletin:
-    """Return a plausible bulletin of a shop that leaks, with *changes* to its fields."""
+def a_status(**changes: Any) -> ProcessStatus:
+    """Return a plausible status of a shop that leaks, with *changes* to its fields."""
     fields: dict[str, Any] = {
-        "version": BULLETIN_VERSION,
+        "version": STATUS_VERSION,
         "memguard": "0.1.0",
         "python": "3.11.7",
         "pid": 4242,
@@ -76,4 +76,4 @@ def a_bulletin(**changes: Any) -> Bulletin:
         ),
         "errors": 0,
     }
-    return Bulletin(**{**fields, **changes})
+    return ProcessStatus(**{**fields, **changes})

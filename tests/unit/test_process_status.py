@@ -14,22 +14,29 @@ from memguard import BoundedCache, MemoryGuard
 from memguard.errors import ReportFormatError
 from memguard.observe.readings import Reading
 from memguard.relief.records import Alert
-from memguard.report.publish import bulletin
-from memguard.report.publish.bulletin import MOST_BYTES, MOST_CONTAINERS, MOST_POINTS, Bulletin
+from memguard.report.publish import process_status
+from memguard.report.publish.process_status import (
+    MOST_BYTES,
+    MOST_CONTAINERS,
+    MOST_POINTS,
+    ProcessStatus,
+)
 from memguard.report.state import GuardState, guard_state
 from memguard.schema import plain
-from tests.bulletins import a_bulletin
+from tests.process_statuses import a_status
 from tests.specimens import MiB, leak_report
 
 
-def some_figures(**changes: Any) -> GuardState:
+def some_state(**changes: Any) -> GuardState:
     guard = MemoryGuard(limit="1TiB", name="shop")
     guard.monitor.tick()
     return replace(guard_state(guard), **{"containers": (), **changes})
 
 
-def composed(found: GuardState | None = None, readings: tuple[Reading, ...] = ()) -> Bulletin:
-    return bulletin.compose(found or some_figures(), readings, pid=42, program="app.py", within=3.0)
+def composed(found: GuardState | None = None, readings: tuple[Reading, ...] = ()) -> ProcessStatus:
+    return process_status.status_of(
+        found or some_state(), readings, pid=42, program="app.py", within=3.0
+    )
 
 
 def test_it_comes_back_as_it_was() -> None:
@@ -43,11 +50,11 @@ def test_it_comes_back_as_it_was() -> None:
         source="memory.max",
         time=1e9,
     )
-    found = some_figures(alerts=(alert,), reports=(leak_report(),))
+    found = some_state(alerts=(alert,), reports=(leak_report(),))
     readings = tuple(Reading(at=found.reading.at - n, anon=n * MiB) for n in (3, 2, 1))
     made = composed(found, readings)
-    content = bulletin.render(made)
-    assert bulletin.parse(content) == made
+    content = process_status.encode(made)
+    assert process_status.decode(content) == made
     assert content.isascii()
     assert content.count(b"\n") == 1
     assert made.curve_bytes == (3 * MiB, 2 * MiB, 1 * MiB)
@@ -61,10 +68,10 @@ def test_it_comes_back_as_it_was() -> None:
 
 
 def test_its_dict_is_that_of_any_dataclass() -> None:
-    full = a_bulletin(bytes_per_minute=float("inf"))
+    full = a_status(bytes_per_minute=float("inf"))
     assert full.to_dict() == plain(asdict(full))
-    assert json.loads(bulletin.render(full))["bytes_per_minute"] is None
-    assert bulletin.parse(bulletin.render(a_bulletin())) == a_bulletin()
+    assert json.loads(process_status.encode(full))["bytes_per_minute"] is None
+    assert process_status.decode(process_status.encode(a_status())) == a_status()
 
 
 def test_what_a_guard_leaves_out_is_none() -> None:
@@ -77,7 +84,7 @@ def test_what_a_guard_leaves_out_is_none() -> None:
 
 def test_a_long_history_becomes_few_points_with_the_newest_among_them() -> None:
     readings = tuple(Reading(at=float(n), anon=n) for n in range(1000))
-    found = some_figures(reading=Reading(at=1000.0))
+    found = some_state(reading=Reading(at=1000.0))
     made = composed(found, readings)
     assert 50 < len(made.curve_bytes) <= MOST_POINTS
     assert made.curve_bytes[-1] == 999
@@ -88,7 +95,7 @@ def test_the_largest_containers_come_first_and_the_others_are_counted() -> None:
     caches = [BoundedCache[int, bytes](10, name=f"cache {n}") for n in range(MOST_CONTAINERS + 5)]
     caches[7][1] = bytes(100_000)
     wanted = guard_state(MemoryGuard(leaks=False)).containers
-    made = composed(some_figures(containers=wanted))
+    made = composed(some_state(containers=wanted))
     assert made.containers[0].name == "cache 7"
     assert len(made.containers) == MOST_CONTAINERS
     assert made.containers_count == len(wanted) >= len(caches)
@@ -99,7 +106,7 @@ def test_names_without_end_make_no_file_without_end() -> None:
     caches = [BoundedCache[int, int](10, name="\U0001f4a3" * 10**5) for n in range(100)]
     made = composed(guard_state(MemoryGuard(name="x" * 10**6, leaks=False)))
     assert len(caches) == 100
-    assert len(bulletin.render(made)) < MOST_BYTES / 2
+    assert len(process_status.encode(made)) < MOST_BYTES / 2
 
 
 def changed(**changes: object) -> bytes:
@@ -116,8 +123,8 @@ def changed(**changes: object) -> bytes:
         (b" " * (MOST_BYTES + 1), "more than 262144 bytes"),
         (changed(version=2), "version must be 1 .got 2."),
         (changed(version="x" * 1000), "version must be 1"),
-        (changed(rss="much"), "bulletin.rss must be"),
-        (changed(rss=True), "bulletin.rss must be"),
+        (changed(rss="much"), "status.rss must be"),
+        (changed(rss=True), "status.rss must be"),
         (changed(rss=10**30), "out of all bounds"),
         (changed(written=1e300), "out of all bounds"),
         (changed(more=1), "unknown"),
@@ -126,9 +133,9 @@ def changed(**changes: object) -> bytes:
         (b'{"version": 1, "rss": NaN}', "NaN is not JSON"),
     ],
 )
-def test_what_is_no_bulletin_is_refused(content: bytes, message: str) -> None:
+def test_what_is_no_status_is_refused(content: bytes, message: str) -> None:
     with pytest.raises(ReportFormatError, match=message) as caught:
-        bulletin.parse(content)
+        process_status.decode(content)
     assert len(str(caught.value)) < 500
 
 
@@ -142,7 +149,7 @@ def test_what_is_no_bulletin_is_refused(content: bytes, message: str) -> None:
 )
 def test_a_hostile_field_is_refused_or_harmless(field: str, value: object) -> None:
     try:
-        found = bulletin.parse(changed(**{field: value}))
+        found = process_status.decode(changed(**{field: value}))
     except ReportFormatError:
         return
-    bulletin.render(found)
+    process_status.encode(found)
