@@ -78,26 +78,17 @@ class AlertLog:
         """The last ten alerts, oldest first. Thread-safe."""
         return tuple(self._latest.copy())
 
-    @property
-    def by_kind(self) -> tuple[tuple[AlertKind, int], ...]:
-        """(kind, alerts ever raised), by name. Thread-safe."""
-        return tuple(sorted(self._raised.copy().items()))
-
-    @property
-    def count(self) -> int:
-        """Alerts ever raised."""
-        return sum(count for _, count in self.by_kind)
-
-    @property
-    def changes(self) -> int:
-        """Of these, changes of the level."""
-        return self._raised["level"]
-
-    @property
-    def dropped(self) -> int:
-        """Alerts that are no longer among the latest."""
-        # Not by what is in ``latest``: that may be one ahead of the count, or one behind.
-        return max(0, self.count - MOST_ALERTS)
+    def counts(self) -> dict[str, Any]:
+        """Return the counts of `PressureStatistics`, all of one moment. Thread-safe."""
+        by_kind = self._raised.copy()
+        count = by_kind.total()
+        return {
+            "level_changes": by_kind["level"],
+            "alerts": count,
+            "alerts_by_kind": tuple(sorted(by_kind.items())),
+            # Not by what is in `latest`: that may be one ahead of the count, or one behind.
+            "alerts_dropped": max(0, count - MOST_ALERTS),
+        }
 
     def add(self, alert: Alert) -> None:
         """Log *alert*, keep it, and call the callbacks."""
@@ -316,10 +307,7 @@ class PressureMonitor(Service):
             level=self._state.level,
             ticks=self._ticks,
             full_looks=self._gauge.full_looks,
-            level_changes=self._alerts.changes,
-            alerts=self._alerts.count,
-            alerts_by_kind=self._alerts.by_kind,
-            alerts_dropped=self._alerts.dropped,
+            **self._alerts.counts(),
             cpu_seconds=self._cpu,
             errors=self._failures.count,
             errors_by_kind=self._failures.kinds,
