@@ -151,7 +151,7 @@ class Lender:
 
     def _pause(self, waiter: Waiter, deadline: float) -> float:
         """Return for how many seconds *waiter* is to sleep, 0 when its wait is over."""
-        if waiter.gift is not None or self.slots.closed or self.is_nested():
+        if waiter.gift is not None or self.slots.closed or self._is_nested():
             return 0.0
         pause = deadline - time.monotonic()
         if pause > 0 and not self.watch.hurry():  # nobody sweeps, so the waiter has to look
@@ -159,7 +159,7 @@ class Lender:
             self.settle(thoroughly=True)
         return pause
 
-    def is_nested(self) -> bool:
+    def _is_nested(self) -> bool:
         """Return whether a destructor or signal handler has interrupted this pool and calls it."""
         return bool(self.slots.lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - reason: as threading.Condition asks
 
@@ -168,7 +168,7 @@ class Lender:
     ) -> tuple[Slot, Any] | None:
         """Return what *waiter* was given, None where that is not fit to be lent."""
         if waiter.gift is None:
-            self.settle(thoroughly=not self.is_nested())
+            self.settle(thoroughly=True)
         with self.slots.lock:
             self.slots.waiting.pop(waiter, None)
         gift = waiter.gift
@@ -343,7 +343,13 @@ class Lender:
     # -- what was dropped ---------------------------------------------------------------------
 
     def settle(self, *, thoroughly: bool = False) -> None:
-        """Account for checkouts that were dropped, and lend what they had to others."""
+        """
+        Account for checkouts that were dropped, and lend what they had to others.
+
+        Not in a call that interrupts the pool itself: a step of its thread is half done.
+        """
+        if self._is_nested():
+            return
         slots = self.slots
         work = Work()
         with slots.lock:

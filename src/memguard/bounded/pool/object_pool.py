@@ -230,7 +230,7 @@ class ObjectPool(Generic[T]):
     def statistics(self) -> ObjectPoolStatistics:
         """Return counts since the pool was made. Thread-safe; cost: O(maxsize)."""
         lender, slots = self._lender, self._slots
-        lender.settle(thoroughly=not lender.is_nested())
+        lender.settle(thoroughly=True)
         if slots.by_id:
             lender.watch.ensure()  # the janitor may have been stopped
         with slots.lock:

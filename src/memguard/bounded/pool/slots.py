@@ -308,8 +308,8 @@ class Slots:
         """
         Return what came back by itself; dropped leases' objects are in the hands of *work* now.
 
-        *thoroughly* looks at every slot for what an exception in the midst of a step has left: not
-        while this thread is in a step. Cost: O(maxsize).
+        *thoroughly* looks at every slot, for what an exception in the midst of a step has left: at
+        a cost of O(maxsize).
         """
         found = Lost()
         while self.lost:
