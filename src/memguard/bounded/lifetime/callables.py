@@ -8,13 +8,13 @@ refused; it is never held strongly in silence.
 
 from __future__ import annotations
 
-import functools
 import operator
 import sys
 import types
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from memguard.errors import ConfigError
 
@@ -24,6 +24,11 @@ CO_COROUTINE = 0x80
 _C_METHODS = (types.BuiltinMethodType, types.MethodWrapperType)
 # Called as f(obj, ...): these change obj, so obj is what such a partial belongs to.
 _SETTERS = (setattr, operator.setitem)
+
+
+_Parts: TypeAlias = tuple[
+    weakref.ref[Any], Callable[[], Any], Callable[[Any, Any], Any], tuple[Any, ...]
+]
 
 
 class Lifeline(weakref.ref[Any]):
@@ -45,26 +50,24 @@ class WeakTarget:
     Thread-safe: yes, it never changes.
     """
 
-    __slots__ = ("__weakref__", "_identity", "line")
+    __slots__ = ("__weakref__", "_build", "_func", "_identity", "_ref", "key", "line")
 
-    _identity: tuple[Any, ...]
-    line: Lifeline | None
-    """What tells of its death; part of the target, because a dead reference tells nothing."""
+    def __init__(self, parts: _Parts, key: tuple[int, ...], line: Lifeline | None) -> None:
+        self._ref, self._func, self._build, self._identity = parts
+        self.key = key
+        """Numbers that are equal for equal targets, as long as one of them is kept."""
+        self.line = line
+        """Calls back at its death; part of the target, because a dead reference calls nobody."""
 
-    if TYPE_CHECKING:  # each kind of target its own way
-
-        def resolve(self) -> Callable[..., Any] | None:
-            """Return the callable, strong: drop it soon. None when it is dead."""
+    def resolve(self) -> Callable[..., Any] | None:
+        """Return the callable, strong: drop it soon. None when it is dead."""
+        obj, func = self._ref(), self._func()
+        return None if obj is None or func is None else self._build(obj, func)
 
     @property
     def is_alive(self) -> bool:
         """Whether `resolve` would return something now."""
         return self.resolve() is not None
-
-    @property
-    def key(self) -> tuple[int, ...]:
-        """Numbers that are equal for equal targets, as long as one of them is kept."""
-        return tuple(map(id, self._identity))
 
     # A weak reference without callback is unique for its object as long as it exists, so that
     # identity of references tells identity of objects, even when both objects are gone.
@@ -78,97 +81,45 @@ class WeakTarget:
         return hash(self.key)
 
 
-class _Object(WeakTarget):
-    """A function, a class or a callable object."""
-
-    __slots__ = ("_ref",)
-
-    def __init__(self, fn: Any) -> None:
-        self._ref = _reference(fn, fn)
-        self._identity = (self._ref,)
-
-    def resolve(self) -> Callable[..., Any] | None:
-        return self._ref()
-
-
-class _Method(WeakTarget):
-    """A bound method: its object and its function are both held weakly."""
-
-    __slots__ = ("_func", "_ref")
-
-    def __init__(self, fn: Any) -> None:
-        self._ref = _reference(fn.__self__, fn)
-        func = fn.__func__
-        self._func: Callable[[], Any]
-        try:
-            self._func = weakref.ref(func)
-        except TypeError:  # the rare function that cannot be weakly referenced
-            self._func = lambda: func
-
-    @property
-    def _identity(self) -> tuple[Any, ...]:  # type: ignore[override]  # reason: made when asked for, which is rare
-        return self._ref, self._func
-
-    def resolve(self) -> Callable[..., Any] | None:
-        obj, func = self._ref(), self._func()
-        if obj is None or func is None:
-            return None
-        return types.MethodType(func, obj)
-
-    @property
-    def key(self) -> tuple[int, ...]:
-        return id(self._ref), id(self._func)
+def _parts(fn: Any) -> _Parts:
+    """Return what of *fn* may die, how it is made anew from that, and its identity."""
+    kind = type(fn)
+    if issubclass(kind, types.MethodType):
+        ref, func = _reference(fn.__self__, fn), _function_reference(fn.__func__)
+        return ref, func, _bind, (ref, func)
+    if issubclass(kind, partial):
+        own = (weakref.ref(fn),)
+        call, args, kwargs = fn.func, fn.args, fn.keywords
+        if _sets_its_first_argument(fn):
+            ref, args = _reference(args[0], fn), args[1:]
+            return ref, _present, lambda obj, _: partial(call, obj, *args, **kwargs), own
+        ref, func, build, _ = _parts(call)
+        del call  # or the function below would keep it
+        return ref, func, lambda *held: partial(build(*held), *args, **kwargs), own
+    if issubclass(kind, _C_METHODS) and not _is_of_a_module(fn):
+        ref, name = _reference(fn.__self__, fn), sys.intern(fn.__name__)
+        return ref, _present, lambda obj, _: getattr(obj, name), (ref, name)
+    ref = _reference(fn, fn)
+    return ref, _present, _itself, (ref,)
 
 
-class _NamedMethod(WeakTarget):
-    """A method written in C, such as ``queue.append`` or ``obj.__setitem__``."""
-
-    __slots__ = ("_name", "_ref")
-
-    def __init__(self, fn: Any) -> None:
-        self._ref = _reference(fn.__self__, fn)
-        self._name = sys.intern(fn.__name__)
-        self._identity = (self._ref, self._name)
-
-    def resolve(self) -> Callable[..., Any] | None:
-        obj = self._ref()
-        method: Callable[..., Any] | None = None if obj is None else getattr(obj, self._name)
-        return method
+def _bind(obj: Any, func: Any) -> Any:
+    return types.MethodType(func, obj)
 
 
-class _Partial(WeakTarget):
-    """A partial: what it calls is held weakly, its arguments are kept."""
-
-    __slots__ = ("_args", "_inner", "_keywords")
-
-    def __init__(self, fn: Any, on_death: Callable[[Any], object] | None, mark: Any) -> None:
-        self._inner = weak_target(fn.func, on_death, mark)
-        self._args = fn.args
-        self._keywords = fn.keywords
-        self._identity = (weakref.ref(fn),)
-
-    def resolve(self) -> Callable[..., Any] | None:
-        inner = self._inner.resolve()
-        return None if inner is None else functools.partial(inner, *self._args, **self._keywords)
+def _itself(obj: Any, _func: Any) -> Any:
+    return obj
 
 
-class _Setter(WeakTarget):
-    """``partial(setattr, obj, "name")`` and its kin: *obj* is held weakly, the rest is kept."""
+def _present() -> bool:
+    return True  # nothing else to die
 
-    __slots__ = ("_args", "_func", "_keywords", "_ref")
 
-    def __init__(self, fn: Any) -> None:
-        self._ref = _reference(fn.args[0], fn)
-        self._func = fn.func
-        self._args = fn.args[1:]
-        self._keywords = fn.keywords
-        self._identity = (weakref.ref(fn),)
-
-    def resolve(self) -> Callable[..., Any] | None:
-        obj = self._ref()
-        if obj is None:
-            return None
-        return functools.partial(self._func, obj, *self._args, **self._keywords)
+def _function_reference(func: Any) -> Callable[[], Any]:
+    try:
+        return weakref.ref(func)
+    except TypeError:  # the rare function that cannot be weakly referenced
+        return lambda: func
 
 
 def weak_target(
@@ -191,32 +142,18 @@ def weak_target(
         TypeError: *fn* is not callable, or of a kind that cannot be weakly referenced.
         ConfigError: *fn* is a weak reference whose object is dead.
     """
-    target: WeakTarget
-    kind = type(fn)
-    if kind is not types.MethodType:
-        fn = referent(fn)
-        kind = type(fn)
-    if issubclass(kind, types.MethodType):
-        target = _Method(fn)
-        watched = fn.__self__
-    elif issubclass(kind, functools.partial):
-        if not _sets_its_first_argument(fn):
-            target = _Partial(fn, on_death, mark)
-            target.line = None
-            return target
-        target = _Setter(fn)
-        watched = fn.args[0]
-    elif issubclass(kind, _C_METHODS) and not _is_of_a_module(fn):
-        target = _NamedMethod(fn)
-        watched = fn.__self__
+    if type(fn) is types.MethodType and type(fn.__self__).__weakrefoffset__:
+        ref, func = weakref.ref(fn.__self__), _function_reference(fn.__func__)
+        parts: _Parts = ref, func, _bind, (ref, func)  # by far the most frequent, made fast
+        key: tuple[int, ...] = (id(ref), id(func))
     else:
-        target = _Object(fn)
-        watched = fn
-    target.line = None
+        parts = ref, _, _, identity = _parts(referent(fn))
+        key = tuple(map(id, identity))
+    line = None
     if on_death is not None:
-        target.line = line = Lifeline(watched, on_death)
+        line = Lifeline(ref(), on_death)
         line.mark = mark
-    return target
+    return WeakTarget(parts, key, line)
 
 
 def referent(fn: Any) -> Any:
@@ -248,7 +185,7 @@ def is_method(fn: Any) -> bool:
     kind = type(fn)
     if kind is types.MethodType:
         return True
-    while issubclass(kind, functools.partial):
+    while issubclass(kind, partial):
         if _sets_its_first_argument(fn):
             return _can_be_referenced(fn.args[0])
         fn = fn.func
@@ -263,7 +200,7 @@ def is_coroutine_function(fn: Any) -> bool:
     kind = type(fn)
     if kind is types.FunctionType:
         return bool(fn.__code__.co_flags & CO_COROUTINE)
-    while issubclass(kind, functools.partial):
+    while issubclass(kind, partial):
         fn = fn.func
         kind = type(fn)
     if kind is types.MethodType:
@@ -279,7 +216,7 @@ def is_coroutine_function(fn: Any) -> bool:
 
 def described(fn: Any) -> str:
     """Return ``module.qualified_name`` of *fn* for a log line; runs no code of its object."""
-    while issubclass(type(fn), functools.partial):
+    while issubclass(type(fn), partial):
         fn = fn.func
     if issubclass(type(fn), types.MethodType):
         fn = fn.__func__
