@@ -233,7 +233,7 @@ def test_a_collected_scope_ends_what_it_held_on_the_janitor() -> None:
 
     scope = Scope()
     scope.defer(dispose)
-    assert owners._owners.watched
+    assert owners._owners.epoch == janitor.epoch
     del scope
     assert done.wait(30)
     assert threads == [janitor.THREAD_NAME]

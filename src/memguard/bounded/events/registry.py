@@ -266,6 +266,7 @@ class ListenerRegistry:
         """End all registrations, or those of *event*; return how many."""
         table = self._table
         if event is None:
+            table.settle()
             return sum(map(table.end, list(table.entries.copy())))
         return sum(table.end(entry.serial) for entry in table.bucket(event).line_up())
 

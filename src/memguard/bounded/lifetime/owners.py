@@ -93,7 +93,8 @@ class _Owners:
         self.collected: deque[_OwnerRef] = deque()
         self.disposers: deque[Registration] = deque()
         """User code that is due on the janitor's thread."""
-        self.watched = False
+        self.epoch = -1
+        """That of the janitor which watches; -1 when none does."""
 
     def ref_to(self, owner: Any) -> _OwnerRef:
         """Return the reference to *owner*, made when it is new. Under the lock."""
@@ -143,8 +144,10 @@ class _Owners:
 
     def watch(self) -> None:
         """Have the janitor call `_sweep` from now on; where it cannot run, user code must wait."""
-        if not self.watched or not janitor.watches(self):
-            self.watched = janitor.watch(self)
+        if self.epoch != janitor.epoch:
+            self.epoch = janitor.epoch
+            if not janitor.watch(self):
+                self.epoch = -1
 
     def _sweep(self) -> float | None:
         """End what the collector left; the janitor calls this."""
@@ -155,17 +158,17 @@ class _Owners:
             except Exception as error:  # noqa: BLE001 - reason: the rest must still be ended
                 failures.add("disposer", error)
         self.forget_idle()
-        self.watched = False  # first: who registers from here on asks the janitor again
+        epoch, self.epoch = self.epoch, -1  # first: who registers from here on asks again
         if not (self.refs or self.collected or self.disposers):
             return None
-        self.watched = True
+        self.epoch = epoch
         return _SWEEP_SECONDS
 
     def after_fork_in_child(self) -> None:
         # The parent runs the disposers that were due; a second run here could delete its files.
         self.lock = locks.RLock()
         self.disposers = deque()
-        self.watched = False
+        self.epoch = -1
 
 
 _owners = _Owners()
