@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import os
@@ -138,6 +139,40 @@ def test_an_exception_goes_to_the_hook_of_threads_when_asked(
         assert called.wait(DEADLINE)
         assert timers.statistics().errors == 1
     assert told == [ValueError]
+
+
+def test_a_hook_that_raises_ends_no_thread_and_no_timer(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def hook(_args: object) -> None:
+        raise RuntimeError("as planned")
+
+    monkeypatch.setattr(threading, "excepthook", hook)
+    done = threading.Event()
+    with TimerRegistry(workers=2, on_error="raise") as timers:
+        timers.every(0.005, lambda: 1 / 0)
+        wait_until(lambda: timers.statistics().errors > 5)
+        timers.after(0, done.set)
+        assert done.wait(DEADLINE)
+    assert caplog.text.count("timers.excepthook_failed") == 1
+
+
+def test_a_clock_that_fails_once_ends_no_timer() -> None:
+    calls = [0]
+
+    def clock() -> float:
+        calls[0] += 1
+        if calls[0] == 4:
+            raise OSError("as planned")
+        return time.monotonic()
+
+    done = threading.Event()
+    with TimerRegistry(timer=clock) as timers:
+        with contextlib.suppress(OSError):  # asked by this thread, it is an error of the caller
+            timers.every(0.01, lambda: None)
+            wait_until(lambda: calls[0] > 4)
+        timers.after(0.01, done.set)
+        assert done.wait(DEADLINE)
 
 
 def test_where_no_thread_can_start_timers_are_late_and_nobody_is_hurt(

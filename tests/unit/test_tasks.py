@@ -315,6 +315,25 @@ async def test_a_full_registry_refuses_and_names_who_filled_it(
     await finish(registry)
 
 
+async def test_a_task_that_cannot_be_made_leaves_nothing() -> None:
+    def fail(*_args: Any, **_options: Any) -> Any:
+        raise MemoryError
+
+    registry, owner, loop = TaskRegistry(), Owner(), asyncio.get_running_loop()
+    loop.set_task_factory(fail)
+    try:
+        with pytest.raises(MemoryError):
+            registry.spawn(soon(), owner=owner)
+    finally:
+        loop.set_task_factory(None)
+    assert (len(registry), registry.statistics().spawned) == (0, 0)
+    owned = owners.owned_by(owner)
+    assert owned is not None
+    assert not owned.registrations
+    assert not tasks._busy
+    assert await registry.aclose()
+
+
 async def test_a_refused_coroutine_is_closed() -> None:
     """Warnings are errors here: one that was never awaited would fail this test."""
     registry, scope = TaskRegistry(), Scope()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from memguard.bounded import inventory
 from memguard.bounded.lifetime.scope import Scope
-from memguard.bounded.timers.schedule import REPEAT, Row
+from memguard.bounded.timers.schedule import REPEAT, RETRY_SECONDS, Row
 from memguard.bounded.timers.threaded import Timer, TimerRegistry
 from memguard.errors import CapacityError, ConfigError, LifecycleError
 from tests.clock import FakeClock
@@ -456,7 +456,7 @@ OPERATIONS = st.lists(
 
 
 @given(OPERATIONS)
-def test_the_timetable_agrees_with_a_list(operations: list[tuple[str, int]]) -> None:
+def test_the_schedule_agrees_with_a_list(operations: list[tuple[str, int]]) -> None:
     """The model: rows of due time, interval and number, looked through at each step."""
     clock, called = FakeClock(0.0), list[int]()
     timers = Stepped(clock)
@@ -484,6 +484,47 @@ def test_the_timetable_agrees_with_a_list(operations: list[tuple[str, int]]) -> 
                 if row[1]:
                     row[0] += ((now - row[0]) // row[1] + 1) * row[1]
         assert len(timers) == len(model)
+
+
+@pytest.mark.parametrize("interval", [1e-13, 1e-6, 0.0009])
+def test_an_interval_too_short_for_the_clock_is_one_call_a_millisecond(
+    fake_clock: FakeClock, interval: float
+) -> None:
+    fake_clock.advance(1e6)  # the clock's own steps are larger than the smallest interval
+    timers, thing = Stepped(fake_clock), Thing()
+    timers.every(interval, thing.tick)
+    timers.after(0.0005, thing.tick)
+    for _ in range(4):
+        fake_clock.advance(0.002)
+        nap = timers.step()
+        assert nap is not None
+        assert nap >= 0.001
+    assert thing.ticks == 5
+    assert timers.statistics().coalesced >= 4
+
+
+def test_a_clock_that_raises_is_asked_again_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fails = [False]
+
+    class Flaky(FakeClock):
+        def __call__(self) -> float:
+            if fails[0]:
+                raise OSError("as planned")
+            return super().__call__()
+
+    clock, thing = Flaky(), Thing()
+    timers = Stepped(clock)
+    timers.after(1, thing.tick)
+    clock.advance(1)
+    fails[0] = True
+    with caplog.at_level(logging.WARNING, "memguard"):
+        assert [timers.step(), timers.step()] == [RETRY_SECONDS, RETRY_SECONDS]
+    assert caplog.text.count("timers.clock_failed") == 1
+    fails[0] = False
+    timers.step()
+    assert thing.ticks == 1
 
 
 def test_a_timer_added_while_the_schedule_is_stepped_is_not_forgotten(

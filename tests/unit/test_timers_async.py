@@ -95,6 +95,26 @@ async def test_a_coroutine_that_takes_longer_than_its_interval_does_not_overlap(
     await timers.aclose()
 
 
+async def test_a_task_that_cannot_be_made_is_an_error_of_its_timer(fake_clock: FakeClock) -> None:
+    def fail(*_args: Any, **_options: Any) -> Any:
+        raise MemoryError
+
+    async def answer() -> None: ...
+
+    loop, timers = asyncio.get_running_loop(), AsyncTimerRegistry(timer=fake_clock)
+    timers.every(1, answer)
+    loop.set_task_factory(fail)
+    try:
+        for _ in range(2):
+            fake_clock.advance(1)
+            timers._look()
+    finally:
+        loop.set_task_factory(None)
+    statistics = timers.statistics()
+    assert (statistics.errors, statistics.waiting, statistics.coalesced) == (2, 0, 0)
+    await timers.aclose()
+
+
 async def test_a_sooner_timer_is_not_kept_waiting(fake_clock: FakeClock) -> None:
     thing = Thing()
     timers = AsyncTimerRegistry(timer=fake_clock)

@@ -178,5 +178,10 @@ class AsyncTimerRegistry(BaseTimerRegistry):
 def _in_task(awaitable: Any) -> asyncio.Future[Any]:
     import asyncio  # noqa: PLC0415 - reason: see `loops`
 
-    future: asyncio.Future[Any] = asyncio.ensure_future(awaitable)
+    try:
+        future: asyncio.Future[Any] = asyncio.ensure_future(awaitable)
+    except BaseException:
+        if hasattr(awaitable, "close"):
+            awaitable.close()  # or the interpreter warns that it was never awaited
+        raise
     return future
