@@ -8,7 +8,6 @@ only. After it, or after a change that an exception interrupted, the next call m
 
 from __future__ import annotations
 
-import logging
 import weakref
 from collections import deque
 from collections.abc import Hashable
@@ -253,7 +252,7 @@ class Table:
         self.warnings += 1
         sites = [entry.site for entry in bucket.line_up()]
         log.event(
-            logging.WARNING,
+            log.WARNING,
             "listeners.many",
             registry=self._bounds.name,
             listens_to=subscription.label(bucket.event),

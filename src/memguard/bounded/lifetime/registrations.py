@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -79,7 +78,7 @@ class Bounds:
         """Log a warning, once for what it is *about*. Not under a lock."""
         if (event, about) not in self._logged and len(self._logged) < _MAX_LOGGED:
             self._logged.add((event, about))
-            log.event(logging.WARNING, event, registry=self.name, **keys)
+            log.event(log.WARNING, event, registry=self.name, **keys)
 
 
 # The methods of every registry; each has `_count_all`, which includes registrations of the dead.

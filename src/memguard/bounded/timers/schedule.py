@@ -11,7 +11,6 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import heapq
-import logging
 import types
 import weakref
 from collections import deque
@@ -351,7 +350,7 @@ class Schedule:
 
     def _warn(self) -> None:
         log.event(
-            logging.WARNING,
+            log.WARNING,
             "timers.many",
             registry=self.bounds.name,
             timers=len(self.rows),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import time
 from collections.abc import Coroutine, Generator
 from dataclasses import dataclass
@@ -244,7 +243,7 @@ class TaskRegistry:
         task.add_done_callback(functools.partial(self._ended, serial, record))
         if self._bounds.is_crowded(len(self._records)):
             log.event(
-                logging.WARNING,
+                log.WARNING,
                 "tasks.many",
                 registry=self.name,
                 tasks=len(self._records),
@@ -343,7 +342,7 @@ class TaskRegistry:
         if left:
             self._stubborn += len(left)
             log.event(
-                logging.WARNING,
+                log.WARNING,
                 "tasks.stubborn",
                 registry=self.name,
                 tasks=len(left),

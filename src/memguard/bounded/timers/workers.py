@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import logging
 import queue
 import sys
 import threading
@@ -107,7 +106,7 @@ class Workers:
             try:
                 self._starting = True
                 _all.add(self)
-                _register_at_exit()
+                _prepare()
                 self._clock_thread = self._start(self._watch_clock, CLOCK_NAME)
             finally:
                 self._starting = False
@@ -139,7 +138,7 @@ class Workers:
         lost = self._schedule.close()
         if lost and not sys.is_finalizing():
             log.event(
-                logging.WARNING,
+                log.WARNING,
                 "timers.dropped",
                 registry=self._schedule.bounds.name,
                 timers=lost,
@@ -207,8 +206,9 @@ class Workers:
 
 
 @functools.cache
-def _register_at_exit() -> None:
+def _prepare() -> None:
     atexit.register(_stop_all)
+    log.prepare()  # the threads import nothing
 
 
 def _stop_all() -> None:
