@@ -13,7 +13,7 @@ import sys
 import types
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 _TYPE_SLOTS: Any = vars(type)
 _MODULE_DICT: Any = vars(types.ModuleType)["__dict__"]
@@ -35,12 +35,12 @@ def dict_of_type(kind: type) -> types.MappingProxyType[str, Any]:
     return attributes
 
 
-def is_type(obj: object) -> bool:
+def is_type(obj: object) -> TypeGuard[type]:
     """Return True for a class; a proxy that lies about ``__class__`` is none."""
     return issubclass(type(obj), type)
 
 
-def is_module(obj: object) -> bool:
+def is_module(obj: object) -> TypeGuard[types.ModuleType]:
     """Return True for a module; a proxy that lies about ``__class__`` is none."""
     return issubclass(type(obj), types.ModuleType)
 
@@ -146,7 +146,7 @@ def find_key(mapping: dict[Any, Any], value: object) -> tuple[bool, Any]:
 def attribute_link(holder: object, held: object) -> str | None:
     """Return ``".name"`` when *held* is an attribute, slot or class attribute of *holder*."""
     if is_type(holder):
-        for name, value in list(dict_of_type(holder).items()):  # type: ignore[arg-type] # reason: is_type
+        for name, value in list(dict_of_type(holder).items()):
             if value is held:
                 return f".{clean(name)}"
         return None

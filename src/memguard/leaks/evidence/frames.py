@@ -16,6 +16,7 @@ import time
 import types
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from memguard.heap import walk
 from memguard.leaks.evidence.tracing import Location
@@ -101,6 +102,12 @@ def is_user_code(file: str) -> bool:
     if file.startswith("<") or "site-packages" in file or "dist-packages" in file:
         return False
     return not file.startswith(_library_folders())
+
+
+def is_user_module(namespace: dict[str, Any]) -> bool:
+    """Return True for the namespace of a user's module; ``__main__`` without a file is one."""
+    file, name = namespace.get("__file__"), namespace.get("__name__")
+    return is_user_code(file) if type(file) is str else type(name) is str and name == "__main__"
 
 
 def is_own_code(file: str) -> bool:

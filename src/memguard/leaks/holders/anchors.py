@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memguard.heap import naming
-from memguard.leaks.evidence.frames import is_own_code, is_user_code
+from memguard.leaks.evidence.frames import is_own_code, is_user_code, is_user_module
 
 MAX_STACK = 200
 """Frames of each thread whose locals are looked at."""
@@ -65,9 +65,8 @@ class Anchors:
         for name, module in list(sys.modules.items()):
             if naming.is_module(module) and type(name) is str:
                 namespace = naming.module_dict(module)
-                user = is_user_code(_file_of(namespace))
                 # The first name wins: __main__ is also known by its own name only to itself.
-                self._modules.setdefault(id(namespace), (name, user))
+                self._modules.setdefault(id(namespace), (name, is_user_module(namespace)))
 
     def close(self) -> None:
         """Forget the program."""
@@ -210,7 +209,8 @@ def class_anchor(kind: type, path: Sequence[Any], *, lost: bool = False) -> Anch
         link = naming.attribute_link(kind, path[named])
         if link is not None:
             module = naming.dict_of_type(kind).get("__module__")
-            user = is_user_code(_file_of_module(module))
+            home = sys.modules.get(module) if type(module) is str else None
+            user = naming.is_module(home) and is_user_module(naming.module_dict(home))
             return Anchor(naming.type_name(kind) + link, 0 if user else 1, named=named)
     return None  # reached through its mro or subclasses, not as an attribute
 
@@ -220,17 +220,4 @@ def _unregistered(namespace: dict[Any, Any]) -> tuple[str, bool] | None:
     if not dict.__contains__(namespace, "__builtins__"):
         return None
     name = namespace.get("__name__")
-    return (naming.clean(name), is_user_code(_file_of(namespace))) if type(name) is str else None
-
-
-def _file_of(namespace: dict[str, Any]) -> str:
-    file = namespace.get("__file__")
-    if type(file) is str:
-        return file
-    name = namespace.get("__name__")
-    return "" if type(name) is str and name == "__main__" else "<builtin>"
-
-
-def _file_of_module(name: object) -> str:
-    module = sys.modules.get(name) if type(name) is str else None
-    return _file_of(naming.module_dict(module)) if module and naming.is_module(module) else "<?>"
+    return (naming.clean(name), is_user_module(namespace)) if type(name) is str else None

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from memguard.heap import naming, walk
-from memguard.leaks.evidence.frames import is_user_code
+from memguard.leaks.evidence.frames import is_user_module
 
 T = TypeVar("T")
 MAX_NODES = 200_000
@@ -161,14 +161,8 @@ def _roots() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         for module in list(sys.modules.values())
         if naming.is_module(module)
     ]
-    users = [space for space in spaces if _is_users(space)]
-    return users, [space for space in spaces if not _is_users(space)]
-
-
-def _is_users(space: dict[str, Any]) -> bool:
-    file = space.get("__file__")
-    name = space.get("__name__")  # anything may be written there
-    return is_user_code(file) if type(file) is str else type(name) is str and name == "__main__"
+    users = [space for space in spaces if is_user_module(space)]
+    return users, [space for space in spaces if not is_user_module(space)]
 
 
 def _below(obj: Any, opener: walk.Opener) -> list[Any]:
