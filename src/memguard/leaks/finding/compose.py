@@ -6,7 +6,7 @@ Pure: numbers and names in, a ``LeakReport`` out. What is decided is decided by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from memguard.leaks.evidence.census import MEAN_BLOCK_BYTES
 from memguard.leaks.evidence.gathered import Evidence
@@ -67,14 +67,8 @@ def compose(
         standing=previous.verdict if previous and evidence.trace is None else None,
     )
     return LeakReport(
-        id=origin.id,
+        **asdict(origin),
         kind=judgement.kind,
-        detector=origin.detector,
-        pid=origin.pid,
-        started_at=origin.started_at,
-        updated_at=origin.updated_at,
-        revision=origin.revision,
-        uptime_seconds=origin.uptime_seconds,
         trend=trend,
         verdict=judgement.verdict,
         suspects=rank_suspects(evidence, previous),
@@ -91,7 +85,6 @@ def compose(
         explained_ratio=judgement.explained_ratio,
         limits=_limits(trend, evidence, judgement, is_update=previous is not None, light=light),
         cost=_cost(evidence, cpu_seconds, previous.cost if previous else Cost()),
-        python=origin.python,
     )
 
 

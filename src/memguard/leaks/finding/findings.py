@@ -9,7 +9,7 @@ import sys
 import uuid
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,13 +64,7 @@ def summarize(
 ) -> TrendSummary:
     """Return *trend* as a report has it, with the time to the limit."""
     return TrendSummary(
-        kind=trend.kind.value,
-        bytes_per_hour=trend.bytes_per_hour,
-        confidence=trend.confidence,
-        baseline_bytes=trend.baseline_bytes,
-        current_bytes=trend.current_bytes,
-        samples=trend.samples,
-        span_seconds=trend.span_seconds,
+        **{**asdict(trend), "kind": trend.kind.value},
         limit_bytes=allowance.limit,
         limit_source=allowance.source,
         seconds_to_limit=allowance.seconds_left(trend.bytes_per_hour),
