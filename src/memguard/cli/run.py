@@ -34,7 +34,7 @@ from memguard.guard.memory_guard import MemoryGuard
 from memguard.leaks.evidence.frames import begin_after
 from memguard.leaks.report import LeakReport
 from memguard.report.publish.process_status import report_row
-from memguard.report.render.words import VERDICTS, Places, printable, rate
+from memguard.report.render.words import VERDICTS, Locations, printable, rate
 from memguard.schema import plain
 from memguard.units import format_bytes
 
@@ -272,7 +272,7 @@ def summary(
 
 
 def _finding(report: LeakReport, directory: Path | None) -> list[str]:
-    places = Places()
+    locations = Locations()
     growth = format_bytes(report.trend.growth_bytes, signed=True)
     pace = rate(report.trend.bytes_per_hour / 60)
     lines = [f"  {report.kind}: {growth}, {pace}, {VERDICTS[report.verdict.kind]}"]
@@ -281,10 +281,10 @@ def _finding(report: LeakReport, directory: Path | None) -> list[str]:
         for holder in report.holders[:1]
     ]
     for suspect in report.suspects[:1]:
-        lines.append(f"    allocated at  {places.shown(suspect)}")
+        lines.append(f"    allocated at  {locations.shown(suspect)}")
         mine = suspect.user_frame
         if mine is not None and (mine.file, mine.line) != (suspect.file, suspect.line):
-            lines.append(f"    called from   {places.shown(mine)}")
+            lines.append(f"    called from   {locations.shown(mine)}")
     if directory is None:
         return [*lines, "    its files are not there: not written, or deleted since"]
     return [*lines, f"    read          {directory / f'leak-{report.id}.html'}"]

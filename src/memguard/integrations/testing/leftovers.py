@@ -30,7 +30,7 @@ from memguard.heap import walk
 from memguard.heap.naming import clean
 from memguard.leaks.evidence.frames import is_user_code
 from memguard.leaks.report import Frame
-from memguard.report.render.words import Places
+from memguard.report.render.words import Locations
 
 Key = tuple[str, int]
 """What it is, and the id of the object."""
@@ -54,7 +54,7 @@ class Thing:
     ref: weakref.ref[Any]
     name: Callable[[Any, int], str]
     """Names so many of it."""
-    places: Counter[str] = field(default_factory=Counter)
+    locations: Counter[str] = field(default_factory=Counter)
     """The places in the code that made them, where they are known."""
 
     def is_same(self, other: Thing | None) -> bool:
@@ -63,20 +63,20 @@ class Thing:
 
     def plus(self, other: Thing) -> Thing:
         """Return both together."""
-        places = self.places + other.places
-        return replace(self, count=self.count + other.count, places=places)
+        locations = self.locations + other.locations
+        return replace(self, count=self.count + other.count, locations=locations)
 
     def minus(self, other: Thing) -> Thing:
         """Return what is left of it without *other*."""
-        places = self.places - other.places
-        return replace(self, count=self.count - other.count, places=places)
+        locations = self.locations - other.locations
+        return replace(self, count=self.count - other.count, locations=locations)
 
     def describe(self) -> str | None:
         """Return its description; None where it has gone."""
         obj = self.ref()
         if obj is None:
             return None
-        made = "".join(f"\n    made at {place}" for place in list(self.places)[:_MOST_PLACES])
+        made = "".join(f"\n    made at {place}" for place in list(self.locations)[:_MOST_PLACES])
         return self.name(obj, self.count) + made
 
 
@@ -136,18 +136,18 @@ def _things_of(container: Any, wanted: frozenset[str]) -> Iterator[tuple[str, Th
     if isinstance(container, ObjectPool | BufferPool) and "pools" in wanted:
         yield "pool", Thing("pools", 1, ref, _describe_pool)
         lent = container.statistics().leased
-        places = Counter(holder.site for holder in container.holders()) if lent else Counter()
-        yield "lent", Thing("pools", lent, ref, _describe_lent, places)
+        locations = Counter(holder.site for holder in container.holders()) if lent else Counter()
+        yield "lent", Thing("pools", lent, ref, _describe_lent, locations)
     elif isinstance(container, TimerRegistry | AsyncTimerRegistry) and "timers" in wanted:
         waiting = container.statistics().timers
-        places = Counter(container.sites()) if waiting else Counter()
-        yield "timers", Thing("timers", waiting, ref, _describe_timers, places)
+        locations = Counter(container.sites()) if waiting else Counter()
+        yield "timers", Thing("timers", waiting, ref, _describe_timers, locations)
     elif isinstance(container, ListenerRegistry) and "listeners" in wanted:
-        places = Counter()
+        locations = Counter()
         for event in container.events():
-            places.update(container.sites(event))
+            locations.update(container.sites(event))
         count = container.statistics().listeners
-        yield "listeners", Thing("listeners", count, ref, _describe_listeners, places)
+        yield "listeners", Thing("listeners", count, ref, _describe_listeners, locations)
 
 
 def _describe_thread(thread: threading.Thread, _: int) -> str:
@@ -172,7 +172,7 @@ def _place_of(frame: types.FrameType | None) -> str | None:
 
 def _shown(code: types.CodeType, line: int) -> str:
     frame = Frame(file=code.co_filename, line=line, function=code.co_name, in_user_code=True)
-    return Places().shown(frame)
+    return Locations().shown(frame)
 
 
 def _describe_pool(pool: Any, _: int) -> str:

@@ -10,7 +10,7 @@ from memguard.integrations.testing import PREFIX
 from memguard.leaks.evidence.frames import frames_of, functions_at
 from memguard.leaks.evidence.tracing import Location, Site
 from memguard.leaks.report import Frame
-from memguard.report.render.words import Places, printable
+from memguard.report.render.words import Locations, printable
 from memguard.units import format_bytes
 
 MOST_LINES = 5
@@ -31,16 +31,16 @@ def lines_of(sites: Sequence[Site], holders: Mapping[Location, str]) -> list[str
     """
     shown = [site for site in sites[:MOST_LINES] if site.bytes * _TRIFLE >= sites[0].bytes]
     functions = functions_at({place for site in shown for place in site.stack})
-    places = Places()
+    locations = Locations()
     rows = []
     for site in shown:
         blocks = f"{site.count:+,} block{'' if site.count == 1 else 's'}"
         first, *callers = frames_of(site.stack or (site.location,), functions)
         rows.append(
             f"  {format_bytes(site.bytes, signed=True):>10}  ({blocks})  allocated at  "
-            f"{places.shown(first)}"
+            f"{locations.shown(first)}"
         )
-        rows += [f"{'':14}←  {places.shown(caller)}" for caller in _nearest(callers)]
+        rows += [f"{'':14}←  {locations.shown(caller)}" for caller in _nearest(callers)]
         if site.location in holders:
             rows.append(f"{'':14}held by  {printable(holders[site.location], longest=300)}")
     more = len(sites) - len(shown)

@@ -341,7 +341,7 @@ class Alerts(Service):
         )
 
     def statistics(self) -> AlertsStatistics:
-        """Return what was looked at, told and lost. Thread-safe."""
+        """Return what was evaluated, sent and lost. Thread-safe."""
         alerts = self._tracker.alerts
         sinks = self._delivery.statistics()
         firing = sum(alert.fires for alert in alerts)

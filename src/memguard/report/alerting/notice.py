@@ -31,8 +31,8 @@ class Notice:
     """One message about one alert: it fires, fires still, or is resolved."""
 
     id: str
-    """Of this message; the same in every attempt to deliver it, so that a receiver that gets it
-    twice can tell."""
+    """Of this message; the same in every attempt to deliver it, so that a receiver recognises one
+    that it gets twice."""
     fingerprint: str
     """Of the alert: the same in all messages about it. 16 hexadecimal digits."""
     status: Status

@@ -327,7 +327,7 @@ def _leak(report: LeakReport, *, active: bool | None) -> Condition:
         parts.append(f"held by {words.printable(holder.path, longest=100)}")
         facts.append(("holder", f"{holder.path} : {holder.type}, {holder.entries:,} entries"))
     if report.suspects:
-        place = words.Places().shown(report.suspects[0])
+        place = words.Locations().shown(report.suspects[0])
         parts.append(f"allocated at {words.printable(place, longest=120)}")
         facts.append(("line", place))
     if trend.seconds_to_limit is not None:

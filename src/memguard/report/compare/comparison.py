@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from memguard.leaks.report import Holder, LeakReport, Suspect, TypeGrowth
-from memguard.report.render.words import Places
+from memguard.report.render.words import Locations
 
 TOLERANCE = 0.2
 """Share of the larger rate that a rate may move by and still be called the same."""
@@ -94,7 +94,7 @@ def compare(old: LeakReport, new: LeakReport, *, directory: str | None = None) -
         new: The report that is judged.
         directory: File names below it are shown relative to it; by default the current directory.
     """
-    places = Places(directory)
+    locations = Locations(directory)
 
     def changes(before: Sequence[_Entry], after: Sequence[_Entry]) -> tuple[Change, ...]:
         found = (
@@ -110,8 +110,8 @@ def compare(old: LeakReport, new: LeakReport, *, directory: str | None = None) -
             [_holder(holder) for holder in old.holders], [_holder(holder) for holder in new.holders]
         ),
         suspects=changes(
-            [_suspect(suspect, places) for suspect in old.suspects],
-            [_suspect(suspect, places) for suspect in new.suspects],
+            [_suspect(suspect, locations) for suspect in old.suspects],
+            [_suspect(suspect, locations) for suspect in new.suspects],
         ),
         types=changes(
             [_type(growth) for growth in old.types], [_type(growth) for growth in new.types]
@@ -145,8 +145,8 @@ def _holder(holder: Holder) -> _Entry:
     )
 
 
-def _suspect(suspect: Suspect, places: Places) -> _Entry:
-    file = places.file(suspect.file)
+def _suspect(suspect: Suspect, locations: Locations) -> _Entry:
+    file = locations.file(suspect.file)
     return _Entry(
         keys=(
             (suspect.file, suspect.line, suspect.function),

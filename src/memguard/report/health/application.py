@@ -235,7 +235,7 @@ class HealthApplication(Generic[App]):
         return html(200, render_document(parts, span, every=self._refresh, with_form=with_form))
 
     def _instance(self) -> str:
-        """Return what tells this process from its siblings and from those in other containers."""
+        """Return what distinguishes this process from siblings and from those of other machines."""
         return f"{self._made}-{os.getpid()}"
 
     def _find(self) -> Guarded:

@@ -40,7 +40,7 @@ class ReliefRoute:
 
     Args:
         find: Returns the guard.
-        instance: Returns what tells this process from others at the same address.
+        instance: Returns what distinguishes this process from others at the same address.
         token: What must be sent along.
         seconds: Longest wait for a run.
         failed: Called with what went wrong in a run, before that is answered.

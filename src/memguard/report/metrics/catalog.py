@@ -93,7 +93,7 @@ class Metric:
 
 
 def is_number(value: object) -> bool:
-    """Return whether *value* can be told: an int or float itself, finite, that fits a double."""
+    """Return whether *value* can be exported: an int or float, finite, that fits a double."""
     return type(value) in NUMBERS and -MOST < value < MOST  # type: ignore[operator]  # reason: the types are known by then
 
 
@@ -627,11 +627,11 @@ FAMILIES = tuple(
     )
     if metric.prometheus
 )
-"""What Prometheus is told, in the order of exposition."""
+"""What Prometheus gets, in the order of exposition."""
 INSTRUMENTS = tuple(
     metric for metric in (*CONVENTIONAL, *_OF_GUARDS, ALIVE, *OF_CONTAINERS) if metric.otel
 )
-"""What OpenTelemetry is told."""
+"""What OpenTelemetry gets."""
 
 
 def bound_label(seconds: float) -> str:

@@ -130,7 +130,7 @@ class ContainerMetrics:
         self._raw: Found = {}
         """Each counter as the containers counted it the last time."""
         self._counted: Found = {}
-        """Each counter as it is told."""
+        """Each counter as it is exported."""
         self._reset()
         reset_after_fork(self)
 

@@ -19,7 +19,7 @@ from memguard.errors import ReportFormatError
 from memguard.leaks.report import LeakReport
 from memguard.observe.readings import Reading
 from memguard.relief.records import Alert
-from memguard.report.render.words import VERDICTS, Places
+from memguard.report.render.words import VERDICTS, Locations
 from memguard.report.state import GuardState
 from memguard.schema import plain, read
 
@@ -289,7 +289,7 @@ def report_row(report: LeakReport) -> ReportRow:
         verdict=VERDICTS[report.verdict.kind],
         holder=None if holder is None else _cut(holder.path),
         holder_type=None if holder is None else _cut(holder.type),
-        place=None if suspect is None else _cut(Places().shown(suspect)),
+        place=None if suspect is None else _cut(Locations().shown(suspect)),
     )
 
 

@@ -78,7 +78,7 @@ class Publisher:
     Keeps alive: nothing.
 
     Args:
-        place: The directory; None takes the one of this user, which `directory_of` tells.
+        place: The directory; None takes the one of this user, see `directory_of`.
         within: Seconds within which the guard reads memory again.
         timer: Monotonic seconds.
 

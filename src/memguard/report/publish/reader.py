@@ -109,7 +109,7 @@ def _one(place: Path, match: re.Match[str], owner: int | None) -> Published:
     file, pid = place / match[0], int(match["pid"])
     found = process_status.decode(_content(file, owner))
     if found.pid != pid:
-        raise ReportFormatError(f"it tells of another process, {found.pid}")
+        raise ReportFormatError(f"it is about another process, {found.pid}")
     if owner not in (None, 0, os.geteuid()) and identity.owner(pid) != owner:
         raise ReportFormatError("the process belongs to somebody else")
     return Published(found, file)

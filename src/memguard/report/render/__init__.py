@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from memguard.report.render.html.page import render_html, render_reports_html
     from memguard.report.render.json import parse_json, render_json
     from memguard.report.render.text import WIDTH, render_text
-    from memguard.report.render.words import VERDICTS, Places, capital, number, printable, rate
+    from memguard.report.render.words import VERDICTS, Locations, capital, number, printable, rate
 
 __all__ = [
     "VERDICTS",
     "WIDTH",
-    "Places",
+    "Locations",
     "capital",
     "number",
     "parse_json",
@@ -34,6 +34,6 @@ if not TYPE_CHECKING:
             "memguard.report.render.html.page": "render_html render_reports_html",
             "memguard.report.render.json": "parse_json render_json",
             "memguard.report.render.text": "WIDTH render_text",
-            "memguard.report.render.words": "Places VERDICTS capital number printable rate",
+            "memguard.report.render.words": "Locations VERDICTS capital number printable rate",
         },
     )

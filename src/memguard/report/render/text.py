@@ -26,7 +26,7 @@ from memguard.report.render.content import (
     holder_pace,
     holder_size,
 )
-from memguard.report.render.words import VERDICTS, Places, limit, number, printable, rate
+from memguard.report.render.words import VERDICTS, Locations, limit, number, printable, rate
 from memguard.units import format_bytes, format_seconds
 
 WIDTH = 100
@@ -68,16 +68,16 @@ def render_text(report: LeakReport, *, directory: str | None = None) -> str:
         report: What was found; its holders, suspects and types are shown in their order.
         directory: File names below it are shown relative to it; by default the current directory.
     """
-    places = Places(directory)
+    locations = Locations(directory)
     lines: list[str] = []
     for caps, most in itertools.product(_CAPS, _HINTS):
-        lines = _lines(report, places, caps, hints(report, most=most))
+        lines = _lines(report, locations, caps, hints(report, most=most))
         if len(lines) <= MAX_LINES:
             break
     return "\n".join(lines) + "\n"
 
 
-def _lines(report: LeakReport, places: Places, caps: _Caps, said: Sequence[str]) -> list[str]:
+def _lines(report: LeakReport, locations: Locations, caps: _Caps, said: Sequence[str]) -> list[str]:
     holders = report.holders[: caps.holders]
     claimed = {holder.path: allocated_for(holder, report.suspects) for holder in holders}
     others = [suspect for suspect in report.suspects if suspect not in claimed.values()]
@@ -85,12 +85,12 @@ def _lines(report: LeakReport, places: Places, caps: _Caps, said: Sequence[str])
         _headline(report),
         _section(
             f"Held by ({HOLDERS_NOTE})",
-            [_holder(holder, claimed[holder.path], places) for holder in holders],
+            [_holder(holder, claimed[holder.path], locations) for holder in holders],
             len(report.holders),
         ),
         _section(
             "Also allocated at" if len(others) < len(report.suspects) else "Allocated at",
-            [_suspect(suspect, places) for suspect in others[: caps.suspects]],
+            [_suspect(suspect, locations) for suspect in others[: caps.suspects]],
             len(others),
         ),
         _section(
@@ -140,7 +140,7 @@ def _headline(report: LeakReport) -> list[str]:
     return lines
 
 
-def _holder(holder: Holder, suspect: Suspect | None, places: Places) -> list[str]:
+def _holder(holder: Holder, suspect: Suspect | None, locations: Locations) -> list[str]:
     facts = [printable(fact) for fact in holder_facts(holder, most_types=3)]
     first = (
         f"  {holder_size(holder):<12}  ({holder.entries_added:+,} entries{holder_pace(holder)})  "
@@ -148,28 +148,28 @@ def _holder(holder: Holder, suspect: Suspect | None, places: Places) -> list[str
     )
     lines = [first, _INDENT + "; ".join(facts)]
     if suspect is not None:
-        lines += _chain(f"{_INDENT}allocated at  ", suspect, places)
+        lines += _chain(f"{_INDENT}allocated at  ", suspect, locations)
     elif holder.site is not None:
-        lines.append(f"{_INDENT}allocated at  {places.shown(holder.site)}")
+        lines.append(f"{_INDENT}allocated at  {locations.shown(holder.site)}")
     return lines
 
 
-def _suspect(suspect: Suspect, places: Places) -> list[str]:
+def _suspect(suspect: Suspect, locations: Locations) -> list[str]:
     # No rate: what no holder explains may be a request in flight when a short burst ended.
     size = format_bytes(suspect.bytes, signed=True)
     amount = f"  {size:<12}  ({blocks(suspect)} alive)  "
-    return _chain(amount, suspect, places)
+    return _chain(amount, suspect, locations)
 
 
-def _chain(start: str, suspect: Suspect, places: Places) -> list[str]:
+def _chain(start: str, suspect: Suspect, locations: Locations) -> list[str]:
     """Return *start*, the allocating line and the nearest caller in the user's own code."""
-    line = start + places.shown(suspect)
+    line = start + locations.shown(suspect)
     site = (suspect.file, suspect.line)
     above = (frame for frame in suspect.frames[1:] if (frame.file, frame.line) != site)
     caller = next((frame for frame in above if frame.in_user_code), None)
     if caller is None:
         return [line]
-    called_from = "←  " + places.shown(caller, after=suspect.file)
+    called_from = "←  " + locations.shown(caller, after=suspect.file)
     if len(line) + 2 + len(called_from) <= WIDTH:
         return [f"{line}  {called_from}"]
     return [line, _INDENT + called_from]

@@ -1,5 +1,5 @@
 """
-Words for places, rates and limits, and names made harmless: for whatever people read.
+Words for locations, rates and limits, and names made harmless: for whatever people read.
 
 Pure, but for asking the current directory, which file names are shortened against.
 """
@@ -16,7 +16,7 @@ from memguard.units import format_rate as rate
 
 __all__ = [
     "VERDICTS",
-    "Places",
+    "Locations",
     "capital",
     "limit",
     "number",
@@ -62,7 +62,7 @@ def limit(trend: TrendSummary, limit_bytes: int) -> str:
     return f"{text}, reached in about {format_seconds(trend.seconds_to_limit)} at this rate"
 
 
-class Places:
+class Locations:
     """
     Shows ``file:line  function``, with each file name as short as it stays clear.
 

@@ -107,7 +107,7 @@ class Curve:
 
     drawing: Markup
     has_range: bool
-    """True where the lowest and highest of a stretch are told apart."""
+    """True where the lowest and highest of a stretch differ."""
     has_ceiling: bool
 
 

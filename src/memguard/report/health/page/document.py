@@ -28,7 +28,7 @@ from memguard.report.health.page.sections import (
 )
 from memguard.report.render.html import components
 from memguard.report.render.html.markup import Markup, element, join
-from memguard.report.render.words import Places, printable
+from memguard.report.render.words import Locations, printable
 from memguard.report.state import GuardState
 
 _HEADINGS = {
@@ -83,9 +83,9 @@ def render_parts(
         state: The state of the guard.
         history: What its memory did, for the curve.
         last: The last run that was asked for over HTTP.
-        instance: What tells this process from others that may answer at the same address.
+        instance: What distinguishes this process from others that may answer at the same address.
     """
-    places = Places()
+    locations = Locations()
     ratio = state.pressure.used_ratio
     level, _ = current_level(state)
     share = "" if ratio is None or level == "insufficient_data" else f"{ratio:.0%} \u00b7 "
@@ -100,7 +100,7 @@ def render_parts(
             "containers": containers_section(state.containers),
             "collector": collector_section(state.gc),
             "alerts": alerts_section(state),
-            "reports": reports_section(state, places),
+            "reports": reports_section(state, locations),
             "relief": relief_section(state, None if last is None else (last.at, last.report)),
         },
     )

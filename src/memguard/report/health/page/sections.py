@@ -26,7 +26,7 @@ from memguard.report.render.html.components import (
     wide_card,
 )
 from memguard.report.render.html.markup import Markup, element, join
-from memguard.report.render.words import VERDICTS, Places, capital, rate
+from memguard.report.render.words import VERDICTS, Locations, capital, rate
 from memguard.report.state import GuardState
 from memguard.units import format_bytes, format_seconds
 
@@ -242,17 +242,17 @@ def _alert(alert: Alert, now: float) -> Markup:
     )
 
 
-def reports_section(state: GuardState, places: Places) -> Markup:
+def reports_section(state: GuardState, locations: Locations) -> Markup:
     """Return the latest leak reports in short, the newest first."""
     if state.detector is None:
         return nothing("Leaks are not watched (leaks=False).")
     if not state.reports:
         return nothing(f"No leak was reported; the detector is {state.detector.state}.")
     latest = list(reversed(state.reports))[:MOST_REPORTS]
-    return join(*(_report(report, places) for report in latest))
+    return join(*(_report(report, locations) for report in latest))
 
 
-def _report(report: LeakReport, places: Places) -> Markup:
+def _report(report: LeakReport, locations: Locations) -> Markup:
     trend = report.trend
     facts: list[tuple[str, Markup | str]] = []
     if report.holders:
@@ -262,7 +262,7 @@ def _report(report: LeakReport, places: Places) -> Markup:
             size = f", {format_bytes(holder.bytes_added, signed=True)}"
         facts.append(("Held by", join(path(holder.path), f" ({holder.entries:,} entries{size})")))
     if report.suspects:
-        place = element("code", places.shown(report.suspects[0]), class_="place")
+        place = element("code", locations.shown(report.suspects[0]), class_="place")
         facts.append(("Allocated at", place))
     if report.verdict.advice:
         facts.append(("What to do", report.verdict.advice))

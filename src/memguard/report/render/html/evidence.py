@@ -16,11 +16,13 @@ from memguard.report.render.content import (
 from memguard.report.render.html.components import MOST_ENTRIES, bar, path
 from memguard.report.render.html.markup import Markup, element, join
 from memguard.report.render.html.tree import Branch, tree
-from memguard.report.render.words import Places, rate
+from memguard.report.render.words import Locations, rate
 from memguard.units import format_bytes
 
 
-def holder_tree(holders: Sequence[Holder], suspects: Sequence[Suspect], places: Places) -> Markup:
+def holder_tree(
+    holders: Sequence[Holder], suspects: Sequence[Suspect], locations: Locations
+) -> Markup:
     """Return *holders* as a tree of their paths, each with what is known of it."""
     largest = max((_pace(holder) for holder in holders), default=0.0)
 
@@ -31,7 +33,7 @@ def holder_tree(holders: Sequence[Holder], suspects: Sequence[Suspect], places: 
                 above,
                 _pace(holders[number]) / largest if largest > 0 else 0.0,
                 allocated_for(holders[number], suspects),
-                places,
+                locations,
             )
             for number in branch.members
         ]
@@ -49,7 +51,7 @@ def _pace(holder: Holder) -> float:
 
 
 def _holder(
-    holder: Holder, above: str, share: float, suspect: Suspect | None, places: Places
+    holder: Holder, above: str, share: float, suspect: Suspect | None, locations: Locations
 ) -> Markup:
     own = holder.path[len(above) :]
     whole = element("code", element("span", path(above), class_="above"), path(own))
@@ -65,14 +67,14 @@ def _holder(
             class_="number",
         ),
         element("p", "; ".join(holder_facts(holder, most_types=5)), class_="soft small"),
-        element("p", "allocated at ", _place(site, places), class_="small") if site else None,
+        element("p", "allocated at ", _place(site, locations), class_="small") if site else None,
         _source(suspect) if suspect else None,
         class_="holder",
     )
 
 
-def _place(place: Suspect | Frame, places: Places) -> Markup:
-    shown = [element("span", f"{places.file(place.file)}:{place.line}", class_="place")]
+def _place(place: Suspect | Frame, locations: Locations) -> Markup:
+    shown = [element("span", f"{locations.file(place.file)}:{place.line}", class_="place")]
     if place.function:
         shown += [Markup(" "), element("bdi", place.function, class_="soft place")]
     return join(*shown)
@@ -86,7 +88,7 @@ def _source(suspect: Suspect) -> Markup | None:
     return element("pre", line, element("code", text), class_="source")
 
 
-def suspect_card(position: int, suspect: Suspect, places: Places) -> Markup:
+def suspect_card(position: int, suspect: Suspect, locations: Locations) -> Markup:
     """Return a card with an allocating line, its text, and the stack that calls it."""
     # What no holder explains may be a request in flight when a short burst ended: no rate.
     pace = rate(suspect.bytes_per_minute) if suspect.held_by else "in no holder"
@@ -97,7 +99,7 @@ def suspect_card(position: int, suspect: Suspect, places: Places) -> Markup:
         "div",
         element(
             "div",
-            element("p", _place(suspect, places)),
+            element("p", _place(suspect, locations)),
             element(
                 "p",
                 element("span", pace, class_="size"),
@@ -112,12 +114,12 @@ def suspect_card(position: int, suspect: Suspect, places: Places) -> Markup:
         ),
         _source(suspect),
         held,
-        _stack(suspect, places, is_open=position == 0),
+        _stack(suspect, locations, is_open=position == 0),
         class_="card",
     )
 
 
-def _stack(suspect: Suspect, places: Places, *, is_open: bool) -> Markup | None:
+def _stack(suspect: Suspect, locations: Locations, *, is_open: bool) -> Markup | None:
     frames = suspect.frames[:MOST_ENTRIES]
     if len(frames) < 2:
         return None  # the line itself, which stands above
@@ -126,11 +128,13 @@ def _stack(suspect: Suspect, places: Places, *, is_open: bool) -> Markup | None:
     return element(
         "details",
         element("summary", f"{len(frames)} frames, the allocating one first{yours}"),
-        element("ol", *(_frame(frame, places) for frame in frames), class_="stack"),
+        element("ol", *(_frame(frame, locations) for frame in frames), class_="stack"),
         open=is_open,
     )
 
 
-def _frame(frame: Frame, places: Places) -> Markup:
+def _frame(frame: Frame, locations: Locations) -> Markup:
     mark = element("span", "your code", class_="yours") if frame.in_user_code else None
-    return element("li", _place(frame, places), mark, class_="user" if frame.in_user_code else None)
+    return element(
+        "li", _place(frame, locations), mark, class_="user" if frame.in_user_code else None
+    )

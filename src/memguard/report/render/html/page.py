@@ -30,7 +30,7 @@ from memguard.report.render.html.components import (
 from memguard.report.render.html.evidence import holder_tree, suspect_card
 from memguard.report.render.html.markup import Markup, element, join
 from memguard.report.render.html.style import report_document
-from memguard.report.render.words import VERDICTS, Places, capital, number, rate
+from memguard.report.render.words import VERDICTS, Locations, capital, number, rate
 from memguard.units import format_bytes, format_seconds
 
 
@@ -47,16 +47,16 @@ def render_html(report: LeakReport, *, directory: str | None = None) -> str:
 
 def render_reports_html(reports: Sequence[LeakReport], *, directory: str | None = None) -> str:
     """Return *reports* one below the other in a document; see ``render_html``."""
-    places = Places(directory)
+    locations = Locations(directory)
     title = _title(reports[0]) if len(reports) == 1 else f"{len(reports)} reports"
-    return report_document(title, join(*(_article(report, places) for report in reports)))
+    return report_document(title, join(*(_article(report, locations) for report in reports)))
 
 
 def _title(report: LeakReport) -> str:
     return capital(VERDICTS[report.verdict.kind])
 
 
-def _article(report: LeakReport, places: Places) -> Markup:
+def _article(report: LeakReport, locations: Locations) -> Markup:
     holders = report.holders[:MOST_ENTRIES]
     suspects = report.suspects[:MOST_ENTRIES]
     return element(
@@ -66,12 +66,12 @@ def _article(report: LeakReport, places: Places) -> Markup:
         section("What to do", _advice(report)),
         section(
             "Held by",
-            holder_tree(holders, report.suspects, places) if holders else None,
+            holder_tree(holders, report.suspects, locations) if holders else None,
             note=shown_of(holders, report.holders, HOLDERS_NOTE),
         ),
         section(
             "Allocated at",
-            join(*(suspect_card(n, suspect, places) for n, suspect in enumerate(suspects))),
+            join(*(suspect_card(n, suspect, locations) for n, suspect in enumerate(suspects))),
             note=shown_of(suspects, report.suspects, "lines whose memory stays"),
         ),
         section("Growing types", _types(report.types[:MOST_ENTRIES])),
