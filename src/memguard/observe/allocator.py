@@ -118,6 +118,11 @@ def _look_up() -> _Libc:
 
     program = ctypes.CDLL(None)
     library = _library_of(ctypes, program, "malloc")
+    if library == _library_of(ctypes, program, "PyMem_RawMalloc"):
+        # Linked into the interpreter; or it takes the address of `malloc` and is not position
+        # independent (Debian's CPython 3.14): then that address is one of its own. Nobody takes
+        # the address of `calloc`.
+        library = _library_of(ctypes, program, "calloc")
     name = identify(library, symbols=frozenset(s for s in _SIGNS if hasattr(program, s)))
     if name != "glibc":
         return _Libc(name, library, None, None)

@@ -22,8 +22,11 @@ from memguard.heap import walk
 from memguard.leaks.evidence.tracing import Location
 from memguard.leaks.report import Frame
 
-_INNER = ("<listcomp>", "<genexpr>", "<setcomp>", "<dictcomp>")
-"""Comprehensions have code of their own before 3.12; people know the function around them."""
+_INNER = ("<listcomp>", "<genexpr>", "<setcomp>", "<dictcomp>", "__annotate__")
+"""
+Code of its own that people do not know: they know the function around it. Comprehensions before
+3.12; annotations from 3.14 on.
+"""
 
 SOURCE_CHARACTERS = 200
 IMPORTED_AT = time.time()

@@ -17,6 +17,7 @@ from memguard.lifecycle import locks
 
 MOST_ANSWER = 64 * 1024
 """Bytes that are read of all answers in one attempt."""
+_BUFFER = 8192  # one read; what io reads by default is 128 KiB from CPython 3.14 on
 _LEAST_WAIT = 0.001
 
 
@@ -87,7 +88,7 @@ class Connection:
 
     def reader(self, sock: socket.socket) -> io.BufferedReader:
         """Return a file that reads *sock* within what is left of time and bytes."""
-        reader: io.BufferedReader = io.BufferedReader(_Bounded(self, sock))
+        reader: io.BufferedReader = io.BufferedReader(_Bounded(self, sock), _BUFFER)
         self._readers.append(reader)
         return reader
 
