@@ -121,7 +121,7 @@ def test_a_late_second_release_does_not_take_the_object_from_a_lease(pools: Make
     pool.release(thing)
     with pool.lease() as leased:
         assert leased is thing
-        with pytest.raises(LifecycleError, match="you gave it back before"):
+        with pytest.raises(LifecycleError, match="you released it before"):
             pool.release(thing)
         with pytest.raises(PoolExhaustedError):
             pool.acquire()
@@ -145,7 +145,7 @@ def test_a_second_release_is_an_error(pools: Make) -> None:
     pool = pools()
     thing = pool.acquire()
     pool.release(thing)
-    with pytest.raises(LifecycleError, match=r"given back to pool 'things' before \(got Thing\)"):
+    with pytest.raises(LifecycleError, match=r"released to pool 'things' before \(got Thing\)"):
         pool.release(thing)
     assert pool.statistics().idle == 1
 
@@ -457,7 +457,7 @@ def test_such_objects_are_reset_and_discarded_like_all_others(pools: Make) -> No
     thing = pool.acquire()
     pool.release(thing)
     assert reset == [thing]
-    with pytest.raises(LifecycleError, match="given back to pool 'things' before"):
+    with pytest.raises(LifecycleError, match="released to pool 'things' before"):
         pool.release(thing)
     assert pool.acquire() is thing
     pool.discard(thing)

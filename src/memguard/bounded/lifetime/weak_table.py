@@ -39,7 +39,7 @@ class WeakTable(Generic[K, V]):
     """
     A bounded dict whose entries end with an object of theirs; weakref callbacks only append.
 
-    A subclass says how an entry is made, found, and what it stands for.
+    A subclass defines how an entry is made and found, and what a user gets of it.
     """
 
     _owner = "table"
@@ -60,7 +60,7 @@ class WeakTable(Generic[K, V]):
     def _after_fork_in_child(self) -> None:
         self._reading = locks.RLock()
 
-    # -- what a subclass says -----------------------------------------------------------------
+    # -- what a subclass defines --------------------------------------------------------------
 
     def _make_entry(self, key: K, value: Any) -> Entry:
         """Return what to file under *key*."""

@@ -45,7 +45,7 @@ class Blocks:
         self.lock = locks.RLock()
         self.idle: dict[int, list[Block]] = {size: [] for size in sizes}
         self.quarantine: deque[tuple[Block, int]] = deque()
-        """Blocks given back while something still exports their memory, and the bytes used."""
+        """Blocks released while something still exports their memory, and the bytes used."""
         self.lent: dict[int, Loan] = {}
         self.lost: deque[Loan] = deque()
         """Loans whose lease was dropped; weak reference callbacks only append here."""

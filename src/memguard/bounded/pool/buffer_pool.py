@@ -92,7 +92,7 @@ class BufferPool:
 
         Raises:
             ValueTooLargeError: More than the largest block.
-            PoolExhaustedError: *maxbytes* is reached; says who holds the blocks.
+            PoolExhaustedError: *maxbytes* is reached; the message names the holders.
             LifecycleError: The pool is closed.
             TypeError: *nbytes* is of the wrong kind.
             ConfigError: It is less than 1.
@@ -145,7 +145,7 @@ class BufferPool:
         raise PoolExhaustedError(
             f"buffer pool {self.name!r}: no room for a block of {format_bytes(size)} within "
             f"maxbytes={format_bytes(self.maxbytes)}; {describe_holders(holders)}{aside}; "
-            f"give them back sooner (with pool.lease(n) as view), or raise maxbytes",
+            f"release them sooner (with pool.lease(n) as view), or raise maxbytes",
             tuple(map(str, holders)),
         )
 
@@ -306,11 +306,11 @@ class BufferLease:
         usable for who holds it, and its block is lent to nobody until that is gone.
 
         Raises:
-            LifecycleError: It was given back before.
+            LifecycleError: It is over already.
         """
         loan, self._loan = self._loan, None
         if loan is None:
-            raise LifecycleError("this lease is over already; a buffer is given back once")
+            raise LifecycleError("this lease is over already; release it once")
         with suppress(BufferError):
             self._view.release()
         self._pool._take_back(loan)  # noqa: SLF001 - reason: a lease is part of its pool

@@ -65,7 +65,7 @@ def describe_holders(holders: tuple[Holder, ...], most: int = 5) -> str:
         oldest = next(holder for holder in holders if holder.site == site)
         parts.append(f"{count}x {site} (oldest: {oldest.who}, {format_seconds(oldest.age)})")
     more = len(counts) - most
-    return "held by " + "; ".join(parts) + (f"; and {more} more places" if more > 0 else "")
+    return "held by " + "; ".join(parts) + (f"; and {more} more sites" if more > 0 else "")
 
 
 def _time_of(record: Record) -> float:

@@ -46,26 +46,26 @@ class Lease(Generic[T]):
 
     def release(self) -> None:
         """
-        Give the object back.
+        Release the object.
 
         Raises:
-            LifecycleError: It was given back before.
+            LifecycleError: It is over already.
         """
         self._end()
 
     def discard(self) -> None:
         """
-        Give the object back as broken: it is disposed of.
+        Release the object as broken: it is disposed of.
 
         Raises:
-            LifecycleError: It was given back before.
+            LifecycleError: It is over already.
         """
         self._end(broken=True)
 
     def _end(self, *, broken: bool = False) -> None:
         slot, self._slot = self._slot, None
         if slot is None:
-            raise LifecycleError("this lease is over already; an object is given back once")
+            raise LifecycleError("this lease is over already; release it once")
         self._lender.end(self, slot, broken=broken)
 
     def __enter__(self) -> T:

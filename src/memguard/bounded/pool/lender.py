@@ -1,4 +1,4 @@
-"""`Lender`: how an object of a pool is made, lent, given back, recovered and disposed of."""
+"""`Lender`: how an object of a pool is made, lent, released, recovered and disposed of."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Site: TypeAlias = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolOptions:
-    """The options of an `ObjectPool`, checked; its docstring says what each one means."""
+    """The options of an `ObjectPool`, checked; its docstring explains them."""
 
     name: str
     maxsize: int
@@ -145,13 +145,13 @@ class Lender:
         with slots.lock:
             slots.waiting[waiter] = None
             served = slots.serve()
-        self.ring(served)
-        if waiter.gift is None:
+        self.wake(served)
+        if waiter.given is None:
             self.counts.add("waits")
 
     def _pause(self, waiter: Waiter, deadline: float) -> float:
         """Return for how many seconds *waiter* is to sleep, 0 when its wait is over."""
-        if waiter.gift is not None or self.slots.closed or self._is_nested():
+        if waiter.given is not None or self.slots.closed or self._is_nested():
             return 0.0
         pause = deadline - time.monotonic()
         if pause > 0 and not self.watch.hurry():  # nobody sweeps, so the waiter has to look
@@ -167,35 +167,35 @@ class Lender:
         self, waiter: Waiter, seconds: float, site: Site, lease: Any
     ) -> tuple[Slot, Any] | None:
         """Return what *waiter* was given, None where that is not fit to be lent."""
-        if waiter.gift is None:
+        if waiter.given is None:
             self.settle(thoroughly=True)
         with self.slots.lock:
             self.slots.waiting.pop(waiter, None)
-        gift = waiter.gift
-        if gift is None:
+        given = waiter.given
+        if given is None:
             self._raise_if_closed()
             self._refuse(seconds)
-        if gift is ROOM:
+        if given is ROOM:
             return self._lend(self.make(waiter), site, lease)
-        if self._is_fit(gift):
-            return self._lend(gift, site, lease)
-        waiter.gift = None
+        if self._is_fit(given):
+            return self._lend(given, site, lease)
+        waiter.given = None
         return None
 
     def _leave(self, waiter: Waiter) -> None:
         """Undo a wait that was interrupted: what *waiter* was given goes to the next."""
         with self.slots.lock:
             served = self.slots.take_back(waiter)
-        self.ring(served)
+        self.wake(served)
 
-    def ring(self, waiters: list[Waiter]) -> None:
+    def wake(self, waiters: list[Waiter]) -> None:
         """Wake *waiters*; what was given to one whose event loop is closed goes to the next."""
         if not waiters:
             return
         line = deque(waiters)
         while line:
             waiter = line.popleft()
-            if not waiter.ring():
+            if not waiter.wake():
                 with self.slots.lock:
                     line.extend(self.slots.take_back(waiter))
 
@@ -205,7 +205,7 @@ class Lender:
         raise PoolExhaustedError(
             f"pool {self.options.name!r}: all {self.options.maxsize} objects are lent and none "
             f"came back within {format_seconds(seconds)}; {describe_holders(holders)}; "
-            f"give them back sooner (with pool.lease() as obj), or raise maxsize",
+            f"release them sooner (with pool.lease() as obj), or raise maxsize",
             tuple(map(str, holders)),
         )
 
@@ -228,7 +228,7 @@ class Lender:
             with slots.lock:
                 slots.making.pop(id(work), None)
                 served = slots.serve()
-            self.ring(served)  # whoever waits may try, and learns of the failure
+            self.wake(served)  # whoever waits may try, and learns of the failure
             raise
         self.counts.add("created")
         self.watch.ensure()
@@ -251,7 +251,7 @@ class Lender:
             except BaseException as raised:  # noqa: BLE001 - reason: raised again below unless it is to be logged
                 error = raised
                 self.counts.fail("validate", "validation_failures", raised)
-        self.raise_by_policy(error, self.let_go(slot))
+        self.raise_by_policy(error, self.dispose(slot))
         return False
 
     def is_worn(self, slot: Slot, now: float) -> bool:
@@ -278,7 +278,7 @@ class Lender:
         served: list[Waiter] | None = None
         with slots.lock:
             if slot.lease is None or slot.lease() is not lease:
-                raise LifecycleError("this lease is over already; an object is given back once")
+                raise LifecycleError("this lease is over already; release it once")
             if slots.by_id.get(slot.key) is not slot:  # it is the parent process's
                 slots.inherited.append(slot)
                 return
@@ -289,10 +289,10 @@ class Lender:
         if served is None:
             self._finish(slot, broken)
         elif served:
-            self.ring(served)
+            self.wake(served)
 
     def _finish(self, slot: Slot, broken: bool) -> None:  # noqa: FBT001 - reason: private
-        error = self.let_go(slot) if broken else self.put_back(slot)
+        error = self.dispose(slot) if broken else self.put_back(slot)
         if error is not None:
             self.raise_by_policy(error)
 
@@ -300,23 +300,23 @@ class Lender:
         """Reset an object and make it idle, or dispose of it; return what user code raised."""
         options, slots = self.options, self.slots
         if slots.closed:
-            return self.let_go(slot)
+            return self.dispose(slot)
         if options.reset is not None:
             try:
                 options.reset(slot.obj)
             except BaseException as error:  # noqa: BLE001 - reason: for the caller to raise
                 self.counts.fail("reset", "reset_errors", error)
-                self.let_go(slot)
+                self.dispose(slot)
                 return error
         if self._keeps_time:
             slot.idle_since = self._timer()
         with slots.lock:
             closed = slots.closed
             served = [] if closed else slots.put_idle(slot)
-        self.ring(served)
-        return self.let_go(slot) if closed else None
+        self.wake(served)
+        return self.dispose(slot) if closed else None
 
-    def let_go(self, slot: Slot) -> Exception | None:
+    def dispose(self, slot: Slot) -> Exception | None:
         """Dispose of an object, then have room for another; return what *dispose* raised."""
         self.counts.add("disposed")
         try:
@@ -329,7 +329,7 @@ class Lender:
             with self.slots.lock:
                 self.slots.remove(slot)
                 served = self.slots.serve()
-            self.ring(served)
+            self.wake(served)
         return None
 
     def raise_by_policy(self, *errors: BaseException | None) -> None:
@@ -355,7 +355,7 @@ class Lender:
         with slots.lock:
             found = slots.find_lost(work, thoroughly=thoroughly)
             served = slots.serve()
-        self.ring([*served, *found.unanswered])
+        self.wake([*served, *found.unanswered])
         for record in found.replaced:
             self.counts.lose(record, "replaced")
         for slot in found.dropped:
@@ -367,7 +367,7 @@ class Lender:
             with self.slots.lock:
                 self.slots.remove(slot)
                 served = self.slots.serve()
-            self.ring(served)
+            self.wake(served)
             self.counts.lose(slot.record, "replaced")
             return
         self.counts.lose(slot.record, "recovered")
@@ -382,13 +382,13 @@ class Lender:
         with slots.lock:
             slots.close()
             waiters = list(slots.waiting)
-        self.ring(waiters)
+        self.wake(waiters)
         while slots.idle:
             work = Work()
             with slots.lock:
                 idle = slots.take_idle(slots.idle[-1:], work)
             for slot in idle:
-                first = self.let_go(slot) or first
+                first = self.dispose(slot) or first
         return first
 
     def holders(self) -> tuple[Holder, ...]:

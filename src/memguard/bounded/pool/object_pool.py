@@ -31,7 +31,7 @@ class ObjectPool(Generic[T]):
     """
     Reuse expensive objects, never more than *maxsize* of them.
 
-    The object given back last is lent first, so that what is not needed stays idle and can go.
+    The object released last is lent first; what is not needed stays idle and is disposed of.
     See ``docs/pools.md``.
 
     Bounded by: *maxsize* objects, idle and lent together. Who waits for one is a blocked caller;
@@ -60,7 +60,7 @@ class ObjectPool(Generic[T]):
         max_lifetime: Seconds after which an idle object is disposed of, however much it is used.
         max_idle: Seconds of idleness after which it is disposed of, down to *minsize*.
         leak_after: Seconds after which a checkout is logged with its place, once.
-        dispose: Called with each object the pool lets go.
+        dispose: Called with each object that leaves the pool.
         on_error: ``"log"`` counts and logs exceptions of *reset*, *validate* and *dispose*;
             ``"raise"`` raises them to the caller, once the pool is in order again.
         name: What reports call this pool; the line that made it by default.
@@ -137,13 +137,13 @@ class ObjectPool(Generic[T]):
 
     def acquire(self, timeout: float | str | None = None) -> T:
         """
-        Return an object; give it back with `release`. Prefer ``with pool.lease() as obj``.
+        Return an object; end with `release`. Prefer ``with pool.lease() as obj``.
 
         Args:
             timeout: Seconds to wait for one; the pool's own by default, 0 not to wait.
 
         Raises:
-            PoolExhaustedError: None came free in time; says who holds them.
+            PoolExhaustedError: None came free in time; the message names the holders.
             LifecycleError: The pool is closed.
         """
         frame = _getframe(1)
@@ -166,10 +166,11 @@ class ObjectPool(Generic[T]):
 
     def release(self, obj: T) -> None:
         """
-        Give back *obj*, from any thread. After `close`, it is disposed of.
+        Release *obj*, from any thread. After `close`, it is disposed of.
 
         Raises:
-            LifecycleError: It is not from this pool, or was given back before.
+            LifecycleError: It is not from this pool, was released before, or is
+                lent by a lease.
         """
         slots = self._slots
         if slots.takes_back_at_once and not slots.lost:
@@ -184,10 +185,11 @@ class ObjectPool(Generic[T]):
 
     def discard(self, obj: T) -> None:
         """
-        Give back *obj* as broken: it is disposed of, and a new one made when one is needed.
+        Release *obj* as broken: it is disposed of, and a new one made when one is needed.
 
         Raises:
-            LifecycleError: It is not from this pool, or was given back before.
+            LifecycleError: It is not from this pool, was released before, or is
+                lent by a lease.
         """
         self._lender.release(obj, broken=True)
 
@@ -202,7 +204,7 @@ class ObjectPool(Generic[T]):
             timeout: As in `acquire`.
 
         Raises:
-            PoolExhaustedError: None came free in time; says who holds them.
+            PoolExhaustedError: None came free in time; the message names the holders.
             LifecycleError: The pool is closed.
         """
         frame = _getframe(1)
@@ -219,7 +221,7 @@ class ObjectPool(Generic[T]):
             timeout: As in `acquire`.
 
         Raises:
-            PoolExhaustedError: On entering: none came free in time; says who holds them.
+            PoolExhaustedError: On entering: none came free in time; the message names the holders.
             LifecycleError: On entering: the pool is closed.
         """
         frame = _getframe(1)

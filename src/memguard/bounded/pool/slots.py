@@ -1,9 +1,8 @@
 """
 Where each object of a pool is: idle, lent, or in the hands of a call of ours. One lock for all.
 
-What a slot says is the truth; the list of idle slots is an index of it. When a signal handler
-raises in the midst of a step, the slot still says who has the object, and `Slots.find_lost` puts
-the index right.
+A slot alone decides who has its object; the list of idle slots is an index. When a signal handler
+raises in the midst of a step, the slots are still right, and `Slots.find_lost` repairs the index.
 """
 
 from __future__ import annotations
@@ -39,7 +38,17 @@ class Slot(weakref.ref[Any]):
     `lease` while that is set; else idle.
     """
 
-    __slots__ = ("born", "busy", "firm", "idle_since", "key", "lease", "obj", "record", "reported")
+    __slots__ = (
+        "born",
+        "busy",
+        "idle_since",
+        "key",
+        "lease",
+        "obj",
+        "record",
+        "reported",
+        "strong",
+    )
 
     # By identity: a weak reference would compare the objects.
     __eq__ = object.__eq__
@@ -49,7 +58,7 @@ class Slot(weakref.ref[Any]):
     """The object's id."""
     obj: Any
     """The object; None while it is lent by `acquire`, so that it is collected when dropped."""
-    firm: Any
+    strong: Any
     """The object once more when it cannot be weakly referenced, and so is always kept."""
     record: Record
     """Who took it last, where and when."""
@@ -62,7 +71,7 @@ class Slot(weakref.ref[Any]):
 
     def is_of(self, obj: Any) -> bool:
         """Return whether *obj* is the object, and not another one at the address of a dead one."""
-        return obj is self.obj or obj is self.firm or obj is self()
+        return obj is self.obj or obj is self.strong or obj is self()
 
     def is_lent(self) -> bool:
         """Return whether somebody has taken it."""
@@ -86,7 +95,7 @@ _UNSHARED = getrefcount(_probe.obj)
 
 def is_shared(slot: Slot) -> bool:
     """Return whether somebody besides the pool refers to the object of *slot*."""
-    return getrefcount(slot.obj) - (slot.firm is not None) > _UNSHARED
+    return getrefcount(slot.obj) - (slot.strong is not None) > _UNSHARED
 
 
 @dataclass(slots=True)
@@ -173,12 +182,12 @@ class Slots:
                 f"(got {type(obj).__name__}); it must make a new one at each call"
             )
         try:
-            slot, firm = Slot(obj, self.lost.append), None
+            slot, strong = Slot(obj, self.lost.append), None
         except TypeError:
-            slot, firm = Slot(_ANCHOR), obj
+            slot, strong = Slot(_ANCHOR), obj
         slot.key = id(obj)
         slot.obj = obj
-        slot.firm = firm
+        slot.strong = strong
         slot.reported = slot.lease = None
         slot.born = slot.idle_since = now
         slot.busy = weakref.ref(work)
@@ -214,7 +223,7 @@ class Slots:
         return slot
 
     def put_idle(self, slot: Slot, *, last: bool = False) -> list[Waiter]:
-        """Make *slot* idle, to be lent next or *last*; return who is to be rung."""
+        """Make *slot* idle, to be lent next or *last*; return whom to wake."""
         slot.lease = slot.busy = None
         self.idle.insert(0 if last else len(self.idle), slot)
         return self.serve() if self.waiting else []
@@ -238,7 +247,7 @@ class Slots:
 
     def claim(self, obj: Any, work: Work) -> Slot | None:
         """
-        Take *obj*, which its holder gives back, into the hands of *work*.
+        Take *obj*, which its holder releases, into the hands of *work*.
 
         Returns:
             Its slot; None for an object of the parent process, which is kept.
@@ -256,17 +265,17 @@ class Slots:
         if slot is None or not slot.is_of(obj):
             raise LifecycleError(
                 f"pool {self.pool!r} did not lend this object (got {kind}); "
-                f"give back what acquire returned, to the pool it came from"
+                f"release what acquire returned, to the pool it came from"
             )
         if slot.lease is not None:
             raise LifecycleError(
                 f"this object of pool {self.pool!r} is lent by a lease (got {kind}); release the "
-                f"lease, or, if you had it from acquire, you gave it back before"
+                f"lease, or, if you had it from acquire, you released it before"
             )
         if slot.obj is not None:
             raise LifecycleError(
-                f"this object was given back to pool {self.pool!r} before (got {kind}); "
-                f"give back each object once, best with 'with pool.lease() as obj'"
+                f"this object was released to pool {self.pool!r} before (got {kind}); "
+                f"release each object once, best with 'with pool.lease() as obj'"
             )
         self.hold(slot, work)
         slot.obj = obj
@@ -275,28 +284,28 @@ class Slots:
     # -- waiting ------------------------------------------------------------------------------
 
     def serve(self) -> list[Waiter]:
-        """Give what is free to those who wait, the first first; return who is to be rung."""
+        """Give what is free to those who wait, the first first; return whom to wake."""
         served: list[Waiter] = []
         while self.waiting and not self.closed:
             try:
                 waiter = next(iter(self.waiting))
             except (StopIteration, RuntimeError):  # a destructor used the pool in between
                 continue
-            if waiter.gift is None and not self._give(waiter):
+            if waiter.given is None and not self._give(waiter):
                 break
             served.append(waiter)
             self.waiting.pop(waiter, None)
         return served
 
     def _give(self, waiter: Waiter) -> bool:
-        waiter.gift = self.take_last(waiter) or (ROOM if self.reserve(waiter) else None)
-        return waiter.gift is not None
+        waiter.given = self.take_last(waiter) or (ROOM if self.reserve(waiter) else None)
+        return waiter.given is not None
 
     def take_back(self, waiter: Waiter) -> list[Waiter]:
-        """Take *waiter* out of the line, and back what it was given; return who is to be rung."""
+        """Take *waiter* out of the line, and back what it was given; return whom to wake."""
         self.waiting.pop(waiter, None)
         self.making.pop(id(waiter), None)
-        slot, waiter.gift = waiter.gift, None
+        slot, waiter.given = waiter.given, None
         is_ours = isinstance(slot, Slot) and self.by_id.get(slot.key) is slot
         if is_ours and slot.busy is not None and slot.busy() is waiter:
             return self.put_idle(slot)

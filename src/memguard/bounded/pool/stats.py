@@ -12,7 +12,7 @@ from memguard.lifecycle import locks
 from memguard.lifecycle.failures import Failures
 
 MAX_SITES = 100
-"""Places of loss that are counted one by one; further ones are counted together."""
+"""Sites of losses that are counted one by one; further ones are counted together."""
 
 
 class Counts:
@@ -40,15 +40,15 @@ class Counts:
         self._failures.add(function, error)
 
     def lose(self, record: Record | None, outcome: str) -> None:
-        """Count a checkout that was never given back; log the first of each place."""
+        """Count a checkout that was never released; log the first of each site."""
         site = "(interrupted)" if record is None else site_of(record)
         with self._lock:
             self._counts["lost"] += 1
             self._counts[outcome] += 1
             if site not in self._sites and len(self._sites) >= MAX_SITES:
-                site = "(other places)"
+                site = "(other sites)"
             self._sites[site] += 1
-            is_new = self._sites[site] == 1 and site != "(other places)"
+            is_new = self._sites[site] == 1 and site != "(other sites)"
         if is_new:
             log.event(
                 logging.WARNING, "pool.lease_lost", pool=self._pool, site=site, outcome=outcome
@@ -77,7 +77,7 @@ class ObjectPoolStatistics:
     """Threads and tasks that wait for an object now."""
     created: int
     disposed: int
-    """Objects let go by the pool itself: worn out, broken, reclaimed, or closed."""
+    """Objects disposed of by the pool: worn out, broken, reclaimed, or closed."""
     lost: int
     """Checkouts that were dropped without release."""
     recovered: int
@@ -115,7 +115,7 @@ class BufferPoolStatistics:
     idle: int
     leased: int
     quarantined: int
-    """Blocks given back while something still exports their memory; not lent until it is gone."""
+    """Blocks released while something still exports their memory; not lent until it is gone."""
     created: int
     disposed: int
     """Idle blocks given up: for another size, under pressure, or at close."""

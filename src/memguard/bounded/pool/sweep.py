@@ -55,7 +55,7 @@ class Sweep:
             old = slots.take_idle(old, work)
         for slot in old:
             lender.counts.add("expired")
-            lender.let_go(slot)
+            lender.dispose(slot)
 
     def _report_overdue(self, now: float) -> None:
         lender, limit = self._lender, self._lender.options.leak_after
@@ -107,7 +107,7 @@ class Sweep:
             slot = lender.make(work)
             with slots.lock:
                 served = slots.put_idle(slot, last=True)
-            lender.ring(served)
+            lender.wake(served)
 
     def shrink(self, share: float) -> int:
         """Dispose of this *share* of the idle objects, those idle for longest; return how many."""
@@ -118,5 +118,5 @@ class Sweep:
             goal = max(0, min(goal, slots.size() - lender.options.minsize))
             oldest = slots.take_idle(slots.idle[:goal], work)
         for slot in oldest:
-            lender.let_go(slot)
+            lender.dispose(slot)
         return len(oldest)

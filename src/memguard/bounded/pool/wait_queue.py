@@ -30,27 +30,27 @@ class Waiter(Work):
         loop: The event loop of the task that waits; None for a thread.
     """
 
-    __slots__ = ("_bell", "_future", "_loop", "gift")
+    __slots__ = ("_future", "_loop", "_woken", "given")
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        self.gift: Any = None
+        self.given: Any = None
         """What it was given: a slot, or room for a new object; None until then."""
         self._loop = loop
         if loop is None:
-            self._bell = threading.Lock()
-            self._bell.acquire()
+            self._woken = threading.Lock()
+            self._woken.acquire()
         else:
             self._future: asyncio.Future[None] = loop.create_future()
 
-    def ring(self) -> bool:
+    def wake(self) -> bool:
         """
-        Wake the waiter; return False when its event loop is closed. Ringing twice does no harm.
+        Wake the waiter; return False when its event loop is closed. Waking twice does no harm.
 
         Runs code of the event loop: call it outside of locks.
         """
         if self._loop is None:
-            with suppress(RuntimeError):  # it was rung before
-                self._bell.release()
+            with suppress(RuntimeError):  # it was woken before
+                self._woken.release()
             return True
         try:
             self._loop.call_soon_threadsafe(self._resolve)
@@ -63,11 +63,11 @@ class Waiter(Work):
             self._future.set_result(None)
 
     def sleep(self, seconds: float) -> None:
-        """Wait until rung, in a thread."""
-        self._bell.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+        """Wait until woken, in a thread."""
+        self._woken.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
 
     async def sleep_async(self, seconds: float) -> None:
-        """Wait until rung, in a task."""
+        """Wait until woken, in a task."""
         import asyncio  # noqa: PLC0415 - reason: a host without asyncio must not load it
 
         await asyncio.wait((self._future,), timeout=seconds)

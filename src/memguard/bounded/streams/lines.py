@@ -41,7 +41,7 @@ def stream_lines(
     Raises:
         TypeError: An option of the wrong kind.
         ConfigError: An option out of range, or an encoding with wider line ends.
-        ValueTooLargeError: A line is longer; says which. Raised while iterating.
+        ValueTooLargeError: A line is longer; the message has its number. Raised while iterating.
         OSError: The file cannot be read. Raised while iterating.
         UnicodeDecodeError: As in ``bytes.decode``. Raised while iterating.
     """
