@@ -36,7 +36,6 @@ import cachetools.func
 from benchmarks.record import machine, write
 from memguard.bounded.cache.bounded_cache import BoundedCache
 from memguard.bounded.cache.loading.decorator import cached
-from memguard.bounded.cache.table import ENTRY_BYTES
 
 SIZE = 1000
 MEMORY_ENTRIES = 100_000
@@ -128,7 +127,9 @@ LRU = SIZE + SIZE // 8
 
 def ours_by_bytes() -> BoundedCache[int, int]:
     """Return a cache that holds SIZE ints, by bytes."""
-    return BoundedCache(maxbytes=SIZE * (ENTRY_BYTES + 2 * sys.getsizeof(1000)))
+    probe: BoundedCache[int, int] = BoundedCache(maxbytes="1MiB")
+    probe[1000] = 7
+    return BoundedCache(maxbytes=SIZE * probe.info(1000).bytes)
 
 
 def peer_by_bytes() -> cachetools.LRUCache[int, int]:

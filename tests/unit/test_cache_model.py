@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from memguard.bounded.cache.bounded_cache import BoundedCache
-from memguard.bounded.cache.table import ENTRY_BYTES
 from tests.clock import FakeClock
 
 
@@ -38,7 +37,7 @@ keys = st.one_of(
     st.tuples(st.integers(0, 2), st.sampled_from("xy")),
 )
 values = st.integers(0, 6)
-SIZE_OF_BOOKKEEPING = ENTRY_BYTES + 28
+SIZE_OF_BOOKKEEPING = 200
 
 
 class Model:

@@ -418,7 +418,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
     def _average_bytes(self) -> float:
         with self._lock:
             count = len(self._map)
-            changes = count + 2 * sum(self._contents.removals().values())
+            changes = count + 2 * sum(self._removals().values())
         return self._estimate.average(changes, count, self._measured_average)
 
     def _measured_average(self) -> float:
@@ -462,7 +462,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
             held = self._contents.weight if self._contents.weighs else count
             total = self._contents.bytes
             hits, misses = self._lookups()
-            removals = self._contents.removals()
+            removals = self._removals()
         is_estimated = self._contents.maxbytes is None
         if is_estimated:
             changes = count + 2 * sum(removals.values())

@@ -18,19 +18,17 @@ from memguard.bounded.cache.entry import (
     Entry,
     FullEntry,
     SameHash,
+    SizedEntry,
     new_entry,
 )
 from memguard.bounded.cache.eviction import LruOrder, Order, S3FifoOrder, in_order
-from memguard.bounded.cache.expiry import ExpiryIndex
+from memguard.bounded.cache.expiry import Dates, ExpiryIndex
 from memguard.bounded.cache.removal_listener import Removed
 
 _len = len  # the program may cache the built-in itself, and then must not meet it here
 
 _MOST_EXPIRED = 64
 """Expired entries removed by one insertion; the janitor and `len` remove the rest."""
-
-Facts = tuple[Any, Any, int, Any, Any, bool]
-"""What a write brings: value, weight, bytes, the time, the deadline, whether that is its own."""
 
 
 class Contents:
@@ -44,7 +42,7 @@ class Contents:
 
     __slots__ = (
         "bytes", "causes", "expiry", "foreign", "idle", "is_measured", "is_timed", "kind", "map",
-        "maxbytes", "maxsize", "order", "replaced", "weighs", "weight",
+        "maxbytes", "maxsize", "order", "weighs", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -67,26 +65,19 @@ class Contents:
         self.is_timed = idle is not None or ttl not in (None, math.inf)
         self.order: Order = LruOrder() if policy == "lru" else S3FifoOrder()
         self.expiry = ExpiryIndex(idle)
-        is_simple = policy == "lru" and not (self.is_timed or self.is_measured)
-        self.kind: type[Entry | FullEntry] = Entry if is_simple else FullEntry
+        self.kind: type[Entry | SizedEntry | FullEntry] = FullEntry
+        if policy == "lru" and not (self.is_timed or weighs):
+            self.kind = Entry if maxbytes is None else SizedEntry
         self.weight: Any = 0
         self.bytes = 0
         self.foreign = 0
         """Entries whose key is foreign."""
         self.causes = dict.fromkeys(CAUSES, 0)
-        self.replaced = 0
-        """Values replaced, but for those among the causes."""
 
     def set_maxsize(self, maxsize: float | None) -> None:
         """Change the bound; what no longer fits is evicted by the caller."""
         # An int, for comparing an int with a float is slow.
         self.maxsize = sys.maxsize if maxsize is None or maxsize == math.inf else maxsize
-
-    def removals(self) -> dict[str, int]:
-        """Return how many values left, by cause."""
-        removals: dict[str, int] = dict(self.causes.items())
-        removals["replaced"] += self.replaced
-        return removals
 
     def keys_of_hash(self, hashed: int) -> list[Any]:
         """Return the keys of the dict that have this hash; foreign keys as their entries."""
@@ -94,24 +85,34 @@ class Contents:
         self.map.get(probe)
         return probe.keys
 
-    def insert(self, key: Any, facts: Facts, foreign: int | None, removed: Removed) -> Any:
+    def insert(  # noqa: PLR0917 - reason: a hot path
+        self,
+        key: Any,
+        value: Any,
+        weight: Any,
+        size: int,
+        dates: Dates,
+        foreign: int | None,
+        removed: Removed,
+    ) -> Any:
         """Make room for a new entry and link it; *foreign* is the hash of a foreign key."""
-        value, weight, size, now, _, custom = facts
+        written, expires, custom = dates
         if self.is_measured:
-            self._make_room(weight, size, 1, now, removed)
+            self._make_room(weight, size, 1, written, removed)
         elif _len(self.map) >= self.maxsize:
-            self._evict(now, removed)
+            self._evict(written, removed)
         kind = self.kind if foreign is None and not custom else FullEntry
         entry = new_entry(kind, key, value)
-        entry.written = now
-        is_timed = kind is FullEntry and (custom or self.is_timed)
-        if is_timed:
-            self._date(entry, facts)
+        entry.written = written
+        if kind is FullEntry and (custom or self.is_timed):
+            self.is_timed = self.is_timed or expires is not None
+            self.expiry.file(entry, dates)
         if self.is_measured:
-            entry.weight = weight
             entry.size = size
-            self.weight += weight
             self.bytes += size
+            if self.weighs:
+                entry.weight = weight
+                self.weight += weight
         # Complete from here on: a repair believes what it finds in the dict.
         if foreign is None:
             self.map[key] = entry
@@ -120,51 +121,49 @@ class Contents:
             self.map[entry] = entry
             self.foreign += 1
         self.order.add(entry)
-        if is_timed:
-            self.expiry.file(entry, custom=custom)
         return entry
 
-    def replace(self, entry: Any, facts: Facts, removed: Removed) -> None:
-        """Give a linked entry a new value, and make room where that is larger."""
-        value, weight, size, now, _, custom = facts
-        if custom and type(entry) is Entry:  # which has no room for a deadline
-            self.drop(entry, "replaced", removed)
-            self.insert(entry.key, facts, None, removed).hits = entry.hits
-            return
-        removed.append((entry.key, entry.value, "replaced"))
-        self.replaced += 1
+    def replace(  # noqa: PLR0917 - reason: a hot path
+        self, entry: Any, value: Any, weight: Any, size: int, dates: Dates, removed: Removed
+    ) -> Any:
+        """Give a linked entry a new value, and room where that is larger; return the old value."""
+        written, expires, custom = dates
+        before = entry.value
+        if custom and type(entry) is not FullEntry:  # it has no room for a deadline
+            self.order.remove(entry)
+            self._forget(entry, "replaced", [])
+            fresh = self.insert(entry.key, value, weight, size, dates, None, removed)
+            fresh.hits = entry.hits
+            return before
+        self.causes["replaced"] += 1
         if self.is_measured:
             more, larger = weight - entry.weight, size - entry.size
-            if self.is_over(more, larger):
+            if (more > 0 or larger > 0) and self.is_over(more, larger):
                 self.order.remove(entry)  # it must not make room for itself
-                self._make_room(more, larger, 0, now, removed)
+                self._make_room(more, larger, 0, written, removed)
                 self.order.add(entry)
-            entry.weight = weight
             entry.size = size
-            self.weight += more
             self.bytes += larger
+            if self.weighs:
+                entry.weight = weight
+                self.weight += more
         entry.value = value
-        entry.written = now
+        entry.written = written
         self.order.touch(entry)
         if type(entry) is FullEntry and (custom or self.is_timed):
-            self._date(entry, facts)
-            self.expiry.file(entry, custom=custom)
-
-    def _date(self, entry: Any, facts: Facts) -> None:
-        _, _, _, now, expires, custom = facts
-        entry.expires = expires
-        if expires is not None:
-            self.is_timed = True
-            if not custom:
-                entry.written = None  # which the deadline implies, and costs a number less
-        if self.idle is not None:
-            entry.used = now
+            self.is_timed = self.is_timed or expires is not None
+            self.expiry.file(entry, dates)
+        return before
 
     def drop(self, entry: Any, cause: Cause, removed: Removed) -> None:
         """Take *entry* out for *cause* and stage what it held."""
+        self.order.remove(entry)
+        self._forget(entry, cause, removed)
+
+    def _forget(self, entry: Any, cause: Cause, removed: Removed) -> None:
+        """Take an unlinked entry out of all but the order."""
         removed.append((entry.key, entry.value, cause))
         self.causes[cause] += 1
-        self.order.remove(entry, cause == "size")
         if self.is_timed:
             self.expiry.forget(entry)
         if entry.hash is None:
@@ -173,8 +172,10 @@ class Contents:
             del self.map[entry]
             self.foreign -= 1
         if self.is_measured:
-            self.weight -= entry.weight
             self.bytes -= entry.size
+            if self.weighs:
+                # Sums of fractions leave a rest.
+                self.weight = self.weight - entry.weight if self.map else 0
 
     def drop_each(self, pick: Callable[[], Any], cause: Cause, most: int, removed: Removed) -> None:
         """Drop up to *most* entries that *pick* names."""
@@ -209,12 +210,13 @@ class Contents:
     def _evict(self, now: Any, removed: Removed) -> bool:
         """Drop an expired entry, or the one that should leave next; False without any."""
         entry = self.expiry.due(now) if self.is_timed else None
-        cause: Cause = "size" if entry is None else "expired"
+        if entry is not None:
+            self.drop(entry, "expired", removed)
+            return True
+        entry = self.order.evict()
         if entry is None:
-            entry = self.order.victim()
-            if entry is None:
-                return False
-        self.drop(entry, cause, removed)
+            return False
+        self._forget(entry, "size", removed)
         return True
 
     def clear(self, cause: Cause) -> list[Any]:
@@ -239,7 +241,7 @@ class Contents:
         self.weight = self.bytes = self.foreign = 0
         for entry in entries:
             self.order.add(entry)
-            self.weight += entry.weight if self.is_measured else 0
+            self.weight += entry.weight if self.weighs else 0
             self.bytes += entry.size
             self.foreign += entry.hash is not None
         self.expiry.rebuild(entries)

@@ -1,4 +1,4 @@
-"""One cached entry, in two sizes, and which keys may be compared under a lock."""
+"""One cached entry, in three sizes, and which keys may be compared under a lock."""
 
 from __future__ import annotations
 
@@ -42,6 +42,21 @@ class Entry(_Absent):
     hits: int
     written: Any
     """When the value was written, on the cache's timer; None when ``expires`` implies it."""
+
+
+class SizedEntry(_Absent):
+    """An entry of a cache that counts bytes, and nothing else."""
+
+    __slots__ = ("hits", "key", "next", "prev", "size", "value", "written")
+
+    prev: Any
+    next: Any
+    key: Any
+    value: Any
+    hits: int
+    written: Any
+    size: int
+    """Bytes of key, value and bookkeeping."""
 
 
 class FullEntry(_Absent):

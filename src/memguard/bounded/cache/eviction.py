@@ -27,11 +27,14 @@ class Order(Protocol):
     def touch(self, entry: Any) -> None:
         """Record an access to a linked entry, whose ``hits`` count it already."""
 
-    def remove(self, entry: Any, evicted: bool = False, /) -> None:  # noqa: FBT001, FBT002 - reason: a hot path
-        """Unlink *entry* and set its ``next`` to None; *evicted* when it had to make room."""
+    def remove(self, entry: Any) -> None:
+        """Unlink *entry* and set its ``next`` to None."""
 
     def victim(self) -> Any:
         """Return the entry that should leave next, still linked; None when empty."""
+
+    def evict(self) -> Any:
+        """Return the entry that had to make room, unlinked; None when empty."""
 
     def __iter__(self) -> Iterator[Any]:
         """Yield linked entries, the next to leave first. The cache must not change meanwhile."""
@@ -80,7 +83,7 @@ class LruOrder:
         entry.prev = last
         entry.next = root
 
-    def remove(self, entry: Any, evicted: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - reason: the protocol's; a hot path
+    def remove(self, entry: Any) -> None:
         """Unlink *entry*."""
         prev, following = entry.prev, entry.next
         entry.prev = entry.next = None
@@ -91,6 +94,18 @@ class LruOrder:
         """Return the least recently used entry."""
         first = self.root.next
         return None if first is self.root else first
+
+    def evict(self) -> Any:
+        """Unlink the least recently used entry."""
+        root = self.root
+        entry = root.next
+        if entry is root:
+            return None
+        following = entry.next
+        entry.prev = entry.next = None
+        root.next = following
+        following.prev = root
+        return entry
 
     def __iter__(self) -> Iterator[Any]:
         return _walk(self.root)
@@ -135,10 +150,9 @@ class S3FifoOrder:
     def touch(self, entry: Any) -> None:
         """Move nothing: the count of hits is all that S3-FIFO needs."""
 
-    def remove(self, entry: Any, evicted: bool = False) -> None:  # noqa: FBT001, FBT002 - reason: a hot path
-        """Unlink *entry*; remember its hash when it was evicted while on probation."""
-        small = entry.queue is self.small
-        if small:
+    def remove(self, entry: Any) -> None:
+        """Unlink *entry*."""
+        if entry.queue is self.small:
             self.small_size -= 1
         else:
             self.main_size -= 1
@@ -146,8 +160,15 @@ class S3FifoOrder:
         entry.prev = entry.next = None
         prev.next = following
         following.prev = prev
-        if evicted and small:
-            self._remember(_hash_of(entry))
+
+    def evict(self) -> Any:
+        """Unlink the victim; remember its hash when it was on probation."""
+        entry = self.victim()
+        if entry is not None:
+            self.remove(entry)
+            if entry.queue is self.small:
+                self._remember(_hash_of(entry))
+        return entry
 
     def victim(self) -> Any:
         """Return the first entry that has not earned another round."""

@@ -19,6 +19,10 @@ from memguard.bounded.cache.entry import FullEntry, new_entry
 _len = len  # the program may cache the built-in itself, and then must not meet it here
 
 
+Dates = tuple[Any, Any, bool]
+"""When an entry is written, when it expires, and whether that does not follow the cache's ttl."""
+
+
 class ExpiryIndex:
     """
     The deadlines of one cache.
@@ -37,23 +41,13 @@ class ExpiryIndex:
         self._next_number = count().__next__
         self.clear()
 
-    def file(self, entry: Any, *, custom: bool = False) -> None:
-        """
-        File *entry*, or file it again, under its present deadline.
-
-        Args:
-            entry: The entry, with ``expires`` and, in a cache with an idle limit, ``used`` set.
-            custom: Its deadline does not follow from the cache's own ttl.
-        """
+    def file(self, entry: Any, dates: Dates) -> None:
+        """Note when *entry* was written and when it expires, and file it, or file it again."""
+        entry.written, entry.expires, custom = dates
+        if self._idle is not None:
+            entry.used = entry.written
         if custom or self._idle is not None:
-            deadline = self.deadline(entry)
-            ticket = entry.ticket
-            if ticket is not None and deadline is not None and not deadline < ticket[0]:
-                return  # the ticket comes up first and is written anew then
-            self.forget(entry)
-            if deadline is not None:
-                entry.ticket = ticket = [deadline, self._next_number(), entry]
-                heapq.heappush(self.heap, ticket)
+            self._file_in_heap(entry)
             return
         older = entry.older
         if older is not None:
@@ -64,10 +58,21 @@ class ExpiryIndex:
         elif entry.ticket is not None:
             self.forget(entry)
         if entry.expires is not None:
+            entry.written = None  # which the deadline implies, and costs a number less
             root = self.root
             last = root.older
             entry.older, entry.newer = last, root
             last.newer = root.older = entry
+
+    def _file_in_heap(self, entry: Any) -> None:
+        deadline = self.deadline(entry)
+        ticket = entry.ticket
+        if ticket is not None and deadline is not None and not deadline < ticket[0]:
+            return  # the ticket comes up first and is written anew then
+        self.forget(entry)
+        if deadline is not None:
+            entry.ticket = ticket = [deadline, self._next_number(), entry]
+            heapq.heappush(self.heap, ticket)
 
     def forget(self, entry: Any) -> None:
         """Take *entry* out, wherever it stands."""
@@ -138,7 +143,7 @@ class ExpiryIndex:
             if type(entry) is FullEntry:
                 entry.older = entry.newer = entry.ticket = None
                 # Their order may be lost, so each of them goes through the heap once.
-                self.file(entry, custom=True)
+                self._file_in_heap(entry)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -47,8 +47,9 @@ _len = len  # the program may cache the built-in itself, and then must not meet 
 _BATCH = 256
 """Entries removed at a time, so that nobody waits long for the lock."""
 
-ENTRY_BYTES = sys.getsizeof(FullEntry()) + 56 + 24
-"""Bookkeeping of one entry: itself, its share of a dict two thirds full, and a time."""
+NUMBER_BYTES = 24
+DICT_BYTES = 40 + NUMBER_BYTES
+"""What an entry costs beside itself: its share of a dict filled on average, and a time."""
 
 TICKET_BYTES = 144
 """What an entry costs in the heap of deadlines: a list of three, its numbers, a place."""
@@ -81,7 +82,7 @@ class Table(Generic[K, V]):
     __slots__ = (
         "_async_flights", "_closed", "_contents", "_deferred", "_flights", "_hits", "_home",
         "_is_light", "_listener", "_lock", "_map", "_misses", "_overhead", "_oversized", "_refused",
-        "_ring", "_sizer", "_timer", "_ttl", "_watched", "name",
+        "_replaced", "_ring", "_sizer", "_timer", "_ttl", "_watched", "name",
     )  # fmt: skip
 
     def _set_up_table(
@@ -107,20 +108,25 @@ class Table(Generic[K, V]):
         self._map = self._contents.map
         self._closed = False
         self._deferred: deque[Callable[[], Any]] = deque()
+        self._listener = listener
         self._home: Any = None
+        self._is_light = False
+        """Whether a write goes the short way: as a hit, and without measure and listener."""
         self._set_home()
         self._ring: Any = self._home
         self._sizer = sizer
-        self._overhead = ENTRY_BYTES + (0 if idle is None else TICKET_BYTES)
+        kind = self._contents.kind
+        self._overhead = sys.getsizeof(kind()) + DICT_BYTES + (kind is FullEntry) * NUMBER_BYTES
+        if idle is not None:
+            self._overhead += TICKET_BYTES
         self._oversized = oversized
         self._ttl = None if ttl == math.inf else ttl
         self._timer = timer
         self._watched = _UNWATCHED
         """The janitor's epoch in which this table asked to be swept."""
-        self._listener = listener
-        self._is_light = not (self._contents.is_measured or listener.is_asked)
-        """Whether a write to a known key needs no measure and no listener."""
         self._hits = self._misses = self._refused = 0
+        self._replaced = 0
+        """Values replaced by the short way; the contents count the others."""
         self._flights = Flights()
         self._async_flights = FlightsOfLoops()
 
@@ -192,7 +198,7 @@ class Table(Generic[K, V]):
         raise KeyError(key)
 
     def __setitem__(self, key: K, value: V) -> None:
-        if self._home is None or not self._is_light or self._flights or self._async_flights:
+        if not self._is_light or self._flights or self._async_flights:
             self._put(key, value)
             return
         now = self._timer()
@@ -214,7 +220,7 @@ class Table(Generic[K, V]):
                     gone = entry.value
                     entry.value = value
                     entry.written = now
-                    self._contents.replaced += 1
+                    self._replaced += 1
                     self._ring = self._home
                     return
         elif type(key) is int or type(key) is str or is_plain(key):
@@ -413,20 +419,19 @@ class Table(Generic[K, V]):
             self._run_deferred()
         if flight is None and (self._flights or self._async_flights):
             self._disown(key)
-        weight: Any = 1
+        contents = self._contents
+        weight: Any = self._weight_of(value) if contents.weighs else 1
         size = 0
-        if self._contents.weighs:
-            weight = self._weight_of(value)
         custom = ttl is not MISSING
-        if self._contents.maxbytes is not None:
+        if contents.maxbytes is not None:
             size = self._entry_bytes(key, value, custom)
-        too_much = weight > self._contents.maxsize or size > (self._contents.maxbytes or size)
+        too_much = weight > contents.maxsize or size > (contents.maxbytes or size)
         if too_much and self._refuse(key, weight, size):
             return value
         now = self._timer()
         lifetime = ttl if custom else self._ttl
-        expires = None if lifetime is None else now + lifetime
-        facts = value, weight, size, now, expires, custom
+        dates = now, None if lifetime is None else now + lifetime, custom
+        before: Any = None  # outlives the lock, as what is removed
         removed: Removed = []
         looks = 0
         while True:
@@ -443,18 +448,20 @@ class Table(Generic[K, V]):
                     raise LifecycleError(f"cache {self.name!r} is closed; make a new one to store")
                 if flight is not None and flight.disowned:
                     return value
-                if self._is_current(key, entry, rivals):
+                if entry.next is not None if entry is not None else self._is_absent(key, rivals):
                     self._ring = False
-                    if self._contents.is_timed and self._contents.expiry.due(now) is not None:
-                        self._contents.drop_due(now, removed)
+                    if contents.is_timed and contents.expiry.due(now) is not None:
+                        contents.drop_due(now, removed)
                     if entry is None or entry.next is None:
                         foreign = rivals.hash if rivals is not None and rivals.is_foreign else None
-                        self._contents.insert(key, facts, foreign, removed)
+                        contents.insert(key, value, weight, size, dates, foreign, removed)
                     elif only_if_absent:
                         value = entry.value
-                        self._contents.order.touch(entry)
+                        contents.order.touch(entry)
                     else:
-                        self._contents.replace(entry, facts, removed)
+                        before = contents.replace(entry, value, weight, size, dates, removed)
+                        if self._listener.is_asked:
+                            removed.append((entry.key, before, "replaced"))
                     if custom:
                         self._set_home()
                     self._ring = self._home
@@ -466,10 +473,8 @@ class Table(Generic[K, V]):
             self._settle(removed)
         return value
 
-    def _is_current(self, key: Any, entry: Any, rivals: _Rivals | None) -> bool:
-        """Return whether what was found outside the lock is still so; under it."""
-        if entry is not None:
-            return entry.next is not None
+    def _is_absent(self, key: Any, rivals: _Rivals | None) -> bool:
+        """Return whether *key*, which was not found outside the lock, is still not there."""
         if rivals is not None:
             return rivals.keys == self._contents.keys_of_hash(rivals.hash)
         return not self._contents.foreign and key not in self._map
@@ -630,6 +635,12 @@ class Table(Generic[K, V]):
         self._put_off(self._contents.rebuild().clear)
         self._ring = self._home
 
+    def _removals(self) -> dict[str, int]:
+        """Return how many values left, by cause."""
+        removals: dict[str, int] = dict(self._contents.causes.items())
+        removals["replaced"] += self._replaced
+        return removals
+
     def _settle(self, removed: Removed) -> None:
         """After a change, outside the lock: do what was put off, and call the removal listener."""
         if self._deferred:
@@ -640,7 +651,7 @@ class Table(Generic[K, V]):
     def _put_off(self, call: Callable[[], Any]) -> None:
         """Make *call* once the change that this thread is in is over."""
         self._deferred.append(call)
-        self._home = None
+        self._set_home()
 
     def _run_deferred(self) -> None:
         """Do what was put off, unless a change is still going on."""
@@ -659,6 +670,7 @@ class Table(Generic[K, V]):
             self._contents.is_timed or self._deferred or self._closed or self._contents.maxsize < 1
         )
         self._home = self._contents.order.root if is_plain else None
+        self._is_light = is_plain and not (self._contents.is_measured or self._listener.is_asked)
 
     def _disown(self, key: Any) -> None:
         """See to it that a load of *key* that is under way does not store its result."""
