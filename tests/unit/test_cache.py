@@ -374,7 +374,7 @@ def test_a_bound_by_bytes_counts_keys_values_and_bookkeeping() -> None:
         cache[f"key {number}"] = bytes(1000)
     statistics = cache.statistics()
     assert statistics.bytes <= 2**20
-    each = cache._overhead + sys.getsizeof("key 1999") + sys.getsizeof(bytes(1000))
+    each = cache._measure.overhead + sys.getsizeof("key 1999") + sys.getsizeof(bytes(1000))
     assert len(cache) == 2**20 // each
     assert statistics.bytes == len(cache) * each
     assert not statistics.bytes_estimated
@@ -382,7 +382,7 @@ def test_a_bound_by_bytes_counts_keys_values_and_bookkeeping() -> None:
 
 
 def test_replacing_a_value_by_a_larger_one_evicts_others_not_itself() -> None:
-    overhead = BoundedCache[str, bytes](maxbytes=1)._overhead
+    overhead = BoundedCache[str, bytes](maxbytes=1)._measure.overhead
     each = overhead + sys.getsizeof("a") + sys.getsizeof(b"")
     cache: BoundedCache[str, bytes] = BoundedCache(maxbytes=3 * each + 300)
     for key in "abc":
@@ -582,7 +582,7 @@ def test_info_tells_age_rest_hits_and_bytes(fake_clock: FakeClock) -> None:
     assert cache["a"] == cache["a"] == "x"
     info = cache.info("a")
     assert (info.age, info.expires_in, info.hits) == (4, 6, 2)
-    assert info.bytes == cache._overhead + 2 * sys.getsizeof("a")
+    assert info.bytes == cache._measure.overhead + 2 * sys.getsizeof("a")
     plain: BoundedCache[str, str] = BoundedCache(9, timer=fake_clock)
     plain["a"] = "x"
     fake_clock.advance(4)

@@ -318,7 +318,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         where ``oversized="raise"``.
         """
         if self._contents.maxbytes is not None:
-            return None if self._oversized == "raise" else "maxbytes"
+            return None if self._measure.raises else "maxbytes"
         return None if self._contents.weighs or self.maxsize is None else "maxsize"
 
     @property
@@ -427,7 +427,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         sample = self._read(
             lambda held: [*islice(held.values(), most), *islice(reversed(held.values()), most)]
         )
-        return average_bytes([(entry.key, entry.value) for entry in sample], self._overhead)
+        return average_bytes([(entry.key, entry.value) for entry in sample], self._measure.overhead)
 
     # -- inspection -------------------------------------------------------------------------------
 
@@ -449,7 +449,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
             age=self._age(entry, now),
             expires_in=None if deadline is None else deadline - now,
             hits=entry.hits,
-            bytes=entry.size or self._entry_bytes(entry.key, entry.value, False),
+            bytes=entry.size or self._measure.bytes_of(entry.key, entry.value, False),
             weight=entry.weight,
         )
 

@@ -20,7 +20,6 @@ The rules, on which everything in this module rests:
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -33,9 +32,9 @@ from memguard.bounded.cache.eviction import LruOrder, in_order
 from memguard.bounded.cache.loading.single_flight import Flights
 from memguard.bounded.cache.loading.single_flight_async import FlightsOfLoops
 from memguard.bounded.cache.maintenance import depth, free_in_child
+from memguard.bounded.cache.measure import Measure, checked_weight
 from memguard.bounded.cache.removal_listener import RemovalListener, Removed
-from memguard.bounded.sizing import bytes_of
-from memguard.errors import ConfigError, LifecycleError, ValueTooLargeError
+from memguard.errors import LifecycleError
 from memguard.lifecycle import janitor, locks
 
 K = TypeVar("K")
@@ -46,13 +45,6 @@ _len = len  # the program may cache the built-in itself, and then must not meet 
 
 _BATCH = 256
 """Entries removed at a time, so that nobody waits long for the lock."""
-
-NUMBER_BYTES = 24
-DICT_BYTES = 40 + NUMBER_BYTES
-"""What an entry costs beside itself: its share of a dict filled on average, and a time."""
-
-TICKET_BYTES = 144
-"""What an entry costs in the heap of deadlines: a list of three, its numbers, a place."""
 
 _MOST_LOOKS = 1000
 _POLL_SECONDS = 0.5
@@ -81,8 +73,8 @@ class Table(Generic[K, V]):
 
     __slots__ = (
         "_async_flights", "_closed", "_contents", "_deferred", "_flights", "_hits", "_home",
-        "_is_light", "_listener", "_lock", "_map", "_misses", "_overhead", "_oversized", "_refused",
-        "_replaced", "_ring", "_sizer", "_timer", "_ttl", "_watched", "name",
+        "_is_light", "_listener", "_lock", "_map", "_measure", "_misses", "_refused", "_replaced",
+        "_ring", "_timer", "_ttl", "_watched", "name",
     )  # fmt: skip
 
     def _set_up_table(
@@ -114,12 +106,7 @@ class Table(Generic[K, V]):
         """Whether a write goes the short way: as a hit, and without measure and listener."""
         self._set_home()
         self._ring: Any = self._home
-        self._sizer = sizer
-        kind = self._contents.kind
-        self._overhead = sys.getsizeof(kind()) + DICT_BYTES + (kind is FullEntry) * NUMBER_BYTES
-        if idle is not None:
-            self._overhead += TICKET_BYTES
-        self._oversized = oversized
+        self._measure = Measure(self._contents.kind, idle, sizer, oversized)
         self._ttl = None if ttl == math.inf else ttl
         self._timer = timer
         self._watched = _UNWATCHED
@@ -420,11 +407,11 @@ class Table(Generic[K, V]):
         if flight is None and (self._flights or self._async_flights):
             self._disown(key)
         contents = self._contents
-        weight: Any = self._weight_of(value) if contents.weighs else 1
+        weight: Any = checked_weight(self.getsizeof(value)) if contents.weighs else 1
         size = 0
         custom = ttl is not MISSING
         if contents.maxbytes is not None:
-            size = self._entry_bytes(key, value, custom)
+            size = self._measure.bytes_of(key, value, custom)
         too_much = weight > contents.maxsize or size > (contents.maxbytes or size)
         if too_much and self._refuse(key, weight, size):
             return value
@@ -486,39 +473,14 @@ class Table(Generic[K, V]):
         """Return the weight of *value*; override it, or give *getsizeof*."""
         return 1
 
-    def _weight_of(self, value: Any) -> Any:
-        weight: Any = self.getsizeof(value)
-        if not weight >= 0:
-            raise ConfigError(f"getsizeof must give a number >= 0 (got {weight!r})")
-        # Of infinities no sum could ever be made finite again.
-        return min(weight, sys.maxsize) or 1
-
-    def _entry_bytes(self, key: Any, value: Any, has_ticket: bool) -> int:  # noqa: FBT001 - reason: a hot path
-        overhead = self._overhead + has_ticket * TICKET_BYTES
-        if self._sizer is None:
-            return overhead + bytes_of(key) + bytes_of(value)
-        size = self._sizer(value)
-        if isinstance(size, bool) or not isinstance(size, int):
-            raise TypeError(f"sizer must give a whole number of bytes (got {type(size).__name__})")
-        if size < 0:
-            raise ConfigError(f"sizer must give a number of bytes >= 0 (got {size})")
-        return overhead + bytes_of(key) + size
-
     def _refuse(self, key: Any, weight: Any, size: int) -> bool:
         """Deal with a value larger than the whole cache; False when it is to be kept alone."""
-        if self._oversized == "keep_one":
+        contents = self._contents
+        given: tuple[Any, Any, str] = size, contents.maxbytes, "maxbytes"
+        if weight > contents.maxsize:
+            given = weight, contents.maxsize, "maxsize"
+        if self._measure.keeps_alone(*given, self.name):
             return False
-        by_weight = weight > self._contents.maxsize
-        if self._oversized == "raise" or (self._oversized is None and by_weight):
-            given, allowed, unit = (
-                (weight, self._contents.maxsize, "maxsize")
-                if by_weight
-                else (size, self._contents.maxbytes, "maxbytes")
-            )
-            raise ValueTooLargeError(
-                f"value too large: it counts {given} of {unit}={allowed} in cache {self.name!r}; "
-                f"raise the bound, or choose oversized='reject' or 'keep_one'"
-            )
         with self._lock:
             self._refused += 1
         # The old value is out of date from here on, whether or not the new one is kept.

@@ -1,0 +1,81 @@
+"""How much an entry is: its weight, its bytes, and whether that is too much for the whole cache."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from memguard.bounded.cache.entry import FullEntry
+from memguard.bounded.sizing import bytes_of
+from memguard.errors import ConfigError, ValueTooLargeError
+
+NUMBER_BYTES = 24
+DICT_BYTES = 40 + NUMBER_BYTES
+"""What an entry costs beside itself: its share of a dict filled on average, and a time."""
+
+TICKET_BYTES = 144
+"""What an entry costs in the heap of deadlines: a list of three, its numbers, a place."""
+
+
+class Measure:
+    """
+    Measures the entries of one cache. It runs user code: never under a lock.
+
+    Bounded by: three options.
+    Locks: none.
+    Keeps alive: *sizer*.
+    """
+
+    __slots__ = ("_oversized", "_sizer", "overhead")
+
+    def __init__(
+        self, kind: type, idle: Any, sizer: Callable[[Any], int] | None, oversized: str | None
+    ) -> None:
+        self._sizer = sizer
+        self._oversized = oversized
+        self.overhead = sys.getsizeof(kind()) + DICT_BYTES
+        """Bookkeeping of an entry, in bytes."""
+        if kind is FullEntry:
+            self.overhead += NUMBER_BYTES
+        if idle is not None:
+            self.overhead += TICKET_BYTES
+
+    @property
+    def raises(self) -> bool:
+        """Whether a value that is too large is an error wherever it is."""
+        return self._oversized == "raise"
+
+    def bytes_of(self, key: Any, value: Any, has_ticket: bool) -> int:  # noqa: FBT001 - reason: a hot path
+        """Return the bytes of an entry; *has_ticket* where it has a lifetime of its own."""
+        overhead = self.overhead + has_ticket * TICKET_BYTES
+        if self._sizer is None:
+            return overhead + bytes_of(key) + bytes_of(value)
+        size = self._sizer(value)
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise TypeError(f"sizer must give a whole number of bytes (got {type(size).__name__})")
+        if size < 0:
+            raise ConfigError(f"sizer must give a number of bytes >= 0 (got {size})")
+        return overhead + bytes_of(key) + size
+
+    def keeps_alone(self, given: Any, allowed: Any, unit: str, name: str) -> bool:
+        """
+        Return whether a value too large for the cache *name* is to be kept alone, or not at all.
+
+        Raises:
+            ValueTooLargeError: As configured by *oversized*.
+        """
+        if self.raises or (self._oversized is None and unit == "maxsize"):
+            raise ValueTooLargeError(
+                f"value too large: it counts {given} of {unit}={allowed} in cache {name!r}; "
+                f"raise the bound, or choose oversized='reject' or 'keep_one'"
+            )
+        return self._oversized == "keep_one"
+
+
+def checked_weight(weight: Any) -> Any:
+    """Return a finite weight > 0 for what getsizeof gave."""
+    if not weight >= 0:
+        raise ConfigError(f"getsizeof must give a number >= 0 (got {weight!r})")
+    # Of infinities no sum could ever be made finite again.
+    return min(weight, sys.maxsize) or 1
