@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from memguard.lifecycle import fork, ticker
+from memguard.lifecycle import at_exit, fork, ticker
 
 
 class Watcher:
@@ -72,9 +72,9 @@ def test_a_child_knows_none_of_its_parents_tickers() -> None:
 
     ticking = ticker.Ticker(Target(), "memguard-test").start()
     try:
-        assert ticking in ticker._tickers
+        assert ticking in at_exit._targets
         fork._after_fork_in_child()
-        assert not list(ticker._tickers)
+        assert not list(at_exit._targets)
     finally:
         assert ticking.stop(20)
 

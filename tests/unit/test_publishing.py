@@ -309,7 +309,7 @@ def test_a_status_about_another_process_is_not_believed(
     (home / name).write_bytes(content)
     found = reader.look([home])
     assert found.guards == ()
-    assert "tells of another process, 1" in found.troubles[0]
+    assert "it is about another process, 1" in found.troubles[0]
 
 
 @posix

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import threading
-import weakref
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from memguard import log
-from memguard.lifecycle import fork
+from memguard.lifecycle.at_exit import stop_at_exit
 from memguard.lifecycle.wake import Wake
 
 T = TypeVar("T")
 RETRY_SECONDS = 1.0
 """Pause after a tick that failed and so did not say when the next one is due."""
+_EXIT_SECONDS = 2.0
 MAX_KINDS = 50
 """Kinds of failures that are logged, each once."""
 
@@ -59,10 +58,7 @@ class Ticker:
             RuntimeError: There is no thread to be had; so it is while the interpreter ends.
         """
         log.prepare()
-        fork.call_in_child(_forget_all)
-        _tickers.add(self)
-        atexit.unregister(_stop_all)  # last in, first out: be early
-        atexit.register(_stop_all)
+        stop_at_exit(self, _EXIT_SECONDS)
         self._thread.start()
         return self
 
@@ -107,15 +103,3 @@ class Ticker:
                 self._said.add(kind)
                 log.event(log.ERROR, "ticker.failed", thread=self._thread.name, error=kind)
             return None
-
-
-_tickers: weakref.WeakSet[Ticker] = weakref.WeakSet()
-
-
-def _stop_all() -> None:
-    for ticker in list(_tickers):
-        ticker.stop(2.0)
-
-
-def _forget_all() -> None:
-    _tickers.clear()  # threads do not survive a fork
