@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from types import CodeType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from memguard.bounded import options
 
@@ -15,13 +15,18 @@ Site: TypeAlias = tuple[CodeType, int]
 """A piece of code and an offset in it: cheaper to take than a line number, and as telling."""
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - reason: pathlib at import costs more than the whole module
+_INSIDE = (_HERE, cast.__code__.co_filename)
 
 
 def caller(depth: int = 1) -> Site:
-    """Return the nearest place outside memguard that led here, *depth* calls up or higher."""
+    """
+    Return the nearest line outside memguard that led here, *depth* calls up or higher.
+
+    ``BoundedCache[str, int](10)`` is called by typing, which is left out as well.
+    """
     frame = sys._getframe(depth)  # noqa: SLF001 - reason: the documented way to the caller's frame
     code = frame.f_code
-    while code.co_filename.startswith(_HERE) and frame.f_back is not None:
+    while code.co_filename.startswith(_INSIDE) and frame.f_back is not None:
         frame = frame.f_back
         code = frame.f_code
     return code, frame.f_lasti

@@ -105,8 +105,9 @@ class Workers:
                 return
             try:
                 self._starting = True
-                _all.add(self)
-                _prepare()
+                if not sys.is_finalizing():
+                    _all.add(self)
+                    _prepare()
                 self._clock_thread = self._start(self._watch_clock, CLOCK_NAME)
             finally:
                 self._starting = False
