@@ -13,6 +13,7 @@ from memguard.bounded.events.attachment import attach
 from memguard.bounded.lifetime import owners
 from memguard.bounded.lifetime.scope import Scope
 from memguard.errors import ConfigError, LifecycleError
+from tests.waiting import wait_for
 
 
 class Emitter:
@@ -140,4 +141,4 @@ def test_attachments_that_come_and_go_leave_nothing() -> None:
         if number % 100 == 0:
             janitor()
     janitor()
-    assert emitter.listeners == []
+    wait_for(lambda: emitter.listeners == [])  # the real janitor may be about the last of them
