@@ -205,6 +205,12 @@ class CachedFunction(Generic[P, R]):
         unless it cannot be weakly referenced.
     """
 
+    # The dict is for what `functools.update_wrapper` copies; a hit reads slots, which is quicker.
+    __slots__ = (
+        *("__dict__", "__weakref__", "_cache", "_function", "_get", "_hits_before", "_keys"),
+        *("_maxsize", "_misses_before", "_mutex", "_raw", "_refresh_after", "_single_flight"),
+        *("_typed", "_uncached"),
+    )
     __wrapped__: Callable[P, R]
 
     def __init__(
@@ -222,6 +228,7 @@ class CachedFunction(Generic[P, R]):
         self._function: Callable[..., R] = function
         self._cache = cache
         self._keys = keys
+        self._raw = keys.are_raw
         self._get: Callable[[Any, Any], R] = _miss if cache is None else cache.get
         self._maxsize = maxsize
         self._typed = typed
@@ -234,16 +241,16 @@ class CachedFunction(Generic[P, R]):
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:  # noqa: C901, PLR0912 - reason: see below
         """Return what the function returned for these arguments, or call it."""
         # One function, so that a recursive function meets one extra frame a level and no more.
-        if self._keys.are_raw and _len(args) == 1 and not kwargs and type(args[0]) in RAW:
+        if self._raw and _len(args) == 1 and not kwargs and type(args[0]) in RAW:
             key: Any = args[0]
         else:
             key = self._keys.make(args, kwargs)
         value = self._get(key, MISSING)
-        cache = self._cache
         if value is not MISSING:
             if self._refresh_after is not None:
                 self._refresh_if_stale(key, args, kwargs)
             return value
+        cache = self._cache
         if cache is None or key is UNCACHEABLE:
             if cache is None:
                 self._uncached.bump()
@@ -319,7 +326,7 @@ class CachedFunction(Generic[P, R]):
     # -- being a function or a method -------------------------------------------------------------
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._keys.become_method()
+        self._become_method()
 
     # A type checker asks this of methods, class methods and static methods alike and cannot tell
     # them apart: what it gets may be called with the first parameter and without it.
@@ -334,8 +341,12 @@ class CachedFunction(Generic[P, R]):
     def __get__(self, instance: object, owner: Any = None, /) -> Any:
         if instance is None:
             return self
-        self._keys.become_method()
+        self._become_method()
         return BoundCached(self, instance)
+
+    def _become_method(self) -> None:
+        self._keys.become_method()
+        self._raw = False
 
     def __repr__(self) -> str:
         return f"<cached {self._function!r}>"
