@@ -62,16 +62,6 @@ EDGE = (
 )
 TRACING_CALLS = {"start", "stop", "take_snapshot", "clear_traces", "reset_peak"}
 MOST_LINES = 700
-# Still to be taken apart; nothing is added here.
-STILL_DEEP: set[str] = {
-    "FullEntry",
-    "Store",
-    "Inspection",
-    "RichEntry",
-    "SlackSink",
-    "Upkeep",
-    "BoundedCache",
-}
 
 
 @dataclass(frozen=True)
@@ -318,25 +308,86 @@ def test_no_exported_name_is_also_the_name_of_a_module() -> None:
     assert not wrong
 
 
-def bases_of_classes() -> dict[str, set[str]]:
-    """Return for each class of ours, by its name, the names of its bases."""
-    return {
-        node.name: {ast.unparse(base).split("[")[0].rpartition(".")[2] for base in node.bases}
-        for tree in TREES.values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
-    }
+def rooms_entered(importer: str, module: str) -> list[str]:
+    """Return the packages around *module* that the importer is not in; commands are one room."""
+    return [
+        package
+        for package in PACKAGES
+        if is_in(module, package)
+        and not is_in(importer, package)
+        and not is_in(package, "memguard.cli")
+    ]
+
+
+def test_other_rooms_import_what_a_room_exports() -> None:
+    """
+    From the module that defines it, which is quicker to read, but only what its room offers.
+
+    What an enclosing package offers will do: ``memguard`` itself offers the containers.
+    """
+    offers = {package: set(exported(TREES[package])) for package in PACKAGES}
+    wrong = []
+    for importer, tree in TREES.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("mem"):
+                continue
+            module = str(node.module)
+            rooms = rooms_entered(importer, module)
+            around = [package for package in PACKAGES if is_in(module, package)]
+            if rooms and importer not in around:
+                wrong += [
+                    f"{alias.name} of {module} (for {importer})"
+                    for alias in node.names
+                    if f"{module}.{alias.name}" not in PACKAGES
+                    if not any(alias.name in offers[package] for package in around)
+                ]
+    assert not wrong, "not in __all__ of its package:\n" + "\n".join(wrong)
+
+
+def bases_of_classes(trees: dict[str, ast.Module]) -> dict[str, set[str]]:
+    """Return for each class of *trees*, by its full name, the full names of its bases."""
+    found: dict[str, set[str]] = {}
+    for module, tree in trees.items():
+        full = {
+            alias.asname or alias.name: f"{node.module}.{alias.name}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+        full |= {node.name: f"{module}.{node.name}" for node in classes}
+        for node in classes:
+            bases = found.setdefault(full[node.name], set())  # one for each version may be defined
+            for base in node.bases:
+                first, dot, rest = ast.unparse(base).split("[")[0].partition(".")
+                bases.add(full.get(first, first) + dot + rest)
+    return found
+
+
+def depth_of(name: str, bases: dict[str, set[str]]) -> int:
+    """Return how many classes of *bases* stand above one another, up to *name*."""
+    return 1 + max((depth_of(base, bases) for base in bases[name] & bases.keys()), default=0)
 
 
 def test_no_inheritance_chain_of_ours_is_deeper_than_two() -> None:
     """Compose objects. Errors excepted: theirs is a tree for callers who catch."""
-    bases = bases_of_classes()
+    bases = bases_of_classes(TREES)
+    assert not [name for name in bases if depth_of(name, bases) > 2 and not name.endswith("Error")]
 
-    def depth(name: str) -> int:
-        return 1 + max((depth(base) for base in bases[name] & bases.keys() - {name}), default=0)
 
-    deep = {name for name in bases if depth(name) > 2 and not name.endswith("Error")}
-    assert deep <= STILL_DEEP
+def test_a_deep_chain_is_seen_across_modules() -> None:
+    trees = {
+        "a": ast.parse("from abc import ABC\nclass A(ABC): ...\nclass B(A[int]): ..."),
+        "b": ast.parse("import threading\nimport a\nfrom a import B as A\nclass C(A): ..."),
+        "c": ast.parse("import threading\nclass Lock(threading.Lock): ..."),
+    }
+    bases = bases_of_classes(trees)
+    assert {name: depth_of(name, bases) for name in bases} == {
+        "a.A": 1,
+        "a.B": 2,
+        "b.C": 3,
+        "c.Lock": 1,
+    }
 
 
 def tracing_calls(tree: ast.Module) -> set[str]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from memguard.lifecycle.failures import Failures
     from memguard.lifecycle.fork import call_in_child, reset_after_fork
     from memguard.lifecycle.identity import UNKNOWN, is_running, started
+    from memguard.lifecycle.queues import drain
     from memguard.lifecycle.registry import Registration, Registry
     from memguard.lifecycle.service import Service
     from memguard.lifecycle.signals import ChainedHandler
@@ -31,6 +32,7 @@ __all__ = [
     "Turn",
     "Wake",
     "call_in_child",
+    "drain",
     "fork",
     "identity",
     "is_running",
@@ -51,6 +53,7 @@ if not TYPE_CHECKING:
             "memguard.lifecycle.failures": "Failures",
             "memguard.lifecycle.fork": "call_in_child reset_after_fork",
             "memguard.lifecycle.identity": "UNKNOWN is_running started",
+            "memguard.lifecycle.queues": "drain",
             "memguard.lifecycle.registry": "Registration Registry",
             "memguard.lifecycle.service": "Service",
             "memguard.lifecycle.signals": "ChainedHandler",

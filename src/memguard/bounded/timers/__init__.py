@@ -9,9 +9,9 @@ from memguard import lazy
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from memguard.bounded.timers.on_loop import AsyncTimerRegistry
-    from memguard.bounded.timers.schedule import Timer
+    from memguard.bounded.timers.schedule import Timer, TimerRegistryStatistics
     from memguard.bounded.timers.tasks import TaskRegistry, TaskRegistryStatistics
-    from memguard.bounded.timers.threaded import TimerRegistry, TimerRegistryStatistics
+    from memguard.bounded.timers.threaded import TimerRegistry
 
 __all__ = [
     "AsyncTimerRegistry",
@@ -27,8 +27,8 @@ if not TYPE_CHECKING:
         __name__,
         {
             "memguard.bounded.timers.on_loop": "AsyncTimerRegistry",
-            "memguard.bounded.timers.schedule": "Timer",
+            "memguard.bounded.timers.schedule": "Timer TimerRegistryStatistics",
             "memguard.bounded.timers.tasks": "TaskRegistry TaskRegistryStatistics",
-            "memguard.bounded.timers.threaded": "TimerRegistry TimerRegistryStatistics",
+            "memguard.bounded.timers.threaded": "TimerRegistry",
         },
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         functions_at,
         is_own_code,
         is_user_code,
+        is_user_module,
     )
     from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
     from memguard.leaks.evidence.tracing import Location, Site, Tracer
@@ -39,6 +40,7 @@ __all__ = [
     "functions_at",
     "is_own_code",
     "is_user_code",
+    "is_user_module",
     "newest",
     "tracing",
 ]
@@ -51,7 +53,7 @@ if not TYPE_CHECKING:
             "memguard.leaks.evidence.bursts": "Bursts Candidate",
             "memguard.leaks.evidence.census": "HeapState MEAN_BLOCK_BYTES MIN_ENTRIES",
             "memguard.leaks.evidence.frames": (
-                "begin_after frames_of functions_at is_own_code is_user_code"
+                "begin_after frames_of functions_at is_own_code is_user_code is_user_module"
             ),
             "memguard.leaks.evidence.gathered": "Evidence HolderEvidence",
             "memguard.leaks.evidence.tracing": "Location Site Tracer",

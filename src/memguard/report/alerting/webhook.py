@@ -246,7 +246,7 @@ class _Https(urllib.request.HTTPSHandler):
         return self.do_open(make, request, context=self._tls)
 
 
-class SlackSink(WebhookSink):
+class SlackSink(Sink):
     """
     Post each notice to an incoming webhook of Slack, or of what understands the same.
 
@@ -265,16 +265,28 @@ class SlackSink(WebhookSink):
     def __init__(
         self, url: str, *, channel: str | None = None, **options: Unpack[WebhookOptions]
     ) -> None:
-        self._channel = check_instance(channel, str, "channel", optional=True)
-        super().__init__(url, **(WebhookOptions(name="slack") | options))
+        check_instance(channel, str, "channel", optional=True)
+        self.payload = partial(slack_payload, channel=channel)
+        """Makes of a notice what is posted."""
+        given = WebhookOptions(name="slack") | options
+        self._webhook = hook = WebhookSink(url, payload=self.payload, **given)
+        self._shown_url = _checked_url(url)
+        super().__init__(name=hook.name, min_severity=hook.min_severity, timeout=hook.timeout)
 
-    def payload(self, notice: Notice) -> Any:
-        """Return the notice in the form of Slack."""
-        found = slack_payload(notice)
-        return found if self._channel is None else {**found, "channel": self._channel}
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._shown_url}/..., name={self.name!r})"
+
+    def deliver(self, notice: Notice, connection: Connection) -> None:
+        """
+        Post *notice*; a status of 200 to 299 is a success.
+
+        Raises:
+            DeliveryError: It was not delivered; it says whether to try again.
+        """
+        self._webhook.deliver(notice, connection)
 
 
-def slack_payload(notice: Notice) -> dict[str, Any]:
+def slack_payload(notice: Notice, *, channel: str | None = None) -> dict[str, Any]:
     """
     Return *notice* as the JSON of an incoming webhook. Pure.
 
@@ -306,6 +318,7 @@ def slack_payload(notice: Notice) -> dict[str, Any]:
                 "ts": int(notice.time),
             }
         ],
+        **({} if channel is None else {"channel": channel}),
     }
 
 

@@ -44,8 +44,8 @@ if not TYPE_CHECKING:
         {
             "memguard.report.publish": "process_status reader",
             "memguard.report.publish.process_status": (
-                "AlertRow STATUS_VERSION ProcessStatus ContainerRow MOST_BYTES MOST_CONTAINERS "
-                "MOST_REPORTS ReportRow report_row"
+                "AlertRow ContainerRow MOST_BYTES MOST_CONTAINERS MOST_REPORTS ProcessStatus "
+                "ReportRow STATUS_VERSION report_row"
             ),
             "memguard.report.publish.publisher": "Publisher PublisherStatistics",
         },

@@ -17,7 +17,7 @@ from typing import Literal
 from memguard.observe.history import Bucket, History, Hour
 from memguard.observe.readings import Reading
 from memguard.report.render.html.markup import Markup, element, join
-from memguard.report.render.html.plot import LARGEST, Frame, plot, time_label
+from memguard.report.render.html.plot import LARGEST, Frame, draw, time_label
 from memguard.units import format_bytes, format_seconds
 
 SpanName = Literal["latest", "day", "weeks"]
@@ -147,7 +147,7 @@ def memory_curve(points: Iterable[Point], ceiling: float | None) -> Curve | None
         f"{format_bytes(first.level)} to {format_bytes(last.level)}, at most "
         f"{format_bytes(highest)}"
     )
-    svg = plot(frame, drawing, described, limit=ceiling, time_text=_time_text)
+    svg = draw(frame, drawing, described, limit=ceiling, time_text=_time_text)
     return Curve(svg, has_range, ceiling is not None)
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         LARGEST,
         Frame,
         byte_ticks,
+        draw,
         level_label,
         time_label,
         time_ticks,
@@ -53,6 +54,7 @@ __all__ = [
     "components",
     "digest",
     "document",
+    "draw",
     "element",
     "fact",
     "join",
@@ -87,7 +89,7 @@ if not TYPE_CHECKING:
             "memguard.report.render.html.markup": "Markup element join",
             "memguard.report.render.html.page": "render_html render_reports_html",
             "memguard.report.render.html.plot": (
-                "Frame LARGEST byte_ticks level_label time_label time_ticks"
+                "Frame LARGEST byte_ticks draw level_label time_label time_ticks"
             ),
             "memguard.report.render.html.style": "STYLE digest report_document",
         },

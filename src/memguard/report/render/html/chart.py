@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from memguard.leaks.report import CurvePoint, TrendSummary
 from memguard.report.render.html.markup import Markup, join
-from memguard.report.render.html.plot import LARGEST, Frame, Step, plot, time_label
+from memguard.report.render.html.plot import LARGEST, Frame, Step, draw, time_label
 from memguard.units import format_bytes
 
 _MOST_POINTS = 200  # a detector gives 120; a file may claim anything
@@ -87,7 +87,7 @@ def memory_chart(trend: TrendSummary) -> Chart | None:
         f"Memory of the process from {format_bytes(first)} to {format_bytes(last)} in "
         f"{time_label(end - start)}"
     )
-    return Chart(plot(frame, drawing, described, limit=limit), line, limit)
+    return Chart(draw(frame, drawing, described, limit=limit), line, limit)
 
 
 def two_curves(old: TrendSummary, new: TrendSummary) -> Markup | None:
@@ -97,7 +97,7 @@ def two_curves(old: TrendSummary, new: TrendSummary) -> Markup | None:
         return None
     frame = _frame([*before, *after], [])
     lines = join(frame.line("curve old", before), frame.line("curve", after))
-    return plot(frame, lines, "Memory of the process in the old report and in the new one")
+    return draw(frame, lines, "Memory of the process in the old report and in the new one")
 
 
 def _frame(points: Sequence[Step], more: Sequence[float]) -> Frame:

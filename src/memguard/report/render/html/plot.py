@@ -106,7 +106,7 @@ class Frame:
         return element("path", class_="limit", d=path, vector_effect="non-scaling-stroke")
 
 
-def plot(
+def draw(
     frame: Frame,
     drawing: Markup,
     described: str,
