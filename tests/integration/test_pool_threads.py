@@ -241,6 +241,17 @@ def test_closing_wakes_who_waits(pool: ObjectPool[Thing]) -> None:
         assert thing.disposed == 1
 
 
+def test_an_object_released_while_the_pool_closes_is_disposed_of(pool: ObjectPool[Thing]) -> None:
+    thing = pool.acquire()
+    releasing = threading.Thread(target=pool.release, args=(thing,))
+    with pool._slots.lock:
+        releasing.start()
+        time.sleep(0.1)  # it waits for the lock now, having seen the pool open
+        pool.close()
+    releasing.join(DEADLINE)
+    assert (thing.disposed, pool.statistics().size) == (1, 0)
+
+
 def test_one_pool_serves_threads_and_tasks(pool: ObjectPool[Thing]) -> None:
     used: list[str] = []
 

@@ -34,8 +34,7 @@ class ObjectPool(Generic[T]):
     The object released last is lent first; what is not needed stays idle and is disposed of.
     See ``docs/pools.md``.
 
-    Bounded by: *maxsize* objects, idle and lent together. Who waits for one is a blocked caller;
-        the pool keeps nothing else for it.
+    Bounded by: *maxsize* objects, idle and lent together; and those who wait, each a blocked call.
     Locks: one re-entrant mutex around its lists. *factory*, *reset*, *validate*, *dispose* and
         *timer* run outside of it.
     Keeps alive: idle objects, and those of leases. A checkout dropped without release is found and
@@ -56,10 +55,10 @@ class ObjectPool(Generic[T]):
         timeout: Seconds to wait for an object when all are lent.
         validate: Called with an object before it is lent again after a longer idle time; when it
             raises or returns something false, the object is disposed of and another one lent.
-        validate_after_idle: Seconds an object is trusted without being asked.
+        validate_after_idle: Seconds of idleness after which *validate* is called.
         max_lifetime: Seconds after which an idle object is disposed of, however much it is used.
         max_idle: Seconds of idleness after which it is disposed of, down to *minsize*.
-        leak_after: Seconds after which a checkout is logged with its place, once.
+        leak_after: Seconds after which a checkout is logged with its line, once.
         dispose: Called with each object that leaves the pool.
         on_error: ``"log"`` counts and logs exceptions of *reset*, *validate* and *dispose*;
             ``"raise"`` raises them to the caller, once the pool is in order again.
@@ -169,14 +168,14 @@ class ObjectPool(Generic[T]):
         Release *obj*, from any thread. After `close`, it is disposed of.
 
         Raises:
-            LifecycleError: It is not from this pool, was released before, or is
-                lent by a lease.
+            LifecycleError: It is not from this pool, was released before, or a lease has it.
         """
         slots = self._slots
         if slots.takes_back_at_once and not slots.lost:
             with slots.lock:
                 slot = slots.by_id.get(id(obj))
-                if slot is not None and slot.obj is None and not slots.waiting:
+                is_plain = not (slots.waiting or slots.closed)
+                if is_plain and slot is not None and slot.obj is None:
                     # As `Slots.put_idle`, without a call.
                     slot.obj = obj
                     slots.idle.append(slot)
@@ -188,14 +187,13 @@ class ObjectPool(Generic[T]):
         Release *obj* as broken: it is disposed of, and a new one made when one is needed.
 
         Raises:
-            LifecycleError: It is not from this pool, was released before, or is
-                lent by a lease.
+            LifecycleError: It is not from this pool, was released before, or a lease has it.
         """
         self._lender.release(obj, broken=True)
 
     def lease(self, timeout: float | str | None = None) -> Lease[T]:
         """
-        Take an object; ``with pool.lease() as obj:`` gives it back however the block ends.
+        Take an object; ``with pool.lease() as obj:`` releases it however the block ends.
 
         A lease that is dropped without release is noticed: the object goes back to the pool when
         nobody else refers to it, and is replaced otherwise.
