@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +33,7 @@ def drawing() -> str:
         title = "The front door and the leaves" if name == "." else f"`{name}/`"
         level = "###" if name.count("/") == 0 else "####"
         rows = [
-            f"- `{file.stem}` – {headline(file)}"
+            f"- `{file.stem}`: {headline(file)}"
             for file in sorted(package.glob("*.py"))
             if file.stem != "__init__"
         ]
@@ -50,4 +51,4 @@ def document(text: str) -> str:
 
 if __name__ == "__main__":
     DOCUMENT.write_text(document(DOCUMENT.read_text("utf-8")), "utf-8")
-    print("wrote", DOCUMENT.relative_to(ROOT))
+    sys.stdout.write(f"wrote {DOCUMENT.relative_to(ROOT)}\n")
