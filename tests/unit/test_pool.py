@@ -649,7 +649,7 @@ GOOD: dict[str, Any] = {"factory": Thing, "reset": None, "maxsize": 1}
         ({"maxsize": 0}, ConfigError, r"maxsize must be >= 1 \(got 0\)"),
         ({"maxsize": "5"}, TypeError, r"maxsize must be an int \(got str\)"),
         ({"maxsize": True}, TypeError, r"maxsize must be an int \(got bool\)"),
-        ({"minsize": 2}, ConfigError, r"minsize must be from 0 to maxsize=1 \(got 2\)"),
+        ({"minsize": 2}, ConfigError, r"minsize must be from 0 to 1 \(got 2\)"),
         ({"minsize": 1.0}, TypeError, r"minsize must be an int \(got float\)"),
         ({"timeout": -1}, ConfigError, "timeout must be a finite number of seconds"),
         ({"timeout": None}, TypeError, "timeout must be a number of seconds"),

@@ -55,10 +55,7 @@ class BufferPool:
         name: str | None = None,
     ) -> None:
         self.block_sizes = check_sizes(block_sizes)
-        checked = options.check_maxbytes(maxbytes)
-        if checked is None:
-            raise TypeError("maxbytes must be a number of bytes or a string like '64MiB'")
-        self.maxbytes = checked
+        self.maxbytes = options.check_bytes(maxbytes, "maxbytes")
         if self.block_sizes[-1] > self.maxbytes:
             raise ConfigError(
                 f"maxbytes must hold at least one block of {self.block_sizes[-1]} bytes "

@@ -16,7 +16,6 @@ from memguard.bounded.pool.lender import Lender, PoolOptions
 from memguard.bounded.pool.stats import ObjectPoolStatistics
 from memguard.bounded.pool.sweep import Sweep
 from memguard.bounded.pool.watch import Watch
-from memguard.errors import ConfigError
 from memguard.units import parse_seconds
 
 T = TypeVar("T")
@@ -91,7 +90,7 @@ class ObjectPool(Generic[T]):
         checked = PoolOptions(
             name=callsite.name_for(type(self).__name__, name),
             maxsize=options.check_positive_int(maxsize, "maxsize"),
-            minsize=_check_minsize(minsize, maxsize),
+            minsize=options.check_int(minsize, "minsize", 0, maxsize),
             timeout=parse_seconds(timeout, name="timeout"),
             factory=_check_plain(factory, "factory", optional=False),
             reset=_check_plain(reset, "reset"),
@@ -304,11 +303,3 @@ def _check_plain(value: Any, name: str, *, optional: bool = True) -> Any:
             f"and tasks, so open the object before it is used, or in a plain function"
         )
     return value
-
-
-def _check_minsize(minsize: Any, maxsize: Any) -> int:
-    if isinstance(minsize, bool) or not isinstance(minsize, int):
-        raise TypeError(f"minsize must be an int (got {type(minsize).__name__})")
-    if not 0 <= minsize <= maxsize:
-        raise ConfigError(f"minsize must be from 0 to maxsize={maxsize} (got {minsize})")
-    return minsize
