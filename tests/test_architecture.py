@@ -499,13 +499,36 @@ def test_a_module_can_be_imported_alone_and_starts_nothing() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_importing_memguard_loads_only_what_it_needs() -> None:
-    """A guard of memory must not bring megabytes of modules into a host that does without them."""
-    heavy = ["asyncio", "rich", "structlog", "objgraph", "sqlite3", "ctypes", "email", "ssl"]
-    heavy += ["http", "xml", "multiprocessing", "concurrent.futures", "unittest", "cachetools"]
-    heavy += ["tempfile"]
-    program = f"import sys, memguard; print([n for n in {heavy} if n in sys.modules])"
+HEAVY = (
+    *("asyncio", "cachetools", "concurrent.futures", "ctypes", "email", "http", "multiprocessing"),
+    *("objgraph", "rich", "sqlite3", "ssl", "structlog", "tempfile", "unittest", "xml"),
+)
+HEAVY_FOR_A_CONTAINER = (*HEAVY, "fractions", "logging", "pathlib", "psutil", "socket")
+
+
+def modules_after(statement: str) -> set[str]:
+    """Return what a new interpreter has loaded for *statement* alone."""
+    program = (
+        f"import sys; before = {{*sys.modules}}; {statement}; print(*{{*sys.modules}} - before)"
+    )
     done = subprocess.run(
         [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "[]\n"
+    return set(done.stdout.split())
+
+
+def test_importing_memguard_loads_nothing() -> None:
+    assert modules_after("import memguard") == {"memguard", "memguard.lazy"}
+
+
+@pytest.mark.parametrize(
+    ("names", "heavy"),
+    [
+        (("BoundedCache", "cached", "ObjectPool", "size_of"), HEAVY_FOR_A_CONTAINER),
+        (("LeakDetector", "install"), HEAVY),
+    ],
+)
+def test_a_name_loads_only_what_it_needs(names: tuple[str, ...], heavy: tuple[str, ...]) -> None:
+    """A guard of memory must not bring megabytes of modules into a host that does without them."""
+    for name in names:
+        assert not modules_after(f"from memguard import {name}") & set(heavy)

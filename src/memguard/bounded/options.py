@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import os
 import re
-import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -68,10 +68,9 @@ def check_duration(value: Any, timer: Callable[[], Any], name: str) -> Any:
     """
     if value is None:
         return None
-    datetime = sys.modules.get("datetime")  # who gives a timedelta has loaded it
     if isinstance(value, str):
         value = parse_seconds(value, name=name)
-    elif datetime is not None and isinstance(value, datetime.timedelta):
+    elif isinstance(value, dt.timedelta):
         if timer in (time.monotonic, time.time, time.perf_counter):
             value = value.total_seconds()
     elif isinstance(value, bool) or not isinstance(value, int | float):

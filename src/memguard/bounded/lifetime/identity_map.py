@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -104,7 +103,7 @@ class WeakIdentityMap(WeakTable[object, V]):
         dropped = super()._make_room()
         if dropped and not self._overflow_logged:
             self._overflow_logged = True
-            log.event(logging.WARNING, "weakmap.full", map=self.name, maxsize=self.maxsize)
+            log.event(log.WARNING, "weakmap.full", map=self.name, maxsize=self.maxsize)
         return dropped
 
     def statistics(self) -> WeakIdentityMapStatistics:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from dataclasses import dataclass
 
@@ -50,9 +49,7 @@ class Counts:
             self._sites[site] += 1
             is_new = self._sites[site] == 1 and site != "(other sites)"
         if is_new:
-            log.event(
-                logging.WARNING, "pool.lease_lost", pool=self._pool, site=site, outcome=outcome
-            )
+            log.event(log.WARNING, "pool.lease_lost", pool=self._pool, site=site, outcome=outcome)
 
     def sites(self) -> tuple[tuple[str, int], ...]:
         """Return ``(site, losses)``, the most first."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 
 from memguard import log
@@ -72,7 +71,7 @@ class Sweep:
             lender.counts.add("overdue")
         for holder in holders_of(late, now)[:_MAX_LINES]:
             log.event(
-                logging.WARNING,
+                log.WARNING,
                 "pool.lease_overdue",
                 pool=lender.options.name,
                 site=holder.site,
@@ -82,7 +81,7 @@ class Sweep:
         if len(late) > _MAX_LINES:
             more = len(late) - _MAX_LINES
             name = lender.options.name
-            log.event(logging.WARNING, "pool.leases_overdue", pool=name, not_shown=more)
+            log.event(log.WARNING, "pool.leases_overdue", pool=name, not_shown=more)
 
     def _refill(self, now: float) -> None:
         """Make what is missing to *minsize*; a factory that fails is called less and less often."""

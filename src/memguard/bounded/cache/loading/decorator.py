@@ -307,7 +307,12 @@ class CachedFunction(Generic[P, R]):
         return {"maxsize": self._maxsize, "typed": self._typed}
 
     def cache_invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Forget the result for these arguments; True when there was one."""
+        """
+        Forget the result for these arguments; True when there was one.
+
+        From Python 3.13 on, that of a class method takes the class first: Python binds such a
+        method itself, and we never learn to which class.
+        """
         if self._cache is None:
             return False
         return self._cache.pop(self._keys.make(args, kwargs), _NOTHING) is not _NOTHING
