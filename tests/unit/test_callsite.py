@@ -53,7 +53,7 @@ def test_the_most_frequent_sites_come_first_and_the_rest_is_counted() -> None:
     assert callsite.grouped([site] * 3) == f"3x {callsite.shown(site)}"
     assert sum(callsite.counted(sites).values()) == len(sites)
     text = callsite.grouped([place for n in range(1, 8) for place in [in_file(n)] * n], most=2)
-    assert text == "7x app/file7.py:1, 6x app/file6.py:1, and 5 more places"
+    assert text == "7x app/file7.py:1, 6x app/file6.py:1, and 5 more"
 
 
 def in_file(number: int) -> callsite.Site:

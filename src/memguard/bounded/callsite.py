@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, cast
 from memguard.bounded import options
 
 Site: TypeAlias = tuple[CodeType, int]
-"""A piece of code and an offset in it: cheaper to take than a line number, and as telling."""
+"""A piece of code and an offset in it: cheaper to take than a line number, and as exact."""
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - reason: pathlib at import costs more than the whole module
 _INSIDE = (_HERE, cast.__code__.co_filename)
@@ -64,23 +64,23 @@ def is_same_line(site: Site, other: Site) -> bool:
 
 
 def counted(sites: Iterable[Site]) -> Counter[str]:
-    """Return how often each place occurs."""
+    """Return how often each line occurs."""
     # By identity: comparing code objects compares what is in them.
-    places: dict[tuple[int, int], Site] = {}
+    known: dict[tuple[int, int], Site] = {}
     counts: Counter[tuple[int, int]] = Counter()
     for site in sites:
         key = (id(site[0]), site[1])
-        places[key] = site
+        known[key] = site
         counts[key] += 1
     text: Counter[str] = Counter()
     for key, count in counts.items():
-        text[shown(places[key])] += count
+        text[shown(known[key])] += count
     return text
 
 
 def grouped(sites: Iterable[Site], most: int = 5) -> str:
-    """Return the most frequent places with their counts: ``"90x app.py:12, 3x jobs.py:7"``."""
+    """Return the most frequent sites with their counts: ``"90x app.py:12, 3x jobs.py:7"``."""
     counts = counted(sites)
     text = ", ".join(f"{count}x {place}" for place, count in counts.most_common(most))
     others = len(counts) - most
-    return f"{text}, and {others} more places" if others > 0 else text
+    return f"{text}, and {others} more" if others > 0 else text

@@ -26,22 +26,22 @@ class Footprint:
     items: int
     """Live entries."""
     bytes: int | None
-    """Their size in bytes by the container's own account; None when it does not weigh bytes."""
+    """Their size in bytes as the container counts it; None when it does not count bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reclaimed:
-    """What one call of `Reclaimable.reclaim` gave back: counted, never estimated from a wish."""
+    """What one call of `Reclaimable.reclaim` removed: counted, not estimated."""
 
     items: int
     """Entries removed."""
     bytes: int | None
-    """Bytes of those entries by the container's own account; None when it does not weigh bytes."""
+    """Bytes of those entries as the container counts them; None when it does not count bytes."""
 
 
 @runtime_checkable
 class Reclaimable(Protocol):
-    """What relief calls: a container that can say what it holds and give some of it back."""
+    """What relief calls: a container that reports what it holds and can free some of it."""
 
     @property
     def name(self) -> str:
@@ -52,10 +52,10 @@ class Reclaimable(Protocol):
 
     def reclaim(self, *, fraction: float | None = None, to_bytes: int | None = None) -> Reclaimed:
         """
-        Remove entries until the goal is met, the least useful first, and say what was removed.
+        Remove entries until the goal is met, the least useful first; return what was removed.
 
         Args:
-            fraction: Give back this share of the entries, 0 to 1.
+            fraction: Remove this share of the entries, 0 to 1.
             to_bytes: Keep at most this many bytes.
         """
 
@@ -170,8 +170,8 @@ def survey(measure_seconds: float | None) -> tuple[InventoryRow, ...]:
     Args:
         measure_seconds: Of the caches that would measure their values anew, let only as many do so
             as this time allows, and at least one: those that changed most and waited longest. The
-            others tell their earlier estimate, times the entries that they have now. What has none
-            that says anything measures at once. None: all of them measure.
+            others report their earlier average, times the entries that they have now. A cache that
+            has no useful average measures at once. None: all of them measure.
     """
     rows: list[InventoryRow] = []
     overdue: list[tuple[float, int, _Entry]] = []
@@ -280,14 +280,13 @@ class Measured(NamedTuple):
 
     def will_do(self, changes: int, count: int, now: float) -> bool:
         """
-        Return whether it is told once more though it holds no longer, because others come first.
+        Return whether the outdated average is used once more, because others are measured first.
 
         So it is in a look at all containers that measures only some of them; see
         `memguard.bounded.inventory.survey`.
         """
-        # A few entries, or none, say nothing of the many that have come since.
-        is_telling = self.entries >= 2 * SAMPLE or 0 < count <= 2 * self.entries
-        if not is_telling:
+        # The average of a few entries, or none, is no estimate of the many that have come since.
+        if self.entries < 2 * SAMPLE and not 0 < count <= 2 * self.entries:
             return False
         age = now - self.at
         return measures_later(age * (1 + abs(changes - self.changes) / max(1, count)))

@@ -1,4 +1,4 @@
-"""`attach`: the end that our own registries have, for anybody's emitter."""
+"""`attach`: subscriptions to emitters of other libraries end with an owner, too."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def attach(add: Callable[..., Any], remove: Callable[..., Any], *args: Any, owne
     """
     Call ``add(*args)`` now, and ``remove(*args)`` when *owner* ends.
 
-    For registrations at somebody else's emitter, signal, set or selector: ``attach(signal.connect,
-    signal.disconnect, self.on_saved, owner=self)``. Where *args* has bound methods, the emitter
-    gets functions that call them as long as their objects live, and the same functions when they
+    For registrations at another library's emitter, signal, set or selector:
+    ``attach(signal.connect, signal.disconnect, self.on_saved, owner=self)``. Instead of the bound
+    methods in *args*, the emitter gets callables that hold them weakly, and the same ones when they
     are to be removed: so the emitter keeps no object alive.
 
     Thread-safe. ``remove`` runs where the scope is closed; for an owner that was collected, on the
@@ -55,7 +55,7 @@ def attach(add: Callable[..., Any], remove: Callable[..., Any], *args: Any, owne
                 "give a Scope as owner and close it"
             )
         owners.refuse_cycle(owner, value, "an argument")
-    # Promised before it is done: whatever happens in between, it is undone.
+    # First the call that undoes it: whatever happens in between, it is undone.
     disposal = Disposal(functools.partial(remove, *given), owner)
     try:
         add(*given)
@@ -66,18 +66,13 @@ def attach(add: Callable[..., Any], remove: Callable[..., Any], *args: Any, owne
 
 
 def _weakly(method: Any) -> Callable[..., Any]:
-    """Return a function that calls *method* as long as its object lives, and nothing after."""
-    target = callables.weak_target(method)
-    if callables.is_coroutine_function(method):
+    """Return a callable that forwards to *method* as long as its object lives."""
+    call = callables.weak_callback(method)
+    if not callables.is_coroutine_function(method):
+        return call
 
-        async def call_async(*args: Any, **kwargs: Any) -> Any:
-            listener = target.resolve()
-            return None if listener is None else await listener(*args, **kwargs)
+    async def call_async(*args: Any, **kwargs: Any) -> Any:
+        awaitable = call(*args, **kwargs)
+        return None if awaitable is None else await awaitable
 
-        return call_async
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        listener = target.resolve()
-        return None if listener is None else listener(*args, **kwargs)
-
-    return call
+    return call_async

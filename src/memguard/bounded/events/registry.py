@@ -37,12 +37,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class ListenerRegistryStatistics:
-    """What a registry holds and what became of its listeners."""
+    """What a registry holds and has done."""
 
     name: str
     closed: bool
     events: int
-    """Events that somebody listens to."""
+    """Events that have listeners."""
     listeners: int
     maxsize: int
     registered: int
@@ -59,11 +59,11 @@ class ListenerRegistryStatistics:
 
 class ListenerRegistry:
     """
-    Call everybody who listens to an event, and forget listeners when their time is over.
+    Call the listeners of an event, and remove them when their object or owner ends.
 
     A bound method is held weakly and ends with its object. A function or lambda is kept alive, and
     ends with its *owner* where it has one. Listeners are called in the order of registration; an
-    emit calls those who were registered when it began. One who raises does not stop the rest. See
+    emit calls those that were registered when it began. One that raises does not stop the rest. See
     ``docs/listeners.md``.
 
     Thread-safe: yes, also from destructors and signal handlers. A forked child keeps the listeners.
@@ -77,7 +77,7 @@ class ListenerRegistry:
 
     Args:
         max_listeners: More listeners than this for one event are logged as a warning, once, with
-            the places that registered them.
+            the lines that registered them.
         maxsize: Most listeners of all events.
         on_error: ``"log"`` counts and logs what listeners raise; ``"raise"`` raises the first such
             exception when all have been called.
@@ -167,8 +167,8 @@ class ListenerRegistry:
             weak: Hold *fn* weakly or not; ``"auto"`` holds bound methods, and partials of them,
                 weakly, and everything else strongly.
             priority: Those with a higher one are called earlier.
-            unique: Registering the same target with the same owner and options again gives back
-                the registration that exists.
+            unique: Registering the same target with the same owner and options again returns the
+                registration that exists.
 
         Returns:
             A handle with ``.close()``, also for a ``with``; the function itself as a decorator.
@@ -251,7 +251,7 @@ class ListenerRegistry:
         return sum([self._table.end(entry.serial) for entry in entries]) > 0
 
     def end(self, owner: Any) -> int:
-        """End all registrations in the name of *owner* here, the youngest first; say how many."""
+        """End all registrations of *owner* here, the youngest first; return how many."""
         owned = owners.owned_by(owner)
         if owned is None:
             return 0
@@ -319,7 +319,7 @@ class ListenerRegistry:
     # -- asking ---------------------------------------------------------------------------------
 
     def has_listeners(self, event: Hashable) -> bool:
-        """Return whether somebody may listen: perhaps a dead one still, but never a false no."""
+        """Return whether *event* may have listeners: maybe only dead ones, but never a false no."""
         return self._table.may_have(event)
 
     def count(self, event: Hashable = None) -> int:
@@ -330,7 +330,7 @@ class ListenerRegistry:
         return len(self._table.bucket(event).entries)
 
     def events(self) -> list[Hashable]:
-        """Return the events that somebody listens to, the oldest first."""
+        """Return the events that have listeners, the oldest first."""
         self._table.settle()
         return list(self._table.buckets.copy())
 
@@ -346,7 +346,7 @@ class ListenerRegistry:
         return True  # an empty registry is a registry
 
     def statistics(self) -> ListenerRegistryStatistics:
-        """Return what it holds and what became of its listeners. Thread-safe, O(1)."""
+        """Return what it holds and has done. Thread-safe, O(1)."""
         table = self._table
         table.settle()
         with table.lock:
@@ -372,7 +372,7 @@ class ListenerRegistry:
     # -- ending ---------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """End all registrations and take no more; emits are then heard by nobody. Idempotent."""
+        """End all registrations and take no more; emits then call nobody. Idempotent."""
         self._table.close()
         self.clear()
 

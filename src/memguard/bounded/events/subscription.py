@@ -155,7 +155,7 @@ def keys_of(fn: Any) -> tuple[list[Key], Any]:
 
 
 def strong_key(fn: Any) -> Key:
-    """Return what tells *fn* from others as long as it lives; equal for equal bound methods."""
+    """Return what distinguishes *fn* from others while it lives; equal for equal bound methods."""
     kind = type(fn)
     if kind is types.FunctionType:
         return id(fn)

@@ -70,7 +70,7 @@ class WeakTarget:
         return self.resolve() is not None
 
     # A weak reference without callback is unique for its object as long as it exists, so that
-    # identity of references tells identity of objects, even when both objects are gone.
+    # identity of references is identity of objects, even when both objects are gone.
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, WeakTarget):
             return NotImplemented
@@ -161,7 +161,7 @@ def referent(fn: Any) -> Any:
     Return what is to be called: *fn*, or what *fn* refers to when it is a weak reference.
 
     Raises:
-        TypeError: It is not callable, or a proxy, which would die without telling anybody.
+        TypeError: It is not callable, or a proxy, which would die unnoticed.
         ConfigError: It is a weak reference whose object is dead.
     """
     kind = type(fn)
@@ -196,7 +196,7 @@ def is_method(fn: Any) -> bool:
 
 
 def is_coroutine_function(fn: Any) -> bool:
-    """Return whether calling *fn* makes a coroutine, as far as can be told without calling it."""
+    """Return whether calling *fn* makes a coroutine, as far as is known without calling it."""
     kind = type(fn)
     if kind is types.FunctionType:
         return bool(fn.__code__.co_flags & CO_COROUTINE)
