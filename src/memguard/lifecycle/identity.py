@@ -1,4 +1,4 @@
-"""Is that process still the one that it was? Its number does not tell: it is given out again."""
+"""Is that process still the one that it was? Its number does not say: it is given out again."""
 
 from __future__ import annotations
 
