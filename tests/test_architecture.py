@@ -532,3 +532,24 @@ def test_a_name_loads_only_what_it_needs(names: tuple[str, ...], heavy: tuple[st
     """A guard of memory must not bring megabytes of modules into a host that does without them."""
     for name in names:
         assert not modules_after(f"from memguard import {name}") & set(heavy)
+
+
+OWN_LOCKS = {
+    "memguard.lifecycle.locks",  # it makes them
+    "memguard.lifecycle.turn",  # these three never take theirs by `with`
+    "memguard.lifecycle.wake",
+    "memguard.bounded.pool.wait_queue",
+}
+
+
+def test_locks_are_made_by_the_locks_module() -> None:
+    """Those of threading are left held by a raising signal handler on CPython 3.14."""
+    kinds = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "Barrier"}
+    makers = {
+        name
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute) and node.attr in kinds)
+        and (isinstance(node.value, ast.Name) and node.value.id == "threading")
+    }
+    assert makers == OWN_LOCKS

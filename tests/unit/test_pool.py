@@ -160,13 +160,18 @@ def test_a_foreign_object_is_an_error(pools: Make) -> None:
 
 def test_an_object_whose_address_is_used_again_is_foreign(pools: Make) -> None:
     """The pool knows objects by id; a new object at the address of a dead one is not taken in."""
-    pool = pools(maxsize=1)
-    ident = id(pool.acquire())
-    strangers = [Thing() for _ in range(100)]
-    for stranger in strangers:
-        with pytest.raises(LifecycleError, match="did not lend"):
-            pool.release(stranger)
-    assert any(id(stranger) == ident for stranger in strangers), "the address was not used again"
+
+    def meets_the_address() -> bool:
+        pool = pools(maxsize=1)
+        ident = id(pool.acquire())
+        strangers = [Thing() for _ in range(100)]
+        for stranger in strangers:
+            with pytest.raises(LifecycleError, match="did not lend"):
+                pool.release(stranger)
+        return any(id(stranger) == ident for stranger in strangers)
+
+    # What the pool itself allocates meanwhile may take it: then once more.
+    assert any(meets_the_address() for _ in range(50)), "the address was not used again"
 
 
 def test_what_comes_back_is_reset_before_it_is_lent_again(pools: Make) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-import threading
 import time
 import types
 from collections.abc import Callable, MutableMapping
@@ -33,6 +32,7 @@ from memguard.bounded.cache.loading.single_flight_async import AsyncFlight, fly_
 from memguard.bounded.cache.wrapped import WrappedCache
 from memguard.bounded.counter import Tally
 from memguard.errors import ConfigError
+from memguard.lifecycle import locks
 
 _len = len  # the program may cache the built-in itself, and then must not meet it here
 
@@ -234,7 +234,7 @@ class CachedFunction(Generic[P, R]):
         self._typed = typed
         self._single_flight = single_flight
         self._refresh_after = refresh_after
-        self._mutex = threading.Lock()
+        self._mutex = locks.Lock()
         self._uncached = Tally()  # calls of a function that remembers nothing
         self._hits_before = self._misses_before = 0
 

@@ -20,6 +20,9 @@ _mutex = locks.RLock()
 """Guards who waits for whom, in the whole process; held for a few assignments only. Re-entrant, for
 a signal handler may load as well."""
 
+_LONGEST_NAP = 1.0
+"""Seconds after which a waiter looks by itself: a raising handler may have cut short its call."""
+
 _waiting: dict[int, Flight] = {}
 """Thread -> the flight it waits for."""
 
@@ -65,7 +68,7 @@ class Flight:
         self._error: BaseException | None = None
         self._is_over = False
         self._waiters = 0
-        self._gate: threading.Event | None = None
+        self._gate: locks.Condition | None = None
 
     def land(self, value: Any = None, error: BaseException | None = None) -> None:
         """Hand the outcome to everybody who waits."""
@@ -75,9 +78,8 @@ class Flight:
             # An error refers, through its traceback, to frames that refer to this flight: it is
             # kept only for those who wait, and only until the last of them has it.
             self._error = error if self._waiters or error is None else _FORGOTTEN
-            gate = self._gate
-        if gate is not None:
-            gate.set()
+            if self._gate is not None:
+                self._gate.notify_all()
 
     def wait(self) -> bool:
         """Wait for the end and return True; False at once when that would be a deadlock."""
@@ -89,13 +91,13 @@ class Flight:
             if self._waits_for(me):
                 return False
             if self._gate is None:
-                self._gate = threading.Event()
+                self._gate = locks.Condition(_mutex)
             self._waiters += 1
-            _waiting[me] = self
-        try:
-            self._gate.wait()
-        finally:
-            with _mutex:
+            try:
+                _waiting[me] = self
+                while not self._is_over:
+                    self._gate.wait(_LONGEST_NAP)
+            finally:
                 _waiting.pop(me, None)
         return True
 
