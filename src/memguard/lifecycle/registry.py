@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Generic, Self, TypeVar
 
@@ -20,12 +19,11 @@ class Registration(Generic[T]):
     Keeps alive: the entry.
     """
 
-    __slots__ = ("_registry", "entry", "number")
+    __slots__ = ("_registry", "entry")
 
-    def __init__(self, registry: Registry[T], entry: T, number: int) -> None:
+    def __init__(self, registry: Registry[T], entry: T) -> None:
         self._registry: Registry[T] | None = registry
         self.entry = entry
-        self.number = number
 
     def close(self) -> None:
         """Take the entry back; idempotent."""
@@ -58,8 +56,7 @@ class Registry(Generic[T]):
     def __init__(self, most: int, what: str) -> None:
         self._most = most
         self._what = what
-        self._numbers = itertools.count()
-        self._registrations: dict[int, Registration[T]] = {}
+        self._registrations: dict[int, Registration[T]] = {}  # by id: each is alive in here
 
     def __len__(self) -> int:
         """Return the number of entries."""
@@ -82,10 +79,10 @@ class Registry(Generic[T]):
                 f"{self._most} {self._what} are registered; close the registrations that are not "
                 "needed any more, or register one for all"
             )
-        registration = Registration(self, entry, next(self._numbers))
-        self._registrations[registration.number] = registration
+        registration = Registration(self, entry)
+        self._registrations[id(registration)] = registration
         return registration
 
     def remove(self, registration: Registration[T]) -> None:
         """Take a registration out; no error where it is not there."""
-        self._registrations.pop(registration.number, None)
+        self._registrations.pop(id(registration), None)
