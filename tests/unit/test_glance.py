@@ -57,3 +57,14 @@ def test_one_that_nobody_closed_closes_itself() -> None:
     del glance
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(number)
+
+
+def test_at_the_end_of_the_interpreter_it_leaves_the_file_to_the_system() -> None:
+    """Then its module may be empty already, and an error in a finalizer would be printed."""
+    glance = Glance()
+    glance()
+    glance.__del__(is_finalizing=lambda: True)
+    number = glance._descriptor
+    assert number is not None
+    os.fstat(number)
+    glance.close()

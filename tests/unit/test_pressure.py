@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from memguard.errors import ConfigError, LifecycleError
 from memguard.relief.levels import LevelRules
 from memguard.relief.monitor import PressureMonitor
-from memguard.relief.records import Alert, ReliefReport
+from memguard.relief.records import Alert, AlertKind, ReliefReport
 from memguard.relief.steps import Relief
 from tests.clock import FakeClock
 from tests.relieving import MIB, Process, bytes_in, filled
@@ -211,14 +212,15 @@ def test_an_alert_on_its_way_is_not_taken_for_one_that_was_dropped(process: Proc
     """Whoever asks from a callback, or another thread, sees no count that goes back later."""
     seen: list[int] = []
     monitor = monitor_of(process, rules=LevelRules(hold_off=0.1))
-    alerts = monitor._alerts._latest
 
-    class Asking(type(alerts)):  # type: ignore[misc] # reason: a deque that asks in between
-        def append(self, alert: Alert) -> None:
-            super().append(alert)
+    class Asking(Counter[AlertKind]):
+        """Asks between an alert and its count."""
+
+        def __setitem__(self, kind: AlertKind, count: int) -> None:
             seen.append(monitor.statistics().alerts_dropped)
+            super().__setitem__(kind, count)
 
-    monitor._alerts._latest = Asking(maxlen=10)
+    monitor._alerts._raised = Asking()
     for _ in range(8):
         process.used = 80 * MIB
         tick(monitor, process, times=2)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -101,9 +102,9 @@ class Glance:
                 if _identity(descriptor) == self._identity:
                     os.close(descriptor)
 
-    def __del__(self) -> None:
-        """Close the file if it is still open."""
-        if getattr(self, "_descriptor", None) is not None:
+    def __del__(self, *, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        """Close the file if it is still open; at the interpreter's end the system does."""
+        if not is_finalizing() and getattr(self, "_descriptor", None) is not None:
             self.close()
 
 

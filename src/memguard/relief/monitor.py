@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Literal, Self
 
@@ -69,14 +69,14 @@ class AlertLog:
         self._failures = failures
         self._on_level = on_level
         self._on_alert = on_alert
-        self._latest: deque[Alert] = deque(maxlen=MOST_ALERTS)
+        self._latest: tuple[Alert, ...] = ()  # replaced whole: others read it meanwhile
         self._error: Exception | None = None
         self._raised: Counter[AlertKind] = Counter()
 
     @property
     def latest(self) -> tuple[Alert, ...]:
         """The last ten alerts, oldest first. Thread-safe."""
-        return tuple(self._latest.copy())
+        return self._latest
 
     def counts(self) -> dict[str, Any]:
         """Return the counts of `PressureStatistics`, all of one moment. Thread-safe."""
@@ -92,7 +92,7 @@ class AlertLog:
 
     def add(self, alert: Alert) -> None:
         """Log *alert*, keep it, and call the callbacks."""
-        self._latest.append(alert)
+        self._latest = (*self._latest, alert)[-MOST_ALERTS:]
         self._raised[alert.kind] += 1
         worse = alert.kind != "level" or alert.level in ("elevated", "critical")
         log.event(
