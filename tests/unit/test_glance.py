@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,8 @@ def test_at_the_end_of_the_interpreter_it_leaves_the_file_to_the_system() -> Non
     """Then its module may be empty already, and an error in a finalizer would be printed."""
     glance = Glance()
     glance()
-    glance.__del__(is_finalizing=lambda: True)
+    finalizer: Any = glance.__del__
+    finalizer(is_finalizing=lambda: True)
     number = glance._descriptor
     assert number is not None
     os.fstat(number)
