@@ -65,9 +65,9 @@ def test_every_public_member_says_what_the_caller_gets(name: str) -> None:
 @pytest.mark.parametrize("name", OWNERS)
 def test_a_public_class_states_its_bound_its_lock_and_what_it_keeps_alive(name: str) -> None:
     text = public_api.own_documentation(getattr(memguard, name)) or ""
-    places = [text.find(fact) for fact in ("Bounded by:", "Locks:", "Keeps alive:")]
-    assert -1 not in places, f"{name} leaves out one of the three facts"
-    assert places == sorted(places), f"{name} states the three facts in another order"
+    positions = [text.find(fact) for fact in ("Bounded by:", "Locks:", "Keeps alive:")]
+    assert -1 not in positions, f"{name} leaves out one of the three facts"
+    assert positions == sorted(positions), f"{name} states the three facts in another order"
 
 
 @each_name

@@ -1,4 +1,8 @@
-"""Alerts: rules over a guard's state, and notices about them to people and their systems."""
+"""
+Alerts: rules over a guard's state, and notices about them to people and their systems.
+
+`Alerts` evaluates the rules, and delivers in a thread of its own for each sink.
+"""
 
 from memguard import lazy
 

@@ -1,4 +1,8 @@
-"""Two leak reports side by side: which rates fell, which rose, what is new."""
+"""
+Two leak reports side by side: which rates fell, which rose, what is new.
+
+`compare` finds the changes, the two other functions render them.
+"""
 
 from memguard import lazy
 

@@ -1,4 +1,8 @@
-"""Health: data, probes and a live page, over ASGI and WSGI."""
+"""
+Health: data, probes and a live page, over ASGI and WSGI.
+
+`health` is the data; `HealthAsgi` and `HealthWsgi` serve it to probes and people.
+"""
 
 from memguard import lazy
 

@@ -1,4 +1,8 @@
-"""A leak report as text, HTML and JSON."""
+"""
+A leak report as text, HTML and JSON.
+
+Each form has a function of its own; `parse_json` reads a report again.
+"""
 
 from memguard import lazy
 

@@ -1,4 +1,8 @@
-"""Reports as files in a private directory."""
+"""
+Reports as files in a private directory.
+
+`ReportDirectory` keeps the newest leak reports, within a number and a size.
+"""
 
 from memguard import lazy
 

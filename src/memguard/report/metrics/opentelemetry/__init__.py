@@ -1,4 +1,8 @@
-"""Metrics and events for OpenTelemetry."""
+"""
+Metrics and events for OpenTelemetry.
+
+`Telemetry` observes a guard for the meter and logger providers of the host.
+"""
 
 from memguard import lazy
 

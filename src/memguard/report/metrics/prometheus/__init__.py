@@ -1,4 +1,8 @@
-"""Metrics for Prometheus, of one process and of servers of several."""
+"""
+Metrics for Prometheus, of one process and of servers of several.
+
+`MemguardCollector` is for one process, `MultiprocessBridge` for servers that fork workers.
+"""
 
 from memguard import lazy
 
