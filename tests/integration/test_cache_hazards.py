@@ -482,6 +482,9 @@ def test_exceptions_of_a_signal_handler_leave_the_cache_whole_and_unlocked(
 
 
 @needs_signals
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # see storm_of_signals
 @pytest.mark.usefixtures("hasty_switching")
 def test_clearing_that_is_broken_off_brings_no_entry_back(
     make: Callable[..., BoundedCache[Any, Any]],

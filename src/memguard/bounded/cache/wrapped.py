@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from itertools import islice
 from typing import Any, Literal, Self, TypeVar, cast, overload
@@ -106,12 +107,13 @@ class WrappedCache(MutableMapping[K, V]):
     def get(self, key: K, default: V | T) -> V | T: ...
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the value of *key*, or *default*; an access by the mapping's own policy."""
+        value = self._peek(key)
         with self._lock:
-            if key in self._existing:
-                self._hits += 1
-                return self._existing[key]
-            self._misses += 1
-            return default
+            if value is MISSING:
+                self._misses += 1
+                return default
+            self._hits += 1
+            return value
 
     def __getitem__(self, key: K) -> V:
         with self._lock:
@@ -439,8 +441,10 @@ class WrappedCache(MutableMapping[K, V]):
         self._async_flights.disown_all()
 
     def _peek(self, key: Any) -> Any:
-        with self._lock:
-            return self._existing[key] if key in self._existing else MISSING  # noqa: SIM401 - reason: get() may count or move
+        with self._lock, contextlib.suppress(KeyError):  # it may expire between the two
+            if key in self._existing:  # for its get() may know about missing keys
+                return self._existing[key]
+        return MISSING
 
     def _age_of(self, key: Any) -> Any:  # noqa: ARG002 - reason: part of the interface
         return None  # the mapping does not know, so nothing is refreshed
