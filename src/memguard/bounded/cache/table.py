@@ -190,7 +190,6 @@ class Table(Generic[K, V]):
             return
         now = self._timer()
         entry = self._map.get(key)
-        gone: Any = None  # outlives the lock: the destructor of a value is the user's code
         if entry is not None:
             with self._lock:
                 root = self._ring
@@ -204,7 +203,7 @@ class Table(Generic[K, V]):
                     last.next = root.prev = entry
                     entry.prev = last
                     entry.next = root
-                    gone = entry.value
+                    gone: Any = entry.value  # outlives the lock: its destructor is the user's code
                     entry.value = value
                     entry.written = now
                     self._replaced += 1
