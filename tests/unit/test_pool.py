@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from memguard.bounded import inventory
 from memguard.bounded.pool.object_pool import ObjectPool
+from memguard.bounded.pool.wait_queue import Waiter
 from memguard.errors import ConfigError, LifecycleError, PoolExhaustedError
 from memguard.lifecycle import janitor
 from tests.clock import FakeClock
@@ -444,6 +445,21 @@ def test_an_object_disposed_of_that_dies_later_is_not_counted_as_lost(pools: Mak
     del thing
     assert pool.statistics().lost == 0
     assert pool.statistics().size == 0
+
+
+def test_what_an_exception_left_half_given_to_a_waiter_is_lent_to_others(pools: Make) -> None:
+    """As when a signal handler raises between the steps of a hand-over."""
+    pool = pools(maxsize=2)
+    pool.release(pool.acquire())
+    waiter = Waiter()
+    with pool._slots.lock:
+        assert pool._slots.take_last(waiter) is not None
+        assert pool._slots.reserve(waiter)
+    assert pool.statistics().size == pool.statistics().idle == 1
+    held = [pool.acquire(), pool.acquire()]
+    assert waiter.given is None
+    for thing in held:
+        pool.release(thing)
 
 
 def test_objects_that_cannot_be_weakly_referenced_are_lent_as_well(pools: Make) -> None:

@@ -192,6 +192,8 @@ class Slots:
         slot.born = slot.idle_since = now
         slot.busy = weakref.ref(work)
         self.by_id[slot.key] = slot
+        if isinstance(work, Waiter):
+            work.given = slot
         self.making.pop(id(work), None)
         return slot
 
@@ -335,7 +337,10 @@ class Slots:
                 if maker is None:
                     self.making.pop(key, None)
                 elif isinstance(maker, Waiter):
-                    found.unanswered.append(maker)
+                    if maker.given is ROOM:
+                        found.unanswered.append(maker)
+                    else:  # an exception came before it was given the room
+                        self.making.pop(key, None)
         return found
 
     def _account(self, hint: Slot | LeaseRef, work: Work, found: Lost) -> None:
@@ -355,7 +360,11 @@ class Slots:
                 found.garbage.append(slot)
                 self.remove(slot)
             elif isinstance(owner, Waiter):
-                found.unanswered.append(owner)
+                if owner.given is slot:
+                    found.unanswered.append(owner)
+                else:  # an exception came before it was given the object
+                    slot.busy = None
+                    self.idle.append(slot)
         elif slot() is None:
             self._account(slot, work, found)
         elif slot.lease is not None:
