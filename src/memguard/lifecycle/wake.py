@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 
 
@@ -22,8 +21,10 @@ class Wake:
 
     def set(self) -> None:
         """Wake the waiter, now or when it comes."""
-        with contextlib.suppress(RuntimeError):  # set already
+        try:  # noqa: SIM105 - reason: a death callback may come when modules are gone already
             self._lock.release()
+        except RuntimeError:  # set already
+            pass
 
     def wait(self, timeout: float) -> bool:
         """Wait for at most *timeout* seconds; return whether it was set, which it is no more."""
