@@ -135,7 +135,7 @@ class Table:
                     bucket.entries[entry.key] = entry  # by far the most frequent, made fast
                     bucket.row = None
                 else:
-                    self._put_in(bucket, entry)
+                    self._put_in(bucket, entry, self.endings)
                 self._torn = False
             except BaseException:
                 self.entries.pop(entry.serial, None)  # the caller gets no handle to end it
@@ -192,40 +192,48 @@ class Table:
         if owners.collected:
             owners.end_collected()
         if self._torn or self._put_off:
+            dropped = None
             with self.lock:
-                dropped = None if self._changing else self._index_anew()
+                # Asked again: `_torn` may have been a change of another thread, which is over.
+                if (self._torn or self._put_off) and not self._changing:
+                    dropped = self._index_anew()
             del dropped
 
     def _index_anew(self) -> list[object]:
         """Make the index from the entries; return the old one, to be dropped outside the lock."""
         old = self.buckets
         dropped: list[object] = [old]
+        # Readers take no lock: they see the old index until the new one is whole.
+        buckets: dict[Hashable, Bucket] = {}
+        endings: dict[Hashable, dict[int, None]] = {}
         try:
             self._changing = self._torn = True
             self._put_off = False  # first: what is put off from here on is for the next call
-            self.buckets, self.endings = {}, {}
             for serial, entry in self.entries.copy().items():
-                bucket = self.buckets.setdefault(entry.event, Bucket(entry.event))
+                bucket = buckets.setdefault(entry.event, Bucket(entry.event))
                 if type(entry.key) is tuple and entry.key[0] == "twin":
                     entry.key = entry.key[2]
                 if entry.terms.unique and bucket.equal_to(entry) is not None:
                     dropped.append(self.entries.pop(serial, None))
                     continue
-                self._put_in(bucket, entry)
+                self._put_in(bucket, entry, endings)
                 bucket.warned = entry.event in old and old[entry.event].warned
+            self.buckets, self.endings = buckets, endings
             self._torn = False
         finally:
             self._changing = False
         return dropped
 
-    def _put_in(self, bucket: Bucket, entry: Entry) -> None:
+    def _put_in(
+        self, bucket: Bucket, entry: Entry, endings: dict[Hashable, dict[int, None]]
+    ) -> None:
         if entry.key in bucket.entries:
             bucket.add_twin(entry)
         else:
             bucket.entries[entry.key] = entry
         bucket.row = None
         if type(entry.terms.until) is str:
-            self.endings.setdefault(entry.terms.until, {})[entry.serial] = None
+            endings.setdefault(entry.terms.until, {})[entry.serial] = None
 
     def _forget_ending(self, entry: Entry) -> None:
         until = entry.terms.until
