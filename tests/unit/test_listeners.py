@@ -990,6 +990,28 @@ def test_an_interrupt_in_the_middle_of_a_change_undoes_it(registry: ListenerRegi
     assert not registry._table._changing
 
 
+def test_an_index_that_is_made_anew_is_never_seen_half_made(
+    registry: ListenerRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other threads emit without the lock."""
+    heard: list[int] = []
+    for number in range(3):
+        registry.on("saved", functools.partial(heard.append, number))
+    seen: list[bool] = []
+    table = registry._table
+    put_in = table._put_in
+
+    def watched(*args: Any) -> None:
+        seen.append(bool(table.row("saved")))
+        put_in(*args)
+
+    monkeypatch.setattr(table, "_put_in", watched)
+    table._put_off = True
+    registry.emit("saved")
+    assert seen == [True] * 3
+    assert heard == [0, 1, 2]
+
+
 OPERATIONS = st.lists(
     st.tuples(
         st.sampled_from(["on", "on owner", "once", "close", "off", "kill", "emit", "clear"]),
