@@ -204,7 +204,7 @@ def ratios(best: dict[str, float]) -> dict[str, float]:
 
 
 def main() -> int:
-    """Measure, print, write; 1 where an event is dearer than promised."""
+    """Measure, print, write; 1 where an event costs more than promised."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--rounds", type=int, default=40, help="slices of each (default 40)")
     parser.add_argument("--processes", type=int, default=7, help="fresh processes (default 7)")

@@ -143,7 +143,7 @@ def collections(calls: int) -> list[Cost]:
 
 
 def main() -> int:
-    """Measure, print, write; 1 where a reading is dearer than promised."""
+    """Measure, print, write; 1 where a reading costs more than promised."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--calls", type=int, default=2000, help="calls per line (default 2000)")
     parser.add_argument("--output", type=Path, help="where to write the JSON")

@@ -163,7 +163,7 @@ def every_case(count: int) -> list[Cost]:
 
 
 def main() -> int:
-    """Measure, print, write; 1 where gathering is dearer than promised."""
+    """Measure, print, write; 1 where gathering costs more than promised."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--calls", type=int, default=1000, help="scrapes a line (default 1000)")
     parser.add_argument("--output", type=Path, help="where to write the JSON")
