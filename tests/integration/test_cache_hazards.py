@@ -295,7 +295,7 @@ def test_eight_threads_and_random_collections_count_every_look_up() -> None:
 
     def work(thread: int) -> None:
         choice = random.Random(thread)  # noqa: S311 - reason: no secret
-        for number in range(100_000):
+        for number in range(25_000):
             key = choice.randrange(1000)
             if number % 4:
                 looked[thread] += 1

@@ -180,15 +180,15 @@ class S3FifoOrder:
                 entry = self.small.next
                 if entry.hits - entry.mark <= 1:
                     return entry
-                entry_mark = entry.hits
+                mark = entry.hits
             else:
                 entry = self.root.next
                 earned = min(3, entry.hits - entry.mark)
                 if earned <= 0:
                     return entry
-                entry_mark = entry.hits - (earned - 1)
+                mark = entry.hits - (earned - 1)
             self.remove(entry)
-            entry.mark = entry_mark
+            entry.mark = mark
             self._append(entry, main=True)
         return self.root.next if self.main_size else self.small.next
 
