@@ -57,7 +57,8 @@ SCRIPTS = {
     "what it is": """
         import sys
         import __main__
-        print(sys.argv, sys.path[0], __name__, __file__, __package__, __spec__, __cached__)
+        print(sys.argv, sys.path[0], __name__, __file__, __package__, __spec__)
+        print({name: globals()[name] for name in globals() if name == "__cached__"})
         print(type(__loader__).__name__, __doc__, __builtins__.__name__)
         print(__main__ is sys.modules["__main__"], vars(__main__) is globals())
         import neighbour

@@ -336,7 +336,7 @@ def _run_script(target: Target) -> None:
         return
     _prepend_to_path(str(Path(path).resolve().parent))
     main = types.ModuleType("__main__")
-    vars(main).update(__file__=path, __cached__=None, __builtins__=builtins)
+    vars(main).update(__file__=path, **_cached(None), __builtins__=builtins)
     if path.endswith(".pyc"):
         compiled = importlib.machinery.SourcelessFileLoader("__main__", path)
         vars(main).update(__loader__=compiled)
@@ -384,13 +384,17 @@ def _main_module(spec: importlib.machinery.ModuleSpec, file: str | None) -> type
     main = types.ModuleType("__main__")
     vars(main).update(
         __file__=spec.origin or file,
-        __cached__=spec.cached,
+        **_cached(spec.cached),
         __loader__=spec.loader,
         __package__=spec.parent,
         __spec__=spec,
         __builtins__=builtins,
     )
     return main
+
+
+def _cached(file: str | None) -> dict[str, str | None]:
+    return {} if sys.version_info >= (3, 15) else {"__cached__": file}
 
 
 def _code_of(spec: importlib.machinery.ModuleSpec) -> Callable[[], types.CodeType | None]:
