@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy  # noqa: F401 - reason: from CPython 3.15 on asdict imports it at its first call, here by the thread of a detector
 import logging
 import os
 import platform
