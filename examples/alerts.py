@@ -1,7 +1,7 @@
 """
-An alert on its way: a cache without a bound, a rule, and a webhook that is busy at first.
+The delivery of an alert: a cache without a bound, a rule, and a webhook that is busy at first.
 
-The receiver is a real HTTP server in this process; yours is Slack, or whoever calls people.
+The receiver is a real HTTP server in this process; yours is Slack, or a paging service.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import threading
 from typing import Any
 
 from memguard import MemoryGuard
+from memguard.report import GuardState
 from memguard.report.alerting import Alerts, WebhookSink, When
-from memguard.report.state import GuardState
 
 # Prints:
 # answered 503: [critical] sessions

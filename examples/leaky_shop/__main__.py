@@ -21,7 +21,7 @@ from .expected import planted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from memguard.leaks.report import LeakReport
+    from memguard import LeakReport
 
     from .driver import Load, Run, Variant
 

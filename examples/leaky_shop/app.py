@@ -67,5 +67,5 @@ async def checkout(request: Request) -> Response:
     return JSONResponse({"order": number}, status_code=201)
 
 
-# Leak 3 is in jobs.py: the service keeps each finished export for its download, for ever.
+# Leak 3 is in jobs.py: the service keeps each finished export for its download, forever.
 app = create_app(product_page=product_page, checkout=checkout, service=jobs.SERVICE)

@@ -35,7 +35,7 @@ _ADJECTIVES = (
 _NOUNS = ("lamp", "chair", "kettle", "clock", "shelf", "stool", "tray", "vase", "mirror", "hook")
 _PRAISE = (
     "made to last",
-    "easy to mend",
+    "easy to repair",
     "finished by hand",
     "sent in plain paper",
     "without glue",

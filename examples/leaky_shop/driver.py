@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
-from memguard.leaks.report import LeakReport
+from memguard import LeakReport
 from memguard.units import MiB, format_bytes
 
 from . import db
@@ -242,7 +242,7 @@ def _watch(
         try:
             resident = int(process.memory_info().rss)
         except psutil.Error:
-            continue  # it is ending just now: the next round says so
+            continue  # it is ending just now: the next round detects it
         if resident > CEILING_BYTES:
             raise RunError(f"the server holds {format_bytes(resident)}:\n{_tail(log)}")
         on_sample(min(1.0, (now - begin) / load.seconds), resident)

@@ -19,7 +19,7 @@ PLAIN_EVERY_SECONDS = 5.0
 
 @contextlib.contextmanager
 def shown(label: str) -> Iterator[Report]:
-    """Give back a function of (share done, resident bytes) that shows both under *label*."""
+    """Yield a function of (share done, resident bytes) that shows both under *label*."""
     live = None
     if sys.stdout.isatty():
         with contextlib.suppress(ImportError):

@@ -1,4 +1,4 @@
-"""The same shop, repaired: what it remembers is bounded, and who listens or waits has an end."""
+"""The same shop, repaired: its caches are bounded, and its listeners and timers end."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from memguard import BoundedCache
-from memguard.bounded.events.registry import ListenerRegistry
-from memguard.bounded.lifetime.scope import Scope
-from memguard.bounded.timers.threaded import Timer, TimerRegistry
+from memguard import BoundedCache, ListenerRegistry, Scope, TimerRegistry
+from memguard.bounded.timers import Timer
 
 from . import db, jobs, signals
 from .shop import create_app, log, shelf_item
@@ -82,7 +80,7 @@ def confirm(_sender: object, *, shipped: int) -> None:
 
 
 def remind(number: int) -> None:
-    """Tell the warehouse of an order that nobody has shipped."""
+    """Notify the warehouse of an order that was not shipped."""
     log.info("order %d has been waiting for twenty minutes", number)
 
 

@@ -1,5 +1,5 @@
-"""Signals of the shop. They live as long as the process, and so does whoever they hold."""
+"""Signals of the shop. They live as long as the process, and so does everything they hold."""
 
 from blinker import Signal
 
-order_shipped = Signal("An order left the house; sent with its number as ``shipped``.")
+order_shipped = Signal("An order was shipped; sent with its number as ``shipped``.")

@@ -13,7 +13,7 @@ from .expected import PACKAGE, Plant
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from memguard.leaks.report import Frame, Holder, LeakReport, Suspect
+    from memguard.leaks import Frame, Holder, LeakReport, Suspect
 
     from .driver import Run
 

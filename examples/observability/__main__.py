@@ -1,11 +1,11 @@
 """
-The walk-through: a service fills its memory, and a real Prometheus says so.
+The walk-through: a service fills its memory, and a real Prometheus fires the alerts.
 
 ``python -m examples.observability`` starts the service with a limit of 192 MiB and a Prometheus
-that scrapes it, has the service keep 160 MiB that nobody can give back, waits until the alerts
-fire, lets go of the memory, and waits until they are resolved. Alert rules wait for minutes; here
+that scrapes it, has the service keep 160 MiB that relief cannot free, waits until the alerts
+fire, has the memory freed, and waits until they are resolved. Alert rules wait for minutes; here
 their times are made 180 times shorter, and nothing else is changed. Ends with 0 only if every alert
-came and went; 3 where there is no ``prometheus`` to be run.
+fired and was resolved; with 3 if there is no ``prometheus`` to run.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Prometheus:
         self.url = ""
 
     def is_ready(self) -> bool:
-        """Return whether it answers; which port the system gave it is asked of the system."""
+        """Return whether it answers; the operating system knows which port it got."""
         if self.process.poll() is not None:
             raise SystemExit(f"prometheus ended:\n{self.log.read_text('utf-8')}")
         if not self.url:
@@ -199,7 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 3
     with tempfile.TemporaryDirectory() as directory:
         walk(Path(directory))
-    print("every alert came and went")
+    print("every alert fired and was resolved")
     return 0
 
 

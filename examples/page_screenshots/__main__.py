@@ -18,7 +18,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from examples.page_screenshots.chromium import CHROMIUM, Tab, browser
 from examples.page_screenshots.shop import forget_nothing, open_shop
 from memguard import MemoryGuard
-from memguard.observe.readings import read_memory
+from memguard.observe import read_memory
 from memguard.report.health import HealthWsgi
 
 TOKEN = "only-for-these-pictures"  # noqa: S105 - reason: guards a server of this script for seconds

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memguard.observe.limits import read_limit
+from memguard.observe import read_limit
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,13 +1,13 @@
 """
 The work: documents are rendered, thumbnails scaled and rows fetched, all through caches and pools.
 
-Three caches with bounds that together allow 1.2 GiB, and a pool of buffers. What is asked for
-follows a Zipf-like law over more data than fits anywhere: some keys often, most of them seldom. A
+Three caches with bounds that together allow 1.2 GiB, and a pool of buffers. The keys requested
+follow a Zipf-like law over more data than fits anywhere: some keys often, most of them seldom. A
 miss costs time (a hash over the data), as a query or a file would. ``python -m
 examples.survival.workload MODE`` runs it once and prints what happened as one line of JSON.
 
 MODE ``bare``: nothing but the caches. ``guarded``: one call of ``install`` before them. ``tuned``:
-no guard, but bounds that fit into the limit, as somebody measured them out by hand.
+no guard, but bounds that fit into the limit, as if tuned by hand.
 """
 
 from __future__ import annotations
@@ -23,10 +23,8 @@ import threading
 import time
 from pathlib import Path
 
-from memguard import install, status, uninstall
-from memguard.bounded.cache.bounded_cache import BoundedCache
-from memguard.bounded.pool.buffer_pool import BufferPool
-from memguard.observe.readings import read_memory
+from memguard import BoundedCache, BufferPool, install, status, uninstall
+from memguard.observe import read_memory
 from memguard.units import MiB
 
 WANTED = {"documents": 512 * MiB, "thumbnails": 512 * MiB, "rows": 192 * MiB}

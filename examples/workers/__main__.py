@@ -1,8 +1,8 @@
 """
 Show a leaking web server that stays up: ``python examples/workers``.
 
-Two workers of gunicorn keep half a megabyte of each request for ever. They may have 40 MiB of their
-own; they are replaced in turn, and every request is answered.
+Two workers of gunicorn keep half a megabyte of each request forever. Each may use 40 MiB of its
+own; they are replaced one at a time, and every request is answered.
 """
 
 from __future__ import annotations

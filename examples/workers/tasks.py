@@ -1,7 +1,7 @@
 """
-Tasks, one kind of which forgets to forget. In this directory: ``celery -A tasks worker``.
+Tasks, one kind of which leaks. In this directory: ``celery -A tasks worker``.
 
-Messages and results are files below ``CELERY_DIRECTORY``, so that no broker is needed to try it.
+Messages and results are files below ``CELERY_DIRECTORY``, so no broker is needed to try it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ workers = setup(
 
 @app.task  # type: ignore[untyped-decorator]  # reason: Celery ships no types
 def remember(size: int) -> int:
-    """Keep *size* bytes for ever, and return the number of this process."""
+    """Keep *size* bytes forever, and return the number of this process."""
     KEPT.append(os.urandom(size))
     return os.getpid()
 

@@ -1,4 +1,4 @@
-"""An application that forgets to forget: each request stays in memory. WSGI and ASGI."""
+"""An application that leaks: each request stays in memory. WSGI and ASGI."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BODY_BYTES = int(os.environ.get("BODY_BYTES", "100000"))
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
-    """Answer with the number of this process, and keep what came in for ever."""
+    """Answer with the number of this process, and keep the request body forever."""
     KEPT.append(environ["PATH_INFO"].encode() + os.urandom(BODY_BYTES))
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [str(os.getpid()).encode()]

@@ -168,7 +168,7 @@ def test_the_walk_ends_well() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     for name in WANTED:
         assert f"firing:     {name}: " in done.stdout
-    assert done.stdout.splitlines()[-1] == "every alert came and went"
+    assert done.stdout.splitlines()[-1] == "every alert fired and was resolved"
 
 
 def test_without_prometheus_the_walk_says_so() -> None:
