@@ -9,6 +9,9 @@ and take it with ``with``::
     with self._lock:
         ...
 
+Put no loop directly in the block, but in a function that it calls: from CPython 3.12 on the jump
+back of a loop may not be covered by the ``with`` around it (``tests/unit/test_locked_blocks.py``).
+
 Where a thread works only if nobody else does, or waits for a limited time, use
 `memguard.lifecycle.turn`: an exception between ``if lock.acquire(blocking=False):`` and the ``try``
 below it leaves the lock held, on every version.

@@ -248,10 +248,12 @@ class Journal:
             return
         with self._lock:
             self.last_failure = None
-            # The queue may have dropped some of them meanwhile, and new ones are behind them.
-            written = set(map(id, minutes))
-            while self._waiting and id(self._waiting[0]) in written:
-                self._waiting.popleft()
+            self._drop(set(map(id, minutes)))
+
+    def _drop(self, written: set[int]) -> None:
+        # The queue may have dropped some of them meanwhile, and new ones are behind them.
+        while self._waiting and id(self._waiting[0]) in written:
+            self._waiting.popleft()
 
     def read(self, newer: Callable[[], tuple[Bucket, ...]]) -> tuple[Bucket, ...] | None:
         """

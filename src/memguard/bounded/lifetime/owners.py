@@ -136,11 +136,14 @@ class _Owners:
     def forget_idle(self) -> None:
         """Forget owners that own nothing."""
         with self.lock:
-            for ident, ref in self.refs.copy().items():
-                if not ref.owned.registrations and self.refs.get(ident) is ref:
-                    del self.refs[ident]
-                    if ref.owned.registrations:  # a destructor registered something just now
-                        self.refs.setdefault(ident, ref)
+            self._forget_idle()
+
+    def _forget_idle(self) -> None:
+        for ident, ref in self.refs.copy().items():
+            if not ref.owned.registrations and self.refs.get(ident) is ref:
+                del self.refs[ident]
+                if ref.owned.registrations:  # a destructor registered something just now
+                    self.refs.setdefault(ident, ref)
 
     def watch(self) -> None:
         """Have the janitor call `_sweep` from now on; where it cannot run, user code must wait."""

@@ -87,10 +87,13 @@ class Blocks:
     def recount(self) -> None:
         """Count the blocks that are alive, and look for leases that were dropped. O(blocks)."""
         with self.lock:
-            alive = {key: known for key, known in self._alive.items() if known() is not None}
-            self._alive = alive
-            self.total = sum(len(block) for known in alive.values() if (block := known()))
-            self.lost.extend(loan for loan in self.lent.values() if loan() is None)
+            self._recount()
+
+    def _recount(self) -> None:
+        alive = {key: known for key, known in self._alive.items() if known() is not None}
+        self._alive = alive
+        self.total = sum(len(block) for known in alive.values() if (block := known()))
+        self.lost.extend(loan for loan in self.lent.values() if loan() is None)
 
     def lend(self, lease: Any, block: Block, nbytes: int, record: Record) -> Loan:
         """Note that *lease* has *block*."""
@@ -122,11 +125,14 @@ class Blocks:
 
     def take_quarantined(self) -> list[tuple[Block, int]]:
         """Return the blocks of the quarantine whose memory is exported no longer."""
-        free: list[tuple[Block, int]] = []
         with self.lock:
-            for _ in range(len(self.quarantine)):
-                held = self.quarantine.popleft()
-                (self.quarantine if is_exported(held[0]) else free).append(held)
+            return self._take_quarantined()
+
+    def _take_quarantined(self) -> list[tuple[Block, int]]:
+        free: list[tuple[Block, int]] = []
+        for _ in range(len(self.quarantine)):
+            held = self.quarantine.popleft()
+            (self.quarantine if is_exported(held[0]) else free).append(held)
         return free
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from threading import get_ident
 from typing import Any, TypeAlias
 
-from memguard.bounded.pool.checkout import Holder, describe_holders, holders_of
+from memguard.bounded.pool.checkout import Holder, Record, describe_holders, holders_of
 from memguard.bounded.pool.slots import ROOM, Slot, Slots, is_shared
 from memguard.bounded.pool.stats import Counts
 from memguard.bounded.pool.wait_queue import Waiter, Work
@@ -394,5 +394,8 @@ class Lender:
     def holders(self) -> tuple[Holder, ...]:
         """Return who holds objects now, the oldest first, at most a hundred. Cost: O(maxsize)."""
         with self.slots.lock:
-            records = [slot.record for slot in list(self.slots.by_id.values()) if slot.is_lent()]
+            records = self._records()
         return holders_of(records, self._timer())
+
+    def _records(self) -> list[Record]:
+        return [slot.record for slot in list(self.slots.by_id.values()) if slot.is_lent()]

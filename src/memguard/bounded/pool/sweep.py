@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from memguard import log
 from memguard.bounded.pool.checkout import Record, holders_of
@@ -42,31 +43,30 @@ class Sweep:
 
     def _expire(self, now: float) -> None:
         """Dispose of idle objects that are too old, or were idle for too long."""
-        lender, slots, max_idle = self._lender, self._lender.slots, self._lender.options.max_idle
+        lender, slots = self._lender, self._lender.slots
         work = Work()
         with slots.lock:
-            old: list[Slot] = []
-            spare = slots.size() - lender.options.minsize
-            for slot in slots.idle.copy():
-                is_stale = max_idle is not None and now - slot.idle_since >= max_idle
-                if lender.is_worn(slot, now) or (is_stale and len(old) < spare):
-                    old.append(slot)
-            old = slots.take_idle(old, work)
+            old = slots.take_idle(self._old(now), work)
         for slot in old:
             lender.counts.add("expired")
             lender.dispose(slot)
+
+    def _old(self, now: float) -> list[Slot]:
+        lender, slots, max_idle = self._lender, self._lender.slots, self._lender.options.max_idle
+        old: list[Slot] = []
+        spare = slots.size() - lender.options.minsize
+        for slot in slots.idle.copy():
+            is_stale = max_idle is not None and now - slot.idle_since >= max_idle
+            if lender.is_worn(slot, now) or (is_stale and len(old) < spare):
+                old.append(slot)
+        return old
 
     def _report_overdue(self, now: float) -> None:
         lender, limit = self._lender, self._lender.options.leak_after
         if limit is None:
             return
-        late: list[Record] = []
         with lender.slots.lock:
-            for slot in list(lender.slots.by_id.values()):
-                is_new = slot.is_lent() and slot.reported is not slot.record
-                if is_new and now - slot.record[0] >= limit:
-                    slot.reported = slot.record
-                    late.append(slot.record)
+            late = _take_overdue(lender.slots.by_id.values(), now, limit)
         for _ in late:
             lender.counts.add("overdue")
         for holder in holders_of(late, now)[:_MAX_LINES]:
@@ -119,3 +119,14 @@ class Sweep:
         for slot in oldest:
             lender.dispose(slot)
         return len(oldest)
+
+
+def _take_overdue(slots: Iterable[Slot], now: float, limit: float) -> list[Record]:
+    """Return who has held an object for *limit* seconds and was not reported until now."""
+    late: list[Record] = []
+    for slot in list(slots):
+        is_new = slot.is_lent() and slot.reported is not slot.record
+        if is_new and now - slot.record[0] >= limit:
+            slot.reported = slot.record
+            late.append(slot.record)
+    return late

@@ -183,15 +183,18 @@ class CeleryWorkers:
             return  # one that another task calls is part of that one
         thread, run = threading.get_ident(), _Run(task_id)
         with self._lock:
-            others = [known for ident, known in self._runs.items() if ident != thread]
-            for other in (*others, *([run] if others else [])):
-                other.is_alone = False  # two at a time: whose growth would it be?
-            if len(others) < _MOST_RUNS:
-                self._runs[thread] = run
-            self._tasks += 1
-            run.is_measured = run.is_alone and self._tasks % self._every == 0
+            self._begin_task(run, thread)
         if run.is_measured:
             run.before = read_memory().private
+
+    def _begin_task(self, run: _Run, thread: int) -> None:
+        others = [known for ident, known in self._runs.items() if ident != thread]
+        for other in (*others, *([run] if others else [])):
+            other.is_alone = False  # two at a time: whose growth would it be?
+        if len(others) < _MOST_RUNS:
+            self._runs[thread] = run
+        self._tasks += 1
+        run.is_measured = run.is_alone and self._tasks % self._every == 0
 
     def _on_postrun(self, task: Any = None, task_id: str = "", **_: Any) -> None:
         thread = threading.get_ident()

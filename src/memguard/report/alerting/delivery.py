@@ -212,25 +212,28 @@ class DeliveryQueue:
         """Wait for the next notice that is due; None when the thread shall end."""
         until = time.monotonic() + LINGER_SECONDS
         with self._changed:
-            while True:
-                now = time.monotonic()
-                if self._current is None and self._queue:
-                    self._current = self._queue.popleft()
+            return self._wait_for_next(until)
+
+    def _wait_for_next(self, until: float) -> _Item | None:
+        while True:
+            now = time.monotonic()
+            if self._current is None and self._queue:
+                self._current = self._queue.popleft()
+                self._changed.notify_all()
+            if self._current is None:
+                if self._ends_at is not None or now >= until:
+                    self._thread = None
                     self._changed.notify_all()
-                if self._current is None:
-                    if self._ends_at is not None or now >= until:
-                        self._thread = None
-                        self._changed.notify_all()
-                        return None
-                    self._changed.wait(until - now)
-                elif self._may_try(self._current, now):
-                    return self._current
-                elif self._ends_at is not None and now > self._ends_at:
-                    self._drop_waiting()
-                elif self._ends_at is not None and self._current.due > self._ends_at:
-                    self._drop_current()
-                else:
-                    self._changed.wait(max(0.001, self._current.due - now))
+                    return None
+                self._changed.wait(until - now)
+            elif self._may_try(self._current, now):
+                return self._current
+            elif self._ends_at is not None and now > self._ends_at:
+                self._drop_waiting()
+            elif self._ends_at is not None and self._current.due > self._ends_at:
+                self._drop_current()
+            else:
+                self._changed.wait(max(0.001, self._current.due - now))
 
     def _may_try(self, item: _Item, now: float) -> bool:
         if self._ends_at is None:

@@ -154,20 +154,23 @@ class ContainerMetrics:
         """
         found: Found = {metric: {} for metric in (catalog.ALIVE, *catalog.OF_CONTAINERS)}
         with self._lock:
-            keyed = [(self._labels.of(row.name, row.kind), row) for row in inventory]
-            _add(found[catalog.ALIVE], ((labels, 1) for labels, _ in keyed))
-            _add(found[catalog.ITEMS], ((labels, row.items) for labels, row in keyed))
-            _add(found[catalog.BYTES], ((labels, row.bytes) for labels, row in keyed))
-            by_kind: dict[type, list[tuple[Labels, Any]]] = {}
-            for labels, row in keyed:
-                by_kind.setdefault(type(row.statistics), []).append((labels, row.statistics))
-            for kind, each in by_kind.items():
-                _add_statistics(found, _plans.get(kind) or _plan(kind), each)
-            alive = found[catalog.ALIVE]
-            for metric, sums in found.items():
-                if metric.kind == "counter":
-                    found[metric] = self._told(metric, sums, alive, count=count)
+            self._add_up(found, inventory, count=count)
         return found
+
+    def _add_up(self, found: Found, inventory: Iterable[InventoryRow], *, count: bool) -> None:
+        keyed = [(self._labels.of(row.name, row.kind), row) for row in inventory]
+        _add(found[catalog.ALIVE], ((labels, 1) for labels, _ in keyed))
+        _add(found[catalog.ITEMS], ((labels, row.items) for labels, row in keyed))
+        _add(found[catalog.BYTES], ((labels, row.bytes) for labels, row in keyed))
+        by_kind: dict[type, list[tuple[Labels, Any]]] = {}
+        for labels, row in keyed:
+            by_kind.setdefault(type(row.statistics), []).append((labels, row.statistics))
+        for kind, each in by_kind.items():
+            _add_statistics(found, _plans.get(kind) or _plan(kind), each)
+        alive = found[catalog.ALIVE]
+        for metric, sums in found.items():
+            if metric.kind == "counter":
+                found[metric] = self._told(metric, sums, alive, count=count)
 
     def _told(
         self, metric: Metric, sums: dict[Labels, float], alive: Collection[Labels], *, count: bool

@@ -95,11 +95,14 @@ class Flight:
             self._waiters += 1
             try:
                 _waiting[me] = self
-                while not self._is_over:
-                    self._gate.wait(_LONGEST_NAP)
+                self._wait_at(self._gate)
             finally:
                 _waiting.pop(me, None)
         return True
+
+    def _wait_at(self, gate: locks.Condition) -> None:
+        while not self._is_over:
+            gate.wait(_LONGEST_NAP)
 
     def _waits_for(self, thread: int) -> bool:
         """Return whether this load waits, through any number of others, for *thread*."""

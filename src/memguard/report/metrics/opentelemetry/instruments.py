@@ -139,12 +139,7 @@ class Instruments:
             CapacityError: There were 16 names already.
         """
         with self._lock:
-            taken = {label for label, _ in self._sources}
-            label = name
-            for number in range(2, MOST_GUARDS + 2):
-                if label not in taken:
-                    break
-                label = f"{name}-{number}"
+            label = self._free_label(name)
             if label not in self._labels and len(self._labels) >= MOST_GUARDS:
                 raise CapacityError(
                     f"this meter provider has seen {MOST_GUARDS} guards, and keeps what it saw "
@@ -153,6 +148,15 @@ class Instruments:
             self._labels.add(label)
             self._sources = (*self._sources, (label, source))
             return label
+
+    def _free_label(self, name: str) -> str:
+        taken = {label for label, _ in self._sources}
+        label = name
+        for number in range(2, MOST_GUARDS + 2):
+            if label not in taken:
+                break
+            label = f"{name}-{number}"
+        return label
 
     def remove(self, source: Source) -> None:
         """Export nothing of *source* any more; no error when it is not there."""
@@ -288,6 +292,10 @@ class _Providers:
         """In a forked child: nobody is looking for one."""
         self._lock = locks.RLock()
 
+    def _early(self) -> Instruments | None:
+        found = [own for each, own in self._found.items() if type(each).__name__ == _PROXY]
+        return found[0] if found else None
+
     def of(self, provider: Any | None) -> Instruments:
         """Return the instruments of *provider*, or of the global one."""
         reset_after_fork(self)
@@ -298,8 +306,7 @@ class _Providers:
             instruments = self._found.get(provider)
             if instruments is None and provider is current:
                 # Made before the program set its provider: those instruments are now this one's.
-                early = [each for each in self._found if type(each).__name__ == _PROXY]
-                instruments = self._found[early[0]] if early else None
+                instruments = self._early()
             if instruments is None:
                 instruments, fresh = Instruments(), True
             self._found[provider] = instruments

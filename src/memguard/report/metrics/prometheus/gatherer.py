@@ -89,10 +89,8 @@ class Gatherer:
             self._seconds += max(0.0, seconds)
             table[catalog.COLLECTOR_RUNS] = ([{}], [self._runs])
             table[catalog.COLLECTOR_SECONDS] = ([{}], [self._seconds])
-            table[catalog.COLLECTOR_ERRORS] = (
-                [{"part": part} for part in PARTS],
-                [self._errors[part] for part in PARTS],
-            )
+            errors = list(map(self._errors.__getitem__, PARTS))
+        table[catalog.COLLECTOR_ERRORS] = ([{"part": part} for part in PARTS], errors)
         return table
 
     def _table(self, *, count: bool) -> Table:
