@@ -223,7 +223,7 @@ def reset(peer: socket.socket, over: threading.Event) -> None:
 
 
 def drip(peer: socket.socket, over: threading.Event) -> None:
-    """Answer with a byte now and then, for ever: no single wait is long."""
+    """Answer with a byte now and then, forever: no single wait is long."""
     peer.sendall(b"HTTP/1.1 200 OK\r\n")
     while not over.wait(0.02):
         peer.sendall(b"X")

@@ -157,12 +157,12 @@ def test_the_examples_in_docstrings_are_true() -> None:
 
 def test_a_block_is_found_with_its_line_and_its_excuse() -> None:
     text = (
-        "# Title\n\n```python\na = 1\n```\n\n<!-- not run: it serves for ever -->\n"
+        "# Title\n\n```python\na = 1\n```\n\n<!-- not run: it serves forever -->\n"
         "```python\nserve()\n```\n\n```console\n$ make\n```\n"
     )
     first, second, third = blocks(text, "x.md")
     assert (first.line, first.code, first.reason) == (3, "a = 1\n", None)
-    assert (second.code, second.reason) == ("serve()\n", "it serves for ever")
+    assert (second.code, second.reason) == ("serve()\n", "it serves forever")
     assert third.language == "console"
 
 

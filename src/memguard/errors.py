@@ -1,4 +1,4 @@
-"""The errors of memguard: one root, and each is also the builtin that a caller would catch."""
+"""The errors of memguard: one root; each is also the builtin that a caller would catch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class MemguardError(Exception):
 
 
 class AdmissionError(MemguardError, MemoryError):
-    """Work was not begun, for there is not enough memory for it now."""
+    """Work was not admitted because there is not enough memory for it now."""
 
 
 class CapacityError(MemguardError, RuntimeError):

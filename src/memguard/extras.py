@@ -1,4 +1,4 @@
-"""What to say where an optional package is missing: one clear sentence."""
+"""The error for a missing optional package: it names the extra to install."""
 
 from __future__ import annotations
 

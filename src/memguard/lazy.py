@@ -1,4 +1,4 @@
-"""Names that a package offers and imports when they are first used (PEP 562)."""
+"""Names that a package exports and imports when they are first used (PEP 562)."""
 
 import sys
 

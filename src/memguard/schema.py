@@ -1,5 +1,5 @@
 """
-Frozen dataclasses as JSON data and back, strictly: what a stranger wrote makes plain values only.
+Frozen dataclasses as JSON data and back, strictly: untrusted input makes plain values only.
 
 Fields may be scalars, other dataclasses, tuples of one kind, literals, and any of these or None.
 """
@@ -23,7 +23,7 @@ def read(cls: type[T], data: Any, where: str) -> T:
     """
     Return the *cls*, a dataclass, that ``plain(asdict(…))`` made *data* from.
 
-    Safe for data from a stranger. Thread-safe; cost: O(fields).
+    Safe for untrusted data. Thread-safe; cost: O(fields).
 
     Args:
         cls: What is expected.

@@ -1,4 +1,4 @@
-"""Human units to numbers and back: "64MiB" and bytes, "10m" and seconds. Their only parser."""
+"""Units to numbers and back: "64MiB" and bytes, "10m" and seconds. The only parser of them."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class HealthContract:
             assert (answer.status, answer.headers["location"]) == (303, "../memguard")
             refused = site.post(body="token=wrong", **form)
             assert refused.status == 403
-            assert "The token is not the right one." in refused.text
+            assert "The token is wrong." in refused.text
             assert refused.headers["content-type"] == "text/html; charset=utf-8"
 
     def test_who_may_not_gets_nothing_done(self, guard: MemoryGuard) -> None:

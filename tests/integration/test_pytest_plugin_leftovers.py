@@ -164,7 +164,7 @@ def test_what_a_test_leaves_behind_fails_it_at_its_teardown(tmp_path: Path) -> N
         "test_listeners_are_left": "2 listeners of 'bus'",
         "test_timers_are_left": "1 timer of 'clock'",
         "test_a_pool_is_left_open": "pool 'new pool', which was not closed",
-        "test_an_object_is_not_given_back": "1 object of pool 'old pool', not given back",
+        "test_an_object_is_not_given_back": "1 object of pool 'old pool', not released",
         "test_a_task_is_left": "task 'poller', which is at test_it.py:",
         "test_that_is_run_again_too": "thread 'again' (daemon)",
     }

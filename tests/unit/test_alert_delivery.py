@@ -289,7 +289,7 @@ def test_a_child_begins_empty(lane_to: Make) -> None:
 
 
 def test_one_function_may_be_stopped_from_itself(lane_to: Make) -> None:
-    """It ends after this message; waiting for itself would be for ever."""
+    """It ends after this message; waiting for itself would be forever."""
     answers: list[bool] = []
 
     def stop(_: Notice) -> None:

@@ -17,7 +17,7 @@ from tests.waiting import wait_for
 
 
 class Emitter:
-    """Somebody's: it keeps listeners alive for ever."""
+    """Somebody's: it keeps listeners alive forever."""
 
     def __init__(self) -> None:
         self.listeners: list[tuple[str, Callable[..., Any]]] = []

@@ -225,14 +225,14 @@ def test_an_entry_can_have_a_ttl_of_its_own(fake_clock: FakeClock) -> None:
     cache: BoundedCache[str, int] = BoundedCache(9, ttl=10, timer=fake_clock)
     cache.set("short", 1, ttl=2)
     cache.set("long", 2, ttl=100)
-    cache.set("for ever", 3, ttl=None)
+    cache.set("forever", 3, ttl=None)
     cache["default"] = 4
     fake_clock.advance(5)
-    assert set(cache) == {"long", "for ever", "default"}
+    assert set(cache) == {"long", "forever", "default"}
     fake_clock.advance(50)
-    assert set(cache) == {"long", "for ever"}
+    assert set(cache) == {"long", "forever"}
     fake_clock.advance(1000)
-    assert set(cache) == {"for ever"}
+    assert set(cache) == {"forever"}
 
 
 def test_a_cache_made_without_expiry_can_give_single_entries_a_ttl(fake_clock: FakeClock) -> None:

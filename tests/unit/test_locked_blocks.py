@@ -48,7 +48,7 @@ def test_no_loop_stands_directly_in_a_locked_block(module: str) -> None:
     """
     The backward jump of a loop may run a signal handler, and from Python 3.12 on the compiler may
     leave it out of the table of exception handlers: what the handler raises there skips ``finally``
-    and ``__exit__``, and the lock stays locked for ever. Seen on 3.13.0, 3.14.8 and 3.15.0, in 159
+    and ``__exit__``, and the lock stays locked forever. Seen on 3.13.0, 3.14.8 and 3.15.0, in 159
     to 1,233 of 1,500 interruptions, by the kind of loop. A call is covered: use a function.
     """
     tree = ast.parse((ROOM / module).read_text(encoding="utf-8"))

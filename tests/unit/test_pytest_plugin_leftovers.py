@@ -78,7 +78,7 @@ def test_a_lent_buffer_is_left_behind_with_its_place(fake_clock: FakeClock) -> N
         left = ledger(fake_clock, fake_clock.advance)
         lease = pool.lease(100)
         (text,) = left.found()
-        assert text.startswith("1 buffer of pool 'buffers', not given back\n    made at ")
+        assert text.startswith("1 buffer of pool 'buffers', not released\n    made at ")
         assert "test_pytest_plugin_leftovers.py" in text
         lease.release()
         assert left.found() == []

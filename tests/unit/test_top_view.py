@@ -39,7 +39,7 @@ def test_it_shows_what_the_guard_knows() -> None:
         "78 % of the limit is used",
         "last 5 min: 100.0 MiB to 150.0 MiB, growth +10.0 MiB/min",
         "collector 1.25% of the time, longest pause 30 ms",
-        "relief: 3 runs, 20.0 MiB given back",
+        "relief: 3 runs, 20.0 MiB freed",
         "leak detector: watching, 1 finding",
         "containers: 2, 12.0 MiB as they report",
         "12.0 MiB        400  sessions  BoundedCache",

@@ -40,13 +40,13 @@ EVENTS: list[str] = []
 
 
 def leaky(_request: Any, number: int) -> HttpResponse:
-    """Keep 300 KiB for ever."""
+    """Keep 300 KiB forever."""
     KEPT.append(b"x" * 300_000)
     return HttpResponse(str(number))
 
 
 async def leaky_async(_request: Any, number: int) -> HttpResponse:
-    """Keep 300 KiB for ever."""
+    """Keep 300 KiB forever."""
     KEPT.append(b"x" * 300_000)
     return HttpResponse(str(number))
 

@@ -26,7 +26,7 @@ RequestScope = Annotated[Scope, Depends(request_scope)]
 
 @router.get("/leaky/{number}")
 def leaky(number: int) -> int:
-    """Keep 300 KiB for ever; a sync endpoint, in a thread."""
+    """Keep 300 KiB forever; a sync endpoint, in a thread."""
     KEPT.append(b"x" * 300_000)
     return number
 

@@ -23,7 +23,7 @@ blueprint = Blueprint("api", __name__, url_prefix="/api")
 
 @blueprint.get("/leaky/<int:number>")
 def leaky(number: int) -> str:
-    """Keep 300 KiB for ever."""
+    """Keep 300 KiB forever."""
     KEPT.append(b"x" * 300_000)
     return str(number)
 

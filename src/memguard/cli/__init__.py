@@ -1,4 +1,4 @@
-"""The command ``memguard``: run a program under watch, look at it, read and compare reports."""
+"""The command ``memguard``: watch a program, view it live, read and compare reports."""
 
 from __future__ import annotations
 

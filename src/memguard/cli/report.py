@@ -56,16 +56,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=("text", "html", "json"),
-        help="default: as the name of OUT ends, else text",
+        help="default: by the suffix of OUT, else text",
     )
     parser.add_argument("--json", action="store_true", help="the same as --format json")
     parser.add_argument(
-        "-o", "--output", metavar="OUT", help="file to write, instead of the terminal"
+        "-o", "--output", metavar="OUT", help="write to this file instead of the terminal"
     )
     parser.add_argument(
         "--exit-code",
         action="store_true",
-        help="exit with 1 where there is a leak, or it got worse",
+        help="exit with 1 if there is a leak, or it got worse",
     )
 
 

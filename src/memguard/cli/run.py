@@ -78,7 +78,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--report-dir",
         metavar="DIR",
         default=REPORT_DIR,
-        help="where reports go, readable by you alone (default: %(default)s)",
+        help="directory for reports, readable only by you (default: %(default)s)",
     )
     parser.add_argument(
         "--interval",
@@ -369,7 +369,7 @@ def _run_module(target: Target) -> None:
 
 def _found(name: str) -> importlib.machinery.ModuleSpec | None:
     if name.startswith("."):
-        raise ProgramNotFoundError(f"{name!r} is relative; give the whole name of a module")
+        raise ProgramNotFoundError(f"{name!r} is relative; write the full name of the module")
     try:
         return importlib.util.find_spec(name)
     except ModuleNotFoundError as error:
@@ -400,14 +400,14 @@ def _cached(file: str | None) -> dict[str, str | None]:
 def _code_of(spec: importlib.machinery.ModuleSpec) -> Callable[[], types.CodeType | None]:
     get_code = getattr(spec.loader, "get_code", None)  # as runpy asks for it
     if get_code is None:
-        raise ProgramNotFoundError(f"{spec.name!r} has no code that could be run")
+        raise ProgramNotFoundError(f"{spec.name!r} has no code to run")
     return lambda: get_code(spec.name)
 
 
 def _execute(main: types.ModuleType, load: Callable[[], types.CodeType | None]) -> None:
     code = load()
     if code is None:
-        raise ProgramNotFoundError(f"{vars(main)['__file__']!r} has no code that could be run")
+        raise ProgramNotFoundError(f"{vars(main)['__file__']!r} has no code to run")
     sys.modules["__main__"] = main
     exec(code, vars(main))  # noqa: S102 - reason: running the program is the purpose
 

@@ -1,4 +1,4 @@
-"""What the commands share: their output, and an orderly end on a signal."""
+"""What the commands share: output, and a clean exit on a signal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``memguard version``: which memguard this is, on which Python."""
+"""``memguard version``: the versions of memguard and Python."""
 
 from __future__ import annotations
 

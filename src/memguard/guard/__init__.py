@@ -1,5 +1,5 @@
 """
-The guard: builds and owns all of the rooms below from one call.
+The guard: one call builds and owns detector, monitor, relief and history.
 
 `install` makes the one of the process; a `MemoryGuard` of your own is started and stopped by you.
 """

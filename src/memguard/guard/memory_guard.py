@@ -240,7 +240,7 @@ class MemoryGuard:
         return ended
 
     def close(self) -> None:
-        """Stop, and let go of the history's file; `install` may then build another guard."""
+        """Stop, and release the history's file; `install` may then build another guard."""
         self._closed = True
         self.stop()
         if self.history is not None:
@@ -263,7 +263,7 @@ class MemoryGuard:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop it, and let go of the history's file."""
+        """Stop it, and release the history's file."""
         self._entered = False
         self.close()
 
@@ -355,7 +355,7 @@ class MemoryGuard:
             LifecycleError: This guard has no relief (``relief=False``).
         """
         if self.relief is None:
-            raise LifecycleError("this guard was made with relief=False; nothing is freed")
+            raise LifecycleError("this guard was built with relief=False and frees nothing")
         return self.relief.on_pressure(callback, level=level, priority=priority)
 
 

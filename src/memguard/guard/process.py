@@ -1,4 +1,4 @@
-"""The one guard of the process: installed, asked, and taken away again."""
+"""The one guard of the process: install, query, uninstall."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def install(**options: Any) -> MemoryGuard:
         guard = _process.installed()
         if guard is not None:
             if options:
-                raise LifecycleError("memguard is installed already; call uninstall() first")
+                raise LifecycleError("memguard is already installed; call uninstall() first")
             if not guard.status().running:
                 guard.start()
             return guard

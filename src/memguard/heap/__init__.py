@@ -1,7 +1,7 @@
 """
-A photograph of the heap: its objects, walked in slices and named without running their code.
+A snapshot of the heap: objects walked in slices and named without running their code.
 
-Nothing here calls a method of a stranger's object.
+Nothing here calls a method of a user's object.
 """
 
 from memguard import lazy

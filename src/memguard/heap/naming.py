@@ -1,5 +1,5 @@
 """
-Name things without touching them: types, and the link from a holder to what it holds.
+Name objects without running their code: types, and the link from a holder to what it holds.
 
 Everything is read through the slots of CPython's own types, so that no property, proxy or
 metaclass of the host's runs: a lazy settings object stays asleep. Types are compared by ``is`` and

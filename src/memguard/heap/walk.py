@@ -1,5 +1,5 @@
 """
-Walk the live heap in slices that let the application breathe. Shared by census and retention.
+Walk the live heap in slices that let other threads run. Shared by census and holders.
 
 ``gc.get_objects`` is one call under the GIL; everything after it is done a slice at a time, and a
 slice is dropped as soon as it was seen, so that an object which dies during the walk is not kept
@@ -16,7 +16,7 @@ What the collector's own list must not, or does not, show is found through its h
 
 Modules are never opened by ``gc.get_referents``: it takes references to whatever the C code behind
 a module shows the collector, and ``_asyncio`` of CPython 3.12, until August 2024, shows its list of
-dead objects, which is a ring afterwards: the next collection runs round it for ever
+dead objects, which is a ring afterwards: the next collection runs round it forever
 (python/cpython#122695). Their namespaces are dicts that hang in the collector's list themselves.
 """
 

@@ -1,5 +1,5 @@
 """
-FIND: is it a leak, which line allocates it, who holds it.
+FIND: is it a leak, which line allocates it, what holds it.
 
 `LeakDetector` watches and reports; `diagnose` and `profile_memory` look once.
 """

@@ -1,4 +1,4 @@
-"""LeakDetector: the thread, the turn and the deliveries around a `Search` for a leak."""
+"""LeakDetector: the thread, the turn and the delivery of reports around a `Search` for a leak."""
 
 from __future__ import annotations
 

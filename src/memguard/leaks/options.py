@@ -1,4 +1,4 @@
-"""The options of a detector: refused at construction, or filled in."""
+"""The options of a detector: checked at construction, with defaults filled in."""
 
 from __future__ import annotations
 

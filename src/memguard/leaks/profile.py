@@ -1,5 +1,5 @@
 """
-What does this block of code allocate? Current, peak, growth, and the lines that made it.
+What does this block of code allocate? Current, peak, growth, and the allocating lines.
 
 A tool for the desk and for tests: tracing slows every allocation of the process down while a block
 runs. The tracemalloc session is shared between nested and concurrent blocks and left as found.
@@ -161,12 +161,14 @@ class ProfiledBlock:
             LifecycleError: It is not over yet, or never began.
         """
         if self._result is None:
-            raise LifecycleError("there is no result before the block is over")
+            raise LifecycleError("the result is available only after the block")
         return self._result
 
     def __enter__(self) -> ProfiledBlock:  # noqa: PYI034 - reason: not made for subclassing
         if self._block is not None:
-            raise LifecycleError("this block is under way; call profile_memory() again to nest")
+            raise LifecycleError(
+                "this block is already running; call profile_memory() again to nest"
+            )
         refused = tracing.unsupported()
         if refused is not None:
             raise LifecycleError(refused)

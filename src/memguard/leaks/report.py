@@ -1,5 +1,5 @@
 """
-What was found, as plain data: frozen dataclasses of strings and numbers, never live objects.
+A finding as plain data: frozen dataclasses of strings and numbers, never live objects.
 
 ``LeakReport.to_dict`` and ``from_dict`` are the JSON form; ``SCHEMA_VERSION`` counts its changes.
 """
@@ -178,7 +178,7 @@ class LeakReport:
     """When the finding was first reported, ISO 8601, UTC."""
     updated_at: str
     revision: int
-    """1 for a new finding; a leak that goes on updates its report."""
+    """1 for a new finding; a leak that continues updates its report."""
     uptime_seconds: float
     """Seconds from the detector's start to this finding's first report."""
     trend: TrendSummary

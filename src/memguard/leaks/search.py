@@ -1,5 +1,5 @@
 """
-The search for a leak: from cheap readings, when memory goes on growing, to evidence.
+The search for a leak: from cheap readings to evidence, when memory keeps growing.
 
 A reading a tick while ``watching``. At half of the growth that would count a first look at the heap
 is taken; at all of it a second look, and ``tracing`` begins. ``cooling`` is the pause after it.

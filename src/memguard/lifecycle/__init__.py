@@ -1,5 +1,5 @@
 """
-What every watcher shares: a thread, one run at a time, failures, forks, the end of the process.
+What all services share: a thread, one run at a time, failures, fork, exit.
 
 One janitor thread sweeps for all containers.
 """

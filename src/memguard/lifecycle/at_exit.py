@@ -1,4 +1,4 @@
-"""Stop what still runs when the interpreter exits, before it takes away what that uses."""
+"""Stop what still runs at interpreter exit, before the interpreter tears down what it uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Failures that a part of memguard survived: counted, and logged once a kind."""
+"""Failures that a part of memguard survived: counted, and logged once for each kind."""
 
 from __future__ import annotations
 

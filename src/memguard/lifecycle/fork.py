@@ -1,5 +1,5 @@
 """
-What a forked child must set anew: locks that a vanished thread may hold, and threads that are gone.
+What a forked child must reset: locks that a lost thread may hold, and threads that are gone.
 
 One hook for the whole process, set by the first who needs it and never by an import.
 """

@@ -1,4 +1,4 @@
-"""Is that process still the one that it was? Its number does not say: it is given out again."""
+"""Is that still the same process? Its ID does not prove it, because IDs are reused."""
 
 from __future__ import annotations
 

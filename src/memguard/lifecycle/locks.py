@@ -17,7 +17,7 @@ Where a thread works only if nobody else does, or waits for a limited time, use
 below it leaves the lock held, on every version.
 
 CPython 3.14 looks for signals between taking the lock of a ``with`` and entering its block: a
-handler that raises there (``KeyboardInterrupt``, a timeout) leaves the lock held for ever. There,
+handler that raises there (``KeyboardInterrupt``, a timeout) leaves the lock held forever. There,
 the classes below note in one C call, inside a ``try``, that the lock was taken. No other version
 has that gap, and `Lock` and `RLock` are those of ``threading`` itself: they cost nothing more.
 ``tests/integration/test_lock_signals.py`` proves both by force.

@@ -1,4 +1,4 @@
-"""What others register, such as callbacks: a bounded list, and a handle that takes each back."""
+"""Registrations such as callbacks: a bounded list, and a handle to close each of them."""
 
 from __future__ import annotations
 

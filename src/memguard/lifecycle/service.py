@@ -1,4 +1,4 @@
-"""What is started and stopped: ``close`` and ``with`` follow from that, the same everywhere."""
+"""Services that start and stop; ``close`` and ``with`` follow from that, the same everywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A thread that calls ``tick``, sleeps, and does not survive a fork: one for each watcher."""
+"""A thread that calls ``tick``, sleeps, and does not survive a fork: one for each service."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Ticker:
         self._ended = False
         self._said: set[str] = set()
         self._requested = False
-        # Not a queue: SimpleQueue.get waits for ever where its time is up before the wait begins
+        # Not a queue: SimpleQueue.get waits forever where its time is up before the wait begins
         # (seen on CPython up to 3.12: what is left of it is less than nothing, and so no limit).
         self._wake = Wake()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)

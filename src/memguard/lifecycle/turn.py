@@ -1,4 +1,4 @@
-"""One thread at a time, and it is known which: a mutex that its owner never waits for."""
+"""One thread at a time, with a known owner: a mutex that its owner never waits for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Turn:
     Let one thread at a time do work that must not overlap with itself.
 
     A finalizer, a signal handler or a callback that runs in the owner's thread and asks for another
-    turn is refused; it would wait for itself for ever.
+    turn is refused; it would wait for itself forever.
 
     Bounded by: one owner.
     Locks: it is one. Make a new one in a forked child: the owner may not be there.
@@ -47,7 +47,7 @@ class Turn:
         Args:
             work: Called with no argument, in this thread.
             busy: What to return when the turn was not to be had.
-            timeout: Seconds to wait for another thread, -1 for ever. The owner never waits.
+            timeout: Seconds to wait for another thread, -1 forever. The owner never waits.
         """
         if self.is_mine:
             return busy

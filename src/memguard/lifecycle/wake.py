@@ -1,4 +1,4 @@
-"""An event that destructors and signal handlers may set: ``threading.Event`` may dead-lock."""
+"""An event that destructors and signal handlers may set: ``threading.Event`` may deadlock."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-SEE: what this process's memory is doing, read cheaply.
+SEE: cheap readings of this process's memory.
 
 Readings, limits, headroom, the allocator, the collector, and their history.
 """

@@ -97,7 +97,7 @@ def prepare() -> None:
     Look the allocator up now, in the caller's thread: what starts a thread calls this first.
 
     It imports ctypes, and asks sysconfig, which has a lock from 3.12 on. A fork while another
-    thread is in one of them leaves its lock held in the child for ever, and whoever needs it there
+    thread is in one of them leaves its lock held in the child forever, and what needs it there
     waits as long.
     """
     _libc()

@@ -170,7 +170,7 @@ class GcWatch(Service):
         call_in_child(_count_fork)
         with self._lock:
             if self._started_ns is not None:
-                raise LifecycleError("this GcWatch is started already; stop() it first")
+                raise LifecycleError("this GcWatch is already started; stop() it first")
             self._tally.begin()
             self._started_ns = self._timer_ns()
             self._callbacks.append(self._tally.callback)

@@ -1,4 +1,4 @@
-"""How full is it? What cannot be reclaimed against what is allowed, bound by bound."""
+"""How full is memory? What cannot be reclaimed compared with what is allowed, limit by limit."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class Allowance:
     limit: int | None = None
     source: str | None = None
     left: int | None = None
-    """What is not yet used of it, whoever uses it."""
+    """Bytes of it that no process uses yet."""
 
     def seconds_left(self, bytes_per_hour: float) -> float | None:
         """Return the seconds until the bound at this rate; None when it will not be met."""

@@ -1,4 +1,4 @@
-"""What memory did: a bounded ring of readings, minutes and hours, and a file where asked for."""
+"""The history of memory: a bounded ring of readings, minutes and hours, optionally in a file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class HistoryStatistics:
     added: int
     """Readings ever added."""
     blind: int
-    """Of these, rows without a private size; they are in the ring and in no minute."""
+    """Rows without a private size; they are in the ring and in no minute."""
     thinned: int
     """Readings left out of their minute because it had too many already."""
     minutes: int
@@ -70,7 +70,7 @@ class History:
     The last readings one by one, the last day by minutes, the last weeks by hours.
 
     With *path*, minutes and hours outlive the process. One process writes a file; others may read
-    it (SQLite, WAL). Whoever calls `add` pays for the write, about once a minute.
+    it (SQLite, WAL). The caller of `add` pays for the write, about once a minute.
 
     Bounded by: *maxlen* readings, *keep_minutes* and *keep_hours* buckets (of about 0.5 KiB), the
         same in the file.
@@ -90,7 +90,7 @@ class History:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """
-        Make an empty history, or go on with the one in *path*.
+        Make an empty history, or continue the one in *path*.
 
         Args:
             maxlen: Readings in the ring, 1 to 1,000,000.
@@ -177,7 +177,7 @@ class History:
             journal.write()
 
     def close(self) -> None:
-        """Flush, and let go of the file. Idempotent; queries go on working, from memory."""
+        """Flush, and release the file. Idempotent; queries still work, from memory."""
         self.flush()
         with self._lock:
             self._closed = True

@@ -1,4 +1,4 @@
-"""Minutes and hours in an SQLite file: one writer, capped, private. The only room with SQL."""
+"""Minutes and hours in an SQLite file: one writer, capped, private. The only module with SQL."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class HistoryFile:
                 if isinstance(error, self._sqlite3.OperationalError):
                     raise OSError(f"{self.path} cannot be read now: {error}") from error
                 raise ConfigError(
-                    f"{self.path} is no SQLite database that can be read ({error}); "
+                    f"{self.path} is not a readable SQLite database ({error}); "
                     "give the history a file of its own"
                 ) from error
             if owner != _APPLICATION_ID and tables:

@@ -342,10 +342,10 @@ def check(include: Collection[str]) -> None:
             f"include must be a collection of detail names (got {type(include).__name__}); "
             "write ('limit',) for a single one"
         )
-    strangers = sorted(str(name) for name in include if name not in _DETAILS)
-    if strangers:
+    unknown = sorted(str(name) for name in include if name not in _DETAILS)
+    if unknown:
         raise ConfigError(
-            f"include may name {', '.join(sorted(_DETAILS))} (got {', '.join(strangers)})"
+            f"include may name {', '.join(sorted(_DETAILS))} (got {', '.join(unknown)})"
         )
 
 

@@ -1,5 +1,5 @@
 """
-GIVE: memory is given back before the kernel takes it.
+FREE: memory is freed before the kernel kills the process.
 
 `PressureMonitor` decides when, `Relief` from whom: caches, pools, the collector, the allocator.
 """

@@ -1,4 +1,4 @@
-"""Admission control: work that needs memory waits or is refused while there is none to spare."""
+"""Admission control: work that needs memory waits or is rejected while memory is short."""
 
 from __future__ import annotations
 

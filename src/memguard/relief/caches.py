@@ -1,4 +1,4 @@
-"""The process's caches, pools and buffers: their sizes, entries to take, and lowered bounds."""
+"""The process's caches, pools and buffers: their sizes, entries to evict, and lowered bounds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from memguard.relief.plan import Holding, Lowered, plan_regrowth
 from memguard.units import MiB
 
 _SLICE_BYTES = 4 * MiB
-"""Given back by one call, so that no other thread waits long for the interpreter or the lock."""
+"""Freed by one call at most, so no other thread waits long for the interpreter or the lock."""
 _LEAST_SHARE = 0.01
 """Of what a cache holds, that is left to it while the level is not critical."""
 

@@ -1,4 +1,4 @@
-"""The host's own means of relief: callbacks, registered by level and priority."""
+"""The host's own relief callbacks, registered by level and priority."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The garbage collector: a collection as a means of relief, its thresholds, and forked servers."""
+"""The garbage collector: a collection as a relief step, its thresholds, and forked servers."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class GcPolicy(Service):
         watch: GcWatch | None = None,
     ) -> None:
         if threshold is None and time_share is None:
-            raise ConfigError("threshold or time_share is required; without them nothing is done")
+            raise ConfigError("threshold or time_share is required; without them it does nothing")
         if threshold is not None:
             _check_threshold(threshold)
         if time_share is not None:
@@ -153,7 +153,7 @@ class GcPolicy(Service):
         """
         with self._lock:
             if self._original is not None:
-                raise LifecycleError("this GcPolicy is started already; stop() it first")
+                raise LifecycleError("this GcPolicy is already started; stop() it first")
             self._original = gc.get_threshold()
             self._apply(self._threshold or self._original)
         if self._owns_watch and self._time_share is not None:

@@ -101,7 +101,7 @@ def _size(row: Component) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedComponent:
-    """A component of the application, and the functions that are asked about it."""
+    """A component of the application, and the functions that measure it."""
 
     name: str
     count: Callable[[], int] | None

@@ -1,5 +1,5 @@
 """
-How full is it now? A full look at every bound, and cheap looks at this process in between.
+How full is memory now? A full look at every limit, and cheap looks in between.
 
 A full look reads some files of the control group (about 150 µs), once an interval. A cheap one adds
 to that what this process has grown since (about 30 µs; Linux 6, CPython 3.11): among busy threads
@@ -200,7 +200,7 @@ class Gauge:
 
         Args:
             at_rest: Nothing has moved lately. Then a full look is due after three intervals, and
-                None is given back where nothing has moved still: that costs next to nothing.
+                None is returned if nothing has changed: that costs next to nothing.
         """
         reading = self._glance()
         now = self._timer()

@@ -1,5 +1,5 @@
 """
-How serious is it? From samples to a level, with hysteresis. Pure: no clock, no I/O, no thread.
+The pressure level: from samples to a level, with hysteresis. Pure: no clock, no I/O, no thread.
 
 A level rises at once and falls slowly: only when every sample of *hold_off* seconds stayed clear of
 the threshold by the hysteresis. A signal that comes and goes makes the hold-off longer, so that
@@ -38,9 +38,9 @@ class LevelRules:
     """When a level is reached, and when it is left."""
 
     elevated: float = 0.75
-    """Used share of the limit from which memory is given back, 0 to 1."""
+    """Used share of the limit above which memory is freed, 0 to 1."""
     critical: float = 0.90
-    """Used share from which everything is given back, 0 to 1."""
+    """Used share above which everything that can be freed is freed, 0 to 1."""
     hysteresis: float = 0.05
     """Relief aims this much below *elevated*; a level is left half of it below its threshold."""
     hold_off: float = 10.0

@@ -1,5 +1,5 @@
 """
-PressureMonitor: read how full the limit is, publish the level, and order relief in time.
+PressureMonitor: read how full memory is, publish the level, and start relief in time.
 
 How often it looks depends on what is left: no longer between two looks than it takes to fill half
 of it at a gigabyte a second, and up to *interval* where much is left or nothing has moved.

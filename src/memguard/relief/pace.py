@@ -1,4 +1,4 @@
-"""Seconds until the next look: few where little memory is left, many at rest. Pure."""
+"""Seconds until the next look: short if little memory is left, long at rest. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Pace:
         self._before: tuple[float, int | None] | None = None
 
     def next(self, look: Look, *, busy: bool) -> float:
-        """Return the seconds until the next look; *busy* while memory is being given back."""
+        """Return the seconds until the next look; *busy* while memory is being freed."""
         self.nap = self._next(look, busy=busy)
         return self.nap
 

@@ -1,4 +1,4 @@
-"""What a monitor does about a level: when it orders relief, how much, and whether that helped."""
+"""The response to a level: when to start relief, how much, and whether it helped."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class Run:
 
     Bounded by: six steps.
     Locks: none.
-    Keeps alive: the caches that are asked, until it has ended.
+    Keeps alive: the caches it frees from, until it has ended.
     """
 
     def __init__(

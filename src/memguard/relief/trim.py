@@ -1,5 +1,5 @@
 """
-``malloc_trim`` as a means of relief: not too often, and not where it does nothing.
+``malloc_trim`` as a relief step: not too often, and only where it frees anything.
 
 What glibc calls free (``mallinfo2``) includes pages that an earlier trim gave back, which stay
 counted. So what was still called free right after a trim is remembered, and only what has become

@@ -1,5 +1,5 @@
 """
-TELL: leak reports, and what a guard knows, as text, HTML, JSON, files, metrics and alerts.
+REPORT: leak reports and the state of a guard as text, HTML, JSON, files, metrics and alerts.
 
 `guard_state` gathers what a guard knows, once for all who show it.
 """

@@ -1,5 +1,5 @@
 """
-What a guard knows at one moment, gathered for metrics, health, the live page and alerts.
+The state of a guard at one moment, gathered for metrics, health, the live page and alerts.
 
 All of them read it here, so that a scrape, a page and an alert cannot say different things.
 """

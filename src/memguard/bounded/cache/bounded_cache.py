@@ -148,7 +148,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
 
     def set(self, key: K, value: V, *, ttl: Any = MISSING) -> None:
         """
-        Store *value* under *key*, with a lifetime of its own when *ttl* is given (None: for ever).
+        Store *value* under *key*, with a lifetime of its own when *ttl* is given (None: forever).
 
         Raises:
             ConfigError: *ttl* is not > 0.

@@ -38,7 +38,7 @@ def attach(add: Callable[..., Any], remove: Callable[..., Any], *args: Any, owne
 
     Raises:
         TypeError: *add* or *remove* is not callable, or *owner* cannot be weakly referenced.
-        ConfigError: *args*, *add* or *remove* would keep *owner* alive for ever.
+        ConfigError: *args*, *add* or *remove* would keep *owner* alive forever.
         LifecycleError: The scope has ended.
         Exception: What *add* raises; nothing is registered then.
     """

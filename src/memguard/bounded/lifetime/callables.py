@@ -169,7 +169,7 @@ def referent(fn: Any) -> Any:
         fn = fn()
         if fn is None:
             raise ConfigError(
-                "the target is dead already (got a weak reference without its object); "
+                "the target is already dead (got a weak reference without its object); "
                 "keep the object alive, or give a function"
             )
         kind = type(fn)

@@ -50,7 +50,7 @@ def on_collect(obj: object, fn: Callable[..., Any], *args: Any, **kwargs: Any) -
 
     Args:
         obj: Any object that can be weakly referenced, or a `Scope`, for its end.
-        fn: What to call. It must not refer to *obj*, or *obj* would live for ever.
+        fn: What to call. It must not refer to *obj*, or *obj* would live forever.
         args: Its arguments; they live until the call.
         kwargs: Its keyword arguments.
 
@@ -65,7 +65,7 @@ def on_collect(obj: object, fn: Callable[..., Any], *args: Any, **kwargs: Any) -
     owners.refuse_cycle(obj, fn)
     if any(arg is obj for arg in (*args, *kwargs.values())):
         raise ConfigError(
-            "an argument is the object itself, which would keep it alive for ever; "
+            "an argument is the object itself, which would keep it alive forever; "
             "give what is needed from it, such as its name or number"
         )
     process = os.getpid()

@@ -71,7 +71,7 @@ class WeakIdentityMap(WeakTable[object, V]):
         if value is key:
             raise ConfigError(
                 f"the value is the object itself (got {type(key).__name__}), which would keep it "
-                f"alive for ever; note something else about it"
+                f"alive forever; note something else about it"
             )
         return self._refer(key, id(key), value, "an object must be weakly referenceable (got {});")
 

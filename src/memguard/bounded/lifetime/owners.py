@@ -225,7 +225,7 @@ def owned_by(owner: Any) -> Owned | None:
 
 def refuse_cycle(owner: Any, fn: Any, what: str = "fn") -> None:
     """
-    Refuse a callable that would keep *owner* alive for ever, because both end together.
+    Refuse a callable that would keep *owner* alive forever, because both end together.
 
     Looks at closures, defaults, partials and bound methods, not deeper.
 

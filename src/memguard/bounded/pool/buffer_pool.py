@@ -307,7 +307,7 @@ class BufferLease:
         """
         loan, self._loan = self._loan, None
         if loan is None:
-            raise LifecycleError("this lease is over already; release it once")
+            raise LifecycleError("this lease is already over; release it once")
         with suppress(BufferError):
             self._view.release()
         self._pool._take_back(loan)  # noqa: SLF001 - reason: a lease is part of its pool

@@ -65,7 +65,7 @@ class Lease(Generic[T]):
     def _end(self, *, broken: bool = False) -> None:
         slot, self._slot = self._slot, None
         if slot is None:
-            raise LifecycleError("this lease is over already; release it once")
+            raise LifecycleError("this lease is already over; release it once")
         self._lender.end(self, slot, broken=broken)
 
     def __enter__(self) -> T:

@@ -278,7 +278,7 @@ class Lender:
         served: list[Waiter] | None = None
         with slots.lock:
             if slot.lease is None or slot.lease() is not lease:
-                raise LifecycleError("this lease is over already; release it once")
+                raise LifecycleError("this lease is already over; release it once")
             if slots.by_id.get(slot.key) is not slot:  # it is the parent process's
                 slots.inherited.append(slot)
                 return

@@ -61,7 +61,7 @@ class BaseTimerRegistry:
 
         Raises:
             TypeError: *fn* is not callable, *delay* no duration, *owner* not weakly referenceable.
-            ConfigError: *delay* is negative, or *fn* would keep *owner* alive for ever.
+            ConfigError: *delay* is negative, or *fn* would keep *owner* alive forever.
             CapacityError: The registry or the scope is full; the message names who filled it.
             LifecycleError: The registry or the scope is closed.
         """

@@ -84,7 +84,7 @@ class Workers:
         self.leave()
 
     def _start(self, target: Callable[[], None], name: str) -> threading.Thread | None:
-        if sys.is_finalizing():  # it would never run, and start() might wait for it for ever
+        if sys.is_finalizing():  # it would never run, and start() might wait for it forever
             self.failed_starts += 1
             return None
         thread = threading.Thread(target=target, name=name, daemon=True)

@@ -157,13 +157,13 @@ class _Outcome:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``demo``."""
     parser.add_argument(
-        "--output", metavar="DIR", help="keep program and reports in this new directory"
+        "--output", metavar="DIR", help="keep the programs and reports in this new directory"
     )
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
         default="60s",
-        help="give up after so long (default: %(default)s)",
+        help="give up after this time (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="the outcome as one line of JSON")
 

@@ -1,5 +1,5 @@
 """
-A shop that remembers its visitors: the program that ``memguard demo`` runs, twice.
+A shop that remembers its visitors: the program that ``memguard demo`` runs twice.
 
 It is copied to a directory of its own as ``shop.py``. As it is, it leaks; with ``--repaired`` it
 remembers the last hundred. Some fifty visitors come each second, until it is stopped.

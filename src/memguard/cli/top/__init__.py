@@ -48,18 +48,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url", help="where the process serves memguard's health routes (http or https)"
     )
-    parser.add_argument("--name", help="which guard, where the process has several")
+    parser.add_argument("--name", help="the guard, if the process has several")
     parser.add_argument(
-        "--directory", metavar="DIR", help="where it publishes, if not in the usual place"
+        "--directory", metavar="DIR", help="where it publishes, if not in the default directory"
     )
     parser.add_argument(
         "--interval",
         metavar="SECONDS",
         default="1s",
-        help="between two pictures (default: %(default)s)",
+        help="seconds between two snapshots (default: %(default)s)",
     )
-    parser.add_argument("--once", action="store_true", help="one picture, as text, and no more")
-    parser.add_argument("--json", action="store_true", help="one line of JSON for each picture")
+    parser.add_argument("--once", action="store_true", help="print one snapshot as text")
+    parser.add_argument(
+        "--json", action="store_true", help="print one line of JSON for each snapshot"
+    )
     parser.add_argument("--list", action="store_true", help="list the processes that publish")
 
 
@@ -76,7 +78,7 @@ def command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
         places = (Path(options.directory),)
     local = (options.pid, options.name, options.directory, options.list or None)
     if options.url is not None and local != (None,) * 4:
-        parser.error("--url stands for itself: give no PID, --name, --directory or --list with it")
+        parser.error("--url cannot be combined with PID, --name, --directory or --list")
     try:
         if options.list:
             return _list(places, as_json=options.json)

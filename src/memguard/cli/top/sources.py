@@ -1,9 +1,9 @@
 """
-Where ``memguard top`` reads the state of a guard: a file of this machine, or an URL.
+Where ``memguard top`` reads the state of a guard: a file of this machine, or a URL.
 
-At the URL of a process that serves memguard's health routes, ``/health/memory`` is asked. Whoever
-answers there may be anybody: no redirection is followed, no more is read than such a report can
-have, and what is read is checked field by field.
+For the URL of a process that serves memguard's health routes, ``/health/memory`` is fetched. The
+server is not trusted: no redirect is followed, no more is read than the longest valid report, and
+each field is checked.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Snapshot:
 
 
 class Source(Protocol):
-    """A guard that is asked again and again."""
+    """A guard that is read again and again."""
 
     def read(self) -> Snapshot:
         """
@@ -93,7 +93,7 @@ class FileSource:
 
 def choose(places: Sequence[Path], pid: int | None, guard: str | None) -> FileSource:
     """
-    Return the source that is asked for; where none is, that of the only process.
+    Return the requested source; without a request, that of the only process.
 
     Raises:
         NoGuardError: There is none, or there are several.

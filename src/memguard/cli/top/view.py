@@ -1,5 +1,5 @@
 """
-What ``memguard top`` shows, as lines of styled words: for rich where it is live, plain elsewhere.
+What ``memguard top`` shows, as lines of styled words: rich in the live view, plain elsewhere.
 
 Pure. Whatever comes from the watched process is made printable here and nowhere later.
 """
@@ -294,7 +294,7 @@ def _upkeep(status: ProcessStatus) -> Line:
         parts.append(f"collector {status.gc_share:.2%} of the time{longest}")
     if status.relief_runs:
         freed = format_bytes(status.relief_freed or 0)
-        parts.append(f"relief: {_count(status.relief_runs, 'run')}, {freed} given back")
+        parts.append(f"relief: {_count(status.relief_runs, 'run')}, {freed} freed")
     if status.detector is not None:
         found = f", {_count(status.findings, 'finding')}" if status.findings else ""
         parts.append(f"leak detector: {printable(status.detector)}{found}")

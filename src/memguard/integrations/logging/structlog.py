@@ -17,7 +17,7 @@ from memguard.integrations.logging.values import Bounds, BoundsKeywords, Walk, f
 __all__ = ["BoundedEvent", "bounded_event"]
 
 CUT = "cut_by_memguard"
-"""Key that says in how many places an event was cut; absent where it was not."""
+"""Key whose value is the number of cuts in an event; absent if there were none."""
 _FIRST = ("event", "level", "logger", "timestamp", "positional_args")
 _INTERNAL = ("_record", "_from_structlog")
 """What structlog's ``ProcessorFormatter`` hands from one processor to the next."""
@@ -64,7 +64,7 @@ class BoundedEvent:
         Return a new event, cut to size; what the caller logged is not changed. Never raises.
 
         ``exc_info`` becomes the text ``exception``. Where something was cut, the key
-        ``cut_by_memguard`` says in how many places. Cost: some µs for a small event.
+        ``cut_by_memguard`` is the number of cuts. Cost: some µs for a small event.
         """
         if isinstance(event, MutableMapping):
             try:

@@ -2,8 +2,8 @@
 An exception as text of bounded size: frames, causes and groups counted, no local variable shown.
 
 It reads like Python's own traceback. The message is made of the exception's arguments, cut to size;
-its ``__str__`` is called only where that is a builtin type's or its type is allowed, for what a
-stranger's builds cannot be bounded while it builds it.
+its ``__str__`` is called only if it is a builtin type's or its type is allowed, because the text
+that a user's ``__str__`` builds cannot be bounded while it runs.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 Values for a log, cut to size before anything makes text of them. No I/O, no clock, no thread.
 
 ``logger.info("got %s", response)`` costs as much memory as the longest ``repr`` of anything that
-hangs below *response*, several times over, and at the worst of times: errors are logged with what
-caused them. Here a value is walked instead, and copied into plain builtins, until a budget of bytes
-is spent; what was left out is said in its place.
+hangs below *response*, several times over, and at the worst time: errors are logged with their
+causes. Instead, a value is walked here and copied into plain builtins until a budget of bytes
+is spent; a mark replaces what was left out.
 
-Objects are recognized by ``type()`` and read through the slots of the builtin types, so that no
-``__repr__``, ``__len__``, ``__iter__`` or property of a stranger runs: none of these can be bounded
-while it runs. A stranger is therefore named, not rendered, unless its type is in *allow*.
+Objects are recognized by ``type()`` and read through the slots of the builtin types, so no
+``__repr__``, ``__len__``, ``__iter__`` or property of a user's class runs: none of these can be
+bounded while it runs. Other objects are named, not rendered, unless *allow* has their type.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Bounds:
         if not 256 <= self.max_bytes <= 16 * 1024**2:
             raise ConfigError(
                 f"max_bytes must be 256 bytes to 16 MiB (got {max_bytes!r}); "
-                "a log line larger than that is not read by anybody"
+                "larger log lines are not supported"
             )
         self.max_items = check_int(max_items, "max_items", 1, 10_000)
         self.max_depth = check_int(max_depth, "max_depth", 1, 20)
@@ -112,10 +112,10 @@ class Walk:
         self.left = bounds.max_bytes
         """Bytes that may still be spent."""
         self.cut = 0
-        """Places where something was left out or described."""
+        """Number of cuts: something was left out or described."""
 
     def copy(self, value: object) -> Any:
-        """Return *value*, or what there is room for of it. Never raises; no stranger's code."""
+        """Return *value*, or as much of it as fits. Never raises; runs no user code."""
         self.left -= _NODE
         try:
             return self._copy(value)
@@ -202,7 +202,7 @@ class Walk:
             self._above.discard(id(value))
 
     def _within(self, entries: Iterator[Any]) -> Iterator[Any]:
-        """Yield entries while there is room; end quietly where another thread changes them."""
+        """Yield entries while there is room; stop if another thread changes them."""
         try:
             for entry in itertools.islice(entries, self._bounds.max_items):
                 if self.left <= 0:

@@ -1,4 +1,4 @@
-"""The fixture ``memguard_check``: what a part of a test needs, leaves, and leaves behind."""
+"""The fixture ``memguard_check``: the peak, the growth and the leftovers of a part of a test."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-Count what survives each run of a test, and on suspicion find the lines and the holders.
+Count what survives each run of a test; if a leak is suspected, find the lines and holders.
 
 First the totals: they are cheap to take, and most tests are clean by them. Where they say leak, the
 test runs as many times again, with whole stacks traced, between two snapshots. Only what grows once

@@ -55,7 +55,7 @@ class Thing:
     name: Callable[[Any, int], str]
     """Names so many of it."""
     locations: Counter[str] = field(default_factory=Counter)
-    """The places in the code that made them, where they are known."""
+    """The lines of code that made them, if known."""
 
     def is_same(self, other: Thing | None) -> bool:
         """Return whether *other* is of the same object, and not of one that has its id now."""
@@ -103,7 +103,7 @@ def present(kinds: Iterable[str], ignored: Callable[[str], bool]) -> Things:
             if kind in wanted:
                 found["thread", id(thread)] = Thing(kind, 1, weakref.ref(thread), _describe_thread)
     for container in inventory.containers():
-        with contextlib.suppress(Exception):  # a stranger's event that does not hash, for one
+        with contextlib.suppress(Exception):  # such as an event that does not hash
             for what, thing in _things_of(container, wanted):
                 if thing.count:
                     found[what, id(container)] = thing
@@ -181,7 +181,7 @@ def _describe_pool(pool: Any, _: int) -> str:
 
 def _describe_lent(pool: Any, count: int) -> str:
     what = "object" if isinstance(pool, ObjectPool) else "buffer"
-    return f"{_many(count, what)} of pool {clean(pool.name)!r}, not given back"
+    return f"{_many(count, what)} of pool {clean(pool.name)!r}, not released"
 
 
 def _describe_timers(registry: Any, count: int) -> str:

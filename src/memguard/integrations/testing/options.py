@@ -1,4 +1,4 @@
-"""What is asked of a test: the command line, the ini file and the marker, read and checked."""
+"""The options of a test: read from the command line, the ini file and the marker, and checked."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
-        """True where nothing is asked."""
+        """True if nothing is checked."""
         return self.limit is None and self.leaks is None and not self.fail_on
 
 
@@ -145,7 +145,7 @@ def read_kinds(value: str | Iterable[str], *, name: str) -> frozenset[str]:
 
 def plan_of(marks: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]], settings: Settings) -> Plan:
     """
-    Return what is asked of a test.
+    Return the checks of a test.
 
     Args:
         marks: The arguments of its markers, the farthest first: what is nearer wins, word by word.

@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker, and begin to measure where all tests are asked for."""
+    """Declare the marker, and begin to measure if all tests are checked."""
     config.addinivalue_line("markers", _MARKER)
     config.pluginmanager.register(_Summarizing(), _SUMMARY)
     given = _given(config)

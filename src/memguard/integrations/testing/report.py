@@ -1,4 +1,4 @@
-"""What tests showed, as text: the failure of each, and the summary of a session. Pure."""
+"""The results of tests as text: the failure of each, and the summary of a session. Pure."""
 
 from __future__ import annotations
 

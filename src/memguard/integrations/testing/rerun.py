@@ -3,7 +3,7 @@ Run a test again, whole: its function-scoped fixtures, the test, and their teard
 
 That is what a leak of a test is measured by: what it has built for itself is gone when it is torn
 down; fixtures of wider scope stay, as they do between two tests. All hooks of the phases run, so
-that other plugins do their part; no report is made of these runs.
+that other plugins take part; these runs are not reported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What memguard does around the tests that ask for it: the hooks, and nothing but the order."""
+"""The pytest hooks around the tests that are checked: only the order of steps."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Measuring:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Read what is asked of the test, and begin."""
+        """Read the checks of the test, and begin."""
         refused = None if self._again else self._begin(item)
         result = yield
         if refused is not None:

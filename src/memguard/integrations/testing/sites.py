@@ -1,5 +1,5 @@
 """
-Allocation sites of a test: whose memory it is, by line, and what holds it.
+Allocation sites of a test: which code owns the memory, by line, and what holds it.
 
 pytest, its plugins and memguard keep something of every run as well: a finalizer, a report. That
 memory is not the test's. Holders are looked for on a failure only: the whole heap is walked, which
@@ -25,7 +25,7 @@ from memguard.leaks.holders import paths as retention
 SECONDS = 10.0
 """For the walk, and again for the search of the way."""
 _ASK_AT_MOST = 5_000_000
-"""Objects whose origin is asked for."""
+"""Objects whose origin is looked up."""
 _MEMGUARD = str(Path(__file__).parents[2])
 _RUNNERS = ("pytest", "_pytest", "pluggy", "xdist", "execnet", "coverage", "hypothesis")
 
@@ -83,7 +83,7 @@ class Runner:
 
 def by_line(stacks: Iterable[Site], runner: Runner) -> dict[Location, Site]:
     """
-    Return what the program gained by line; what a line has given back on the whole is negative.
+    Return what the program gained by line; negative if a line freed more than it allocated.
 
     Each has its heaviest stack, up to where the test runner begins.
     """

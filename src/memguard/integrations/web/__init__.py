@@ -1,5 +1,5 @@
 """
-Middleware that tells what requests keep, by route, and refuses work while memory is critical.
+Middleware: memory growth by route, and admission control while memory is critical.
 
 One module for each framework; each needs that framework and no other.
 """

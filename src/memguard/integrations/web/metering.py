@@ -81,19 +81,19 @@ class Meter:
         """What is read; None before `prepare`."""
 
     def prepare(self) -> None:
-        """Find out what can be read; not at construction, for it loads ctypes."""
+        """Find out what can be read; not at construction, because it loads ctypes."""
         self.source = allocated_source()
         self._read = self._given or functools.partial(read_allocated, self.source)
 
     @property
     def is_rested(self) -> bool:
-        """Whether the last look is paid for."""
+        """Whether enough time has passed since the last look to keep within the budget."""
         return time.monotonic() >= self._rests_until
 
     def look(self) -> int | None:
-        """Return the bytes that are allocated; None when they would be no measure. Never raises."""
-        # Where tracemalloc is on, its own notes grow with every request; and what is given back
-        # under pressure was not taken by this one.
+        """Return the allocated bytes; None while they would be misleading. Never raises."""
+        # While tracemalloc is on, its own records grow with every request; and what is freed
+        # under pressure was not allocated by this request.
         guard = self._guard
         if tracemalloc.is_tracing() or self._read is None:
             return None

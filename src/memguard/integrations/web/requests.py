@@ -1,5 +1,5 @@
 """
-Requests of a web application: a `Scope` for each, what they do to memory, and which are admitted.
+Requests of a web application: a `Scope` for each, memory growth, and admission control.
 
 The ASGI, WSGI and Django middleware share all of it; it knows none of them.
 """

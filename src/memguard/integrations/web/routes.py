@@ -1,5 +1,5 @@
 """
-What requests did to memory, route by route: counts, sums and a bounded sample. Pure.
+Memory growth by route: counts, sums and a bounded sample. Pure.
 
 A route is a template such as ``/items/{id}``, never a path: paths are written by clients, so there
 is no end of them, and they may hold secrets.
@@ -45,9 +45,9 @@ class RouteStatistics:
     count: int
     """Requests that ended."""
     failed: int
-    """Of these, those that raised."""
+    """Requests that raised."""
     sampled: int
-    """Of these, those that were measured."""
+    """Requests that were measured."""
     growth_bytes: int
     """What was kept by all that were measured; negative where more was freed."""
     mean_bytes: float | None

@@ -1,8 +1,8 @@
 """
-The template of the route that served an ASGI request, asked of Starlette's or FastAPI's router.
+The template of the route that served an ASGI request, from Starlette's or FastAPI's router.
 
 Starlette 1.x leaves the route in the ASGI scope, and FastAPI always did; where it is not there (an
-older Starlette, a middleware that copied the scope, no route at all), the router is asked again.
+older Starlette, a middleware that copied the scope, no route at all), the router is searched.
 Nothing is imported: what has ``routes`` and ``matches`` is a router.
 """
 

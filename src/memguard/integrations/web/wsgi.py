@@ -83,7 +83,7 @@ class MemguardMiddleware(RequestMiddleware[Application, Environ]):
 
 
 class _Ending:
-    """Ends the request when its response has ended: once, whoever calls it."""
+    """Ends the request when its response has ended: exactly once."""
 
     __slots__ = ("_handled", "_pending")
 

@@ -1,5 +1,5 @@
 """
-Worker processes that are guarded, and replaced when their own memory has outgrown a limit.
+Worker processes that are guarded, and replaced when their own memory exceeds a limit.
 
 One module for each kind of server.
 """

@@ -299,7 +299,7 @@ def pool_process() -> Any | None:
 
 def end_between_tasks(worker: Any, wants_to: Callable[[], bool]) -> None:
     """
-    Have *worker* end, before it takes its next task, as soon as *wants_to* says so.
+    End *worker* before it takes its next task, as soon as *wants_to* returns true.
 
     Call it in ``worker_process_init``: afterwards billiard has its own reference.
     """
@@ -342,7 +342,9 @@ def setup(
     check_positive_int(every, "every", "; 1 measures every task")
     checked = WorkerOptions(min_requests=min_tasks, **options)
     if app in _known:
-        raise LifecycleError("setup() was called for this application already; close() that first")
+        raise LifecycleError(
+            "setup() was already called for this application; close() that one first"
+        )
     workers = _known[app] = CeleryWorkers(app, checked, every=every)
     return workers
 

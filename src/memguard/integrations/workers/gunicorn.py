@@ -1,5 +1,5 @@
 """
-Hooks for gunicorn: workers that share what is loaded, are guarded, and are replaced in time.
+Hooks for gunicorn: guarded workers that share preloaded memory and are replaced in time.
 
 In ``gunicorn.conf.py``::
 

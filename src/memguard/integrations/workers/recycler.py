@@ -1,4 +1,4 @@
-"""The part of a worker process that notices when it should be replaced, and ends it."""
+"""The thread of a worker process that decides when to replace it, and ends it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SHARE_OF_CORE = 0.01
 """That looking may take, at most."""
 _LONGEST_REST = 60.0
 _AIM = 0.9
-"""Of the limit: relief is asked for what is above it."""
+"""Share of the limit: relief frees what is above it."""
 
 
 class Relieving(Protocol):
@@ -200,9 +200,7 @@ class Recycler:
         if self._ending_since is not None:
             if now - self._ending_since > self._grace and not self._insisted:
                 self._insisted = True
-                self._log_once(
-                    "insist", logging.WARNING, "this worker has not ended; it is asked again"
-                )
+                self._log_once("insist", logging.WARNING, "this worker has not ended; trying again")
                 if self._insist is not None:
                     self._insist()
             return min(pause, 1.0)

@@ -1,5 +1,5 @@
 """
-One turn among the processes of a forking server: which worker may end now, without a coordinator.
+Turns among the processes of a forking server: which worker may end now, without a coordinator.
 
 A small file without a name is made in the parent, before it forks; its workers inherit the
 descriptor. What they know together is written there under a record lock, and the one that ends
@@ -125,7 +125,7 @@ class Turns:
         if sys.platform == "win32":
             return False
         if _identity(self._descriptor) != self._identity:
-            return False  # the host has closed every descriptor, and this number is a stranger's
+            return False  # the host has closed every descriptor, and this number is another file's
         try:
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
         except OSError:  # held by another process, or the kernel is out of locks

@@ -1,5 +1,5 @@
 """
-What can be seen of a process that grows: traces, counts of objects, samples of what is new.
+Evidence of a growing process: allocation traces, object counts, samples of new entries.
 
 Tracing is started and stopped here and nowhere else.
 """

@@ -1,5 +1,5 @@
 """
-Bursts of tracing: short, ended as soon as they have seen enough, deeper only where that was cheap.
+Bursts of tracing: short, ended once they have seen enough, deeper only if that is cheap.
 
 While tracing is on, every allocation of the process pays for it. So the first burst records one
 frame a block and lasts until the containers that grow have shown enough new entries. If that took

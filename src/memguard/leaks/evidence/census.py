@@ -1,5 +1,5 @@
 """
-Who is alive: counts by type, the length of every container, and what both allocators hold.
+A census of live objects: counts by type, lengths of containers, and what both allocators hold.
 
 Objects are touched by ``type()``, ``id()`` and the base type's own length slot, and nothing else.
 """

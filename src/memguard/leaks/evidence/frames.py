@@ -1,5 +1,5 @@
 """
-Turn a traced location into a frame a person knows: its function, and whether it is their code.
+Turn a traced location into a readable frame: its function, and whether it is user code.
 
 tracemalloc remembers a file and a line only. The function is found in the code objects that are
 alive, not by parsing sources: what runs is what counts, and nothing holds the GIL for long.
@@ -137,7 +137,7 @@ def source_line(file: str, line: int, *, older_than: float = IMPORTED_AT) -> str
     return text[:SOURCE_CHARACTERS] or None
 
 
-_runners: set[str] = set()  # names in the source of whoever calls `begin_after`: bounded by that
+_runners: set[str] = set()  # names in the source of the callers of `begin_after`: bounded by that
 
 
 def begin_after(file: str) -> None:

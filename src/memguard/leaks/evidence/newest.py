@@ -1,5 +1,5 @@
 """
-Look at the newest entries of a growing container: what they are, what they weigh, who made them.
+Sample the newest entries of a growing container: their types, sizes and allocation sites.
 
 An entry that came in during a burst of tracing leads to the lines that allocated it: the link
 between a holder and its allocation site, which neither of them shows alone.
@@ -27,7 +27,7 @@ MAX_NODES = 400
 MAX_OPENED = 10_000
 """Containers with more entries are weighed but not opened."""
 SET_SCAN = 4_000
-"""A set has no newest end: so many of its members are asked for their origin."""
+"""A set has no newest end: the origin of this many of its members is looked up."""
 
 Origin = Callable[[Any], tuple[Location, ...]]
 

@@ -1,5 +1,5 @@
 """
-Which line allocates: tracemalloc in a short, bounded burst. The only room that knows tracemalloc.
+Which line allocates: tracemalloc in a short, bounded burst. The only module that uses tracemalloc.
 
 A session that the host runs is used, never stopped, cleared or shortened. One of ours is ended as
 soon as it has shown what it can, since every allocation of the process pays for it meanwhile.
@@ -87,7 +87,7 @@ class Tracer:
         self.joined = False
         """True while a session of ours is joined."""
         self.foreign = False
-        """True where the session was there before, whoever runs it: it knows older blocks too."""
+        """True if the session existed before: it also knows older blocks."""
         self.running = False
 
     def start(self, frames: int, *, to_photograph: bool = True) -> None:
@@ -270,7 +270,7 @@ def traced_memory() -> tuple[int, int]:
 
 
 def is_on() -> bool:
-    """Return whether a session is running, whoever runs it."""
+    """Return whether any session is running, ours or another's."""
     return tracemalloc.is_tracing()
 
 

@@ -34,7 +34,7 @@ TELLING_BYTES = 64 * 1024
 RESERVED = 0.25
 """Share of the growth that must have been asked for since, or it is memory reserved before."""
 STOPPED = 0.05
-"""Share of the growth below which it does not go on."""
+"""Share of the growth below which it has stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +158,7 @@ def judge(
     Args:
         signs: What was measured.
         on_demand: The report was asked for; there may be no growth.
-        had_stopped: The growth before this one was over when it was looked at. What goes on in
+        had_stopped: The growth before this one had ended when it was looked at. What continues in
             bursts is over each time, so that is believed once.
         standing: The verdict of a finding for whose update nothing was traced: what was seen then
             directly outweighs what is inferred now.

@@ -1,4 +1,4 @@
-"""A bounded record of a whole run: few points, each the trough of its stretch of time. Pure."""
+"""A bounded record of a whole run: few points, each the trough of its period. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Point(NamedTuple):
     """A level at a time."""
 
     at: float
-    """Seconds, on the clock of whoever took the reading."""
+    """Seconds, on the caller's clock."""
     value: int
     """Bytes."""
 

@@ -22,7 +22,7 @@ from memguard.errors import ConfigError
 from memguard.leaks.growth.series import Point
 
 SEGMENTS = 6
-"""Stretches of equal length whose troughs must go on rising before growth is called a leak."""
+"""Periods of equal length whose troughs must keep rising before growth is called a leak."""
 
 LEAST_STEP = 0.1
 """Of the mean step between troughs: what a step must be to count as one upwards."""
@@ -44,7 +44,7 @@ class TrendKind(enum.Enum):
     BLOAT = "bloat"
     """Most of the growth came in one step and nothing followed."""
     LEAK = "leak"
-    """The troughs go on rising, stretch after stretch."""
+    """The troughs keep rising, period after period."""
     DECLINING = "declining"
     """It shrinks."""
 
@@ -141,7 +141,7 @@ def _kind(
     third = max(1, len(steps) // 3)
     early, late = sum(steps[:third]), sum(steps[-third:])
     if max(steps) > 0.6 * total:
-        # One step may be the first stretch of a leak; it is one only if the growth goes on.
+        # One step may be the first period of a leak; it is one only if the growth continues.
         return TrendKind.BLOAT if steps.index(max(steps)) < len(steps) - 1 else TrendKind.HEALTHY
     if late < total * third / len(steps) / 3 or (early > 0 and late < early / 3):
         return TrendKind.WARMING_UP

@@ -1,4 +1,4 @@
-"""What a detector remembers of its readings, and the question it asks of them on every tick."""
+"""The windows of readings that a detector keeps, and the check on every tick: is memory growing?"""
 
 from __future__ import annotations
 

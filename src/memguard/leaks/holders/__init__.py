@@ -1,5 +1,5 @@
 """
-The way from an object to the name that holds it.
+Retaining paths: from an object to the name that holds it.
 
 Anchors are modules, classes and frames; the search is bounded in time and steps.
 """

@@ -1,5 +1,5 @@
 """
-Where a retention path may end: names a person can find in their program.
+Where a retaining path may end: names that can be found in the program.
 
 Modules, classes, locals of running functions, suspended coroutines and generators, and memguard's
 own containers.

@@ -1,5 +1,5 @@
 """
-From above: walk down from the modules to what is wanted, where climbing up has failed.
+Search top-down: walk from the modules to the targets when the search upwards has failed.
 
 A container that the program replaces again and again (copy, add, assign) is gone before a climb
 reaches what holds it. On the way down each step reads what is there now.

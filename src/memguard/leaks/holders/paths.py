@@ -1,5 +1,5 @@
 """
-Who holds it: the shortest path from a name in the program to an object. Alone in using objgraph.
+The shortest retaining path from a name in the program to an object. Only this uses objgraph.
 
 The search goes from the object up, level by level, for all wanted objects at once. A level is one
 walk over the heap in slices (``heap.live_slices``): ``gc.get_referrers`` would scan everything in

@@ -1,5 +1,5 @@
 """
-Alerts: rules over a guard's state, and notices about them to people and their systems.
+Alerts: rules over a guard's state, and notices to people and their systems.
 
 `Alerts` evaluates the rules, and delivers in a thread of its own for each sink.
 """

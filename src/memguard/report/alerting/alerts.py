@@ -116,7 +116,7 @@ class Alerts(Service):
         sinks: Where notices go: sinks, or functions that take a `Notice`; by default the log.
         interval: Seconds between two evaluations; alerts and leaks of the guard bring one at once.
             No longer than each rule's ``longest_interval``, which depends on its window.
-        repeat: Seconds between two notices about an alert that goes on.
+        repeat: Seconds between two notices about an alert that still fires.
         resolved: Send a notice when an alert that was sent is resolved.
         rate: Notices of all rules together.
         rate_per_rule: Notices of each rule.
@@ -231,7 +231,7 @@ class Alerts(Service):
         Stop to evaluate, have what waits delivered, and end the threads. Idempotent.
 
         What is not delivered in time is dropped and counted, an attempt that hangs is cut. What
-        fires is not resolved: it may go on.
+        fires is not resolved: it may continue.
 
         Args:
             timeout: Seconds for all of it.

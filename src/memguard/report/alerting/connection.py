@@ -1,8 +1,8 @@
 """
-One attempt's connection: read within a deadline and a bound, and cut from another thread.
+One attempt's connection: bounded in time and bytes, and aborted from another thread.
 
-A socket's timeout is for one call, so that a peer that sends a byte now and then would hold us for
-ever; here each call gets what is left of the attempt.
+A socket's timeout applies to one call, so a peer that sends a byte now and then would block us
+forever; here each call gets the remaining time of the attempt.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Deliver notices: for each sink a bounded queue, and a thread for as long as there is work in it.
+Deliver notices: for each sink a bounded queue, and a thread while the queue is not empty.
 
 Each sink has a queue of its own, so that one that hangs delays no other.
 """
@@ -298,7 +298,7 @@ class DeliveryQueue:
             self._log_lost(item, lost)
 
     def _fail(self, item: _Item, error: BaseException) -> None:
-        # Of a stranger's error only the type is shown: its text may be a secret, or run code.
+        # Only the type of a user's error is shown: its text may be a secret, or run code.
         known = error if isinstance(error, DeliveryError) else None
         why = type(error).__name__ if known is None else known.why
         lost = None

@@ -1,4 +1,4 @@
-"""Notices in a file: one JSON object a line, for its owner alone, rotated and never too large."""
+"""Notices in a file: one JSON object per line, private, rotated and bounded."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class FileSink(Sink):
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
             os.close(descriptor)
-            raise DeliveryError("the file is no plain file of its own", retry=False)
+            raise DeliveryError("the file is not a regular file with a single name", retry=False)
         return descriptor
 
     def _rotate(self, directory: PrivateDirectory) -> None:

@@ -1,4 +1,4 @@
-"""Notices by e-mail: SMTP within a deadline, with TLS by default, and headers that are safe."""
+"""Notices by e-mail: SMTP within a deadline, TLS by default, safe headers."""
 
 from __future__ import annotations
 

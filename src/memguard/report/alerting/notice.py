@@ -1,4 +1,4 @@
-"""What an operator gets: frozen, strings and numbers only, and bounded in size."""
+"""The notice that an operator gets: frozen, strings and numbers only, bounded in size."""
 
 from __future__ import annotations
 

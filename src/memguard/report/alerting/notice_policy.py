@@ -1,4 +1,4 @@
-"""Which alerts become notices now: each once, again after a while, and never too many."""
+"""Which alerts become notices now: each once, again after a while, within rate limits."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class NoticePolicy:
         due = [alert for alert in found.firing if self._is_due(alert, now)]
         for alert in sorted(due, key=lambda each: (-RANK[each.severity], each.since)):
             bucket = self._buckets.setdefault(alert.rule.name, TokenBucket(self._rate_per_rule))
-            # Both are asked, for both fill up by being asked.
+            # Both are called, because both refill when they are called.
             may, all_may = bucket.has(now), self._all.has(now)
             if may and all_may:
                 bucket.take()

@@ -1,4 +1,4 @@
-"""Rules: what in the state of a guard is worth an alert. Pure: no clock, and no I/O."""
+"""Rules: which states of a guard raise an alert. Pure: no clock, and no I/O."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _STRETCHES = 40
 _LEAST_TROUGHS = _STRETCHES // 4
 _CERTAIN = 0.99
 _STILL = 0.8
-"""What fires goes on until the measured value is below this share of the threshold."""
+"""An alert fires until the measured value is below this share of the threshold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class Condition:
     """What a rule sees of one thing that it watches."""
 
     active: bool | None
-    """None where the state does not say: what fires goes on, what is pending begins anew."""
+    """None if unknown: what fires keeps firing, what is pending starts again."""
     summary: str
     """One line, for people: what, how much, where."""
     key: str = ""
@@ -271,7 +271,7 @@ class LeakSuspected(Rule):
         resolve_after: Seconds without a further confirmation.
         name: Unique among the rules of an `Alerts`.
         severity: How grave it is.
-        repeat: Seconds between two notices while it goes on.
+        repeat: Seconds between two notices while it fires.
     """
 
     def __init__(
@@ -300,7 +300,7 @@ class _Confirmed:
     def evaluate(self, state: GuardState, now: float, firing: Keys) -> Conditions:
         leaks = {report.id: report for report in state.reports if report.kind == "leak"}
         self._seen = {ident: seen for ident, seen in self._seen.items() if ident in leaks}
-        # While it traces or rests it confirms nothing, whatever goes on.
+        # While it traces or rests, it confirms nothing.
         detector = state.detector
         asleep = detector is None or detector.state != "watching"
         found = []
@@ -350,7 +350,7 @@ class GrowthAbove(Rule):
     Private memory grows by more than *bytes_per_hour*, seen over *window*.
 
     The rate is Sen's slope of the troughs (the lowest value of each fortieth of the window). It
-    counts only while the troughs go on rising, with 99 % certainty: garbage that comes and goes,
+    counts only while the troughs keep rising, with 99 % certainty: garbage that comes and goes,
     one large step, or a cache that fills up is not growth. Nothing is said before half of the
     window has passed.
 
@@ -557,7 +557,7 @@ class When(Rule):
         found = self._check(state)
         if isinstance(found, str):
             return [Condition(active=bool(found), summary=found or self._summary)]
-        if not isinstance(found, bool | None):  # a coroutine would be true for ever
+        if not isinstance(found, bool | None):  # a coroutine would be true forever
             kind = type(found).__name__
             raise TypeError(f"check must return True, False, None or a text (got {kind})")
         return [Condition(active=found, summary=self._summary)]

@@ -1,4 +1,4 @@
-"""Where notices go: what every sink is, and the two that need no network."""
+"""Sinks: where notices go. The protocol, and the two sinks that need no network."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class DeliveryError(MemguardError, OSError):
     Args:
         why: What happened, in a few words without secrets: it is logged.
         retry: False where trying again is in vain: the message is then lost, and counted.
-        after: Seconds that the receiver asked to be left alone.
+        after: Seconds that the receiver asked to wait before the next attempt.
     """
 
     def __init__(self, why: str, *, retry: bool = True, after: float | None = None) -> None:
@@ -149,7 +149,7 @@ class CallSink(Sink):
         check_callable(call, "call", optional=False)
         if inspect.iscoroutinefunction(call):
             raise TypeError(
-                "call must be a plain function, for it is called in a thread; in it, hand the "
+                "call must be a plain function, because it runs in a thread; in it, hand the "
                 "message to your loop with asyncio.run_coroutine_threadsafe"
             )
         self._call = call

@@ -1,5 +1,5 @@
 """
-Notices by HTTP: JSON to a webhook of any kind, and to Slack and those who speak as it does.
+Notices by HTTP: JSON to any webhook, and to Slack and compatible services.
 
 The client is the standard library's ``urllib.request``: it knows the proxies of the environment,
 and there is no HTTP client among the dependencies. What it lacks is added here: a deadline for the
@@ -341,7 +341,7 @@ def _checked_url(url: str) -> str:
     if not url.isascii() or not url.isprintable() or " " in url or len(url) > 2000:
         raise ConfigError(
             "url must be printable ASCII without spaces, 2000 characters at most; "
-            "percent-encode what else is in it"
+            "percent-encode all other characters"
         )
     try:
         parts = urllib.parse.urlsplit(url)

@@ -1,4 +1,4 @@
-"""A comparison for a terminal and as one HTML file. Pure; names are made harmless as in reports."""
+"""A comparison for a terminal and as one HTML file. Pure; names are escaped as in reports."""
 
 from __future__ import annotations
 

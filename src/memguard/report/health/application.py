@@ -1,5 +1,5 @@
 """
-What is answered to whom: routes, tokens, and the one request that changes something.
+The health routes: which requests are answered, tokens, and the relief request.
 
 It knows no server. An adapter (`HealthAsgi`, `HealthWsgi`) turns a server's request into a
 `Request` and sends the `Response`; where it is given a `Wait`, it waits in its own way.
@@ -85,13 +85,13 @@ class HealthApplication(Generic[App]):
     Args:
         guard: The `MemoryGuard`, or a function that returns it, called at each request:
             ``memguard.install`` where each worker process installs its own.
-        app: What is asked for every other path; None answers those with 404.
+        app: The application for every other path; None answers those with 404.
         relieve_token: Lets who knows it free memory, by the button of the page or with
-            ``X-Memguard-Token``; at least 16 characters. None: nobody can.
+            ``X-Memguard-Token``; at least 16 characters. None disables relief.
         read_token: Needed to see numbers; the probes never need it. None: everybody may.
         critical_is_unready: ``/health/ready`` answers 503 while memory is critical.
         refresh: Seconds between two questions of the page, 0.5 to 3600.
-        relieve_seconds: Longest wait for a relief run, 0.1 to 300; one that takes longer goes on,
+        relieve_seconds: Longest wait for a relief run, 0.1 to 300; a longer run continues,
             and 202 is answered.
 
     Raises:
@@ -260,7 +260,7 @@ class HealthApplication(Generic[App]):
         gather: Callable[[], T],
         make: Callable[[T], Response],
     ) -> Response | Wait:
-        """Return how to wait for what is gathered, together with whoever waits for it already."""
+        """Return how to wait for what is gathered, together with earlier waiters."""
 
         def work() -> T:
             try:

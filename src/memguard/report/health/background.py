@@ -1,4 +1,4 @@
-"""One piece of work at a time in a thread of its own, shared by all who ask while it runs."""
+"""One piece of work at a time in its own thread; callers that arrive meanwhile share the result."""
 
 from __future__ import annotations
 

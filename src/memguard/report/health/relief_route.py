@@ -1,4 +1,4 @@
-"""The one request that changes something: memory is freed for who asks with the token."""
+"""The relief request: frees memory for a caller that has the token."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LOG_SECONDS = 60.0
 
 class ReliefRoute:
     """
-    Check who asks, what is asked, and of which process; then have it done.
+    Check the token, the target and the process of a request; then start the run.
 
     Bounded by: one run at a time, in a thread of its own; the report of the last one.
     Locks: one around what is under way; none is held while memory is freed.
@@ -82,13 +82,13 @@ class ReliefRoute:
     def _target(self, request: Request) -> int | None:
         """Return the bytes that are wanted, None for all that can be had."""
         if is_cross_site(request.headers):
-            raise _RefusedError(403, "cross-site", "This came from another site.")
+            raise _RefusedError(403, "cross-site", "Cross-site requests are rejected.")
         form = _form(request)
-        # Not the password of Basic: a browser sends that by itself, whoever made it ask.
+        # Not the password of Basic: a browser sends that by itself, also for other sites.
         given = (bearer(request.headers), form.get("token"))
         if not is_one_of(given, (self._token,)):
             self._count_wrong_token()
-            raise _RefusedError(403, "no access", "The token is not the right one.")
+            raise _RefusedError(403, "no access", "The token is wrong.")
         if form.get("instance", "") not in ("", self._instance()):
             raise _RefusedError(409, "another process", "Another process answered; try again.")
         if self._find().relief is None:

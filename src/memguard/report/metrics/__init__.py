@@ -1,5 +1,5 @@
 """
-Figures of a guard for monitoring systems.
+Metrics of a guard for monitoring systems.
 
 One room for each system; each needs its client library.
 """

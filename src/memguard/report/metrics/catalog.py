@@ -1,7 +1,7 @@
 """
-The metrics of memguard: what each is, its names and unit, and how it is read.
+The metrics of memguard: meaning, names and unit of each, and how to read it.
 
-Prometheus and OpenTelemetry both export this table, so that they cannot contradict one another.
+Prometheus and OpenTelemetry both export this table, so they never contradict each other.
 
 Names and units for Prometheus follow https://prometheus.io/docs/practices/naming/ and OpenMetrics
 1.0: base units as suffixes, ``_total`` for counters, shares as ratios from 0 to 1. What the
@@ -148,7 +148,7 @@ def _field(part: str, name: str) -> Callable[[GuardState], Any]:
 
 
 def _pressure(read: Callable[[PressureState], Any]) -> Callable[[GuardState], Any]:
-    """Read what the monitor saw: nothing of a guard that was stopped, which would stay for ever."""
+    """Read what the monitor saw: nothing of a stopped guard, whose values would never change."""
 
     def value(state: GuardState) -> Any:
         pressure = state.pressure
@@ -522,7 +522,7 @@ CONTAINERS = _gauge(
 )
 FOLDED = _gauge(
     "containers_folded",
-    "Of these, those that are summed as other, for want of labels.",
+    "Containers without labels of their own, summed as other.",
     None,
     of_guard=False,
     across="livesum",

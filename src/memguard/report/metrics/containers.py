@@ -25,9 +25,9 @@ LONGEST_LABEL = 120
 """Characters of a label; what is longer is cut in the middle."""
 OTHER = "other"
 _MOST_SEEN = 2000
-"""Names remembered as they are, so that they need not be made harmless each time."""
+"""Names remembered as escaped, so they need not be escaped each time."""
 
-# What is known of a container, by the first of these fields that its statistics have.
+# Each metric of a container comes from the first of these fields that its statistics have.
 _FIELDS: tuple[tuple[Metric, tuple[str, ...]], ...] = (
     (catalog.HITS, ("hits",)),
     (catalog.MISSES, ("misses",)),
@@ -47,7 +47,7 @@ def label(text: Any) -> str:
     """
     Return *text* as the value of a label: one printable line of at most ``LONGEST_LABEL``.
 
-    Nothing of a stranger's is called: what is no string is named by its type.
+    No user code is called: a value that is not a string is named by its type.
     """
     if not issubclass(type(text), str):
         return f"<{type(text).__name__}>"[:LONGEST_LABEL]
@@ -229,14 +229,14 @@ class _Plan:
 
     metrics: tuple[Metric, ...]
     read: Callable[[Any], tuple[Any, ...]] | None
-    """Returns a value for each metric, then for each bound what is held and how much may be."""
+    """Returns a value for each metric, then for each bound the current and the allowed value."""
 
 
 _plans: dict[type, _Plan] = {}  # by types of ours, which are few
 
 
 def _plan(kind: type) -> _Plan:
-    """Return how to read statistics of this type; nothing is asked of a stranger's."""
+    """Return how to read statistics of this type; those of other classes are not read."""
     if not kind.__module__.startswith("memguard."):
         return _Plan((), None)
     # Fields without slots are known to the dataclass alone.

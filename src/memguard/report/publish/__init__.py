@@ -1,5 +1,5 @@
 """
-What a guard knows, for other processes of the same user: a small file, written anew each time.
+The status of a guard for other processes of the same user, in a small file.
 
 `Publisher` writes it; ``reader`` finds and reads the files of others.
 """

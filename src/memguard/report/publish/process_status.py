@@ -1,5 +1,5 @@
 """
-The status that a guard publishes: what it knows at one moment, short enough for every second.
+The status that a guard publishes: its state at one moment, small enough to write every second.
 
 Plain data and its JSON, ASCII only. The one who reads it may be another user and another version of
 memguard, so reading is strict: what comes back is strings and finite numbers of a sane size.
@@ -205,7 +205,7 @@ def encode(status: ProcessStatus) -> bytes:
 
 def decode(content: bytes) -> ProcessStatus:
     """
-    Return the status that ``encode`` made *content* from. Safe for what a stranger wrote.
+    Return the status that ``encode`` made *content* from. Safe for untrusted input.
 
     Raises:
         ReportFormatError: It is too long, no JSON, of another version, or a field is wrong.

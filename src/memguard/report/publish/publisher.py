@@ -1,5 +1,5 @@
 """
-Publish what a guard knows: a small file that others of the same user read, as ``memguard top``.
+Publish the status of a guard in a small file that ``memguard top`` reads.
 
 One file for each guard, 0600 in a directory of 0700, replaced whole (rename is atomic, POSIX
 ``rename(2)``) and not forced to disk: after a crash of the machine nobody wants it. The name says

@@ -1,4 +1,4 @@
-"""Read what guards of this machine publish: who there is, and what each one knew last."""
+"""Read what the guards of this machine publish: the processes, and the last status of each."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _one(place: Path, match: re.Match[str], owner: int | None) -> Published:
     if found.pid != pid:
         raise ReportFormatError(f"it is about another process, {found.pid}")
     if owner not in (None, 0, os.geteuid()) and identity.owner(pid) != owner:
-        raise ReportFormatError("the process belongs to somebody else")
+        raise ReportFormatError("the process belongs to another user")
     return Published(found, file)
 
 
@@ -120,21 +120,21 @@ def _trusted_owner(place: Path) -> int | None:
     found = os.lstat(place)
     if os.name == "posix" and os.geteuid() == 0 and stat.S_ISDIR(found.st_mode):
         if found.st_mode & 0o022:
-            raise ConfigError(f"{place} may be written to by others, and so is not believed")
+            raise ConfigError(f"{place} is writable by others and therefore not trusted")
         return found.st_uid
     check_private(place, found)
     return found.st_uid if os.name == "posix" else None
 
 
 def _content(file: Path, owner: int | None) -> bytes:
-    # Whoever wrote it may not be a friend of the superuser who reads it: no link is followed, no
+    # The writer may be hostile to the superuser who reads it: no link is followed, no
     # pipe is waited for, and no more is read than a status can have.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     descriptor = os.open(file, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or (owner is not None and found.st_uid != owner):
-            raise ReportFormatError("it is no plain file of the directory's owner")
+            raise ReportFormatError("it is not a regular file of the directory's owner")
         parts: list[bytes] = []
         while sum(map(len, parts)) <= process_status.MOST_BYTES:
             part = os.read(descriptor, process_status.MOST_BYTES + 1)

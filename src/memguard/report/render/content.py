@@ -1,4 +1,4 @@
-"""What the renderings of a report have in common: facts about its entries, hints, notes. Pure."""
+"""What all formats of a report share: facts about its entries, hints, notes. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CALLBACKS = (
 _TASKS = "tasks pile up; await or cancel them, or spawn them in a memguard.TaskRegistry"
 _TIMERS = "timers pile up; cancel them, or start them in a memguard.TimerRegistry"
 _MAPPING = "used as a cache, memguard.BoundedCache(maxsize, ttl=...) can take its place"
-_SEQUENCE = "remove what is done with; collections.deque(maxlen=...) keeps the newest alone"
+_SEQUENCE = "remove entries that are done; collections.deque(maxlen=...) keeps only the newest"
 
 _BY_ENTRIES = {
     "function": _CALLBACKS,
@@ -39,7 +39,7 @@ _BY_ENTRIES = {
     "_asyncio.Task": _TASKS,
     "asyncio.tasks.Task": _TASKS,
     "threading.Timer": _TIMERS,
-    "asyncio.events.TimerHandle": "scheduled calls pile up; cancel those that nobody needs",
+    "asyncio.events.TimerHandle": "scheduled calls pile up; cancel those that are not needed",
     "threading.Thread": "threads pile up; drop those that have ended, or use a pool of fixed size",
 }
 _BY_TYPE = {

@@ -25,7 +25,7 @@ def parse_json(text: str) -> LeakReport:
     """
     Return the report that ``render_json`` made *text* from.
 
-    Safe for text from a stranger: it builds strings and numbers, nothing else.
+    Safe for untrusted text: it builds strings and numbers, nothing else.
 
     Raises:
         ReportFormatError: No JSON, another schema version, a missing, unknown or mistyped field.

@@ -1,5 +1,5 @@
 """
-Words for locations, rates and limits, and names made harmless: for whatever people read.
+Words for locations, rates and limits, and escaped names: for text that people read.
 
 Pure, but for asking the current directory, which file names are shortened against.
 """

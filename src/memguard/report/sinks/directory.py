@@ -1,9 +1,9 @@
 """
-Reports on disk: private, whole or not at all, and never more than was allowed.
+Reports on disk: private, atomic, and bounded in number and bytes.
 
 A file is written under another name in the same directory, forced to disk and then renamed over the
 old one, so that a crash at any moment leaves the old file or the new one (rename is atomic, POSIX
-``rename(2)``; the directory is forced to disk as well, for a rename is a change of the directory).
+``rename(2)``; the directory is synced to disk as well: a rename is a change of the directory).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Directories that are ours alone: made private, checked each time, and not to be swapped under us.
+Directories that are ours alone: created private, checked at each use, safe from being swapped.
 
 For whatever memguard leaves in a place that others may write to, such as ``/tmp``.
 """

@@ -157,7 +157,7 @@ def board(flights: Flights, key: Any, flight: Flight, lock: Any) -> tuple[bool, 
                 del error  # the traceback refers to this frame
         # The leader was interrupted, or failed before this thread waited: look again who leads.
         del error
-        flights.end(key, other)  # had its landing failed, it would be met for ever
+        flights.end(key, other)  # had its landing failed, it would be met forever
 
 
 def land(

@@ -1,5 +1,5 @@
 """
-The live page: one document, without JavaScript if need be.
+The live page: one document that also works without JavaScript.
 
 Pure: from a state to HTML.
 """

@@ -1,5 +1,5 @@
 """
-The look and the script of the live page, and the policy under which they may act.
+The style and the script of the live page, and its Content Security Policy.
 
 The page is whole without its script, which asks for news, puts them in place, and sends the form.
 What it puts in place was rendered and escaped by this package, is parsed by ``DOMParser``, which
@@ -114,7 +114,7 @@ SCRIPT = """
   const every = Number(main.dataset.every) * 1000;
   const shown = new Map();
   const others = new Set();
-  let strangers = 0, failures = 0, last = Date.now(), timer = 0, asking = false;
+  let foreign = 0, failures = 0, last = Date.now(), timer = 0, asking = false;
 
   const say = (text, kind) => { state.textContent = text; state.className = kind; };
 
@@ -131,17 +131,17 @@ SCRIPT = """
     if (news.instance !== main.dataset.instance) {
       others.add(news.instance);
       if (others.size > 100) others.clear();
-      strangers += 1;
+      foreign += 1;
       const age = Math.round((Date.now() - last) / 1000);
       if (age > 5 + 2 * every / 1000) {
         say(`other processes answer; these numbers are ${age} s old`, "stale");
         main.classList.add("old-numbers");
       }
-      if (strangers < Math.max(50, 6 * others.size)) return false;
+      if (foreign < Math.max(50, 6 * others.size)) return false;
       location.reload();  // the process is gone; begin with one that answers
       return true;
     }
-    strangers = 0;
+    foreign = 0;
     document.title = news.title;
     for (const part of document.querySelectorAll("[data-part]")) {
       if (part.dataset.part in news.parts) put(part, news.parts[part.dataset.part]);

@@ -1,5 +1,5 @@
 """
-Memory up to now: a stretch of a guard's history and its drawing. Pure, but for asking the history.
+The memory curve: a part of a guard's history and its drawing. Pure, except for reading it.
 
 However long the history is, a bounded number of points is drawn, and the highest and lowest reading
 of each stretch stay visible. Where nothing was read, there is a gap.

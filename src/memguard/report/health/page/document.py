@@ -1,5 +1,5 @@
 """
-The live page: what a guard knows, as HTML that is whole without a script and stays current with it.
+The live page: the state of a guard as HTML, complete without a script and updated by it.
 
 Pure, but for asking the current directory, which file names are shortened against. Each part of the
 page is rendered here alone: the script replaces a part by a newer one of the same making.

@@ -88,7 +88,7 @@ class Source(Protocol):
     process_metrics: ProcessMetrics
 
     def fail(self, what: str, error: BaseException) -> None:
-        """Count a failure; log nothing, for a lock of the SDK's is held."""
+        """Count a failure; log nothing, because a lock of the SDK is held."""
 
     def look(self) -> GuardState | None:
         """Return its state; None when it is gone."""
@@ -166,7 +166,7 @@ class Instruments:
     # -- what is exported -------------------------------------------------------------------------
 
     def install(self, provider: Any) -> None:
-        """Make the instruments, once. Under no lock, for it is the SDK's code."""
+        """Make the instruments, once. Under no lock, because it is the SDK's code."""
         meter = provider.get_meter("memguard", __version__)
         make = {
             "counter": meter.create_observable_counter,
@@ -201,7 +201,7 @@ class Instruments:
         Return this collection; look anew where it begins.
 
         The SDK calls one callback after the other and does not say where a collection begins: it
-        does where an instrument is asked for the second time, or after a while.
+        does when an instrument is read a second time, or after a while.
         """
         look, now = self._look, self._timer()
         is_old = now - look.at > _OLDEST_SECONDS or look.pid != os.getpid()
@@ -272,7 +272,7 @@ def exports_process_metrics(chosen: ProcessMetrics) -> tuple[bool, str]:
         return chosen == "on", f"process_metrics={chosen!r} was given"
     if OTHERS in sys.modules:
         return False, f"{OTHERS} is loaded, which exports them"
-    return True, f"{OTHERS} is not loaded; nobody else is known to export them"
+    return True, f"{OTHERS} is not loaded; no other exporter of them is known"
 
 
 class _Providers:

@@ -115,7 +115,7 @@ class Telemetry(Service):
         process_metrics: ``"on"`` and ``"off"``, or ``"auto"``: ``process.memory.*`` and
             ``cpython.gc.*`` are exported as long as
             ``opentelemetry.instrumentation.system_metrics``, which exports them too, is not
-            loaded. It is asked at each collection.
+            loaded. This is checked at each collection.
 
     Raises:
         MissingExtraError: On import, where OpenTelemetry is not installed.
@@ -181,7 +181,7 @@ class Telemetry(Service):
         if guard is None:
             raise LifecycleError("the guard is gone; make a Telemetry for one that is kept")
         if self._ticker is not None:
-            raise LifecycleError("this Telemetry is started already; call close() first")
+            raise LifecycleError("this Telemetry is already started; call close() first")
         label = self._name
         if self._metrics:
             self._instruments = providers.of(self._meter_provider)

@@ -1,5 +1,5 @@
 """
-`MemguardCollector`: what memguard knows, for a Prometheus that comes to ask for it.
+`MemguardCollector`: the metrics of guards and containers, gathered at each scrape.
 
 Needs the package ``prometheus-client`` (extra ``prometheus``). Nothing is gathered between two
 scrapes, and no thread is started. For servers of several processes see

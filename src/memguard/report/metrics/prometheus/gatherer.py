@@ -23,7 +23,7 @@ PARTS = ("guard", "containers", *catalog.PARTS)
 """What may fail, each for itself; ``guard`` is the state of one guard."""
 
 Column: TypeAlias = tuple[list[dict[str, str]], list[Any]]
-"""Labels and as many values: two lists, for a thousand pairs would keep the collector busy."""
+"""Labels and as many values: two lists, as a thousand pairs would keep the collector busy."""
 Table: TypeAlias = dict[Metric, Column]
 
 
@@ -37,7 +37,7 @@ class Gatherer:
     Keeps alive: the guards.
 
     Args:
-        guards: Who is asked; their names must differ.
+        guards: The guards to read; their names must differ.
         max_containers: Pairs of name and kind of containers that get labels of their own.
         containers: Names that get theirs before all others.
         timer: Seconds, for what gathering costs.

@@ -66,7 +66,7 @@ class MultiprocessBridge(Service):
 
     Bounded by: *max_containers* pairs of name and kind of containers; three files for each kind of
         gauge, and one pair for each worker that lives at the same time.
-    Locks: one that nobody waits for but `stop`; guards and containers are asked beside it.
+    Locks: one that only `stop` waits for; guards and containers are read outside of it.
     Keeps alive: its guards.
 
     Thread-safe. In a forked child it is stopped, and writes nothing until it is started there.
@@ -162,7 +162,7 @@ class MultiprocessBridge(Service):
 
     @property
     def dropped(self) -> int:
-        """Counters that the last write left out, for there were too many of earlier workers."""
+        """Counters that the last write left out: earlier workers had left too many."""
         return self._dropped
 
     def tick(self) -> float:

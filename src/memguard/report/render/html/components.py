@@ -1,4 +1,4 @@
-"""The components that reports, comparisons and the live page are built of. Pure."""
+"""The components of reports, comparisons and the live page. Pure."""
 
 from __future__ import annotations
 

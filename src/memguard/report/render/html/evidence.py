@@ -1,4 +1,4 @@
-"""The evidence of a report as HTML: who holds the growth, and which lines allocate it. Pure."""
+"""The evidence of a report as HTML: what holds the growth, and which lines allocate it. Pure."""
 
 from __future__ import annotations
 

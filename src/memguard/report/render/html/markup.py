@@ -31,7 +31,7 @@ def escape(text: str) -> Markup:
     Return *text* as markup that shows it: in an element or a quoted attribute.
 
     What a terminal would not print (control characters, bidirectional overrides, lone surrogates)
-    is shown as an escape, for it can deceive the reader of a page as well.
+    is shown as an escape, because it can deceive the reader of a page as well.
     """
     return Markup(printable(text, longest=LONGEST).translate(_ESCAPES))
 

@@ -1,5 +1,5 @@
 """
-A report as one HTML file that needs nothing else: no script, no network, no font, no image.
+A report as one self-contained HTML file: no script, no network, no font, no image.
 
 Pure, but for asking the current directory, which file names are shortened against. The page follows
 the reader's light or dark setting, fits a telephone and prints. Its Content Security Policy allows

@@ -120,7 +120,7 @@ def draw(
     Args:
         frame: What is shown.
         drawing: The lines in it.
-        described: The same in words, for who cannot see it.
+        described: The same in words, for screen readers.
         limit: The level of the limit line, which gets a label.
         time_text: What stands at the axis of time; by default `time_label`.
     """

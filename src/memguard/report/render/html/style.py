@@ -1,4 +1,4 @@
-"""The look of an HTML report, and the policy that lets a browser use this look and nothing else."""
+"""The style of an HTML report, and the Content Security Policy that allows only this style."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-Paths of holders as a tree: what two paths have in common is written once.
+Paths of holders as a tree: a common prefix of two paths is written once.
 
 Pure. A path is text for people (``app.JOBS[str].lines``, ``local 'q' of running function app.main
 (line 3).items``); splitting it loses no character of it.
