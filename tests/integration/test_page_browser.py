@@ -130,7 +130,7 @@ def test_a_page_of_another_site_can_neither_press_the_button_nor_frame_the_page(
             tab.until("document.querySelector('form')")
             assert tab.value(f"fetch('{site.url}/health/memory').catch(() => 'kept')") == "kept"
             tab.value("document.querySelector('form').submit()")
-            tab.until("document.body.textContent.includes('This came from another site')")
+            tab.until("document.body.textContent.includes('Cross-site requests are rejected')")
     assert any("frame" in complaint for complaint in tab.complaints())
     assert guard.relief is not None
     assert guard.relief.statistics().runs == 0

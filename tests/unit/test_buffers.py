@@ -182,7 +182,7 @@ def test_a_bad_length_is_an_error(pool: BufferPool, nbytes: Any, error: type[Exc
 def test_a_second_release_is_an_error(pool: BufferPool) -> None:
     lease = pool.lease(1)
     lease.release()
-    with pytest.raises(LifecycleError, match="over already"):
+    with pytest.raises(LifecycleError, match="already over"):
         lease.release()
     with pytest.raises(LifecycleError, match="this lease is over"):
         _ = lease.view

@@ -185,7 +185,7 @@ def test_a_live_weak_reference_stands_for_its_object() -> None:
 
 def test_a_target_that_is_dead_already_is_refused() -> None:
     reference = weakref.WeakMethod(Plant().grow)
-    with pytest.raises(ConfigError, match=r"dead already .*; keep the object alive"):
+    with pytest.raises(ConfigError, match=r"already dead .*; keep the object alive"):
         weak_target(reference)
 
 

@@ -208,7 +208,7 @@ def test_a_watch_that_is_dropped_unhooks_itself() -> None:
 
 
 def test_starting_twice_is_refused() -> None:
-    with GcWatch() as watch, pytest.raises(LifecycleError, match="started already"):
+    with GcWatch() as watch, pytest.raises(LifecycleError, match="already started"):
         watch.start()
 
 

@@ -201,7 +201,7 @@ class TestProcess:
         guard = front.install(limit="1TiB", leaks=False)
         assert front.install() is guard
         assert front.status().running
-        with pytest.raises(LifecycleError, match="installed already"):
+        with pytest.raises(LifecycleError, match="already installed"):
             front.install(limit="2TiB")
         front.uninstall()
         front.uninstall()

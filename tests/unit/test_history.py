@@ -346,7 +346,7 @@ def test_a_database_of_someone_else_is_left_alone(path: Path) -> None:
 
 def test_a_file_that_is_no_database_is_left_alone(path: Path) -> None:
     path.write_text("a config file of someone's\n" * 100)
-    with pytest.raises(ConfigError, match="no SQLite database"):
+    with pytest.raises(ConfigError, match="not a readable SQLite database"):
         History(path=path)
     assert path.read_text().startswith("a config file")
 

@@ -738,7 +738,7 @@ def test_an_object_that_lives_a_while_and_hears_nothing_is_no_mistake(
 
 
 def test_a_target_that_is_dead_already_is_refused(registry: ListenerRegistry) -> None:
-    with pytest.raises(ConfigError, match="dead already"):
+    with pytest.raises(ConfigError, match="already dead"):
         registry.on("saved", weakref.WeakMethod(Ear().hear))
 
 

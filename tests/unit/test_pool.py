@@ -134,7 +134,7 @@ def test_a_lease_that_is_over_does_not_take_the_object_from_its_next_holder(pool
     lease = pool.lease()
     lease.release()
     holder = pool.acquire()
-    with pytest.raises(LifecycleError, match="over already"):
+    with pytest.raises(LifecycleError, match="already over"):
         lease.release()
     del lease
     statistics = pool.statistics()

@@ -322,7 +322,7 @@ def test_the_superuser_believes_an_owner_only_about_his_own_processes(
     monkeypatch.setattr(identity, "owner", lambda _: 12345)
     assert len(reader.look([home]).guards) == 1
     monkeypatch.setattr(identity, "owner", lambda _: 777)
-    assert "somebody else" in reader.look([home]).troubles[0]
+    assert "another user" in reader.look([home]).troubles[0]
 
 
 @posix
