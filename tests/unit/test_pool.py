@@ -98,7 +98,7 @@ def test_a_lease_released_in_its_block_is_not_released_again(pools: Make) -> Non
     with lease:
         lease.release()
     assert pool.statistics().idle == 1
-    with pytest.raises(LifecycleError, match="this lease is over"):
+    with pytest.raises(LifecycleError, match="this lease is already over"):
         lease.release()
     with pytest.raises(LifecycleError, match="take a new one"):
         _ = lease.obj
