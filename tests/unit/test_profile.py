@@ -140,7 +140,10 @@ def test_an_error_in_the_block_passes_and_ends_tracing() -> None:
 
 
 def test_there_is_no_result_before_the_end() -> None:
-    with profile_memory() as block, pytest.raises(LifecycleError, match="available only after the block"):
+    with (
+        profile_memory() as block,
+        pytest.raises(LifecycleError, match="available only after the block"),
+    ):
         _ = block.result
 
 
