@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import rooms
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 
@@ -553,3 +555,8 @@ def test_locks_are_made_by_the_locks_module() -> None:
         and (isinstance(node.value, ast.Name) and node.value.id == "threading")
     }
     assert makers == OWN_LOCKS
+
+
+def test_the_document_draws_the_rooms_as_they_are() -> None:
+    text = rooms.DOCUMENT.read_text("utf-8")
+    assert text == rooms.document(text), f"run {rooms.RENEW}"

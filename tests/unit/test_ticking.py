@@ -155,6 +155,7 @@ def test_requests_that_come_while_one_is_answered_are_one() -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.stress
 def test_a_wait_that_is_over_before_it_begins_ends() -> None:
     """`queue.SimpleQueue.get` does not always: one in ten thousand waits forever."""
 
