@@ -1,7 +1,7 @@
 """
 HOLD: containers that cannot grow without limit.
 
-Here is what they share: the list of all containers alive, the size of an object, checks of options.
+This package has what they share: the inventory of live containers, sizing, checks of options.
 """
 
 from memguard import lazy

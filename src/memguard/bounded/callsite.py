@@ -1,4 +1,4 @@
-"""Where in the host's code something was registered: kept as a pair, shown as ``file.py:12``."""
+"""The line of the host's code that registered something: a pair, shown as ``file.py:12``."""
 
 from __future__ import annotations
 

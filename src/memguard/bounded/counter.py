@@ -1,4 +1,4 @@
-"""A counter that many threads bump without losing a count."""
+"""A counter that many threads increment without losing a count."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-The process-wide weak list of live containers, and what relief may ask of each of them.
+The process-wide weak list of live containers, and what relief may call on each of them.
 
 A container registers itself once, under a name, and is forgotten when it dies: nothing here keeps a
 container or its entries alive. Leak reports use the list to call a growing dict by the name of the
@@ -91,12 +91,12 @@ class _Look(threading.local):
     """The look at all containers that a thread is in."""
 
     waiting: list[float] | None = None
-    """How urgent it is for the container being asked to measure; None: it measures at once."""
+    """How urgently the container being read must measure; None: it measures at once."""
 
 
 _look = _Look()
 _MOST_WAITING = 1000
-"""One container is asked at a time; more come only of callbacks that ask others meanwhile."""
+"""One container is read at a time; more come only from callbacks that read others meanwhile."""
 
 _new = object.__new__
 _set = object.__setattr__
@@ -156,7 +156,7 @@ def inventory() -> tuple[InventoryRow, ...]:
     """
     Return one row for each live container of this process, oldest first.
 
-    Never raises: a container that cannot be asked is listed with zero items and no statistics.
+    Never raises: a container that cannot be read is listed with zero items and no statistics.
     Cost: O(containers), and each of them drops its expired entries first. A cache that does not
     count bytes measures a few of its values when too much has changed since it last did so.
     """
@@ -222,8 +222,8 @@ def _row(container: Any, entry: _Entry) -> InventoryRow:
     try:
         statistics = container.statistics()
         # What may be an estimate is made once, not twice.
-        tells = getattr(type(statistics), "tells_footprint", False)
-        held = statistics if tells else container.footprint()
+        has_both = getattr(type(statistics), "has_footprint", False)
+        held = statistics if has_both else container.footprint()
         fields = {
             "name": entry.name,
             "kind": entry.kind,

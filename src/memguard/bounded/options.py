@@ -1,4 +1,4 @@
-"""Checks of what a caller asks for: refused at construction, with what to do instead."""
+"""Checks of options: rejected at construction, with what to do instead."""
 
 from __future__ import annotations
 

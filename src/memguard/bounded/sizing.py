@@ -1,5 +1,5 @@
 """
-How many bytes is this value? Bounded in time, and without running a line of anybody's code.
+How many bytes is this value? Bounded in time, and without running user code.
 
 Sizes come from built-in types through their own methods: no ``__sizeof__``, ``__len__``,
 ``__class__`` or property of anybody else's class is called, and no ``__eq__`` or ``__hash__`` of

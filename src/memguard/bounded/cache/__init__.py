@@ -1,7 +1,7 @@
 """
 Caches with a bound on entries, bytes and age.
 
-`BoundedCache` is the cache; the parts that it is made of are its own.
+`BoundedCache` is the cache; the other modules are its parts.
 """
 
 from memguard import lazy

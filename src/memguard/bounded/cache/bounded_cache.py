@@ -40,22 +40,22 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
     """
     Keep the entries most worth keeping, never more than the bound allows.
 
-    A stand-in for ``cachetools.LRUCache`` and ``TTLCache`` that is thread-safe by itself, counts
-    what it does, and can be asked for memory. See ``docs/caches.md``.
+    A replacement for ``cachetools.LRUCache`` and ``TTLCache`` that is thread-safe by itself, keeps
+    statistics, and frees memory when relief asks for it. See ``docs/caches.md``.
 
     Bounded by: *maxsize* entries (or units of *getsizeof*), *maxbytes* bytes, or both.
     Locks: one re-entrant mutex. Loaders, callbacks, sizers, the equality of keys and the
         destructors of values never run under it.
-    Keeps alive: keys and values of entries that have not left.
+    Keeps alive: keys and values of its entries.
 
     Args:
         maxsize: Most entries; with *getsizeof*, most units of weight. ``math.inf`` is accepted for
-            the sake of programs written for cachetools.
+            programs written for cachetools.
         maxbytes: Most bytes of keys, values and bookkeeping, as a number or ``"64MiB"``.
         ttl: Lifetime of an entry after it was written: seconds, ``"10m"`` or a timedelta.
         idle: Lifetime of an entry after it was last read or written.
         policy: ``"lru"``, or ``"s3fifo"`` for caches swept by one-time visitors.
-        getsizeof: Weight of a value; a weight of 0 counts as 1, for any number of them would fit.
+        getsizeof: Weight of a value; a weight of 0 counts as 1, or any number of them would fit.
         sizer: Bytes of a value, for *maxbytes*; `memguard.bounded.sizing.size_of` by default.
         oversized: What becomes of a value larger than the whole cache: ``"reject"`` does not keep
             it, ``"raise"`` raises, ``"keep_one"`` keeps it alone. By default a value that weighs
@@ -183,7 +183,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         Remove every entry for which ``predicate(key, value)`` is true and return their number.
 
         The predicate runs outside the lock, on a snapshot; an entry whose value was replaced
-        meanwhile is left alone. Loads under way are not stored, for they cannot be asked.
+        meanwhile is left alone. Loads in progress are not stored: they cannot be checked.
         """
         options.check_callable(predicate, "predicate", optional=False)
         self._flights.disown_all()
@@ -312,7 +312,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
     @property
     def lowerable(self) -> Literal["maxbytes", "maxsize"] | None:
         """
-        Name the bound that relief may lower for a while without an error for anybody.
+        Name the bound that relief may lower for a while without causing errors.
 
         None where a lower bound could turn a value away by an error: where values are weighed, and
         where ``oversized="raise"``.

@@ -1,5 +1,5 @@
 """
-What a table holds, and all that follows from it. Pure structure: no lock, no clock, no user code.
+The contents of a table and everything derived from them. Pure: no lock, clock or user code.
 
 The dict is the truth. An entry in it is complete, one that is not in it has ``next is None``;
 order, deadlines and sums say nothing that `rebuild` could not find out from the dict.

@@ -1,4 +1,4 @@
-"""One cached entry, in three sizes, and which keys may be compared under a lock."""
+"""One cached entry, in three sizes, and which keys may be compared under the lock."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-Who leaves first: orders of eviction over linked entries. Pure structure: no lock, no clock.
+Eviction: the order in which linked entries are evicted. Pure structure: no lock, no clock.
 
 The table drives both orders in the same way, under its lock: `touch` records an access, `victim`
 names the next entry to leave, `remove` takes an entry out.

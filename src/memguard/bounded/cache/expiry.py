@@ -1,5 +1,5 @@
 """
-When entries must go: deadlines in order. Pure structure: no lock, no clock.
+Expiry: the deadlines of entries in order. Pure structure: no lock, no clock.
 
 Entries that follow the cache's own ttl stand in a ring in the order in which they were written,
 which is the order in which they expire: filing and removal cost a few assignments and no memory.

@@ -1,4 +1,4 @@
-"""What caches of either kind do to be asked for memory: estimate what they hold, and give it up."""
+"""What both kinds of caches do for relief: estimate their bytes, and free them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _MOST_NODES = 100
 
 class SizeEstimate:
     """
-    The average bytes of an entry, measured anew when an eighth of the entries has changed.
+    The average bytes of an entry, measured again when an eighth of the entries has changed.
 
-    Whoever asks for items, bytes and statistics, every few seconds and of a hundred caches, must
-    not pay for walking the same values again.
+    Reading items, bytes and statistics of a hundred caches every few seconds must not walk the
+    same values again and again.
 
     Bounded by: one number.
     Locks: none.

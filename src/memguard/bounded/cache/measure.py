@@ -1,4 +1,4 @@
-"""How much an entry is: its weight, its bytes, and whether that is too much for the whole cache."""
+"""The size of an entry: its weight, its bytes, and whether it is too large for the whole cache."""
 
 from __future__ import annotations
 

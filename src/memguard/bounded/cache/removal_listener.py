@@ -15,21 +15,21 @@ Removed = list[tuple[Any, Any, Cause]]
 class RemovalListener:
     """Calls ``on_removal`` of one cache, outside every lock."""
 
-    __slots__ = ("_callback", "_name", "_raises", "errors", "is_asked")
+    __slots__ = ("_callback", "_name", "_raises", "errors", "has_callback")
 
     def __init__(
         self, callback: Callable[[Any, Any, Cause], object] | None, on_error: str, name: str
     ) -> None:
         self._callback = callback
-        self.is_asked = callback is not None
-        """Whether anybody wants to know."""
+        self.has_callback = callback is not None
+        """Whether there is a callback."""
         self._raises = on_error == "raise"
         self._name = name
         self.errors = 0
         """Exceptions of the callback; only the first is logged."""
 
     def notify(self, removed: Removed) -> None:
-        """Call the callback for each entry; raise its first exception when that was asked for."""
+        """Call the callback for each entry; raise its first exception if *on_error* is "raise"."""
         if self._callback is None:
             return
         first: Exception | None = None

@@ -1,4 +1,4 @@
-"""What a cache says about itself: frozen rows of strings and numbers, never live entries."""
+"""Statistics of a cache: frozen rows of strings and numbers, never live entries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _set = object.__setattr__
 class CacheStatistics:
     """What a cache has done since it was made, and what it holds now."""
 
-    tells_footprint: ClassVar[bool] = True
+    has_footprint: ClassVar[bool] = True
     """Items and bytes here are those of its footprint; the inventory need not ask for both."""
 
     name: str

@@ -1,17 +1,17 @@
 """
-The plain twin of the cache's core: contents under one lock.
+The core of a cache in plain Python: contents under one lock.
 
 The rules, on which everything in this module rests:
 
-* Entries are *found* outside the lock, for the ``__hash__`` and ``__eq__`` of keys are the user's
-  code, and *confirmed* under it: what was found must still be linked, and where nothing was found,
-  no key of that hash may have come. Otherwise the search starts again.
-* A change sets ``_ring`` to False before its first write and back to ``_home`` after its last. Who
-  finds it False, under the lock, either broke into a change of its own thread (a finalizer or
-  signal handler: what it asks for is put off until that change is over), or comes after one that an
-  exception tore apart, and then all that follows from the dict is made anew.
-* Keys and values that leave are staged in ``removed``, which outlives the lock: their destructors
-  and the removal listener run outside of it. Sizes and the time are asked for before it.
+* Entries are *found* outside the lock, because the ``__hash__`` and ``__eq__`` of keys are user
+  code, and *confirmed* under it: an entry that was found must still be linked, and if none was
+  found, no key of that hash may have been added. Otherwise the search starts again.
+* A change sets ``_ring`` to False before its first write and back to ``_home`` after its last. A
+  call that finds it False, under the lock, either interrupts a change of its own thread (as a
+  finalizer or signal handler: its change is deferred until the interrupted one is complete), or
+  follows one that an exception interrupted; then everything derived from the dict is rebuilt.
+* Removed keys and values are staged in ``removed``, which outlives the lock: their destructors
+  and the removal listener run outside of it. Sizes and the time are read before it is taken.
 * ``get``, ``[]`` and ``[]=``, by which most programs live, are written out in one frame each for
   the plainest kind of table, an LRU order without deadlines. There ``_home`` is the root of the
   order; it is None in any other table, and while something is put off.
@@ -68,7 +68,7 @@ class Table(Generic[K, V]):
 
     Bounded by: *maxsize* units of weight, *maxbytes* bytes, or both.
     Locks: one re-entrant mutex; no code of the user's runs under it.
-    Keeps alive: keys and values of entries that have not left.
+    Keeps alive: keys and values of its entries.
     """
 
     __slots__ = (
@@ -446,7 +446,7 @@ class Table(Generic[K, V]):
                         contents.order.touch(entry)
                     else:
                         before = contents.replace(entry, value, weight, size, dates, removed)
-                        if self._listener.is_asked:
+                        if self._listener.has_callback:
                             removed.append((entry.key, before, "replaced"))
                     if custom:
                         self._set_home()
@@ -455,7 +455,7 @@ class Table(Generic[K, V]):
             looks = _look_again(looks)
         if self._contents.is_timed and self._watched != janitor.epoch:
             self._ensure_watched()
-        if self._deferred or (removed and self._listener.is_asked):
+        if self._deferred or (removed and self._listener.has_callback):
             self._settle(removed)
         return value
 
@@ -580,7 +580,7 @@ class Table(Generic[K, V]):
 
     def _is_inside_a_change(self) -> bool:
         """
-        Return whether this thread broke into a change of its own; repair what was torn if not.
+        Return whether this thread interrupts a change of its own; if not, repair a torn change.
 
         Called under the lock where ``_ring`` is False. A change holds the lock until it is over, so
         it is going on exactly if this thread holds the lock twice.
@@ -631,7 +631,7 @@ class Table(Generic[K, V]):
             self._contents.is_timed or self._deferred or self._closed or self._contents.maxsize < 1
         )
         self._home = self._contents.order.root if is_plain else None
-        self._is_light = is_plain and not (self._contents.is_measured or self._listener.is_asked)
+        self._is_light = is_plain and not (self._contents.is_measured or self._listener.has_callback)
 
     def _disown(self, key: Any) -> None:
         """See to it that a load of *key* that is under way does not store its result."""

@@ -1,4 +1,4 @@
-"""`WrappedCache`: a cache that others hold already, made safe. See `BoundedCache.wrap`."""
+"""`WrappedCache`: bounds a dict or cache that others hold. See `BoundedCache.wrap`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class WrappedCache(MutableMapping[K, V]):
     """
     Guard an existing ``cachetools.Cache``, or a plain dict, without replacing the object.
 
-    Whoever holds the mapping keeps using it; what goes through this guard is locked and counted.
+    Others keep using the mapping itself; what goes through this wrapper is locked and counted.
     What others put in directly is noticed by the janitor within a second.
 
     Bounded by: *maxsize* entries or *maxbytes* bytes, and by the mapping's own bound.

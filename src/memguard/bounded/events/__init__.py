@@ -1,7 +1,7 @@
 """
 Listeners that do not outlive their owners.
 
-`ListenerRegistry` emits events; `attach` adds a listener to somebody else's emitter.
+`ListenerRegistry` emits events; `attach` adds a listener to an emitter of another library.
 """
 
 from memguard import lazy

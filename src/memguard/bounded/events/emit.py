@@ -1,4 +1,4 @@
-"""Emitting: one listener is called after another, and none stops the rest."""
+"""Emitting: listeners are called one after another, and none stops the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks in which events are not delivered: dropped while muted, merged into one while held."""
+"""Muting and holding events: dropped while muted, merged into one while held."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ListenerRegistry`: events whose listeners end with whoever registered them."""
+"""`ListenerRegistry`: events whose listeners end with their objects or owners."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ListenerRegistry:
     ``docs/listeners.md``.
 
     Thread-safe: yes, also from destructors and signal handlers. A forked child keeps the listeners.
-    A copied or pickled registry comes out empty: listeners belong to the original.
+    A copied or pickled registry is empty: listeners belong to the original.
 
     Bounded by: *maxsize* listeners; every event with more than *max_listeners* is warned of.
     Locks: one re-entrant mutex around changes, none around calls. Listeners, their destructors and
@@ -163,7 +163,7 @@ class ListenerRegistry:
             owner: An object, or a `Scope`, whose end ends the registration. It is not kept alive.
             once: Call it once only, also when several threads emit at the same time.
             until: An event, as a string, whose emit ends the registration; or a callable without
-                arguments, asked before each call, that ends it by returning true.
+                arguments, called before each call, that ends it by returning true.
             weak: Hold *fn* weakly or not; ``"auto"`` holds bound methods, and partials of them,
                 weakly, and everything else strongly.
             priority: Those with a higher one are called earlier.
@@ -240,7 +240,7 @@ class ListenerRegistry:
 
     def off(self, event: Hashable, fn: Callable[..., Any]) -> bool:
         """
-        End all registrations of *fn* for *event*, whoever owns them; False when there are none.
+        End all registrations of *fn* for *event*, of any owner; False when there are none.
 
         A bound method ends registrations of an equal bound method. Cost: O(1).
         """

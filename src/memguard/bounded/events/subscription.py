@@ -1,4 +1,4 @@
-"""What a registry keeps of each listener, and the handle that the caller gets."""
+"""A registration of a listener, and the handle that the caller gets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from memguard.bounded.lifetime.callables import WeakTarget
 from memguard.bounded.lifetime.owners import Owned
 from memguard.errors import ConfigError
 
-# Comparing and hashing these runs no code of a stranger, so they may be keys of our dicts.
+# Comparing and hashing these runs no user code, so they may be keys of our dicts.
 _PLAIN_EQUALITY: tuple[Any, ...] = (object.__eq__, str.__eq__, int.__eq__, bytes.__eq__)
 _PLAIN_HASH: tuple[Any, ...] = (
     object.__hash__,
@@ -84,7 +84,7 @@ class Entry:
         self.held = held
         """The listener, or a `WeakTarget` of it."""
         self.key = key
-        """Tells targets apart: ids of objects that this entry keeps, so they stay its own."""
+        """Distinguishes targets: ids of objects that this entry keeps, so they stay unique."""
         self.terms = terms
         self.is_async = False
         """Whether calling it makes a coroutine."""

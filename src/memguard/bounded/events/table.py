@@ -1,5 +1,5 @@
 """
-The listeners of a registry, by serial and by event: one lock, and reads without it.
+The listeners of a registry, by serial and by event: writes under one lock, reads without it.
 
 What counts is `Table.entries`; the buckets are an index of it. A destructor or a signal handler may
 call the registry in the middle of a change, in the same thread: such a call changes the entries
@@ -194,7 +194,7 @@ class Table:
         if self._torn or self._put_off:
             dropped = None
             with self.lock:
-                # Asked again: `_torn` may have been a change of another thread, which is over.
+                # Checked again: `_torn` may have been a change of another thread, now complete.
                 if (self._torn or self._put_off) and not self._changing:
                     dropped = self._index_anew()
             del dropped

@@ -1,7 +1,7 @@
 """
-How long things live: scopes that end what they own, and weak references that keep nothing.
+Lifetimes: scopes that end what they own, and weak references that keep nothing alive.
 
-The other containers use it to let go of what belongs to an owner that has died.
+The other containers use them to release what belongs to a dead owner.
 """
 
 from memguard import lazy

@@ -1,5 +1,5 @@
 """
-Weak references to things that are called: functions, methods, partials, callable objects.
+Weak references to callables: functions, methods, partials, callable objects.
 
 ``weakref.ref(obj.method)`` is dead at once, because each look at ``obj.method`` makes a new method
 object. What is meant is: call it as long as *obj* lives. A kind that cannot be held that way is

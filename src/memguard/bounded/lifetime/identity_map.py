@@ -1,4 +1,4 @@
-"""`WeakIdentityMap`: what is known about an object, for as long as the object lives."""
+"""`WeakIdentityMap`: notes about an object, for as long as the object lives."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class WeakIdentityMap(WeakTable[object, V]):
         self, *, fraction: float | None = None, to_bytes: int | None = None
     ) -> inventory.Reclaimed:
         """
-        Forget objects that are dead; what is noted about living ones stays, whatever is asked for.
+        Forget dead objects; notes about live objects stay, however much is requested.
 
         Args:
             fraction: Has no effect here.

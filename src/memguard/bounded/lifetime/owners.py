@@ -1,5 +1,5 @@
 """
-Owners: what is registered in the name of an object ends when that object is collected.
+Owners: what is registered for an object ends when that object is collected.
 
 Nothing here keeps an owner alive. The callback of its weak reference only appends to a queue. Our
 own registrations end at the next call of a registry; everything else is user code, and ends on the

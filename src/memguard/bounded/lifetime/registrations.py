@@ -1,4 +1,4 @@
-"""What registries of listeners, timers and tasks share: a name, a bound, and what they log."""
+"""What registries of listeners, timers and tasks share: a name, a bound, and logging."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Scope`: everything registered in its name ends with it, in reverse order."""
+"""`Scope`: everything registered with it ends with it, in reverse order."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Disposal:
     def __init__(
         self, call: Callable[[], Any], owner: Any, *, acall: Callable[[], Any] | None = None
     ) -> None:
-        self._call = [call]  # whoever pops it runs it
+        self._call = [call]  # the thread that pops it runs it
         self._acall = acall  # what to run instead under `aclose`
         self._serial = next(owners.serials)
         self._owned: owners.Owned | None = None
@@ -104,13 +104,13 @@ class Scope(owners.Owner):
     """
     Own listeners, timers, tasks and clean-up calls, and end them all, the youngest first.
 
-    Give it as ``owner=`` to a registry, or hand it calls with `defer` and resources with `add`.
+    Pass it as ``owner=`` to a registry, or add calls with `defer` and resources with `add`.
     One failing disposer does not stop the rest. A scope that is collected without having been
     closed ends as well: registrations at the next use of their registry, calls on the janitor's
     thread within about a second. After a fork, the child's copy may be closed like any object;
     what was waiting for the janitor is left to the parent.
 
-    Thread-safe: yes. Where two threads close it, each registration is ended by one of them.
+    Thread-safe: yes. If two threads close it, each registration is ended by one of them.
 
     Bounded by: *maxsize* registrations and calls.
     Locks: one re-entrant mutex, shared by all owners, around a dict entry; disposers never run

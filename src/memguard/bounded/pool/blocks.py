@@ -1,4 +1,4 @@
-"""The blocks of a buffer pool: idle, lent or in quarantine, within a number of bytes."""
+"""The blocks of a buffer pool: idle, lent or quarantined, within a number of bytes."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class BufferPool:
     """
     Lend ``memoryview`` objects over reused blocks of fixed sizes, within *maxbytes*.
 
-    A block that comes back while somebody still holds a slice of it, or an array made from it, is
+    A block that is released while a slice of it, or an array made from it, is still in use, is
     quarantined until that is gone: two holders never share memory. See ``docs/pools.md``.
 
     Bounded by: *maxbytes* bytes of blocks, idle, lent and quarantined together; *block_sizes* must
@@ -37,8 +37,8 @@ class BufferPool:
     Args:
         block_sizes: Sizes of the blocks, bytes or ``"64KiB"``; a lease gets the smallest that fits.
         maxbytes: Most bytes of all blocks, as a number or ``"64MiB"``.
-        zero: Fill what was lent with zeros before anybody else gets it. Without it, the next holder
-            can read what the former one wrote.
+        zero: Zero a block before it is lent again. Without this, the next holder
+            can read what the previous one wrote.
         name: What reports call this pool; the line that made it by default.
 
     Raises:
@@ -146,7 +146,7 @@ class BufferPool:
             tuple(map(str, holders)),
         )
 
-    # -- giving back --------------------------------------------------------------------------
+    # -- releasing ----------------------------------------------------------------------------
 
     def _take_back(self, loan: Loan) -> bool:
         """Take the block of an ended lease; return whether it was lent until now."""
@@ -286,7 +286,7 @@ class BufferLease:
     @property
     def view(self) -> memoryview:
         """
-        The bytes: writable, of the length that was asked for.
+        The bytes: writable, of the requested length.
 
         Raises:
             LifecycleError: The lease is over.

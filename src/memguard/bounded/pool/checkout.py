@@ -1,5 +1,5 @@
 """
-Who holds what a pool has lent: recorded at each checkout, put into words when asked for.
+The holders of lent objects: recorded at each checkout, described on request.
 
 A record names code and instruction instead of a line, because computing a line costs as much as
 the rest of a checkout. It refers to code and never to a frame, which would keep locals alive.

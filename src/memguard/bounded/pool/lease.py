@@ -1,4 +1,4 @@
-"""What a pool lends: an object with an end, for a thread or for an asyncio task."""
+"""Leases: an object lent until its release, for a thread or for an asyncio task."""
 
 from __future__ import annotations
 

@@ -228,7 +228,7 @@ class Lender:
             with slots.lock:
                 slots.making.pop(id(work), None)
                 served = slots.serve()
-            self.wake(served)  # whoever waits may try, and learns of the failure
+            self.wake(served)  # a waiter may try again, and sees the failure
             raise
         self.counts.add("created")
         self.watch.ensure()
@@ -259,7 +259,7 @@ class Lender:
         lifetime = self.options.max_lifetime
         return lifetime is not None and now - slot.born >= lifetime
 
-    # -- giving back --------------------------------------------------------------------------
+    # -- releasing ----------------------------------------------------------------------------
 
     def release(self, obj: Any, *, broken: bool = False) -> None:
         """Take back what `ObjectPool.acquire` has lent; dispose of it when it is *broken*."""

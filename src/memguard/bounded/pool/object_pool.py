@@ -30,10 +30,10 @@ class ObjectPool(Generic[T]):
     """
     Reuse expensive objects, never more than *maxsize* of them.
 
-    The object released last is lent first; what is not needed stays idle and is disposed of.
+    The object released last is lent first; objects that stay idle are disposed of.
     See ``docs/pools.md``.
 
-    Bounded by: *maxsize* objects, idle and lent together; and those who wait, each a blocked call.
+    Bounded by: *maxsize* objects, idle and lent together; and waiters, each a blocked call.
     Locks: one re-entrant mutex around its lists. *factory*, *reset*, *validate*, *dispose* and
         *timer* run outside of it.
     Keeps alive: idle objects, and those of leases. A checkout dropped without release is found and
@@ -47,7 +47,7 @@ class ObjectPool(Generic[T]):
     Args:
         factory: Makes an object. Runs in the thread that needs it, and in the janitor's for
             *minsize*.
-        reset: Called with each object that comes back, before anybody else gets it; None when
+        reset: Called with each released object, before it is lent again; None when
             there is nothing to reset. When it raises, the object is disposed of.
         maxsize: Most objects at the same time.
         minsize: Objects kept ready; made at once, and made anew when some had to go.

@@ -1,5 +1,5 @@
 """
-Where each object of a pool is: idle, lent, or in the hands of a call of ours. One lock for all.
+The state of each object of a pool: idle, lent, or being handled by a call. One lock for all.
 
 A slot alone decides who has its object; the list of idle slots is an index. When a signal handler
 raises in the midst of a step, the slots are still right, and `Slots.find_lost` repairs the index.

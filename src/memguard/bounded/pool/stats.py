@@ -1,4 +1,4 @@
-"""What has happened in a pool: counted; each kind of failure and place of a loss logged once."""
+"""Statistics of a pool; each kind of failure and each line that lost an object is logged once."""
 
 from __future__ import annotations
 

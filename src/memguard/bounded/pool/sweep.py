@@ -1,4 +1,4 @@
-"""`Sweep`: what is dropped is found, what is worn out disposed of, what is missing made."""
+"""`Sweep`: find dropped objects, dispose of expired ones, create missing ones."""
 
 from __future__ import annotations
 

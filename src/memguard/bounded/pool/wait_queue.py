@@ -1,4 +1,4 @@
-"""Those who wait for an object of a pool: threads and asyncio tasks in one line."""
+"""The waiters for an object of a pool: threads and asyncio tasks in one queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Watch`: a pool on the janitor's list, as long as it has anything to sweep."""
+"""`Watch`: keeps a pool on the janitor's list while it has anything to sweep."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def astream_lines(
 
 
 async def _alines(reader: _Reader) -> AsyncIterator[str]:
-    import asyncio  # noqa: PLC0415 - reason: whoever awaits has it; importing memguard does not load it
+    import asyncio  # noqa: PLC0415 - reason: a caller that awaits has it; importing memguard does not load it
 
     try:
         while not reader.ended:

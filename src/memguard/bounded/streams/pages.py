@@ -1,4 +1,4 @@
-"""`paginate` and its kin: the items of a paged source, with one page in memory at a time."""
+"""`paginate` and its variants: the items of a paged source, with one page in memory at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the timers of threads and of event loops have in common: how they start and end."""
+"""What timers on threads and on event loops share: how they start and end."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-What is to be called when: a heap that threads, destructors and signal handlers may add to.
+The schedule of timers: a heap that threads, destructors and signal handlers may add to.
 
 Only one thread works on the heap, the one that calls `Schedule.step`. Everybody else appends to a
 queue, or takes a row out of a dict and empties it. An emptied row leaves the heap when it would
@@ -33,7 +33,7 @@ DUE, SERIAL, FN, ARGS, KWARGS, SITE, OWNED, REPEAT = range(8)
 Row: TypeAlias = list[Any]
 
 RETRY_SECONDS = 1.0
-"""When a clock that raised is asked again."""
+"""Seconds until a clock that raised is called again."""
 _SHORTEST_INTERVAL = 0.001
 _FEW_EMPTY = 64
 _MANY = 1000

@@ -37,11 +37,11 @@ class TaskRegistryStatistics:
     maxsize: int
     spawned: int
     finished: int
-    """Tasks that came to their end."""
+    """Tasks that returned."""
     failed: int
     """Tasks that raised."""
     cancelled: int
-    """Tasks that were cancelled, by whomever."""
+    """Tasks that were cancelled."""
     stubborn: int
     """Tasks that were not done at the deadline of `aclose` or of ``async with``."""
 

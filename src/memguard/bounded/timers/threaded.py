@@ -1,4 +1,4 @@
-"""`TimerRegistry`: calls after a delay or at intervals, which end with whoever asked for them."""
+"""`TimerRegistry`: calls after a delay or at intervals, which end with their owners."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class TimerRegistry(BaseTimerRegistry):
     """
     Call functions after a delay or at intervals, on threads of its own.
 
-    One thread looks at the clock; up to *workers* others make the calls, so that a slow callback
-    does not delay another timer as long as fewer than *workers* are slow. Threads start with the
-    first timer and end when there has been nothing to do for some seconds. A registry that is
-    dropped ends its timers: keep it as long as they are wanted. At exit of the interpreter, calls
-    under way get two seconds. A forked child starts with no timers. See ``docs/timers.md``.
+    One thread schedules; up to *workers* others make the calls, so a slow callback does not delay
+    another timer as long as fewer than *workers* are slow. Threads start with the first timer and
+    end after some idle seconds. A registry that is dropped ends its timers: keep a reference to it.
+    At interpreter exit, running calls get two seconds. A forked child starts with no timers. See
+    ``docs/timers.md``.
 
     Thread-safe: yes, also from destructors and signal handlers.
 

@@ -1,4 +1,4 @@
-"""The threads of a `TimerRegistry`: one that looks at the clock, and a few that call."""
+"""The threads of a `TimerRegistry`: one that schedules, and a few that call."""
 
 from __future__ import annotations
 

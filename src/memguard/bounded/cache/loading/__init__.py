@@ -1,5 +1,5 @@
 """
-Loading what a cache does not have: one call for all who miss, refresh in the background.
+Loading missing values: single flight and background refresh.
 
 `cached` does it for functions.
 """

@@ -1,5 +1,5 @@
 # ruff: noqa: SLF001 - reason: a cached function is the other half of the caches that it calls into
-"""`cached`: remember what a function, method or coroutine function returned, within a bound."""
+"""`cached`: memoize a function, method or coroutine function, within a bound."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def cached(
     Args:
         maxsize: Most results; 128 by default. 0 remembers nothing; None leaves the number open, as
             in functools, and should come with *maxbytes* or *ttl*.
-        typed: Tell ``f(1)`` from ``f(1.0)``.
+        typed: Distinguish ``f(1)`` from ``f(1.0)``.
         key: Makes the key from the arguments (without the instance of a method).
         cache: A `BoundedCache` to share, or a cachetools cache or dict to adopt, instead of
             *maxsize*; keys then begin with the function's name.
@@ -297,7 +297,7 @@ class CachedFunction(Generic[P, R]):
         )
 
     def cache_clear(self) -> None:
-        """Forget all results and begin to count anew."""
+        """Remove all results and reset the counts."""
         if self._cache is not None:
             self._cache.clear()
         self._hits_before, self._misses_before = self._lookups()
@@ -333,8 +333,8 @@ class CachedFunction(Generic[P, R]):
     def __set_name__(self, owner: type, name: str) -> None:
         self._become_method()
 
-    # A type checker asks this of methods, class methods and static methods alike and cannot tell
-    # them apart: what it gets may be called with the first parameter and without it.
+    # A type checker calls this for methods, class methods and static methods alike and cannot
+    # distinguish them: the result may be called with the first parameter and without it.
     @overload
     def __get__(
         self: CachedFunction[Concatenate[Any, Q], R], instance: object, owner: Any = None, /

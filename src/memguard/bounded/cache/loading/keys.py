@@ -1,4 +1,4 @@
-"""From the arguments of a call to a key: cheap, exact, and hashed once."""
+"""Keys from the arguments of a call: cheap, exact, and hashed once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MOST_DEAD = 64
 
 
 class _ArgumentsKey:
-    """Arguments of which at least one has a hash of the user's: it is asked for once a call."""
+    """Arguments of which at least one has a user-defined hash: it is computed once per call."""
 
     __slots__ = ("arguments", "hashed")
 
@@ -111,7 +111,7 @@ class KeyMaker:
     Args:
         cache: Where the results are; those of a method leave it when their instance dies.
         given: Makes the key of a call from its arguments; None takes the arguments themselves.
-        typed: Tell ``f(1)`` from ``f(1.0)``.
+        typed: Distinguish ``f(1)`` from ``f(1.0)``.
         prefix: The name of the function, where others share its cache.
     """
 
@@ -128,7 +128,7 @@ class KeyMaker:
         """Whether a single plain argument is its own key."""
 
     def become_method(self) -> None:
-        """From now on the first argument is an instance, told apart by identity."""
+        """From now on the first argument is an instance, distinguished by identity."""
         if self.instances is None:
             self.instances = Instances(self._cache)
             self.are_raw = False

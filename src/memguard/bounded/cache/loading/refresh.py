@@ -1,5 +1,5 @@
 """
-Background refresh: a few threads at most, started when needed, gone when idle.
+Background refresh: at most a few threads, started when needed, ended when idle.
 
 Loaders may take long, so they do not run on the janitor's thread. When all threads are busy a
 refresh is skipped: the stale value is served and the next reader asks again.

@@ -1,4 +1,4 @@
-"""Single flight for coroutines: one load for the tasks of one event loop, as `single_flight`."""
+"""Single flight for coroutines: one load for the tasks of one event loop; see `single_flight`."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ _aboard: ContextVar[tuple[AsyncFlight, ...]] = ContextVar("memguard_loads", defa
 
 class FlightsOfLoops(dict[int, tuple["weakref.ref[Any]", Flights]]):
     """
-    Loads under way, for each event loop its own, for a future belongs to one loop.
+    Loads in progress, separate for each event loop, because a future belongs to one loop.
 
-    A dict, so that "nothing was ever loaded here" is asked without a call; rows of dead loops leave
-    when the next loop comes.
+    A dict, so "nothing was ever loaded here" is checked without a call; rows of dead loops are
+    removed when the next loop is added.
     """
 
     __slots__ = ()
@@ -87,8 +87,8 @@ async def fly_async(flights: FlightsOfLoops, key: Any, load: Load) -> Any:
     """
     Await what ``load(flight)`` gives, running it in one task for each *key* and event loop.
 
-    A caller that is cancelled leaves alone; the load is cancelled only when nobody waits any more,
-    and whoever comes after that starts another one.
+    Cancelling a caller does not affect the others; the load is cancelled only when no caller waits
+    any more, and the next caller starts another one.
     """
     import asyncio  # noqa: PLC0415 - reason: a host without asyncio must not load it
 
