@@ -15,13 +15,13 @@ Removed = list[tuple[Any, Any, Cause]]
 class RemovalListener:
     """Calls ``on_removal`` of one cache, outside every lock."""
 
-    __slots__ = ("_callback", "_name", "_raises", "errors", "has_callback")
+    __slots__ = ("_callback", "_name", "_raises", "errors", "is_set")
 
     def __init__(
         self, callback: Callable[[Any, Any, Cause], object] | None, on_error: str, name: str
     ) -> None:
         self._callback = callback
-        self.has_callback = callback is not None
+        self.is_set = callback is not None
         """Whether there is a callback."""
         self._raises = on_error == "raise"
         self._name = name

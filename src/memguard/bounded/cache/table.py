@@ -446,7 +446,7 @@ class Table(Generic[K, V]):
                         contents.order.touch(entry)
                     else:
                         before = contents.replace(entry, value, weight, size, dates, removed)
-                        if self._listener.has_callback:
+                        if self._listener.is_set:
                             removed.append((entry.key, before, "replaced"))
                     if custom:
                         self._set_home()
@@ -455,7 +455,7 @@ class Table(Generic[K, V]):
             looks = _look_again(looks)
         if self._contents.is_timed and self._watched != janitor.epoch:
             self._ensure_watched()
-        if self._deferred or (removed and self._listener.has_callback):
+        if self._deferred or (removed and self._listener.is_set):
             self._settle(removed)
         return value
 
@@ -631,7 +631,7 @@ class Table(Generic[K, V]):
             self._contents.is_timed or self._deferred or self._closed or self._contents.maxsize < 1
         )
         self._home = self._contents.order.root if is_plain else None
-        self._is_light = is_plain and not (self._contents.is_measured or self._listener.has_callback)
+        self._is_light = is_plain and not (self._contents.is_measured or self._listener.is_set)
 
     def _disown(self, key: Any) -> None:
         """See to it that a load of *key* that is under way does not store its result."""
