@@ -188,6 +188,35 @@ def test_destructors_that_the_collector_runs_anywhere_use_the_cache(
     check_whole(cache)
 
 
+def test_a_thousand_calls_put_off_in_one_change_are_all_made(
+    make: Callable[..., BoundedCache[Any, Any]],
+) -> None:
+    cache = make(2000)
+
+    class Node:
+        def __init__(self, number: int) -> None:
+            self.number, self.itself = number, self
+
+        def __del__(self) -> None:
+            cache[self.number] = 1
+
+    def collect(_: dict[Any, Any]) -> list[Any]:
+        gc.collect()
+        return []
+
+    gc.disable()
+    try:
+        for number in range(1500):
+            Node(number)
+        with cache._lock:
+            cache._read(collect)  # a change, in which the collector runs
+    finally:
+        gc.enable()
+    cache["last"] = 1
+    assert len(cache) == 1501
+    check_whole(cache)
+
+
 def test_a_removal_callback_uses_the_cache(make: Callable[..., BoundedCache[Any, Any]]) -> None:
     depth = [0]
 

@@ -195,6 +195,24 @@ def test_where_no_thread_can_start_timers_are_late_and_nobody_is_hurt(
     assert names
 
 
+def test_an_interrupted_start_leaves_one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        monkeypatch.setattr(threading.Thread, "start", start)
+        raise KeyboardInterrupt  # as a signal handler could once the thread runs
+
+    with TimerRegistry() as timers:
+        monkeypatch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            timers.every(0.01, lambda: None)
+        called = threading.Event()
+        timers.after(0.01, called.set)
+        assert called.wait(DEADLINE)
+        wait_until(lambda: [one.name for one in threading.enumerate()].count(CLOCK_NAME) == 1)
+
+
 def test_eight_threads_a_noisy_collector_and_destructors_that_cancel() -> None:
     timers = TimerRegistry(workers=2)
     errors: list[BaseException] = []

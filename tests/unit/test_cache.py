@@ -685,6 +685,27 @@ def test_pickling_keeps_order_options_and_the_time_left(fake_clock: FakeClock) -
     assert copy.statistics().hits == 0
 
 
+@pytest.mark.parametrize("options", [{}, {"ttl": 50}, {"idle": 50}, {"ttl": 50, "idle": 60}])
+def test_a_copy_of_a_full_cache_counts_the_same_bytes_and_loses_nothing(
+    options: dict[str, Any], fake_clock: FakeClock
+) -> None:
+    cache: BoundedCache[int, str] = BoundedCache(
+        maxbytes=20_000, oversized="raise", timer=fake_clock, **options
+    )
+    for key in range(1000):
+        cache[key % 300] = "x" * key
+        fake_clock.advance(0.01)
+        if key == 990:
+            cache.set(-1, "x", ttl=1)
+    other = copy.copy(cache)
+    assert [entry.key for entry in other._in_order()] == [entry.key for entry in cache._in_order()]
+    assert other.statistics().bytes == cache.statistics().bytes
+    for seconds in (1, 45, 3, 0.5, 0.5):
+        fake_clock.advance(seconds)
+        assert set(other) == set(cache)
+        assert len(other) == len(cache)
+
+
 def test_a_cache_that_holds_itself_can_be_pickled() -> None:
     cache: BoundedCache[str, Any] = BoundedCache(3)
     cache["self"] = cache

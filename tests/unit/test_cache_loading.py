@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
+import signal
 import threading
 import time
 import weakref
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 
 from memguard.bounded.cache.bounded_cache import BoundedCache
-from memguard.bounded.cache.loading import refresh, single_flight
+from memguard.bounded.cache.loading import cached, decorator, loader, refresh, single_flight
 from memguard.bounded.cache.loading.single_flight_async import AsyncFlight
 from memguard.errors import ConfigError, ValueTooLargeError
 from tests.clock import FakeClock
@@ -118,6 +120,86 @@ def test_an_interrupt_reaches_only_its_own_thread_and_a_waiter_takes_over() -> N
 
     results = in_threads(4, lambda: cache.get_or_load("k", load))
     assert sorted(map(repr, results)) == ["7", "7", "7", "KeyboardInterrupt()"]
+
+
+@pytest.mark.parametrize("interrupted", [("land",), ("land", "abandon")])
+@pytest.mark.parametrize("kind", ["cache", "decorator"])
+def test_a_call_that_is_interrupted_while_it_ends_its_load_leaves_no_key_hanging(
+    kind: str, interrupted: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[object] = []
+
+    def load(key: str) -> int:
+        calls.append(key)
+        if len(calls) == 1:
+            until(lambda: len(single_flight._waiting) == 3)
+        return 7
+
+    cache: BoundedCache[str, int] = BoundedCache(2)
+    remembered = cached(maxsize=2)(load)
+
+    def ask() -> object:
+        try:
+            return cache.get_or_load("k", load) if kind == "cache" else remembered("k")
+        except KeyboardInterrupt:
+            return "interrupted"
+
+    module = loader if kind == "cache" else decorator
+    for name in interrupted:
+        real = getattr(module, name)
+
+        def interrupt_once(*_: Any, name: str = name, real: Any = real) -> None:
+            monkeypatch.setattr(module, name, real)
+            raise KeyboardInterrupt  # as a signal handler could before the first line
+
+        monkeypatch.setattr(module, name, interrupt_once)
+    assert sorted(map(str, in_threads(4, ask))) == ["7", "7", "7", "interrupted"]
+    assert ask() == 7
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no signals to send here")
+def test_a_handler_that_waits_for_a_load_does_not_hide_what_its_thread_waits_for() -> None:
+    cache: BoundedCache[str, int] = BoundedCache(10)
+    here = threading.get_ident()
+    handled = threading.Event()
+    led = threading.Event()
+
+    def beside(key: str, work: Callable[[str], int]) -> threading.Thread:
+        thread = threading.Thread(target=cache.get_or_load, args=(key, work), daemon=True)
+        thread.start()
+        return thread
+
+    def other(_: str) -> int:
+        led.set()
+        assert handled.wait(DEADLINE)
+        return cache.get_or_load("mine", lambda _: 1)  # which this thread's caller waits for
+
+    def third(_: str) -> int:
+        until(lambda: single_flight._waiting.get(here) is cache._flights["third"])
+        return 3
+
+    def handle(*_: object) -> None:
+        thread = beside("third", third)
+        until(lambda: "third" in cache._flights)
+        assert cache.get_or_load("third", lambda _: 0) == 3
+        thread.join(DEADLINE)
+        handled.set()
+
+    def mine(_: str) -> int:
+        beside("other", other)
+        assert led.wait(DEADLINE)
+        threading.Thread(target=interrupt, daemon=True).start()
+        return cache.get_or_load("other", lambda _: 0) + 1
+
+    def interrupt() -> None:
+        until(lambda: here in single_flight._waiting)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        assert cache.get_or_load("mine", mine) == 2
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_loader_may_ask_for_its_own_key() -> None:
@@ -392,6 +474,26 @@ def test_what_is_written_during_its_refresh_is_not_overwritten(fake_clock: FakeC
     release.set()
     assert refresh.stop(DEADLINE)
     assert cache["k"] == 3
+
+
+def test_refreshes_that_could_not_start_leave_room_for_others(
+    monkeypatch: pytest.MonkeyPatch, fake_clock: FakeClock
+) -> None:
+    cache: BoundedCache[int, int] = BoundedCache(10, timer=fake_clock)
+    cache.update((key, 0) for key in range(10))
+    fake_clock.advance(20)
+
+    def interrupted(_: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", interrupted)
+        for key in range(refresh.MOST_THREADS):
+            with pytest.raises(KeyboardInterrupt):
+                cache.get_or_load(key, lambda _: 1, refresh_after=10)
+    assert cache.get_or_load(9, lambda _: 1, refresh_after=10) == 0
+    until(lambda: cache[9] == 1)
+    assert refresh.stop(DEADLINE)
 
 
 def test_background_refreshes_are_bounded(fake_clock: FakeClock) -> None:

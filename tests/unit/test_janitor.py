@@ -119,6 +119,42 @@ def test_a_sweep_that_raises_is_counted_and_logged_once(caplog: pytest.LogCaptur
     assert caplog.text.count("janitor.sweep_failed") <= 1
 
 
+def test_a_sweep_that_asks_to_exit_does_not_end_the_thread() -> None:
+    class Exiting(Container):
+        """Calls code that exits."""
+
+        def _sweep(self) -> float | None:
+            super()._sweep()
+            raise SystemExit
+
+    before = janitor.statistics().errors
+    exiting, other = Exiting(), Container()
+    janitor.watch(exiting)
+    janitor.watch(other)
+    until(lambda: exiting.sweeps == 1 and other.sweeps > 2)
+    assert janitor.statistics().errors > before
+
+
+def test_an_interrupted_start_leaves_one_thread_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        thread._started.clear()  # type: ignore[attr-defined]  # as while it is not yet known
+        monkeypatch.setattr(threading.Thread, "start", start)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    container = Container()
+    with pytest.raises(KeyboardInterrupt):
+        janitor.watch(container)
+    assert janitor.watch(container)
+    until(lambda: container.sweeps > 5)
+    until(lambda: len(threads()) == 1)
+
+
 def test_expired_entries_leave_memory_without_traffic() -> None:
     cache: BoundedCache[str, Container] = BoundedCache(10, ttl=0.05)
     cache["a"] = value = Container()

@@ -113,7 +113,7 @@ class _Janitor:
         return True
 
     def _run(self) -> None:
-        while True:
+        while self.thread is threading.current_thread():  # no other one was started instead
             nap = self._sweep_all()
             with self.lock:
                 if not self.watched or self.stopping:
@@ -201,7 +201,7 @@ def _sweep(container: Sweepable) -> float | None:
     try:
         _totals.sweeps += 1
         return container._sweep()  # noqa: SLF001 - reason: the protocol between our own rooms
-    except Exception as error:  # noqa: BLE001 - reason: the thread must outlive any container
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - reason: the thread must outlive any container
         _totals.failures.add(type(container).__name__, error)
         return _LONGEST_NAP
 

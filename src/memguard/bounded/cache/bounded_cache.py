@@ -526,7 +526,12 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         entries = self._in_order()  # in which the copy is filled
         now = self._timer()
         rows = [
-            (entry.key, entry.value, None if entry.expires is None else entry.expires - now)
+            (
+                entry.key,
+                entry.value,
+                None if entry.expires is None else entry.expires - now,
+                entry.written is None or (entry.expires is self._ttl is None),
+            )
             for entry in entries
             if not self._contents.expiry.is_due(entry, now)
         ]
@@ -537,8 +542,15 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         given, rows, attributes = state
         self.__dict__.update(attributes)
         self._set_up(given)
-        for key, value, left in rows:
-            self._put(key, value, MISSING if left is None and self._ttl is None else left)
+        for key, value, left, is_usual in rows:
+            self._put(key, value, MISSING if is_usual else left)
+        now = self._timer()
+        found = [
+            (self._find(key), now + left)
+            for key, _, left, is_usual in rows
+            if is_usual and left is not None
+        ]
+        self._set_deadlines([row for row in found if row[0] is not None])
 
 
 class TimerView:

@@ -236,6 +236,8 @@ class Contents:
     def rebuild(self) -> list[Any]:
         """Make order, deadlines and sums anew; return what had left, for the caller to drop."""
         entries, strays = in_order(self.order, self.map.values())
+        for entry in strays:
+            entry.prev = entry.next = None
         strays.append(self.expiry.heap)
         self.order.clear()
         self.weight = self.bytes = self.foreign = 0

@@ -227,7 +227,7 @@ def in_order(order: Order, entries: Iterable[Any]) -> tuple[list[Any], list[Any]
     """
     Return *entries* in *order*, as far as its links can still be followed, the others last.
 
-    Also return what else was met on the way, unlinked: entries that left while it was torn.
+    Also return what else was met on the way: entries that left while it was torn.
     """
     missing = {id(entry): entry for entry in entries}
     most = _len(missing)
@@ -238,8 +238,6 @@ def in_order(order: Order, entries: Iterable[Any]) -> tuple[list[Any], list[Any]
             break
         known = missing.pop(id(entry), None)
         (strays if known is None else ordered).append(entry)
-    for entry in strays:
-        entry.prev = entry.next = None
     return ordered + list(missing.values()), strays
 
 

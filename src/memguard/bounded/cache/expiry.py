@@ -59,10 +59,13 @@ class ExpiryIndex:
             self.forget(entry)
         if entry.expires is not None:
             entry.written = None  # which the deadline implies, and costs a number less
-            root = self.root
-            last = root.older
-            entry.older, entry.newer = last, root
-            last.newer = root.older = entry
+            self._file_last(entry)
+
+    def _file_last(self, entry: Any) -> None:
+        root = self.root
+        last = root.older
+        entry.older, entry.newer = last, root
+        last.newer = root.older = entry
 
     def _file_in_heap(self, entry: Any) -> None:
         deadline = self.deadline(entry)
@@ -137,13 +140,18 @@ class ExpiryIndex:
         return in_heap if in_ring is None or in_heap < in_ring else in_ring
 
     def rebuild(self, entries: Iterable[Any]) -> None:
-        """Start over with *entries*, in any order: after a change was torn apart."""
+        """Start over with *entries*, in any order."""
         self.clear()
+        following = []
         for entry in entries:
             if type(entry) is FullEntry:
                 entry.older = entry.newer = entry.ticket = None
-                # Their order may be lost, so each of them goes through the heap once.
-                self._file_in_heap(entry)
+                if entry.written is None:
+                    following.append(entry)
+                else:
+                    self._file_in_heap(entry)
+        for entry in sorted(following, key=lambda entry: entry.expires):
+            self._file_last(entry)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -27,7 +27,7 @@ class Measure:
     Keeps alive: *sizer*.
     """
 
-    __slots__ = ("_oversized", "_sizer", "overhead")
+    __slots__ = ("_oversized", "_sizer", "_ticket_bytes", "overhead")
 
     def __init__(
         self, kind: type, idle: Any, sizer: Callable[[Any], int] | None, oversized: str | None
@@ -38,8 +38,10 @@ class Measure:
         """Bookkeeping of an entry, in bytes."""
         if kind is FullEntry:
             self.overhead += NUMBER_BYTES
-        if idle is not None:
+        self._ticket_bytes = TICKET_BYTES
+        if idle is not None:  # each entry has its ticket anyway
             self.overhead += TICKET_BYTES
+            self._ticket_bytes = 0
 
     @property
     def raises(self) -> bool:
@@ -48,7 +50,7 @@ class Measure:
 
     def bytes_of(self, key: Any, value: Any, has_ticket: bool) -> int:  # noqa: FBT001 - reason: a hot path
         """Return the bytes of an entry; *has_ticket* where it has a lifetime of its own."""
-        overhead = self.overhead + has_ticket * TICKET_BYTES
+        overhead = self.overhead + has_ticket * self._ticket_bytes
         if self._sizer is None:
             return overhead + bytes_of(key) + bytes_of(value)
         size = self._sizer(value)

@@ -465,6 +465,15 @@ class Table(Generic[K, V]):
             return rivals.keys == self._contents.keys_of_hash(rivals.hash)
         return not self._contents.foreign and key not in self._map
 
+    def _set_deadlines(self, deadlines: list[tuple[Any, Any]]) -> None:
+        """Give entries that follow the cache's own ttl other deadlines."""
+        with self._lock:
+            self._ring = False
+            for entry, expires in deadlines:
+                entry.expires = expires
+            self._contents.expiry.rebuild(self._map.values())
+            self._ring = self._home
+
     # -- measuring --------------------------------------------------------------------------------
 
     @staticmethod
@@ -616,15 +625,17 @@ class Table(Generic[K, V]):
 
     def _run_deferred(self) -> None:
         """Do what was put off, unless a change is still going on."""
-        for _ in range(_len(self._deferred)):
-            if self._ring is False:
-                return
-            try:
-                call = self._deferred.popleft()
-            except IndexError:  # another thread took it
-                break
-            call()
-        self._set_home()
+        if self._ring is False:
+            return
+        with self._lock:
+            calls, self._deferred = self._deferred, deque()
+        try:
+            while calls:  # in this loop, or each of them would do the rest from within itself
+                calls.popleft()()
+        finally:
+            with self._lock:
+                self._deferred.extendleft(reversed(calls))  # what one that raised has left
+                self._set_home()
 
     def _set_home(self) -> None:
         is_plain = type(self._contents.order) is LruOrder and not (
@@ -648,8 +659,14 @@ class Table(Generic[K, V]):
     # -- sweeping ---------------------------------------------------------------------------------
 
     def _ensure_watched(self) -> None:
-        self._watched = janitor.epoch
-        janitor.watch(self, after=0.1 if self._counts_seconds() else _POLL_SECONDS)
+        is_watched = False
+        try:
+            self._watched = janitor.epoch  # first: a sweep may end before the call returns
+            after = 0.1 if self._counts_seconds() else _POLL_SECONDS
+            is_watched = janitor.watch(self, after=after)
+        finally:
+            if not is_watched:
+                self._watched = _UNWATCHED
 
     def _counts_seconds(self) -> bool:
         return self._timer is time.monotonic

@@ -59,7 +59,7 @@ class Workers:
     def wake(self) -> None:
         """Have the clock thread look again; allowed in destructors but for the very first call."""
         self._wake.set()
-        if self._clock_thread is None and not self._starting and not self._stopping:
+        if not (self._has_clock() or self._starting or self._stopping):
             self._start_clock()
 
     def leave(self) -> None:
@@ -83,39 +83,53 @@ class Workers:
         self._schedule.close()
         self.leave()
 
-    def _start(self, target: Callable[[], None], name: str) -> threading.Thread | None:
-        if sys.is_finalizing():  # it would never run, and start() might wait for it forever
-            self.failed_starts += 1
-            return None
-        thread = threading.Thread(target=target, name=name, daemon=True)
-        self.threads.add(thread)
+    def _new_thread(self, target: Callable[[], None], name: str) -> threading.Thread:
+        return threading.Thread(target=target, name=name, daemon=True)
+
+    def _start(self, thread: threading.Thread) -> bool:
+        """Start *thread*; return whether that was possible."""
+        started = False
         try:
-            thread.start()
+            if not sys.is_finalizing():  # it would never run, and start() might wait forever
+                self.threads.add(thread)
+                thread.start()
+                started = True
         except RuntimeError:  # no more threads, or the interpreter is ending
-            self.threads.discard(thread)
-            self.failed_starts += 1
-            return None
-        return thread
+            pass
+        finally:  # a signal handler may raise as well
+            if not started:
+                self.threads.discard(thread)
+                self.failed_starts += 1
+        return started
 
     # -- the clock ------------------------------------------------------------------------------
 
+    def _has_clock(self) -> bool:
+        return self._clock_thread is not None and self._clock_thread.is_alive()
+
     def _start_clock(self) -> None:
         with self._lock:
-            if self._clock_thread is not None or self._starting or self._stopping:
+            if self._has_clock() or self._starting or self._stopping:
                 return
             try:
                 self._starting = True
                 if not sys.is_finalizing():
                     _all.add(self)
                     _prepare()
-                self._clock_thread = self._start(self._watch_clock, CLOCK_NAME)
+                # Filed before it runs: a signal handler that raises leaves no thread unknown.
+                self._clock_thread = self._new_thread(self._watch_clock, CLOCK_NAME)
+                if not self._start(self._clock_thread):
+                    self._clock_thread = None
             finally:
                 self._starting = False
 
     def _watch_clock(self) -> None:
         me = threading.current_thread()
         try:
+            self.threads.add(me)  # unless it is there: its start may have been interrupted
             while not self._stopping:
+                if self._clock_thread is not me:  # another one was started instead
+                    return
                 nap = self._schedule.step(self._hand_over)
                 if nap is not None:
                     self._wake.wait(min(nap, _LONGEST_NAP))
@@ -153,7 +167,7 @@ class Workers:
             self.outstanding += 1
             enough = self._working >= min(self.outstanding, self._most)
             self._working += not enough
-        if not enough and self._start(self._work, WORKER_NAME) is None:
+        if not enough and not self._start(self._new_thread(self._work, WORKER_NAME)):
             with self._lock:
                 self._working -= 1
                 alone = self._working == 0

@@ -27,7 +27,13 @@ from memguard.bounded import options
 from memguard.bounded.cache.bounded_cache import BoundedCache
 from memguard.bounded.cache.entry import MISSING
 from memguard.bounded.cache.loading.keys import RAW, UNCACHEABLE, KeyMaker
-from memguard.bounded.cache.loading.single_flight import Flight, board, land
+from memguard.bounded.cache.loading.single_flight import (
+    Flight,
+    Lead,
+    abandon,
+    board,
+    land,
+)
 from memguard.bounded.cache.loading.single_flight_async import AsyncFlight, fly_async
 from memguard.bounded.cache.wrapped import WrappedCache
 from memguard.bounded.counter import Tally
@@ -256,28 +262,33 @@ class CachedFunction(Generic[P, R]):
                 self._uncached.bump()
             return self._function(*args, **kwargs)
         loader = cache._loader
-        flight = Flight()
+        lead = Lead()
+        flight = Flight(lead)
         started = None
         try:
+            try:
+                if self._single_flight:
+                    must_load, value = board(cache._flights, key, flight, cache._lock)
+                    if not must_load:
+                        return value
+                    value = cache._peek(key)  # another call may have ended just before this one
+                if value is MISSING:
+                    started = time.perf_counter()
+                    value = self._function(*args, **kwargs)
+                    loader.count_load(started)
+                    loader.keep(cache, key, value, MISSING, flight)
+            except BaseException as error:
+                if started is not None:
+                    loader.count_failure(cache.name, started, error)
+                if self._single_flight:
+                    land(cache._flights, key, flight, error=error)
+                raise
             if self._single_flight:
-                must_load, value = board(cache._flights, key, flight, cache._lock)
-                if not must_load:
-                    return value
-                value = cache._peek(key)  # another call may have ended just before this one began
-            if value is MISSING:
-                started = time.perf_counter()
-                value = self._function(*args, **kwargs)
-                loader.count_load(started)
-                loader.keep(cache, key, value, MISSING, flight)
-        except BaseException as error:
-            if started is not None:
-                loader.count_failure(cache.name, started, error)
-            if self._single_flight:
-                land(cache._flights, key, flight, error=error)
-            raise
-        if self._single_flight:
-            land(cache._flights, key, flight, value)
-        return value
+                land(cache._flights, key, flight, value)
+            return value
+        finally:
+            if self._single_flight and not flight.is_over:
+                abandon(cache._flights, key, flight)
 
     def _refresh_if_stale(self, key: Any, args: Any, kwargs: Any) -> None:
         cache = self._cache

@@ -16,6 +16,7 @@ from memguard.bounded.cache.loading import refresh
 from memguard.bounded.cache.loading.single_flight import (
     Flight,
     Flights,
+    Lead,
     abandon,
     board,
     hook_fork,
@@ -109,19 +110,24 @@ class Loader:
             if refresh_after is not None and self.is_stale(cache, key, refresh_after):
                 self.refresh(cache, key, loader, ttl)
             return value
-        flight = Flight()
+        lead = Lead()
+        flight = Flight(lead)
         try:
-            must_load, value = board(cache._flights, key, flight, cache._lock)
-            if not must_load:
-                return value
-            value = cache._peek(key)  # another load may have ended just before this one began
-            if value is MISSING:
-                value = self.call(cache, key, loader, ttl, flight)
-        except BaseException as error:
-            land(cache._flights, key, flight, error=error)
-            raise
-        land(cache._flights, key, flight, value)
-        return value
+            try:
+                must_load, value = board(cache._flights, key, flight, cache._lock)
+                if not must_load:
+                    return value
+                value = cache._peek(key)  # another load may have ended just before this one began
+                if value is MISSING:
+                    value = self.call(cache, key, loader, ttl, flight)
+            except BaseException as error:
+                land(cache._flights, key, flight, error=error)
+                raise
+            land(cache._flights, key, flight, value)
+            return value
+        finally:
+            if not flight.is_over:
+                abandon(cache._flights, key, flight)
 
     def call(
         self,
@@ -250,9 +256,10 @@ class Loader:
     def refresh(self, cache: Target, key: Any, loader: Callable[[Any], Any], ttl: Any) -> None:
         """Load *key* anew in the background, unless it is being loaded already."""
         flights = cache._flights
-        flight = Flight()
+        lead = Lead()
+        flight = Flight(lead)
 
-        def work() -> None:
+        def work(_: Lead = lead) -> None:
             flight.owner = threading.get_ident()
             try:
                 value = self.call(cache, key, loader, ttl, flight, anew=True)

@@ -28,16 +28,19 @@ def in_background(work: Callable[[], None]) -> bool:
     # Before the mutex is first held, which a fork may meet.
     fork.call_in_child(_after_fork_in_child)
     _set_up()
-    with _mutex:
-        if len(_threads) >= MOST_THREADS:
-            return False
-        _threads.add(thread)
+    started = False
     try:
-        thread.start()
-    except RuntimeError:  # no more threads, or the interpreter is shutting down
         with _mutex:
-            _threads.discard(thread)
+            if len(_threads) >= MOST_THREADS:
+                return False
+            _threads.add(thread)
+        thread.start()
+        started = True
+    except RuntimeError:  # no more threads, or the interpreter is shutting down
         return False
+    finally:  # a signal handler may raise as well
+        if not started:
+            _threads.discard(thread)
     return True
 
 

@@ -12,6 +12,7 @@ Cost: an undisturbed load takes two dict operations and no lock.
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import Any
 
 from memguard.lifecycle import fork, locks
@@ -21,10 +22,12 @@ _mutex = locks.RLock()
 a signal handler may load as well."""
 
 _LONGEST_NAP = 1.0
-"""Seconds after which a waiter looks by itself: a raising handler may have cut short its call."""
+"""Seconds after which a waiter looks by itself: a raising handler may have ended what it awaits."""
 
 _waiting: dict[int, Flight] = {}
 """Thread -> the flight it waits for."""
+
+_FORGOTTEN = BaseException("the load failed before this thread began to wait for it")
 
 
 class Flights(dict[Any, Any]):
@@ -55,29 +58,44 @@ class Flights(dict[Any, Any]):
             self.pop(key, None)
 
 
+class Lead:
+    """
+    Kept by the call that loads and by nobody else: once it is gone, so is that call.
+
+    A signal handler that raises may end a call before it has landed its flight.
+    """
+
+    __slots__ = ("__weakref__",)
+
+
 class Flight:
-    """One load under way on a thread."""
+    """One load under way on a thread, as long as its *lead* is there or until it has landed."""
 
-    __slots__ = ("_error", "_gate", "_is_over", "_value", "_waiters", "disowned", "owner")
+    __slots__ = ("_error", "_gate", "_lead", "_value", "_waiters", "disowned", "owner")
 
-    def __init__(self) -> None:
+    def __init__(self, lead: Lead) -> None:
         self.owner = threading.get_ident()
         self.disowned = False
         """True when the key was written or deleted meanwhile: the result is not stored."""
         self._value: Any = None
-        self._error: BaseException | None = None
-        self._is_over = False
+        self._error: BaseException | None = _FORGOTTEN
+        self._lead: weakref.ref[Lead] | None = weakref.ref(lead)
         self._waiters = 0
         self._gate: locks.Condition | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has landed, or will not."""
+        return self._lead is None or self._lead() is None
 
     def land(self, value: Any = None, error: BaseException | None = None) -> None:
         """Hand the outcome to everybody who waits."""
         with _mutex:
-            self._is_over = True
             self._value = value
             # An error refers, through its traceback, to frames that refer to this flight: it is
             # kept only for those who wait, and only until the last of them has it.
             self._error = error if self._waiters or error is None else _FORGOTTEN
+            self._lead = None
             if self._gate is not None:
                 self._gate.notify_all()
 
@@ -85,7 +103,7 @@ class Flight:
         """Wait for the end and return True; False at once when that would be a deadlock."""
         me = threading.get_ident()
         with _mutex:
-            if self._is_over:
+            if self.is_over:
                 self._waiters += 1
                 return True
             if self._waits_for(me):
@@ -93,15 +111,20 @@ class Flight:
             if self._gate is None:
                 self._gate = locks.Condition(_mutex)
             self._waiters += 1
+            outer = _waiting.get(me)
             try:
                 _waiting[me] = self
                 self._wait_at(self._gate)
             finally:
-                _waiting.pop(me, None)
+                # A signal handler that waits has broken into a wait of its thread.
+                if outer is None:
+                    _waiting.pop(me, None)
+                else:
+                    _waiting[me] = outer
         return True
 
     def _wait_at(self, gate: locks.Condition) -> None:
-        while not self._is_over:
+        while not self.is_over:
             gate.wait(_LONGEST_NAP)
 
     def _waits_for(self, thread: int) -> bool:
@@ -123,14 +146,12 @@ class Flight:
         return result
 
 
-_FORGOTTEN = BaseException("the load failed before this thread began to wait for it")
-
-
 def board(flights: Flights, key: Any, flight: Flight, lock: Any) -> tuple[bool, Any]:
     """
     Decide who loads *key*: ``(True, None)`` when the caller must, ``(False, value)`` when not.
 
-    A caller that must load calls `land` afterwards, whatever happens, and should first look whether
+    A caller that must load calls `land` afterwards, whatever happens, `abandon` where a signal
+    handler interrupted even that, and should first look whether
     the value is there by now: another load may have ended between its look and this call.
 
     Args:
@@ -175,7 +196,7 @@ def land(
 
 
 def abandon(flights: Flights, key: Any, flight: Flight) -> None:
-    """Take out a load that could not be started; who waits for it tries itself."""
+    """Take out a load that could not be started or landed; who waits for it tries itself."""
     land(flights, key, flight, error=_FORGOTTEN)
 
 
