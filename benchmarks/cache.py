@@ -365,7 +365,7 @@ def report(runs: list[dict[str, Any]], ratios: dict[str, list[float]]) -> tuple[
     """Print the tables; return the figures, and whether all promises held."""
     held = True
     rows = {}
-    print("| What | ours, ns | cachetools + RLock, ns | ratio | promised |")
+    print("| What | ours, ns | cachetools + RLock, ns | ratio | target |")
     print("|---|---:|---:|---:|---:|")
     for case in CASES:
         measured = [run["times"][case.what] for run in runs]
@@ -381,9 +381,7 @@ def report(runs: list[dict[str, Any]], ratios: dict[str, list[float]]) -> tuple[
             f"| {ratio:.2f} ({shares[0]:.2f} to {shares[-1]:.2f}) | {promised} |"
         )
         rows[case.what] = {"ours": ours, "peer": peer, "ratio": ratio, "promised": case.most}
-    print(
-        "\n| Bytes of an entry | ours | cachetools | ratio | promised |\n|---|---:|---:|---:|---:|"
-    )
+    print("\n| Bytes of an entry | ours | cachetools | ratio | target |\n|---|---:|---:|---:|---:|")
     memory = {}
     for what in runs[0]["memory"]:
         ours, peer = (statistics.median(run["memory"][what][i] for run in runs) for i in (0, 1))

@@ -33,7 +33,7 @@ class PoolExhaustedError(MemguardError, TimeoutError):
     def __init__(self, message: str, holders: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.holders = holders
-        """One line for each holder, the oldest first: place, thread or task, age."""
+        """One line for each holder, the oldest first: call site, thread or task, age."""
 
     def __reduce__(self) -> tuple[type[PoolExhaustedError], tuple[str, tuple[str, ...]]]:
         return type(self), (str(self), self.holders)

@@ -153,7 +153,7 @@ class HealthContract:
                 assert answer.json["message"].startswith("Memory ")
                 assert answer.json["report"]["freed"] >= 800_000
                 assert answer.json["process_id"] == os.getpid()
-            assert "The last run asked for here" in site.ask("/memguard").text
+            assert "The last run requested here" in site.ask("/memguard").text
 
     def test_a_browser_without_a_script_is_led_back_to_the_page(self, guard: MemoryGuard) -> None:
         with self.serve(guard, relieve_token=TOKEN) as site:
@@ -216,7 +216,7 @@ class HealthContract:
                 assert site.ask("/health/memory").status == 200
             finally:
                 opened.set()
-            wait_for(lambda: "The last run asked for here" in site.ask("/memguard").text)
+            wait_for(lambda: "The last run requested here" in site.ask("/memguard").text)
             wait_for(lambda: site.post(X_Memguard_Token=TOKEN).status == 200)
 
     def test_a_guard_that_gives_nothing_back_says_so(self) -> None:

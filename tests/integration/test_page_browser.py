@@ -73,7 +73,7 @@ def test_it_stays_current_and_relieves_by_its_button(guard: MemoryGuard, tab: Ta
             tab.value(f"{FORM}.elements.token.value = '{token}'")
             tab.value(f"{FORM}.querySelector('button').click()")
             tab.until(f"document.getElementById('answer').textContent.includes('{answer}')")
-        tab.until(f"{part('relief')}.includes('The last run asked for here')")
+        tab.until(f"{part('relief')}.includes('The last run requested here')")
         assert tab.complaints() == [
             "Failed to load resource: the server responded with a status of 403 (Forbidden)"
         ]
@@ -99,7 +99,7 @@ def test_without_a_script_the_page_is_whole_and_its_form_works(
     with asgi_server(HealthAsgi(guard, relieve_token=TOKEN)) as site:
         tab.resize(800, 800, script=False)
         tab.open(f"{site.url}/memguard")
-        for token, found in (("wrong", "Nothing was done"), (TOKEN, "The last run asked for here")):
+        for token, found in (("wrong", "Nothing was done"), (TOKEN, "The last run requested here")):
             # Orders of the debugger still run; scripts of the page do not.
             tab.value(f"{FORM}.elements.token.value = '{token}'")
             tab.value(f"{FORM}.submit()")

@@ -168,7 +168,7 @@ def survey(measure_seconds: float | None) -> tuple[InventoryRow, ...]:
     Return the inventory, for those who look often and at a bounded cost.
 
     Args:
-        measure_seconds: Of the caches that would measure their values anew, let only as many do so
+        measure_seconds: Of the caches that would measure their values again, let only as many do so
             as this time allows, and at least one: those that changed most and waited longest. The
             others report their earlier average, times the entries that they have now. A cache that
             has no useful average measures at once. None: all of them measure.

@@ -118,7 +118,7 @@ class Search:
         self._trend = trend or self._trend
         if self._misses >= options.max_samples and self._findings.open_since is not None:
             # A whole window has seen nothing of the leak that was reported: it has ended. Sooner
-            # would report each stair of it anew. What grows from here is another one.
+            # would report each stair of it again. What grows from here is another one.
             self._findings.close()
             self._before = self._investigation = None
             self._begin_anew()

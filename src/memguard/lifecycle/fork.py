@@ -16,7 +16,7 @@ _calls: dict[Callable[[], object], None] = {}
 
 
 class Resettable(Protocol):
-    """What must begin anew in a forked child."""
+    """What must start over in a forked child."""
 
     def _reset(self) -> None:
         """Set every field as if never started. It runs during fork: no lock, no log."""

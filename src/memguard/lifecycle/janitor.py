@@ -59,7 +59,7 @@ class _Watch:
 
 
 class _Janitor:
-    """What is watched, and the thread: `stop` and a fork begin anew with another one."""
+    """What is watched, and the thread: `stop` and a fork start over with another one."""
 
     def __init__(self) -> None:
         # Re-entrant: while one of our lines holds it, a destructor may run that calls `watch`.

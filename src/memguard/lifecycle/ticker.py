@@ -25,7 +25,7 @@ class Ticking(Protocol):
         """Do what is due and return the seconds until the next tick."""
 
     def look_on_request(self) -> None:
-        """Do what was asked for by `Ticker.request`."""
+        """Do what `Ticker.request` requested."""
 
 
 class Ticker:

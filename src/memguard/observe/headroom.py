@@ -121,7 +121,7 @@ def read_headroom(reading: MemoryUse, *, limit: Limit | None = None, root: str =
 
     Args:
         reading: This process, just read; for the bounds that are the process's own.
-        limit: What `read_limit` gave; read anew when None. Limits change seldom: keep one for a
+        limit: What `read_limit` gave; read again when None. Limits change seldom: keep one for a
             minute.
         root: Where ``proc`` is looked up, for tests.
     """

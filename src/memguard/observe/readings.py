@@ -171,7 +171,7 @@ _FIELDS = (
 def _from_status(path: str) -> dict[str, Any]:
     """Return the numbers of a status file by field, or an empty dict when it has none."""
     try:
-        # Opened anew each time: a kept descriptor would show the parent's memory after a fork.
+        # Opened again each time: a kept descriptor would show the parent's memory after a fork.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         try:
             text = os.read(descriptor, 16384)

@@ -29,7 +29,7 @@ class AdmissionStatistics:
     running: int
     """Admitted and not yet ended."""
     promised: int
-    """Bytes that running work has asked for."""
+    """Bytes that running work has requested."""
 
 
 class Admission:
@@ -69,7 +69,7 @@ class Admission:
         reset_after_fork(self)
 
     def _reset(self) -> None:
-        """Begin anew, with no work running: also in a forked child."""
+        """Start over, with no work running: also in a forked child."""
         self._lock = locks.RLock()
         self._running = 0
         self._promised = 0
@@ -126,7 +126,7 @@ class Admission:
                     return why, True
                 if not self._running:
                     self._base = used
-                # Running work may have allocated what it asked for, or not yet.
+                # Running work may have allocated what it requested, or not yet.
                 expected = max(used, self._base + self._promised)
                 if expected + cost > most and (cost or state.level == "critical"):
                     left = format_bytes(max(0, most - expected))

@@ -41,7 +41,7 @@ class ReliefReport:
     """One relief run. Bytes."""
 
     reason: str
-    """What asked for it."""
+    """Who requested it."""
     goal: int
     """What was wanted."""
     before: int | None = None
@@ -95,7 +95,7 @@ class ReliefStatistics:
 
     runs: int
     refused: int
-    """Runs asked for while another was under way."""
+    """Runs requested while another was in progress."""
     freed: int
     """As the containers and callbacks report it, all runs together."""
     rss_freed: int
@@ -189,7 +189,7 @@ class Alert:
     time: float
     """Seconds since the epoch."""
     relief: ReliefReport | None = None
-    """The run that was in vain; None for changes of the level."""
+    """The relief run that freed too little; None for changes of the level."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as strings, numbers, lists and dicts."""

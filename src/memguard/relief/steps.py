@@ -399,7 +399,7 @@ class Relief:
         target: int | str | None = None,
         *,
         level: PressureLevel = "critical",
-        reason: str = "asked for",
+        reason: str = "requested",
         force: bool = True,
         last_resort: bool = False,
     ) -> ReliefReport:

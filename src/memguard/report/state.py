@@ -113,7 +113,7 @@ def guard_state(guard: Guarded) -> GuardState:
 
     Cost: one reading (20 µs), the guard's status, and O(containers), each of which drops its
     expired entries first. Of caches that do not count bytes and have changed much, only as many are
-    measured anew as fit into a tenth of a millisecond, and one at least: for the others it is their
+    measured again as fit into a tenth of a millisecond, and one at least: the others report their
     earlier average times the entries that they have now.
     """
     status = guard.status()

@@ -240,7 +240,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
             key: The key.
             loader: Called with the key.
             ttl: A lifetime for this entry alone.
-            refresh_after: Age in seconds from which a value is still returned, but loaded anew by
+            refresh_after: Age in seconds from which a value is still returned, but loaded again by
                 one background thread; a failed refresh keeps the old value.
 
         Raises:
@@ -519,10 +519,10 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         self.close()
 
     _MADE_ANEW = frozenset({"_options", "_loader", "_estimate", "_held", "getsizeof"})
-    """Attributes that a pickle leaves out: options are pickled beside them, counts start anew."""
+    """Attributes that a pickle leaves out: options are pickled beside them, counts start again."""
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Pickle options and live entries with the time they have left; counts start anew."""
+        """Pickle options and live entries with the time they have left; counts start again."""
         entries = self._in_order()  # in which the copy is filled
         now = self._timer()
         rows = [

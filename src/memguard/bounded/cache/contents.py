@@ -220,7 +220,7 @@ class Contents:
         return True
 
     def clear(self, cause: Cause) -> list[Any]:
-        """Take everything out for *cause*; return the entries, for the caller to let go of."""
+        """Take everything out for *cause*; return the entries, for the caller to drop."""
         entries = list(self.map.values())
         for entry in entries:
             entry.prev = entry.next = None
@@ -234,7 +234,7 @@ class Contents:
         return entries
 
     def rebuild(self) -> list[Any]:
-        """Make order, deadlines and sums anew; return what had left, for the caller to drop."""
+        """Make order, deadlines and sums again; return what had left, for the caller to drop."""
         entries, strays = in_order(self.order, self.map.values())
         for entry in strays:
             entry.prev = entry.next = None

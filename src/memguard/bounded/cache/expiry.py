@@ -71,7 +71,7 @@ class ExpiryIndex:
         deadline = self.deadline(entry)
         ticket = entry.ticket
         if ticket is not None and deadline is not None and not deadline < ticket[0]:
-            return  # the ticket comes up first and is written anew then
+            return  # the ticket comes up first and is written again then
         self.forget(entry)
         if deadline is not None:
             entry.ticket = ticket = [deadline, self._next_number(), entry]

@@ -3,7 +3,7 @@ The listeners of a registry, by serial and by event: writes under one lock, read
 
 What counts is `Table.entries`; the buckets are an index of it. A destructor or a signal handler may
 call the registry in the middle of a change, in the same thread: such a call changes the entries
-only. After it, or after a change that an exception interrupted, the next call makes the index anew.
+only. After it, or after a change that an exception interrupted, the next call rebuilds the index.
 """
 
 from __future__ import annotations

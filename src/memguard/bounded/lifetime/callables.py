@@ -82,7 +82,7 @@ class WeakTarget:
 
 
 def _parts(fn: Any) -> _Parts:
-    """Return what of *fn* may die, how it is made anew from that, and its identity."""
+    """Return what of *fn* may die, how it is made again from that, and its identity."""
     kind = type(fn)
     if issubclass(kind, types.MethodType):
         ref, func = _reference(fn.__self__, fn), _function_reference(fn.__func__)

@@ -171,7 +171,7 @@ class WeakTable(Generic[K, V]):
         return entry
 
     def _clean(self) -> None:
-        """Remove entries of dead objects; a key that was filed anew keeps its entry."""
+        """Remove entries of dead objects; a key that was filed again keeps its entry."""
         while self._dead:
             try:
                 entry = self._dead.popleft()

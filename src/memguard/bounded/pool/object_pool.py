@@ -50,7 +50,7 @@ class ObjectPool(Generic[T]):
         reset: Called with each released object, before it is lent again; None when
             there is nothing to reset. When it raises, the object is disposed of.
         maxsize: Most objects at the same time.
-        minsize: Objects kept ready; made at once, and made anew when some had to go.
+        minsize: Objects kept ready; made at once, and made again when some had to go.
         timeout: Seconds to wait for an object when all are lent.
         validate: Called with an object before it is lent again after a longer idle time; when it
             raises or returns something false, the object is disposed of and another one lent.

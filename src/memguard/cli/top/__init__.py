@@ -66,23 +66,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    """Show what was asked for, and return the exit code."""
+    """Show what was requested, and return the exit code."""
     try:
         interval = parse_seconds(options.interval, name="--interval")
     except ConfigError as error:
         parser.error(str(error))
     if interval < 0.1:
         parser.error(f"--interval must be at least 0.1 seconds (got {options.interval!r})")
-    places = reader.directories(os.environ)
+    directories = reader.directories(os.environ)
     if options.directory is not None:
-        places = (Path(options.directory),)
+        directories = (Path(options.directory),)
     local = (options.pid, options.name, options.directory, options.list or None)
     if options.url is not None and local != (None,) * 4:
         parser.error("--url cannot be combined with PID, --name, --directory or --list")
     try:
         if options.list:
-            return _list(places, as_json=options.json)
-        source = _source(parser, places, options)
+            return _list(directories, as_json=options.json)
+        source = _source(parser, directories, options)
         return _show(source, interval, once=options.once, as_json=options.json)
     except NoGuardError as error:
         _say(parser, str(error))
@@ -98,10 +98,10 @@ def command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
 
 
 def _source(
-    parser: argparse.ArgumentParser, places: tuple[Path, ...], options: argparse.Namespace
+    parser: argparse.ArgumentParser, directories: tuple[Path, ...], options: argparse.Namespace
 ) -> Source:
     if options.url is None:
-        return choose(places, options.pid, options.name)
+        return choose(directories, options.pid, options.name)
     try:
         return UrlSource(options.url, token=os.environ.get("MEMGUARD_TOKEN") or None)
     except ConfigError as error:
@@ -113,8 +113,8 @@ def _say(parser: argparse.ArgumentParser, text: str) -> None:
         sys.stderr.write(f"{parser.prog}: {printable(line, longest=400)}\n")
 
 
-def _list(places: tuple[Path, ...], *, as_json: bool) -> int:
-    found = reader.look(places)
+def _list(directories: tuple[Path, ...], *, as_json: bool) -> int:
+    found = reader.look(directories)
     statuses = [one.status for one in found.guards]
     if as_json:
         terminal.write(json.dumps([status.to_dict() for status in statuses]) + "\n")

@@ -69,14 +69,14 @@ class Source(Protocol):
 class FileSource:
     """The guard of a process of this machine, by its file."""
 
-    places: Sequence[Path]
+    directories: Sequence[Path]
     pid: int
     guard: str | None = None
     """Its name; None takes the first one of the process."""
 
     def read(self) -> Snapshot:
         """Return what the file says now."""
-        found = reader.look(self.places, pid=self.pid)
+        found = reader.look(self.directories, pid=self.pid)
         for one in found.guards:
             if self.guard in (None, one.status.guard):
                 age = time.time() - one.status.written
@@ -91,7 +91,7 @@ class FileSource:
         )
 
 
-def choose(places: Sequence[Path], pid: int | None, guard: str | None) -> FileSource:
+def choose(directories: Sequence[Path], pid: int | None, guard: str | None) -> FileSource:
     """
     Return the requested source; without a request, that of the only process.
 
@@ -99,18 +99,18 @@ def choose(places: Sequence[Path], pid: int | None, guard: str | None) -> FileSo
         NoGuardError: There is none, or there are several.
     """
     if pid is not None:
-        source = FileSource(places, pid, guard)
+        source = FileSource(directories, pid, guard)
         source.read()
         return source
-    found = reader.look(places)
+    found = reader.look(directories)
     guards = [one for one in found.guards if guard in (None, one.status.guard)]
     pids = sorted({one.status.pid for one in guards})
     if len(pids) == 1:
-        return FileSource(places, pids[0], guard)
+        return FileSource(directories, pids[0], guard)
     if pids:
         listed = ", ".join(map(str, pids[:20]))
         raise NoGuardError(f"several processes publish: {listed}; give one, or --list")
-    looked = ", ".join(map(str, places))
+    looked = ", ".join(map(str, directories))
     missing = (
         f"no process publishes in {looked}; start one with MEMGUARD_PUBLISH=1, "
         "MemoryGuard(publish=True) or 'memguard run'"

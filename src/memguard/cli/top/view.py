@@ -68,7 +68,7 @@ def glyphs_for(encoding: str | None) -> Glyphs:
 
 class Trail:
     """
-    What is known of one process's private memory over time.
+    One process's private memory over time, as far as known.
 
     Bounded by: `MOST_POINTS` points, oldest dropped first.
     Locks: none; for one thread.

@@ -158,7 +158,7 @@ class Walk:
         return head if len(head) == length else head + self.left_out(length - len(head), "chars")
 
     def left_out(self, count: int, what: str) -> str:
-        """Return the words for *count* things that are left out, and count the place."""
+        """Return the mark for *count* things that are left out, and count the cut."""
         self.cut += 1
         return f"…[+{count} {what}]"
 

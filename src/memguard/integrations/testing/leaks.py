@@ -142,7 +142,7 @@ def count_leaks(
     Args:
         run: The test, whole.
         tracer: Begun before the first run: what a run replaces must be known to it. It is begun
-            anew for the stacks.
+            again for the stacks.
         runner: Whose memory does not count.
         allowed: Bytes that may survive a run.
         warmup: Runs before counting begins.

@@ -97,7 +97,7 @@ class PeakLines:
                 self._left = 0
 
     def lines(self, runner: Runner) -> list[str]:
-        """Return the lines as text; the snapshots are let go of."""
+        """Return the lines as text; the snapshots are dropped."""
         taken, before = self._snapshot, self._before
         self._snapshot = self._before = None
         if taken is None or before is None:

@@ -103,7 +103,7 @@ class Measuring:
 
     def _begin(self, item: pytest.Item) -> str | None:
         """Begin with *item*; return what is wrong with its marker, if anything."""
-        self._end()  # of an earlier run of the same item, where a plugin runs it anew
+        self._end()  # of an earlier run of the same item, where a plugin runs it again
         marks = [(mark.args, mark.kwargs) for mark in item.iter_markers("memguard")]
         try:
             plan = plan_of(reversed(marks), self._settings)

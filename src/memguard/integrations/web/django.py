@@ -39,7 +39,7 @@ __all__ = ["MemguardMiddleware", "request_scope", "statistics"]
 
 
 class _Shared:
-    """The watch of this process: Django makes the middleware anew for each of its handlers."""
+    """The watch of this process: Django makes the middleware again for each of its handlers."""
 
     def __init__(self) -> None:
         self._made: dict[str, RequestWatch] = {}
@@ -77,7 +77,7 @@ class _Shared:
         return made
 
     def _changed(self, *, setting: str, **_: Any) -> None:
-        """Begin anew when a test overrides its settings."""
+        """Start over when a test overrides its settings."""
         if setting == "MEMGUARD":
             self._made.clear()
             installed, self._installed = self._installed, False

@@ -66,7 +66,7 @@ class RequestWatch:
     the allocator has no figures (musl, jemalloc, macOS, Windows, free-threaded builds) growth is
     that of private memory, in whole pages. ``source`` in the statistics names which.
 
-    Thread-safe. A forked child begins anew.
+    Thread-safe. A forked child starts over.
 
     Bounded by: *max_routes* rows of statistics; one record for each request in flight.
     Locks: one re-entrant mutex around counts; no code of the host's runs under it.
@@ -122,7 +122,7 @@ class RequestWatch:
         reset_after_fork(self)
 
     def _reset(self) -> None:
-        """Begin anew, with none in flight: also in a forked child."""
+        """Start over, with none in flight: also in a forked child."""
         self._lock = locks.RLock()
         # Our own: the host's sequence must not change, nor may each worker draw the same one.
         self._chance = random.Random()  # noqa: S311 - reason: chooses what to measure, no secret

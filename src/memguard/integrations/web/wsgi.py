@@ -160,7 +160,7 @@ def _is_file(wrapper: Any, body: Any) -> bool:
 
 
 class _Closing:
-    """The ``close`` of a file, and then the end of its request. Called once, it lets go of both."""
+    """The ``close`` of a file, and then the end of its request. Called once, it drops both."""
 
     __slots__ = ("_close", "_ending")
 

@@ -259,7 +259,7 @@ class GrowthTable:
         reset_after_fork(self)
 
     def _reset(self) -> None:
-        """Begin anew; runs in a forked child."""
+        """Start over; runs in a forked child."""
         self._lock = locks.Lock()
         self._sums: dict[str, tuple[int, int, int]] = {}
 

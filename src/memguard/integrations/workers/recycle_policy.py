@@ -1,7 +1,7 @@
 """
 When is a worker process worth replacing? Pure: numbers in, a decision out.
 
-A worker that has grown over its limit is ended and started anew: the last resort against a leak
+A worker that has grown over its limit is ended and started again: the last resort against a leak
 that nobody has fixed yet. Two questions keep that from doing harm. `judge` asks of one worker:
 would a fresh one really be smaller? `ask_for_turn` asks of all: is it too soon after the last one?
 """
@@ -55,7 +55,7 @@ class RecycleOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What is known of a worker at one moment."""
+    """The state of a worker at one moment."""
 
     at: float
     """Seconds on a monotonic clock."""

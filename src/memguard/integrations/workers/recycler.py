@@ -45,7 +45,7 @@ class RecyclerStatistics:
 
     running: bool
     limit: int
-    """Of this worker: what was asked for, less the spread between workers."""
+    """The limit of this worker: the option, less the spread between workers."""
     private: int | None
     """At the last look; None before, and where it cannot be read."""
     verdict: Verdict
@@ -54,9 +54,9 @@ class RecyclerStatistics:
     reliefs: int
     """Times that relief ran first."""
     refused: int
-    """Turns that it asked for and did not get."""
+    """Turns that it requested and did not get."""
     waiting_for: str
-    """Why it did not get the last one; empty where it never asked."""
+    """Why it did not get the last one; empty if it never requested one."""
     is_ending: bool
     """It was given its turn."""
     errors: int
@@ -158,7 +158,7 @@ class Recycler:
         return ticker is None or ticker.stop(timeout)
 
     def statistics(self) -> RecyclerStatistics:
-        """Return what is known of this worker. Thread-safe."""
+        """Return the state of this worker. Thread-safe."""
         return RecyclerStatistics(
             running=self._ticker is not None,
             limit=self.options.limit,

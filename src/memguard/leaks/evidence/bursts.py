@@ -52,7 +52,7 @@ class Candidate:
         self.first = self.now
 
     def measure(self) -> None:
-        """Count the entries anew."""
+        """Count the entries again."""
         count = walk.counter_of(type(self.obj))
         entries = count(self.obj) if count else self.now
         # A queue with a slow reader loses entries all the time, and grows for all that.

@@ -275,7 +275,7 @@ def is_on() -> bool:
 
 
 def reset_peak() -> None:
-    """Let the peak begin anew. In a session of ours only."""
+    """Let the peak start over. In a session of ours only."""
     tracemalloc.reset_peak()
 
 

@@ -53,7 +53,7 @@ def compose(
         origin: Names, times and numbers of the finding.
         trend: What the readings did.
         evidence: What the investigation gathered.
-        on_demand: The report was asked for; there may be no growth.
+        on_demand: The report was requested; there may be no growth.
         cpu_seconds: Processor time of it all.
         previous: The report that this one updates: what was traced then is kept where nothing was
             traced now.

@@ -32,7 +32,7 @@ MODULE_BYTES = 1024 * 1024
 TELLING_BYTES = 64 * 1024
 """Growth that a burst of tracing cannot overlook."""
 RESERVED = 0.25
-"""Share of the growth that must have been asked for since, or it is memory reserved before."""
+"""Share of the growth that must have been allocated since, or it is memory reserved before."""
 STOPPED = 0.05
 """Share of the growth below which it has stopped."""
 
@@ -103,7 +103,7 @@ class Judgement:
     explained_ratio: float | None
     """Share of the growth that holders account for, at most 1; None without growth."""
     was_reserved: bool
-    """True where memory that was asked for before is being filled."""
+    """True if memory that was reserved before is being filled."""
 
 
 def leak_among(
@@ -157,7 +157,7 @@ def judge(
 
     Args:
         signs: What was measured.
-        on_demand: The report was asked for; there may be no growth.
+        on_demand: The report was requested; there may be no growth.
         had_stopped: The growth before this one had ended when it was looked at. What continues in
             bursts is over each time, so that is believed once.
         standing: The verdict of a finding for whose update nothing was traced: what was seen then
@@ -212,7 +212,7 @@ def _has_stopped(signs: Signs) -> bool:
 
 def _was_reserved(signs: Signs) -> bool:
     """
-    Return True where the growth is memory being filled that was asked for before the first look.
+    Return True if the growth is memory being filled that was reserved before the first look.
 
     An array made of zeros is resident only where it was written to. Such growth has its bound: the
     reservation. A leak asks for more, of Python, of the C heap or of the system.

@@ -71,7 +71,7 @@ class AdvisorOptions:
     scale_down_ratio: float = 0.30
     """Memory ratio below which less would do, if every other signal agrees."""
     recycle_seconds: float = 600.0
-    """A limit nearer than this, by a leak or in spite of relief, is a reason to begin anew."""
+    """A limit nearer than this, by a leak or in spite of relief, is a reason to start over."""
     drain_seconds: float = 60.0
     """A limit nearer than this is a reason to take no more work."""
     sustain: float = 30.0

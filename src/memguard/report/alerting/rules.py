@@ -243,7 +243,7 @@ class ReliefIneffective(Rule):
         if vain is None:
             # Ten alerts are all that is kept: what has fallen off the end is not resolved.
             active = None if short and firing else False
-            return [Condition(active=active, summary="relief has not been in vain")]
+            return [Condition(active=active, summary="relief is effective again")]
         restart = vain.kind == "recycle"
         text = "relief frees nothing" + (", a restart is due" if restart else "")
         return [
@@ -500,7 +500,7 @@ class _GcShare:
         watched, paused = state.gc.watched_seconds, state.gc.pause_total
         points = self._points
         if points and (watched < points[-1][0] or paused < points[-1][1]):
-            points.clear()  # the watch began anew
+            points.clear()  # the watch started over
         if not points or watched - points[-1][0] >= self._rule.window / _STRETCHES:
             points.append((watched, paused))
         while points[0][0] < watched - self._rule.window and len(points) > 1:

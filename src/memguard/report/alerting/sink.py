@@ -30,7 +30,7 @@ class DeliveryError(MemguardError, OSError):
 
     Args:
         why: What happened, in a few words without secrets: it is logged.
-        retry: False where trying again is in vain: the message is then lost, and counted.
+        retry: False if retrying is pointless: the message is then lost, and counted.
         after: Seconds that the receiver asked to wait before the next attempt.
     """
 

@@ -81,7 +81,7 @@ class ReliefHealth:
 
     runs: int
     refused_runs: int
-    """Asked for while another one was under way."""
+    """Requested while another run was in progress."""
     freed_bytes: int
     """As the containers count it."""
     memory_fell_bytes: int

@@ -339,7 +339,7 @@ _RELIEF = (
         "relief.runs",
         otel=("memguard.relief.runs", "{run}"),
     ),
-    _counter("relief_refused", "Runs asked for while another was under way.", "relief.refused"),
+    _counter("relief_refused", "Runs requested while another was in progress.", "relief.refused"),
     _counter(
         "relief_freed_bytes",
         "Memory freed, as caches, pools and callbacks count it.",
@@ -375,10 +375,12 @@ _RELIEF = (
 )
 _ADMISSION = (
     _counter("admission_admitted", "Work that was admitted.", "admission.admitted"),
-    _counter("admission_refused", "Work that was refused for want of memory.", "admission.refused"),
+    _counter(
+        "admission_refused", "Work that was rejected because memory was short.", "admission.refused"
+    ),
     _counter(
         "",
-        "Work that asked to be admitted.",
+        "Work that requested admission.",
         lambda state: {"admitted": state.admission.admitted, "refused": state.admission.refused},
         "outcome",
         otel=("memguard.admission.requests", "{request}"),

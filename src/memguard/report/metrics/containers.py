@@ -179,7 +179,7 @@ class ContainerMetrics:
         Return a counter where it is to go on after the containers' own sums became *sums*.
 
         When one of several containers dies, their sum falls. Prometheus would take that for a
-        restart and count the whole rest anew, so what falls stands still here.
+        restart and count the whole rest again, so what falls stands still here.
         """
         raw, counted = self._raw.setdefault(metric, {}), self._counted.setdefault(metric, {})
         if not count:

@@ -48,7 +48,7 @@ _MOST_SHARE = 0.01
 """Of the time of one core, that publishing may cost."""
 _DEAD_AFTER = 60.0
 """Seconds that a file of a dead process stays: in a directory that containers share, a process
-number of one means nothing in another, but the living write anew."""
+number of one means nothing in another, but the living write again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

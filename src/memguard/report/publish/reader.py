@@ -53,26 +53,26 @@ def directories(environment: Mapping[str, str]) -> tuple[Path, ...]:
         # A service has no session, and a session may have its own directory for temporary files.
         patterns = [f"/run/user/{whose}/memguard"]
         shared = (temporary(), "/tmp")  # noqa: S108 - reason: its owner is checked
-        patterns += [f"{glob.escape(str(place))}/memguard-{whose}" for place in shared]
+        patterns += [f"{glob.escape(str(folder))}/memguard-{whose}" for folder in shared]
         for pattern in patterns:
             found += map(Path, sorted(glob.glob(pattern)))  # noqa: PTH207 - reason: absolute patterns
     return tuple(dict.fromkeys(found))
 
 
-def look(places: Iterable[Path], *, pid: int | None = None) -> Found:
+def look(folders: Iterable[Path], *, pid: int | None = None) -> Found:
     """
-    Return what guards publish in *places*; files of processes that have ended are left out.
+    Return what guards publish in *folders*; files of processes that have ended are left out.
 
     Cost: one small file for each of them.
 
     Args:
-        places: Directories; those that are not there are passed over.
+        folders: Directories; those that are not there are passed over.
         pid: Of this process only.
     """
     guards: dict[str, Published] = {}
     troubles: list[str] = []
-    for place in places:
-        for one in _readable(place, pid, troubles):
+    for folder in folders:
+        for one in _readable(folder, pid, troubles):
             # A guard that moved to another directory may have left a file in the first one.
             other = guards.get(one.file.name)
             if other is None or one.status.written > other.status.written:
@@ -83,11 +83,11 @@ def look(places: Iterable[Path], *, pid: int | None = None) -> Found:
     return Found(tuple(ordered), tuple(troubles))
 
 
-def _readable(place: Path, pid: int | None, troubles: list[str]) -> Iterator[Published]:
-    """Yield what can be read in *place*, and add the rest to *troubles*."""
+def _readable(folder: Path, pid: int | None, troubles: list[str]) -> Iterator[Published]:
+    """Yield what can be read in *folder*, and add the rest to *troubles*."""
     try:
-        owner = _trusted_owner(place)
-        with os.scandir(place) as entries:
+        owner = _trusted_owner(folder)
+        with os.scandir(folder) as entries:
             names = [entry.name for entry in itertools.islice(entries, MOST_FILES)]
     except FileNotFoundError:
         return
@@ -98,15 +98,15 @@ def _readable(place: Path, pid: int | None, troubles: list[str]) -> Iterator[Pub
         if pid in (None, int(match["pid"])) and is_current(match):
             with contextlib.suppress(FileNotFoundError):  # ended a moment ago
                 try:
-                    yield _one(place, match, owner)
+                    yield _one(folder, match, owner)
                 except FileNotFoundError:
                     raise
                 except (OSError, ReportFormatError) as error:
-                    troubles.append(printable(f"{place / match[0]}: {error}", longest=400))
+                    troubles.append(printable(f"{folder / match[0]}: {error}", longest=400))
 
 
-def _one(place: Path, match: re.Match[str], owner: int | None) -> Published:
-    file, pid = place / match[0], int(match["pid"])
+def _one(folder: Path, match: re.Match[str], owner: int | None) -> Published:
+    file, pid = folder / match[0], int(match["pid"])
     found = process_status.decode(_content(file, owner))
     if found.pid != pid:
         raise ReportFormatError(f"it is about another process, {found.pid}")
@@ -115,14 +115,14 @@ def _one(place: Path, match: re.Match[str], owner: int | None) -> Published:
     return Published(found, file)
 
 
-def _trusted_owner(place: Path) -> int | None:
+def _trusted_owner(folder: Path) -> int | None:
     """Return whose directory it is, after a check that nobody else may write to it."""
-    found = os.lstat(place)
+    found = os.lstat(folder)
     if os.name == "posix" and os.geteuid() == 0 and stat.S_ISDIR(found.st_mode):
         if found.st_mode & 0o022:
-            raise ConfigError(f"{place} is writable by others and therefore not trusted")
+            raise ConfigError(f"{folder} is writable by others and therefore not trusted")
         return found.st_uid
-    check_private(place, found)
+    check_private(folder, found)
     return found.st_uid if os.name == "posix" else None
 
 

@@ -121,7 +121,7 @@ def cached(
         cache: A `BoundedCache` to share, or a cachetools cache or dict to adopt, instead of
             *maxsize*; keys then begin with the function's name.
         single_flight: One call for all threads, or tasks of one event loop, that miss together.
-        refresh_after: Age in seconds from which a result is still returned but computed anew in
+        refresh_after: Age in seconds from which a result is still returned but computed again in
             the background.
         given: Options of `BoundedCache`: *maxbytes, ttl, idle, policy, on_removal, name, timer* ...
 

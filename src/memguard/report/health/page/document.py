@@ -41,7 +41,7 @@ _HEADINGS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastRun:
-    """The last relief run that was asked for over HTTP."""
+    """The last relief run requested over HTTP."""
 
     at: float
     """When it ended, seconds since the epoch."""
@@ -82,7 +82,7 @@ def render_parts(
     Args:
         state: The state of the guard.
         history: What its memory did, for the curve.
-        last: The last run that was asked for over HTTP.
+        last: The last run requested over HTTP.
         instance: What distinguishes this process from others that may answer at the same address.
     """
     locations = Locations()

@@ -290,7 +290,7 @@ def _report(report: LeakReport, locations: Locations) -> Markup:
 
 
 def relief_section(state: GuardState, last: tuple[float, ReliefReport] | None) -> Markup:
-    """Return what was freed so far, and by the last run that was asked for over HTTP."""
+    """Return what was freed so far, and by the last run requested over HTTP."""
     found = state.relief
     if found is None:
         return nothing("This guard frees no memory (relief=False).")
@@ -308,7 +308,7 @@ def relief_section(state: GuardState, last: tuple[float, ReliefReport] | None) -
 
 
 def _last_run(at: float, run: ReliefReport, *, now: float) -> Markup:
-    text = f"The last run asked for here: {describe_change(run.rss_freed)} in {short(run.seconds)}"
+    text = f"The last run requested here: {describe_change(run.rss_freed)} in {short(run.seconds)}"
     rows = [_step(step) for step in run.steps]
     return wide_card(
         _head(element("span", text), when(at, now)),

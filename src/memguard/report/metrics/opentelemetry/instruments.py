@@ -198,7 +198,7 @@ class Instruments:
 
     def _cycle(self, metric: Metric, sources: tuple[tuple[str, Source], ...]) -> Cycle | None:
         """
-        Return this collection; look anew where it begins.
+        Return this collection; look again where it begins.
 
         The SDK calls one callback after the other and does not say where a collection begins: it
         does when an instrument is read a second time, or after a while.
@@ -244,7 +244,7 @@ class Instruments:
     def _monotone(
         self, cycle: Cycle, metric: Metric, value: float, attributes: Attributes
     ) -> float:
-        """Return *value*; of a counter, with what it had reached before it began anew."""
+        """Return *value*; of a counter, with what it had reached before it started over."""
         if metric.kind != "counter":
             return value
         key = (metric.otel, *attributes.values())
@@ -314,7 +314,7 @@ class _Providers:
             try:
                 instruments.install(provider)
             except BaseException:
-                with self._lock:  # the next one tries anew
+                with self._lock:  # the next one tries again
                     self._found.pop(provider, None)
                 raise
         return instruments

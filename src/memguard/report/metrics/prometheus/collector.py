@@ -66,7 +66,7 @@ class MemguardCollector:
     Raises:
         TypeError: An option is of the wrong kind.
         ConfigError: It is out of range, two guards have the same name, or the registry has
-            metrics of these names already.
+            metrics with these names already.
         MissingExtraError: At import: ``prometheus-client`` is not installed.
     """
 

@@ -65,7 +65,7 @@ class Gatherer:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, with nobody at work: also in a forked child."""
+        """Start over, with nobody at work: also in a forked child."""
         self._turn = Turn()
         self._lock = locks.RLock()
         self._errors: Counter[str] = Counter()
