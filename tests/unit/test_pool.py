@@ -175,6 +175,25 @@ def test_an_object_whose_address_is_used_again_is_foreign(pools: Make) -> None:
     assert any(meets_the_address() for _ in range(50)), "the address was not used again"
 
 
+@pytest.mark.parametrize("hook", ["validate", "reset"])
+def test_a_logged_error_keeps_no_dropped_object_alive(pools: Make, hook: str) -> None:
+    """Its traceback refers to frames of ours, and those to what they have lent."""
+
+    def fail(_thing: Thing) -> bool:
+        raise ValueError
+
+    pool = pools(**{"maxsize": 1, hook: fail, "validate_after_idle": 0.0})
+    gc.disable()
+    try:
+        pool.release(pool.acquire())
+        thing = pool.acquire()
+        reference = weakref.ref(thing)
+        del thing
+        assert reference() is None, "missed at once, not at the next collection"
+    finally:
+        gc.enable()
+
+
 def test_what_comes_back_is_reset_before_it_is_lent_again(pools: Make) -> None:
     def reset(thing: Thing) -> None:
         thing.state = "clean"

@@ -251,7 +251,10 @@ class Lender:
             except BaseException as raised:  # noqa: BLE001 - reason: raised again below unless it is to be logged
                 error = raised
                 self.counts.fail("validate", "validation_failures", raised)
-        self.raise_by_policy(error, self.dispose(slot))
+        try:
+            self.raise_by_policy(error, self.dispose(slot))
+        finally:
+            del error  # see raise_by_policy
         return False
 
     def is_worn(self, slot: Slot, now: float) -> bool:
@@ -293,8 +296,10 @@ class Lender:
 
     def _finish(self, slot: Slot, broken: bool) -> None:  # noqa: FBT001 - reason: private
         error = self.dispose(slot) if broken else self.put_back(slot)
-        if error is not None:
+        try:
             self.raise_by_policy(error)
+        finally:
+            del error  # see there
 
     def put_back(self, slot: Slot) -> BaseException | None:
         """Reset an object and make it idle, or dispose of it; return what user code raised."""
@@ -333,12 +338,22 @@ class Lender:
         return None
 
     def raise_by_policy(self, *errors: BaseException | None) -> None:
-        """Raise the first of what user code raised, by *on_error*; what is no Exception always."""
-        for error in errors:
-            if error is not None and (
-                self.options.on_error == "raise" or not isinstance(error, Exception)
-            ):
-                raise error
+        """
+        Raise the first of what user code raised, by *on_error*; what is no Exception always.
+
+        An error refers, through its traceback, to frames of ours and so to what they have lent:
+        where one of them refers to it, that is a cycle, and an object that was dropped would not
+        be missed before the next collection.
+        """
+        error = None
+        try:
+            for error in errors:
+                if error is not None:
+                    if self.options.on_error == "raise" or not isinstance(error, Exception):
+                        raise error
+                    error.__traceback__ = None
+        finally:
+            del error, errors
 
     # -- what was dropped ---------------------------------------------------------------------
 
@@ -372,8 +387,13 @@ class Lender:
             return
         self.counts.lose(slot.record, "recovered")
         error = self.put_back(slot)
-        if error is not None and not isinstance(error, Exception):
-            raise error
+        try:
+            if error is not None:
+                if not isinstance(error, Exception):
+                    raise error
+                error.__traceback__ = None
+        finally:
+            del error  # see raise_by_policy
 
     def close(self) -> Exception | None:
         """Dispose of idle objects and wake those who wait; return the first error of *dispose*."""
