@@ -231,6 +231,36 @@ def test_with_on_error_raise_a_failed_reset_reaches_the_caller_and_costs_no_plac
     pool.acquire()
 
 
+@pytest.mark.parametrize("take", ["acquire", "lease"])
+def test_what_a_destructor_releases_during_a_search_is_lent_to_one_holder(
+    pools: Make, take: str
+) -> None:
+    pool = pools(reset=None, maxsize=2)
+    held = [pool.acquire()]
+
+    class Collecting(dict[Any, Any]):
+        """The collector runs a destructor when the slots are looked at."""
+
+        def values(self) -> Any:
+            if held:
+                pool.release(held.pop())
+            return super().values()
+
+    pool._slots.by_id = Collecting(pool._slots.by_id)
+    pool.statistics()
+    lent = [getattr(pool, take)(timeout=0) for _ in range(2)]
+    objects = lent if take == "acquire" else [lease.obj for lease in lent]
+    assert objects[0] is not objects[1]
+    assert pool.statistics().size == 2
+    for each in lent:
+        if take == "acquire":
+            pool.release(each)
+        else:
+            each.release()
+    statistics = pool.statistics()
+    assert (statistics.size, statistics.idle, statistics.leased) == (2, 2, 0)
+
+
 def test_an_interruption_of_reset_reaches_the_caller_and_costs_no_place(pools: Make) -> None:
     def reset(_: Thing) -> None:
         raise KeyboardInterrupt

@@ -150,13 +150,14 @@ class ObjectPool(Generic[T]):
         record = (timer(), get_ident(), frame.f_code, frame.f_lasti)
         if slots.lends_at_once:
             try:
-                # As `Slots.lend`, without a call.
+                # As `Slots.take_last` and `Slots.lend`, without a call.
                 with slots.lock:
                     slot = slots.idle.pop()
                     obj: T = slot.obj
-                    slot.record = record
-                    slot.obj = None
-                    return obj
+                    if slot.busy is None and slot.lease is None and obj is not None:
+                        slot.record = record
+                        slot.obj = None
+                        return obj
             except IndexError:
                 pass  # and on outside of the handler, or each error below would name this one
         _, found = self._lender.take(timeout, record[2:])

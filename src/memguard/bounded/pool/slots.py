@@ -1,14 +1,15 @@
 """
 The state of each object of a pool: idle, lent, or being handled by a call. One lock for all.
 
-A slot alone decides who has its object; the list of idle slots is an index. When a signal handler
-raises in the midst of a step, the slots are still right, and `Slots.find_lost` repairs the index.
+A slot alone decides who has its object; the list of idle slots is an index, and what it says is
+checked against the slot. When a signal handler raises in the midst of a step, the slots are still
+right, and `Slots.find_lost` repairs the index.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from sys import getrefcount
@@ -72,6 +73,10 @@ class Slot(weakref.ref[Any]):
     def is_of(self, obj: Any) -> bool:
         """Return whether *obj* is the object, and not another one at the address of a dead one."""
         return obj is self.obj or obj is self.strong or obj is self()
+
+    def is_idle(self) -> bool:
+        """Return whether it may be taken."""
+        return self.busy is None and self.lease is None and self.obj is not None
 
     def is_lent(self) -> bool:
         """Return whether somebody has taken it."""
@@ -217,12 +222,14 @@ class Slots:
 
     def take_last(self, work: Work) -> Slot | None:
         """Return the object that came back last, in the hands of *work*; None when none is idle."""
-        try:
-            slot = self.idle.pop()
-        except IndexError:
-            return None
-        slot.busy = weakref.ref(work)
-        return slot
+        while True:
+            try:
+                slot = self.idle.pop()
+            except IndexError:
+                return None
+            if slot.is_idle():
+                slot.busy = weakref.ref(work)
+                return slot
 
     def put_idle(self, slot: Slot, *, last: bool = False) -> list[Waiter]:
         """Make *slot* idle, to be lent next or *last*; return whom to wake."""
@@ -243,8 +250,9 @@ class Slots:
                 self.idle.remove(slot)
             except ValueError:  # lent meanwhile
                 continue
-            slot.busy = weakref.ref(work)
-            taken.append(slot)
+            if slot.is_idle():
+                slot.busy = weakref.ref(work)
+                taken.append(slot)
         return taken
 
     def claim(self, obj: Any, work: Work) -> Slot | None:
@@ -330,6 +338,7 @@ class Slots:
                 self.lost.popleft()
         if thoroughly:
             idle = set(map(id, self.idle))
+            self._forget_twins(idle)
             for slot in list(self.by_id.values()):
                 self._check(slot, id(slot) in idle, work, found)
             for key, reference in list(self.making.items()):
@@ -342,6 +351,15 @@ class Slots:
                     else:  # an exception came before it was given the room
                         self.making.pop(key, None)
         return found
+
+    def _forget_twins(self, idle: set[int]) -> None:
+        """Take out of the index what is in it twice: a destructor released it during a search."""
+        if len(idle) < len(self.idle):
+            counts = Counter(map(id, self.idle))
+            for slot in self.idle.copy():
+                if counts[id(slot)] > 1:
+                    counts[id(slot)] -= 1
+                    self.idle.remove(slot)
 
     def _account(self, hint: Slot | LeaseRef, work: Work, found: Lost) -> None:
         slot = self.by_id.get(hint.key)
