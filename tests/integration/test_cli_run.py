@@ -284,8 +284,8 @@ def test_an_interrupt_ends_it_as_it_ends_python(tmp_path: Path) -> None:
         (("-m", ".x"), "'.x' is relative; write the full name of the module"),
         (("-m", "sys"), "has no code to run"),
         (("empty",), "there is no __main__ in 'empty'"),
-        ((), "give a script, or -m and a module"),
-        (("-m",), "give a script, or -m and a module"),
+        ((), "a script, or -m and a module, is required"),
+        (("-m",), "a script, or -m and a module, is required"),
         (
             ("--interval", "0", "app.py"),
             "--interval must be from 0.01 to 86400 seconds (got '0')",

@@ -116,7 +116,7 @@ def ok(body: bytes) -> bytes:
     ("answer", "message"),
     [
         (ok(b"<html>"), "it must be JSON"),
-        (ok(b"[]"), "is no health report of this memguard"),
+        (ok(b"[]"), "is not a health report of this memguard"),
         (ok(b'{"level": "ok"}'), "missing"),
         (ok(b" " * (MOST_BYTES + 9)), "more than"),
         (b"HTTP/1.0 404 no\r\n\r\n", "memguard's health routes are not served there"),

@@ -364,7 +364,7 @@ def test_the_summary_counts_leaks_and_other_growth() -> None:
     reports = [leak_report(id="a"), leak_report(id="b", kind="growth", holders=(), suspects=())]
     lines = summary(reports, Path("out")).splitlines()
     assert lines == [
-        "memguard: found 1 leak; growth that is not taken for one: 1",
+        "memguard: found 1 leak; growth that is not classified as one: 1",
         "  leak: +61.0 MiB, 2.0 MiB/min, live Python objects",
         "    held by       leaky_shop.app.SESSIONS : dict",
         "    allocated at  /srv/shop/leaky_shop/app.py:57  remember_session",
@@ -414,7 +414,7 @@ def test_a_script_gets_all_of_the_summary_as_data() -> None:
 
 def test_growth_alone_is_not_called_a_leak() -> None:
     (first, *_) = summary([leak_report(kind="growth")], Path("out")).splitlines()
-    assert first == "memguard: found no leak; growth that is not taken for one: 1"
+    assert first == "memguard: found no leak; growth that is not classified as one: 1"
 
 
 def test_the_summary_is_short_however_much_was_found() -> None:

@@ -99,7 +99,9 @@ def test_a_leak_that_is_no_leak_any_more_is_better_whatever_the_rates() -> None:
     old, new = with_rate(100.0 * MiB), with_rate(200.0 * MiB, kind="growth")
     assert compare(old, new).outcome == "better"
     assert compare(new, old).outcome == "worse"
-    assert "a leak before, growth that is not taken for one now" in render_text(compare(old, new))
+    assert "a leak before, growth that is not classified as one now" in render_text(
+        compare(old, new)
+    )
 
 
 def test_a_look_on_demand_is_judged_by_its_rate_alone() -> None:

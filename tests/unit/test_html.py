@@ -175,7 +175,7 @@ def test_what_is_unknown_is_called_unknown() -> None:
     report = replace(full, holders=(holder,), explained_ratio=math.nan, trend=trend)
     text = Page.of(render_html(report)).text
     assert "size unknown, +11,240 entries" in text
-    assert "registered as sessions; its owner allows 50,000; nothing nameable was found" in text
+    assert "registered as sessions; its owner allows 50,000; no named object was found" in text
     assert "confidence unknown" in text
     assert "not being approached" in text
     assert "nan" not in text

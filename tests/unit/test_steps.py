@@ -188,7 +188,7 @@ def test_a_run_within_a_run_is_refused_and_not_waited_for() -> None:
     relief.on_pressure(lambda: inner.append(relief.relieve()))
     relief.relieve(2**40)
     assert [report.busy for report in inner] == [True]
-    assert "another run was under way" in str(inner[0])
+    assert "another run was in progress" in str(inner[0])
     assert relief.statistics().refused == 1
 
 

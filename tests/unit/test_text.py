@@ -227,7 +227,7 @@ def test_what_is_unknown_is_called_unknown() -> None:
     )
     text = render_text(report)
     assert "size unknown  (+5 entries)  held by  frames of a thread : list" in text
-    assert "registered as sessions; nothing nameable was found above it" in text
+    assert "registered as sessions; no named object was found above it" in text
     assert "confidence unknown" in text
     assert "account for unknown %" in text
     assert "not being approached" in text

@@ -124,7 +124,7 @@ def _read(path: Path) -> LeakReport:
 def _parsed(content: bytes, name: str) -> LeakReport:
     if len(content) > MOST_BYTES:
         raise _UnreadableError(
-            f"{printable(name)} has more than {MOST_BYTES} bytes; it is no report"
+            f"{printable(name)} has more than {MOST_BYTES} bytes; it is not a report"
         )
     try:
         report = parse_json(content.decode("utf-8"))

@@ -146,7 +146,7 @@ def command(
 ) -> int:
     """Run *target* to its end under a detector, and return 0 when it ended without an error."""
     if target is None:
-        parser.error("give a script, or -m and a module")
+        parser.error("a script, or -m and a module, is required")
     directory_was_there = Path(options.report_dir).exists()
     try:
         guard = _guard(options)
@@ -264,7 +264,7 @@ def summary(
     leaks = sum(report.kind == "leak" for report in reports)
     found = "1 leak" if leaks == 1 else f"{leaks} leaks" if leaks else "no leak"
     others = len(reports) - leaks
-    more = f"; growth that is not taken for one: {others}" if others else ""
+    more = f"; growth that is not classified as one: {others}" if others else ""
     lines = [f"memguard: found {found}{more}"]
     for report in reports[-MOST_REPORTS:]:
         lines += _finding(report, None if report.id in missing else directory)

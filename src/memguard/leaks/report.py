@@ -98,7 +98,7 @@ class Holder:
     bound: int | None = None
     """Entries that its owner allows (``maxsize``, ``maxlen``), where a bound is not yet reached."""
     anchored: bool = True
-    """False where nothing nameable was found above it in the time allowed."""
+    """False where no named object was found above it in the time allowed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,7 +72,7 @@ class ReliefReport:
     def __str__(self) -> str:
         """Return a line for the run and one for each step."""
         if self.busy:
-            return "relief: another run was under way; nothing was done"
+            return "relief: another run was in progress; nothing was done"
         change = describe_change(self.rss_freed)
         head = f"relief ({self.reason}): wanted {format_bytes(self.goal)}, {change}, "
         freed = f"{format_bytes(self.freed)} reported as freed, in {format_seconds(self.seconds)}"

@@ -67,7 +67,7 @@ class CacheStatistics:
 
     @property
     def evictions(self) -> int:
-        """Entries that had to make room."""
+        """Entries that were evicted."""
         return self.removals.get("size", 0)
 
 

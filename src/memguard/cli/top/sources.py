@@ -187,7 +187,7 @@ class UrlSource:
         except urllib.error.URLError as error:
             self._refuse(str(error.reason))
         except ReportFormatError as error:
-            self._refuse(f"what it answers is no health report of this memguard: {error}")
+            self._refuse(f"the response is not a health report of this memguard: {error}")
         except (OSError, http.client.HTTPException, ValueError) as error:
             self._refuse(str(error) or type(error).__name__)
         return status_from(report, urllib.parse.urlsplit(self._url).netloc)
@@ -201,7 +201,7 @@ class UrlSource:
                 break
             content += part
             if self._timer() > deadline:
-                raise TimeoutError("the answer takes too long")
+                raise TimeoutError("the response takes too long")
         return content
 
     def _refuse(self, why: str) -> NoReturn:

@@ -101,7 +101,7 @@ class PeakLines:
         taken, before = self._snapshot, self._before
         self._snapshot = self._before = None
         if taken is None or before is None:
-            return ["  which lines hold it cannot be said: the peak passed between two calls"]
+            return ["  the lines that hold it are unknown: the peak passed between two calls"]
         lines = by_line(tracing.stacks(taken, before), runner)
         del taken, before
         sites = heaviest_first(lines.values())

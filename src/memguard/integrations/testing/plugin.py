@@ -27,9 +27,12 @@ _MARKER = (
 _ON_THE_COMMAND_LINE = {
     "leaks": (
         "WARMUP:RUNS",
-        "run every test WARMUP + RUNS times and fail those that keep memory; try 2:5; 'off' is off",
+        "run every test WARMUP + RUNS times and fail those that leak; try 2:5; 'off' disables it",
     ),
-    "leaks-limit": ("SIZE", "what may survive each run, for tests without one of their own (1KiB)"),
+    "leaks-limit": (
+        "SIZE",
+        "what may survive each run, for tests without a limit of their own (1KiB)",
+    ),
     "limit": ("SIZE", "how far memory may rise in tests without a limit, like 200MiB"),
     "fail-on": (
         "KINDS",
@@ -47,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, (metavar, help_text) in _ON_THE_COMMAND_LINE.items():
         group.addoption(f"--memguard-{name}", metavar=metavar, help=help_text)
         parser.addini(f"memguard_{name.replace('-', '_')}", f"as --memguard-{name}", default="")
-    parser.addini("memguard_grace", "time that what is ending has to end, like 2s", default="")
+    parser.addini("memguard_grace", "time for what is ending to end, like 2s", default="")
     patterns = "patterns of names of threads that may stay"
     parser.addini("memguard_ignore_threads", patterns, type="linelist", default=[])
 

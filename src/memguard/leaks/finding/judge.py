@@ -251,15 +251,15 @@ def _is_code(signs: Signs) -> bool:
 ADVICE: dict[VerdictKind, str] = {
     "live_objects": "Objects are alive because something holds them: bound the holders named here "
     "(memguard.BoundedCache), or remove entries when their owner is done.",
-    "cycles": "Garbage in reference cycles waits for the collector: call gc.enable() where it is "
-    "off, gc.collect() when little happens, or break the cycles (weakref for parent links).",
+    "cycles": "Garbage in reference cycles waits for the collector: call gc.enable() if it is "
+    "off, gc.collect() when the process is idle, or break the cycles (weakref for parent links).",
     "fragmentation": "Memory was freed but the allocator keeps it: set MALLOC_ARENA_MAX=2, try "
-    "jemalloc (LD_PRELOAD), or return it with malloc_trim when little happens.",
+    "jemalloc (LD_PRELOAD), or return it with malloc_trim when the process is idle.",
     "native": "Most of the growth is outside Python's allocators: suspect C extensions and "
     "libraries called through ctypes or cffi; a native profiler (memray --native, heaptrack) "
     "names them.",
     "unknown": "Not enough evidence could be taken; see what this report could not see.",
-    "none": "Nothing to do yet: watch longer, or leave a LeakDetector switched on.",
+    "none": "Nothing to do yet: watch longer, or keep a LeakDetector running.",
 }
 
 

@@ -175,7 +175,7 @@ def _reasons(kind: AdviceKind, signals: Signals, options: AdvisorOptions) -> Seq
     if signals.uptime_seconds < options.least_uptime:
         return found
     if signals.is_ineffective and signals.level in ("elevated", "critical"):
-        found.append("relief frees nothing any more")
+        found.append("relief no longer frees anything")
     if signals.leak_found and left is not None and left < options.recycle_seconds:
         found.append(f"it leaks, and the limit is {format_seconds(left)} away")
     return found

@@ -67,7 +67,7 @@ def render_html(comparison: Comparison) -> str:
         ),
         chart,
         *(_changes_html(name, changes) for name, changes in _sections(comparison)),
-        section("To be kept in mind", points(comparison.notes) if comparison.notes else None),
+        section("Notes", points(comparison.notes) if comparison.notes else None),
     )
     return report_document(f"{title}: two reports", body)
 
@@ -80,9 +80,9 @@ def _headline(comparison: Comparison) -> tuple[str, str]:
     title, what = _OUTCOMES[comparison.outcome]
     kinds = (comparison.old.kind, comparison.new.kind)
     if comparison.outcome == "better" and kinds == ("leak", "growth"):
-        what = "a leak before, growth that is not taken for one now"
+        what = "a leak before, growth that is not classified as one now"
     if comparison.outcome == "worse" and kinds == ("growth", "leak"):
-        what = "a leak now, growth that was not taken for one before"
+        what = "a leak now, growth that was not classified as one before"
     return title, what
 
 

@@ -213,7 +213,7 @@ class HealthApplication(Generic[App]):
         tokens = (self._read_token, self._relieve_token)
         given = (bearer(request.headers), password(request.headers))
         if self._read_token is not None and not is_one_of(given, tokens):
-            refused = refusal(401, "no access", "a token is needed here")
+            refused = refusal(401, "no access", "a token is required")
             return refused.having("WWW-Authenticate", 'Basic realm="memguard", charset="UTF-8"')
         if request.route in ("", "/memguard/"):
             return _to_the_page(request)

@@ -63,7 +63,7 @@ class HealthAsgi(HealthApplication[AsgiApp]):
             except _GoneError:
                 return
             except TimeoutError:
-                late = refusal(408, "too slow", "the form did not come in time")
+                late = refusal(408, "too slow", "the form did not arrive in time")
                 await _send(send, late, with_body=True)
                 return
         request = Request(
@@ -105,7 +105,7 @@ def _is_asyncio() -> bool:
 
 
 def _other_loop() -> Response:
-    return refusal(503, "no asyncio", "this needs an event loop of asyncio")
+    return refusal(503, "no asyncio", "this needs an asyncio event loop")
 
 
 def _route(path: str, root: str) -> str:

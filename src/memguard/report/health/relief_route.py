@@ -108,12 +108,12 @@ class ReliefRoute:
 
     def _start(self, target: int | None, replies: Replies) -> Response | Wait:
         future = self._background.ask(lambda: self._run(target), join=False)
-        busy = replies.refuse(409, "busy", "A run is under way; nothing was done.")
+        busy = replies.refuse(409, "busy", "A run is in progress; nothing was done.")
         busy = busy.having("Retry-After", "1")
         if future == "busy":
             return busy
         if future == "no thread":
-            return replies.refuse(503, "no thread", "The system has no thread for it.")
+            return replies.refuse(503, "no thread", "No thread could be started.")
 
         def finish() -> Response:
             try:
@@ -128,7 +128,7 @@ class ReliefRoute:
             return replies.accept(200, message, process_id=os.getpid(), report=report.to_dict())
 
         def late() -> Response:
-            return replies.accept(202, "It is under way; the page will show what it freed.")
+            return replies.accept(202, "The run is in progress; the page will show what it freed.")
 
         return Wait(future=future, finish=finish, late=late, seconds=self._seconds)
 

@@ -265,7 +265,7 @@ _PRESSURE = (
     ),
     _gauge(
         "limit_bytes",
-        "The limit that is fullest.",
+        "The limit that is closest to full.",
         _pressure(attrgetter("limit")),
         otel=("memguard.memory.limit", "By"),
     ),
@@ -335,7 +335,7 @@ _PRESSURE = (
 _RELIEF = (
     _counter(
         "relief_runs",
-        "Times that memory was freed.",
+        "Relief runs.",
         "relief.runs",
         otel=("memguard.relief.runs", "{run}"),
     ),
@@ -388,7 +388,7 @@ _ADMISSION = (
     _counter("admission_waited", "Admitted work that had to wait.", "admission.waited"),
     _counter(
         "admission_wait_seconds",
-        "Time that work waited, the refused too.",
+        "Time that work waited, rejected work included.",
         "admission.waited_seconds",
     ),
     _gauge(
@@ -464,7 +464,7 @@ _GC = (
     ),
     _counter(
         "",
-        "Time that the program stood still for the garbage collector.",
+        "Time that the program was stopped by the garbage collector.",
         _generations(attrgetter("pause_total")),
         "generation",
         otel=("memguard.gc.pause.time", "s"),
@@ -544,9 +544,9 @@ BYTES = _container_gauge(
 FILL = _container_gauge(
     "container_fill_ratio", "How much of its bound is used; of several, the most.", across="livemax"
 )
-HITS = _container_counter("cache_hits", "Look-ups that found something.")
-MISSES = _container_counter("cache_misses", "Look-ups that found nothing.")
-EVICTIONS = _container_counter("cache_evictions", "Entries that had to make room.")
+HITS = _container_counter("cache_hits", "Lookups that found a value.")
+MISSES = _container_counter("cache_misses", "Lookups that found no value.")
+EVICTIONS = _container_counter("cache_evictions", "Entries that were evicted.")
 LEASED = _container_gauge("pool_leased", "Objects that are leased now.", across="livesum")
 LOST = _container_counter("pool_lost", "Objects that were leased and never released.")
 ALIVE = _container_gauge(

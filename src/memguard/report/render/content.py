@@ -10,7 +10,7 @@ from memguard.units import format_bytes, format_seconds
 
 KINDS = {
     "leak": "Leak",
-    "growth": "Growth, not taken for a leak",
+    "growth": "Growth, not classified as a leak",
     "snapshot": "One look on demand",
 }
 HOLDERS_NOTE = "sizes estimated from a sample of new entries"
@@ -27,7 +27,7 @@ _CALLBACKS = (
 )
 _TASKS = "tasks pile up; await or cancel them, or spawn them in a memguard.TaskRegistry"
 _TIMERS = "timers pile up; cancel them, or start them in a memguard.TimerRegistry"
-_MAPPING = "used as a cache, memguard.BoundedCache(maxsize, ttl=...) can take its place"
+_MAPPING = "if it is a cache, replace it with memguard.BoundedCache(maxsize, ttl=...)"
 _SEQUENCE = "remove entries that are done; collections.deque(maxlen=...) keeps only the newest"
 
 _BY_ENTRIES = {
@@ -48,7 +48,7 @@ _BY_TYPE = {
     "collections.defaultdict": _MAPPING,
     "list": _SEQUENCE,
     "collections.deque": _SEQUENCE,
-    "set": "remove what is done with",
+    "set": "remove entries that are done",
 }
 
 
@@ -79,7 +79,7 @@ def holder_facts(holder: Holder, *, most_types: int) -> list[str]:
     if bound is not None:
         facts.append(f"its owner allows {bound:,}")
     if not holder.anchored:
-        facts.append("nothing nameable was found above it")
+        facts.append("no named object was found above it")
     return facts
 
 
@@ -130,7 +130,7 @@ def hints(report: LeakReport, *, most: int) -> tuple[str, ...]:
 
 def _hint(holder: Holder) -> str | None:
     if holder.inventory_name is not None:
-        return "it is memguard's own: lower its bound, or end its entries sooner"
+        return "a container of memguard: lower its bound, or remove its entries sooner"
     bound = bound_of(holder)
     if bound is not None:
         return f"it is bounded, at {bound:,} entries; a smaller bound ends its growth sooner"

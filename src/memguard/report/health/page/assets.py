@@ -206,7 +206,7 @@ SCRIPT = """
       try {
         await relieve(25);
       } catch {
-        answer.textContent = "No answer came; the run may be under way.";
+        answer.textContent = "No response; the run may be in progress.";
         answer.className = "bad";
       }
       button.disabled = false;

@@ -54,7 +54,7 @@ def head_section(state: GuardState) -> Markup:
     pressure = state.pressure
     ratio = pressure.used_ratio if state.running else None
     title: Markup | str = "The limit is not known"
-    lede = "Nothing was seen yet, or no limit can be read here."
+    lede = "Nothing has been read yet, or no limit can be read here."
     if not state.running:
         title = "Not watching"
         lede = "The guard is not running in this process; numbers are of this moment only."
@@ -87,7 +87,7 @@ def _facts(state: GuardState) -> list[Markup]:
     """Return four facts: they fill two rows of a telephone, and one of a desk."""
     reading, gc = state.reading, state.gc
     facts = [
-        fact("Private memory", amount(reading.private), "held by this process alone"),
+        fact("Private memory", amount(reading.private), "held only by this process"),
         fact("Resident", amount(reading.rss), f"at most {amount(reading.peak)} so far"),
         fact("Growth", _growth(state), "of all that the limit counts, lately"),
     ]
@@ -121,10 +121,10 @@ def memory_section(state: GuardState, history: MemoryHistory) -> Markup:
         ceiling = pressure.limit - outside
     curve = memory_curve(history.points, None if ceiling is None else float(ceiling))
     if curve is None:
-        return nothing("Not enough readings of this stretch of time yet.")
+        return nothing("Not enough readings of this period yet.")
     captions = [key("curve", "private memory")]
     if curve.has_range:
-        captions.append(key("range", "lowest and highest of each stretch"))
+        captions.append(key("range", "lowest and highest of each period"))
     if curve.has_ceiling and pressure.limit is not None:
         text = f"limit of {format_bytes(pressure.limit)}"
         if outside and outside > 0.01 * pressure.limit:

@@ -72,7 +72,7 @@ def _article(report: LeakReport, locations: Locations) -> Markup:
         section(
             "Allocated at",
             join(*(suspect_card(n, suspect, locations) for n, suspect in enumerate(suspects))),
-            note=shown_of(suspects, report.suspects, "lines whose memory stays"),
+            note=shown_of(suspects, report.suspects, "lines whose memory is retained"),
         ),
         section("Growing types", _types(report.types[:MOST_ENTRIES])),
         section("Not seen", points(report.limits) if report.limits else None),
