@@ -69,7 +69,7 @@ def test_it_stays_current_and_relieves_by_its_button(guard: MemoryGuard, tab: Ta
             cache[number] = bytes(20_000)
         tab.until(f"{part('containers')}.includes('177')")
         # A wrong token is refused, the right one is not.
-        for token, answer in (("wrong", "The token is not the right one"), (TOKEN, "Memory ")):
+        for token, answer in (("wrong", "The token is wrong"), (TOKEN, "Memory ")):
             tab.value(f"{FORM}.elements.token.value = '{token}'")
             tab.value(f"{FORM}.querySelector('button').click()")
             tab.until(f"document.getElementById('answer').textContent.includes('{answer}')")
