@@ -28,7 +28,7 @@ class MissingExtraError(MemguardError, ImportError):
 
 
 class PoolExhaustedError(MemguardError, TimeoutError):
-    """Nothing came free in time; the message and `holders` say who holds what is lent."""
+    """No object or buffer was free in time; the message and `holders` name the holders."""
 
     def __init__(self, message: str, holders: tuple[str, ...] = ()) -> None:
         super().__init__(message)

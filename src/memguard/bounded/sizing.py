@@ -91,7 +91,7 @@ class Size(int):
 
 def size_of(obj: object, *, max_nodes: int = DEFAULT_MAX_NODES) -> Size:
     """
-    Return the bytes of *obj* and of everything that only it need be keeping: contents, attributes.
+    Return the bytes of *obj*, with the contents and attributes that it may be the only one to hold.
 
     Each object counts once, however often it is referred to. Classes, functions, modules and
     running frames count nothing. A numpy array counts its data when it owns them; a view counts as

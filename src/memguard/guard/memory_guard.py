@@ -36,7 +36,7 @@ Subscription: TypeAlias = Registration[Callable[[Alert | LeakReport], object]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardStatus:
-    """What a `MemoryGuard` knows: strings and numbers only."""
+    """The state of a `MemoryGuard`: strings and numbers only."""
 
     running: bool
     pressure: PressureState

@@ -119,7 +119,7 @@ def uninstall() -> None:
 
 def status() -> GuardStatus:
     """
-    Return what the guard of this process knows.
+    Return the state of this process's guard.
 
     Raises:
         LifecycleError: None is installed.

@@ -168,7 +168,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeakReport:
-    """One finding: what grew, how fast, which line allocates, who holds, and what stayed unseen."""
+    """One finding: what grew, how fast, which line allocates, what holds it, what was not seen."""
 
     id: str
     kind: ReportKind

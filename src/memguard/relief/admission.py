@@ -34,7 +34,7 @@ class AdmissionStatistics:
 
 class Admission:
     """
-    Admit work by what it costs.
+    Admit work by the memory it needs.
 
     Work is admitted while the level is not critical and what is used, with what was promised to
     work that is running, stays below the critical mark.

@@ -270,7 +270,7 @@ class Prefork:
 
 def prefork(*, disable: bool = False) -> Prefork:
     """
-    Freeze what is loaded, in the parent of a forking server, right before it forks.
+    Freeze all loaded objects in the parent of a forking server, right before it forks.
 
     Workers then share those pages with their parent for longer: the collector of a worker does not
     write into the headers of objects that it never looks at. Call it when the application is loaded

@@ -1,5 +1,5 @@
 """
-This process's memory by component: its containers, and whatever else the application names.
+This process's memory by component: its containers, and what the application registers.
 
 A component is measured (it reports its bytes) or estimated (a count times the bytes of one); the
 rest is unexplained.

@@ -102,7 +102,7 @@ class Disposal:
 
 class Scope(owners.Owner):
     """
-    Own listeners, timers, tasks and clean-up calls, and end them all, the youngest first.
+    Own listeners, timers, tasks and clean-up calls, and end them all, the newest first.
 
     Pass it as ``owner=`` to a registry, or add calls with `defer` and resources with `add`.
     One failing disposer does not stop the rest. A scope that is collected without having been

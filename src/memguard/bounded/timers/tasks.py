@@ -134,7 +134,7 @@ _busy: dict[int, TaskRegistry] = {}
 
 class TaskRegistry:
     """
-    Spawn tasks that the collector cannot take away, that fail aloud, and end with their owner.
+    Spawn tasks that are never collected early, log their errors, and end with their owner.
 
     asyncio itself holds running tasks weakly, and reports an exception that nobody fetched when the
     task is collected, which may be never. See ``docs/timers.md``.

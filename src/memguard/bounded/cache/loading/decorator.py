@@ -100,7 +100,7 @@ def cached(
     **given: Unpack[CacheOptions],
 ) -> Any:
     """
-    Make a function, method or coroutine function remember what it returned, within a bound.
+    Memoize a function, method or coroutine function, within a bound.
 
     A stand-in for `functools.lru_cache` that also expires, counts bytes, runs one call for many
     threads that miss the same arguments, and understands methods and coroutines::
