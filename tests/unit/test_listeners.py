@@ -22,7 +22,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.bounded import inventory
+from memguard.bounded.events.mute import Mute
 from memguard.bounded.events.registry import Emission, ListenerRegistry, Subscription
+from memguard.bounded.events.table import Bucket
 from memguard.bounded.lifetime.scope import Scope
 from memguard.errors import CapacityError, ConfigError, LifecycleError
 from memguard.lifecycle import locks
@@ -417,6 +419,70 @@ def test_19_muted_events_are_dropped_and_blocks_nest(registry: ListenerRegistry)
         registry.emit("opened", 5)
     registry.emit("saved", 6)
     assert ear.heard == [2, 5, 6]
+
+
+def test_a_block_that_could_not_be_closed_mutes_nothing_for_ever(
+    registry: ListenerRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ear = Ear()
+    registry.on("saved", ear.hear)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt  # as a signal handler could before the first line
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Mute, "__exit__", interrupted)
+        for block in (registry.muted, registry.held):
+            with pytest.raises(KeyboardInterrupt), block():
+                registry.emit("saved", 1)
+    registry.emit("saved", 2)
+    assert ear.heard == [2]
+    assert registry._emitter.mutes.open == ()
+
+
+def test_a_change_after_an_interrupted_one_does_not_hide_it(
+    registry: ListenerRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = Ear(), Ear(), Ear()
+    interrupted = registry.on("saved", first.hear)
+    after = registry.on("saved", second.hear)
+    registry.on("saved", third.hear)
+    with monkeypatch.context() as patched:
+
+        class Buckets(dict[Any, Any]):
+            """A signal handler raises when they are looked at."""
+
+            def get(self, *_: Any) -> Any:
+                raise KeyboardInterrupt
+
+        patched.setattr(registry._table, "buckets", Buckets(registry._table.buckets))
+        with pytest.raises(KeyboardInterrupt):
+            interrupted.close()
+    after.close()
+    registry.emit("saved", 1)
+    assert (first.heard, second.heard, third.heard) == ([], [], [1])
+    assert registry.count("saved") == 1
+
+
+def test_what_a_destructor_ends_while_listeners_are_lined_up_has_ended(
+    registry: ListenerRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, ear, late = Ear(), Ear(), Ear()
+    subscriptions = [registry.on("saved", ended.hear)]
+    registry.on("saved", ear.hear)
+    line_up = Bucket.line_up
+
+    def collecting(bucket: Bucket) -> Any:
+        row = line_up(bucket)
+        while subscriptions:
+            subscriptions.pop().close()
+            registry.on("saved", late.hear)
+        return row
+
+    monkeypatch.setattr(Bucket, "line_up", collecting)
+    registry.emit("saved", 1)
+    registry.emit("saved", 2)
+    assert (ended.heard, ear.heard, late.heard) == ([1], [1, 2], [2])
 
 
 def test_19_held_events_are_delivered_merged_at_the_end(registry: ListenerRegistry) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, Literal, Self, TypeVar, overload
@@ -294,14 +294,13 @@ class ListenerRegistry:
         """
         return await self._emitter.emit_async(event, args, kwargs)
 
-    @contextlib.contextmanager
-    def muted(self, *events: Hashable) -> Iterator[None]:
+    def muted(self, *events: Hashable) -> contextlib.AbstractContextManager[None]:
         """Drop emits of *events*, or of all events without any, until the block ends; nests."""
-        with self._emitter.mutes.during(Mute(events)):
-            yield
+        return Mute(self._emitter.mutes, events)
 
-    @contextlib.contextmanager
-    def held(self, *events: Hashable, merge: Merge | None = None) -> Iterator[None]:
+    def held(
+        self, *events: Hashable, merge: Merge | None = None
+    ) -> contextlib.AbstractContextManager[None]:
         """
         Deliver emits of *events*, or of all events, at the end of the block, merged into one each.
 
@@ -310,11 +309,7 @@ class ListenerRegistry:
             merge: Called as ``merge(earlier_args, later_args)``; returns the arguments to deliver.
                 Without it, the last emit stands for all. Keyword arguments are the last ones.
         """
-        mute = Mute(events, holds=True, merge=merge)
-        with self._emitter.mutes.during(mute):
-            yield
-        for event, (args, kwargs) in mute.waiting.items():
-            self.emit(event, *args, **kwargs)
+        return Mute(self._emitter.mutes, events, self.emit, merge)
 
     # -- asking ---------------------------------------------------------------------------------
 

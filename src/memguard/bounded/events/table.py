@@ -122,7 +122,7 @@ class Table:
             if len(self.entries) >= self._room:
                 self._bounds.admit(len(self.entries))  # which refuses it
             self.registered += 1
-            if self._changing:
+            if self._changing or self._torn:
                 self._put_off = True
                 self.entries[entry.serial] = entry
                 return entry.serial
@@ -155,7 +155,7 @@ class Table:
                 return False
             if died:
                 self.died += 1
-            if self._changing:
+            if self._changing or self._torn:
                 self._put_off = True
                 del self.entries[serial]
             else:
@@ -281,9 +281,13 @@ class Table:
         row = bucket.row
         if row is None:
             with self.lock:
-                row = bucket.line_up()
-                if not self._changing:
-                    bucket.row = row
+                if self._changing:
+                    return bucket.line_up()
+                try:
+                    self._changing = True  # what a destructor changes meanwhile is put off
+                    row = bucket.row = bucket.line_up()
+                finally:
+                    self._changing = False
         return row
 
     def bucket(self, event: Hashable) -> Bucket:
