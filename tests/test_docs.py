@@ -125,17 +125,17 @@ def test_every_public_module_is_there() -> None:
 
 
 def test_every_event_is_documented_and_every_documented_event_is_logged() -> None:
-    logged, told = events(source()), documented()
-    assert sorted(logged.keys() - told.keys()) == [], "not in docs/logging.md"
-    assert sorted(told.keys() - logged.keys()) == [], "in docs/logging.md, and logged nowhere"
+    logged, listed = events(source()), documented()
+    assert sorted(logged.keys() - listed.keys()) == [], "not in docs/logging.md"
+    assert sorted(listed.keys() - logged.keys()) == [], "in docs/logging.md, and logged nowhere"
 
 
 def test_the_keys_of_every_event_are_documented_and_nothing_else() -> None:
-    logged, told = events(source()), documented()
+    logged, listed = events(source()), documented()
     differing = {
-        name: (sorted(keys), sorted(told[name]))
+        name: (sorted(keys), sorted(listed[name]))
         for name, keys in logged.items()
-        if name in told and keys != told[name]
+        if name in listed and keys != listed[name]
     }
     assert not differing, f"(logged, documented): {differing}"
 

@@ -95,7 +95,7 @@ def size_of(obj: object, *, max_nodes: int = DEFAULT_MAX_NODES) -> Size:
 
     Each object counts once, however often it is referred to. Classes, functions, modules and
     running frames count nothing. A numpy array counts its data when it owns them; a view counts as
-    its header alone, for a view is not a copy, unless it is an attribute of an object, which
+    its header alone, because a view is not a copy, unless it is an attribute of an object, which
     then counts the owner of the data as well.
 
     Thread-safe; the containers may change meanwhile, and then the size is estimated.

@@ -134,7 +134,7 @@ class LeakDetector(Service):
         self._turn = Turn()
         self._ticker: Ticker | None = None
         self._search: Search | None = None
-        self._stop_asked = False
+        self._stop_requested = False
 
     # -- life cycle
 
@@ -188,7 +188,7 @@ class LeakDetector(Service):
             self._signal.close()
         ticker, self._ticker = self._ticker, None
         ended = ticker.stop(timeout) if ticker is not None else True
-        self._stop_asked = True  # a tick under way, perhaps our caller, ends it instead
+        self._stop_requested = True  # a tick under way, perhaps our caller, ends it instead
         self._turn.run(self._end, busy=None, timeout=timeout if ended else 0.0)
         return ended
 
@@ -247,7 +247,7 @@ class LeakDetector(Service):
         return min(POLL_SECONDS, interval) if state == "tracing" else interval
 
     def _tick(self) -> tuple[Finding | None, State]:
-        self._stop_asked = False
+        self._stop_requested = False
         started = time.thread_time()
         search, finding = self._search, None
         try:
@@ -262,7 +262,7 @@ class LeakDetector(Service):
                 search.cool()
         finally:
             self._spent.cpu_seconds += time.thread_time() - started
-            if self._stop_asked:
+            if self._stop_requested:
                 self._end()
         return finding, "idle" if search is None else search.state
 

@@ -216,7 +216,7 @@ class Gauge:
         grown = [_grown(fill, full.reading, reading) for fill in full.fills]
         if any(growth is None for growth in grown):
             return self._look_at_all(now, reading)
-        # Every bound, for another one may have become the fullest: a small one under a big host.
+        # Every limit: another one may have become the fullest, a small one under a big host.
         fills = [
             replace(fill, used=max(0, fill.used + (growth or 0)))
             for fill, growth in zip(full.fills, grown, strict=True)

@@ -234,7 +234,7 @@ class PressureMonitor(Service):
             )
         self._ticks = 0
         self._cpu = 0.0
-        self._stop_asked = False
+        self._stop_requested = False
         self._first: Look | None = None
 
     def start(self) -> Self:
@@ -250,7 +250,7 @@ class PressureMonitor(Service):
         if self._ticker is not None:
             raise LifecycleError(f"monitor {self.name!r} is already started; call stop() first")
         allocator.prepare()
-        self._stop_asked = False
+        self._stop_requested = False
         self._turn.run(self._find_bounds, busy=None)
         self._ticker = Ticker(self, f"memguard-pressure-{self.name}").start()
         return self
@@ -278,7 +278,7 @@ class PressureMonitor(Service):
             True when the thread has ended.
         """
         ticker, self._ticker = self._ticker, None
-        self._stop_asked = True  # a tick under way restores what it still lowers
+        self._stop_requested = True  # a tick under way restores what it still lowers
         ended = ticker.stop(timeout) if ticker is not None else True
         if self.relief is not None:
             self.relief.restore()
@@ -327,7 +327,7 @@ class PressureMonitor(Service):
         try:
             delay = self._turn.run(self._measured_tick, busy=None)
         finally:
-            if self._stop_asked and self.relief is not None:
+            if self._stop_requested and self.relief is not None:
                 self.relief.restore()
         if delay is None:
             return self._interval

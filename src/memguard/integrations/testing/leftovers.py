@@ -39,7 +39,7 @@ _OUR_THREADS = ("memguard-janitor", "memguard-refresh", "memguard-timers", "memg
 _RUNNERS = ("_run_tests_and_fixtures",)
 """Coroutines in which a plugin runs the tests themselves: anyio's."""
 _MOST_FRAMES = 50
-_MOST_PLACES = 3
+_MOST_LOCATIONS = 3
 _POLL_SECONDS = 0.02
 _ENDING = ("threads", "timers", "pools")
 """Kinds of which some may be about to end by themselves."""
@@ -76,7 +76,7 @@ class Thing:
         obj = self.ref()
         if obj is None:
             return None
-        made = "".join(f"\n    made at {place}" for place in list(self.locations)[:_MOST_PLACES])
+        made = "".join(f"\n    made at {place}" for place in list(self.locations)[:_MOST_LOCATIONS])
         return self.name(obj, self.count) + made
 
 
@@ -154,11 +154,11 @@ def _describe_thread(thread: threading.Thread, _: int) -> str:
     daemon = " (daemon)" if thread.daemon else ""
     text = f"thread {clean(thread.name)!r}{daemon}"
     frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - reason: the documented way to another thread's frame
-    place = _place_of(frame)
+    place = _location_of(frame)
     return f"{text}, which is at {place}" if place else text
 
 
-def _place_of(frame: types.FrameType | None) -> str | None:
+def _location_of(frame: types.FrameType | None) -> str | None:
     """Return where *frame* is: its nearest caller in the user's own code, else itself."""
     frames: list[types.FrameType] = []
     while frame is not None and len(frames) < _MOST_FRAMES:

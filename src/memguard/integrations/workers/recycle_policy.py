@@ -181,7 +181,7 @@ class Turn:
     wait: float = 0.0
     """Seconds after which asking again makes sense."""
     backing_off: bool = False
-    """The interval is longer than usual, for replacing workers has not helped lately."""
+    """The interval is longer than usual because replacing workers has not helped lately."""
 
 
 def ask_for_turn(

@@ -1,7 +1,7 @@
 """
 Two reports side by side: which rates fell, which rose, what is new and what is gone.
 
-Pure: two ``LeakReport`` in, a ``Comparison`` out. Rates are compared, not sizes, for two runs are
+Pure: two ``LeakReport`` in, a ``Comparison`` out. Rates are compared, not sizes: two runs are
 seldom of one length; a rate counts as changed when it moved by more than a fifth, which is what
 sampled evidence of one and the same program varies by.
 """
