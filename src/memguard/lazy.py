@@ -23,6 +23,8 @@ def exports(
     homes = {name: module for module, names in defined_in.items() for name in names.split()}
 
     def load(name: str) -> object:
+        if name == "__all__":  # asked by `from package import *`
+            return list_names()
         module = homes.get(name)
         if module is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")

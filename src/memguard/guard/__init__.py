@@ -8,24 +8,16 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.guard import process
-    from memguard.guard.environment import options_from
-    from memguard.guard.memory_guard import GuardStatus, MemoryGuard
-    from memguard.guard.process import install, on_pressure, relieve, status, uninstall
-
-__all__ = [
-    "GuardStatus",
-    "MemoryGuard",
-    "install",
-    "on_pressure",
-    "options_from",
-    "process",
-    "relieve",
-    "status",
-    "uninstall",
-]
-
-if not TYPE_CHECKING:
+    from memguard.guard import process as process
+    from memguard.guard.environment import options_from as options_from
+    from memguard.guard.memory_guard import GuardStatus as GuardStatus
+    from memguard.guard.memory_guard import MemoryGuard as MemoryGuard
+    from memguard.guard.process import install as install
+    from memguard.guard.process import on_pressure as on_pressure
+    from memguard.guard.process import relieve as relieve
+    from memguard.guard.process import status as status
+    from memguard.guard.process import uninstall as uninstall
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,20 +8,14 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.heap import naming, walk
-    from memguard.heap.naming import clean, dict_of_type, instance_dict, mro_of, type_name
-
-__all__ = [
-    "clean",
-    "dict_of_type",
-    "instance_dict",
-    "mro_of",
-    "naming",
-    "type_name",
-    "walk",
-]
-
-if not TYPE_CHECKING:
+    from memguard.heap import naming as naming
+    from memguard.heap import walk as walk
+    from memguard.heap.naming import clean as clean
+    from memguard.heap.naming import dict_of_type as dict_of_type
+    from memguard.heap.naming import instance_dict as instance_dict
+    from memguard.heap.naming import mro_of as mro_of
+    from memguard.heap.naming import type_name as type_name
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,50 +8,31 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.leaks.detector import LeakDetector, diagnose
-    from memguard.leaks.profile import MemoryProfile, ProfiledBlock, profile_memory
-    from memguard.leaks.report import (
-        VERDICTS,
-        Cost,
-        CurvePoint,
-        Frame,
-        Holder,
-        LeakReport,
-        Suspect,
-        TrendSummary,
-        TypeGrowth,
-        Verdict,
-    )
-    from memguard.leaks.statistics import LeakDetectorStatistics
-
-__all__ = [
-    "VERDICTS",
-    "Cost",
-    "CurvePoint",
-    "Frame",
-    "Holder",
-    "LeakDetector",
-    "LeakDetectorStatistics",
-    "LeakReport",
-    "MemoryProfile",
-    "ProfiledBlock",
-    "Suspect",
-    "TrendSummary",
-    "TypeGrowth",
-    "Verdict",
-    "diagnose",
-    "profile_memory",
-]
-
-if not TYPE_CHECKING:
+    from memguard.leaks.detector import LeakDetector as LeakDetector
+    from memguard.leaks.detector import diagnose as diagnose
+    from memguard.leaks.profile import MemoryProfile as MemoryProfile
+    from memguard.leaks.profile import ProfiledBlock as ProfiledBlock
+    from memguard.leaks.profile import profile_memory as profile_memory
+    from memguard.leaks.report import VERDICTS as VERDICTS
+    from memguard.leaks.report import Cost as Cost
+    from memguard.leaks.report import CurvePoint as CurvePoint
+    from memguard.leaks.report import Frame as Frame
+    from memguard.leaks.report import Holder as Holder
+    from memguard.leaks.report import LeakReport as LeakReport
+    from memguard.leaks.report import Suspect as Suspect
+    from memguard.leaks.report import TrendSummary as TrendSummary
+    from memguard.leaks.report import TypeGrowth as TypeGrowth
+    from memguard.leaks.report import Verdict as Verdict
+    from memguard.leaks.statistics import LeakDetectorStatistics as LeakDetectorStatistics
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
             "memguard.leaks.detector": "LeakDetector diagnose",
             "memguard.leaks.profile": "MemoryProfile ProfiledBlock profile_memory",
             "memguard.leaks.report": (
-                "Cost CurvePoint Frame Holder LeakReport Suspect TrendSummary TypeGrowth VERDICTS "
-                "Verdict"
+                "Cost CurvePoint Frame Holder LeakReport Suspect TrendSummary TypeGrowth "
+                "VERDICTS Verdict"
             ),
             "memguard.leaks.statistics": "LeakDetectorStatistics",
         },

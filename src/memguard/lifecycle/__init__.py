@@ -8,43 +8,27 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.lifecycle import fork, identity, janitor, locks
-    from memguard.lifecycle.at_exit import not_at_exit, stop_at_exit
-    from memguard.lifecycle.failures import Failures
-    from memguard.lifecycle.fork import call_in_child, reset_after_fork
-    from memguard.lifecycle.identity import UNKNOWN, is_running, started
-    from memguard.lifecycle.queues import drain
-    from memguard.lifecycle.registry import Registration, Registry
-    from memguard.lifecycle.service import Service
-    from memguard.lifecycle.signals import ChainedHandler
-    from memguard.lifecycle.ticker import Ticker
-    from memguard.lifecycle.turn import Turn
-    from memguard.lifecycle.wake import Wake
-
-__all__ = [
-    "UNKNOWN",
-    "ChainedHandler",
-    "Failures",
-    "Registration",
-    "Registry",
-    "Service",
-    "Ticker",
-    "Turn",
-    "Wake",
-    "call_in_child",
-    "drain",
-    "fork",
-    "identity",
-    "is_running",
-    "janitor",
-    "locks",
-    "not_at_exit",
-    "reset_after_fork",
-    "started",
-    "stop_at_exit",
-]
-
-if not TYPE_CHECKING:
+    from memguard.lifecycle import fork as fork
+    from memguard.lifecycle import identity as identity
+    from memguard.lifecycle import janitor as janitor
+    from memguard.lifecycle import locks as locks
+    from memguard.lifecycle.at_exit import not_at_exit as not_at_exit
+    from memguard.lifecycle.at_exit import stop_at_exit as stop_at_exit
+    from memguard.lifecycle.failures import Failures as Failures
+    from memguard.lifecycle.fork import call_in_child as call_in_child
+    from memguard.lifecycle.fork import reset_after_fork as reset_after_fork
+    from memguard.lifecycle.identity import UNKNOWN as UNKNOWN
+    from memguard.lifecycle.identity import is_running as is_running
+    from memguard.lifecycle.identity import started as started
+    from memguard.lifecycle.queues import drain as drain
+    from memguard.lifecycle.registry import Registration as Registration
+    from memguard.lifecycle.registry import Registry as Registry
+    from memguard.lifecycle.service import Service as Service
+    from memguard.lifecycle.signals import ChainedHandler as ChainedHandler
+    from memguard.lifecycle.ticker import Ticker as Ticker
+    from memguard.lifecycle.turn import Turn as Turn
+    from memguard.lifecycle.wake import Wake as Wake
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,37 +8,26 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.observe import allocator
-    from memguard.observe.allocator import AllocatorState, read_allocator
-    from memguard.observe.gcwatch import GcStatistics, GcWatch
-    from memguard.observe.headroom import Allowance, Fill, Headroom, read_allowance, read_headroom
-    from memguard.observe.history import Bucket, History, HistoryStatistics, Hour
-    from memguard.observe.limits import Bound, Limit, read_limit
-    from memguard.observe.readings import Reading, read_memory
-
-__all__ = [
-    "AllocatorState",
-    "Allowance",
-    "Bound",
-    "Bucket",
-    "Fill",
-    "GcStatistics",
-    "GcWatch",
-    "Headroom",
-    "History",
-    "HistoryStatistics",
-    "Hour",
-    "Limit",
-    "Reading",
-    "allocator",
-    "read_allocator",
-    "read_allowance",
-    "read_headroom",
-    "read_limit",
-    "read_memory",
-]
-
-if not TYPE_CHECKING:
+    from memguard.observe import allocator as allocator
+    from memguard.observe.allocator import AllocatorState as AllocatorState
+    from memguard.observe.allocator import read_allocator as read_allocator
+    from memguard.observe.gcwatch import GcStatistics as GcStatistics
+    from memguard.observe.gcwatch import GcWatch as GcWatch
+    from memguard.observe.headroom import Allowance as Allowance
+    from memguard.observe.headroom import Fill as Fill
+    from memguard.observe.headroom import Headroom as Headroom
+    from memguard.observe.headroom import read_allowance as read_allowance
+    from memguard.observe.headroom import read_headroom as read_headroom
+    from memguard.observe.history import Bucket as Bucket
+    from memguard.observe.history import History as History
+    from memguard.observe.history import HistoryStatistics as HistoryStatistics
+    from memguard.observe.history import Hour as Hour
+    from memguard.observe.limits import Bound as Bound
+    from memguard.observe.limits import Limit as Limit
+    from memguard.observe.limits import read_limit as read_limit
+    from memguard.observe.readings import Reading as Reading
+    from memguard.observe.readings import read_memory as read_memory
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,49 +8,28 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.relief import components
-    from memguard.relief.admission import Admission, AdmissionStatistics, Admitted
-    from memguard.relief.callbacks import CallbackRegistration, PressureLevel
-    from memguard.relief.collector import GcPolicy, GcPolicyStatistics, prefork
-    from memguard.relief.levels import SEVERITY, Level
-    from memguard.relief.monitor import PressureMonitor
-    from memguard.relief.records import (
-        Alert,
-        AlertKind,
-        PressureState,
-        PressureStatistics,
-        ReliefReport,
-        ReliefStatistics,
-        StepResult,
-        describe_change,
-    )
-    from memguard.relief.steps import Relief
-
-__all__ = [
-    "SEVERITY",
-    "Admission",
-    "AdmissionStatistics",
-    "Admitted",
-    "Alert",
-    "AlertKind",
-    "CallbackRegistration",
-    "GcPolicy",
-    "GcPolicyStatistics",
-    "Level",
-    "PressureLevel",
-    "PressureMonitor",
-    "PressureState",
-    "PressureStatistics",
-    "Relief",
-    "ReliefReport",
-    "ReliefStatistics",
-    "StepResult",
-    "components",
-    "describe_change",
-    "prefork",
-]
-
-if not TYPE_CHECKING:
+    from memguard.relief import components as components
+    from memguard.relief.admission import Admission as Admission
+    from memguard.relief.admission import AdmissionStatistics as AdmissionStatistics
+    from memguard.relief.admission import Admitted as Admitted
+    from memguard.relief.callbacks import CallbackRegistration as CallbackRegistration
+    from memguard.relief.callbacks import PressureLevel as PressureLevel
+    from memguard.relief.collector import GcPolicy as GcPolicy
+    from memguard.relief.collector import GcPolicyStatistics as GcPolicyStatistics
+    from memguard.relief.collector import prefork as prefork
+    from memguard.relief.levels import SEVERITY as SEVERITY
+    from memguard.relief.levels import Level as Level
+    from memguard.relief.monitor import PressureMonitor as PressureMonitor
+    from memguard.relief.records import Alert as Alert
+    from memguard.relief.records import AlertKind as AlertKind
+    from memguard.relief.records import PressureState as PressureState
+    from memguard.relief.records import PressureStatistics as PressureStatistics
+    from memguard.relief.records import ReliefReport as ReliefReport
+    from memguard.relief.records import ReliefStatistics as ReliefStatistics
+    from memguard.relief.records import StepResult as StepResult
+    from memguard.relief.records import describe_change as describe_change
+    from memguard.relief.steps import Relief as Relief
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
@@ -61,8 +40,8 @@ if not TYPE_CHECKING:
             "memguard.relief.levels": "Level SEVERITY",
             "memguard.relief.monitor": "PressureMonitor",
             "memguard.relief.records": (
-                "Alert AlertKind PressureState PressureStatistics ReliefReport ReliefStatistics "
-                "StepResult describe_change"
+                "Alert AlertKind PressureState PressureStatistics ReliefReport "
+                "ReliefStatistics StepResult describe_change"
             ),
             "memguard.relief.steps": "Relief",
         },

@@ -8,14 +8,9 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.report.state import GuardState, guard_state
-
-__all__ = [
-    "GuardState",
-    "guard_state",
-]
-
-if not TYPE_CHECKING:
+    from memguard.report.state import GuardState as GuardState
+    from memguard.report.state import guard_state as guard_state
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,19 +8,12 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.bounded.cache.bounded_cache import BoundedCache
-    from memguard.bounded.cache.stats import CacheStatistics, EntryInfo, WarmReport
-    from memguard.bounded.cache.wrapped import WrappedCache
-
-__all__ = [
-    "BoundedCache",
-    "CacheStatistics",
-    "EntryInfo",
-    "WarmReport",
-    "WrappedCache",
-]
-
-if not TYPE_CHECKING:
+    from memguard.bounded.cache.bounded_cache import BoundedCache as BoundedCache
+    from memguard.bounded.cache.stats import CacheStatistics as CacheStatistics
+    from memguard.bounded.cache.stats import EntryInfo as EntryInfo
+    from memguard.bounded.cache.stats import WarmReport as WarmReport
+    from memguard.bounded.cache.wrapped import WrappedCache as WrappedCache
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

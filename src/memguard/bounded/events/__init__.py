@@ -8,18 +8,13 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.bounded.events.attachment import attach
-    from memguard.bounded.events.registry import ListenerRegistry, ListenerRegistryStatistics
-    from memguard.bounded.events.subscription import Subscription
-
-__all__ = [
-    "ListenerRegistry",
-    "ListenerRegistryStatistics",
-    "Subscription",
-    "attach",
-]
-
-if not TYPE_CHECKING:
+    from memguard.bounded.events.attachment import attach as attach
+    from memguard.bounded.events.registry import ListenerRegistry as ListenerRegistry
+    from memguard.bounded.events.registry import (
+        ListenerRegistryStatistics as ListenerRegistryStatistics,
+    )
+    from memguard.bounded.events.subscription import Subscription as Subscription
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,45 +8,30 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.bounded.lifetime import callables, owners, registrations
-    from memguard.bounded.lifetime.callables import (
-        CO_COROUTINE,
-        Lifeline,
-        WeakTarget,
-        is_coroutine_function,
-        weak_callback,
+    from memguard.bounded.lifetime import callables as callables
+    from memguard.bounded.lifetime import owners as owners
+    from memguard.bounded.lifetime import registrations as registrations
+    from memguard.bounded.lifetime.callables import CO_COROUTINE as CO_COROUTINE
+    from memguard.bounded.lifetime.callables import Lifeline as Lifeline
+    from memguard.bounded.lifetime.callables import WeakTarget as WeakTarget
+    from memguard.bounded.lifetime.callables import is_coroutine_function as is_coroutine_function
+    from memguard.bounded.lifetime.callables import weak_callback as weak_callback
+    from memguard.bounded.lifetime.finalizers import on_collect as on_collect
+    from memguard.bounded.lifetime.identity_map import WeakIdentityMap as WeakIdentityMap
+    from memguard.bounded.lifetime.identity_map import (
+        WeakIdentityMapStatistics as WeakIdentityMapStatistics,
     )
-    from memguard.bounded.lifetime.finalizers import on_collect
-    from memguard.bounded.lifetime.identity_map import WeakIdentityMap, WeakIdentityMapStatistics
-    from memguard.bounded.lifetime.owners import Owned
-    from memguard.bounded.lifetime.registrations import Bounds
-    from memguard.bounded.lifetime.scope import Disposal, Scope, ScopeStatistics
-    from memguard.bounded.lifetime.value_cache import WeakValueCache, WeakValueCacheStatistics
-    from memguard.bounded.lifetime.weak_attribute import WeakAttribute
-
-__all__ = [
-    "CO_COROUTINE",
-    "Bounds",
-    "Disposal",
-    "Lifeline",
-    "Owned",
-    "Scope",
-    "ScopeStatistics",
-    "WeakAttribute",
-    "WeakIdentityMap",
-    "WeakIdentityMapStatistics",
-    "WeakTarget",
-    "WeakValueCache",
-    "WeakValueCacheStatistics",
-    "callables",
-    "is_coroutine_function",
-    "on_collect",
-    "owners",
-    "registrations",
-    "weak_callback",
-]
-
-if not TYPE_CHECKING:
+    from memguard.bounded.lifetime.owners import Owned as Owned
+    from memguard.bounded.lifetime.registrations import Bounds as Bounds
+    from memguard.bounded.lifetime.scope import Disposal as Disposal
+    from memguard.bounded.lifetime.scope import Scope as Scope
+    from memguard.bounded.lifetime.scope import ScopeStatistics as ScopeStatistics
+    from memguard.bounded.lifetime.value_cache import WeakValueCache as WeakValueCache
+    from memguard.bounded.lifetime.value_cache import (
+        WeakValueCacheStatistics as WeakValueCacheStatistics,
+    )
+    from memguard.bounded.lifetime.weak_attribute import WeakAttribute as WeakAttribute
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,22 +8,14 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.bounded.pool.buffer_pool import BufferLease, BufferPool
-    from memguard.bounded.pool.lease import AsyncLease, Lease
-    from memguard.bounded.pool.object_pool import ObjectPool
-    from memguard.bounded.pool.stats import BufferPoolStatistics, ObjectPoolStatistics
-
-__all__ = [
-    "AsyncLease",
-    "BufferLease",
-    "BufferPool",
-    "BufferPoolStatistics",
-    "Lease",
-    "ObjectPool",
-    "ObjectPoolStatistics",
-]
-
-if not TYPE_CHECKING:
+    from memguard.bounded.pool.buffer_pool import BufferLease as BufferLease
+    from memguard.bounded.pool.buffer_pool import BufferPool as BufferPool
+    from memguard.bounded.pool.lease import AsyncLease as AsyncLease
+    from memguard.bounded.pool.lease import Lease as Lease
+    from memguard.bounded.pool.object_pool import ObjectPool as ObjectPool
+    from memguard.bounded.pool.stats import BufferPoolStatistics as BufferPoolStatistics
+    from memguard.bounded.pool.stats import ObjectPoolStatistics as ObjectPoolStatistics
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

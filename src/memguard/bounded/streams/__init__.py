@@ -8,25 +8,17 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.bounded.streams.batches import ain_batches, in_batches
-    from memguard.bounded.streams.lines import astream_lines, stream_lines
-    from memguard.bounded.streams.pages import apaginate, apaginate_after, paginate, paginate_after
-    from memguard.bounded.streams.stages import apipeline, pipeline
-
-__all__ = [
-    "ain_batches",
-    "apaginate",
-    "apaginate_after",
-    "apipeline",
-    "astream_lines",
-    "in_batches",
-    "paginate",
-    "paginate_after",
-    "pipeline",
-    "stream_lines",
-]
-
-if not TYPE_CHECKING:
+    from memguard.bounded.streams.batches import ain_batches as ain_batches
+    from memguard.bounded.streams.batches import in_batches as in_batches
+    from memguard.bounded.streams.lines import astream_lines as astream_lines
+    from memguard.bounded.streams.lines import stream_lines as stream_lines
+    from memguard.bounded.streams.pages import apaginate as apaginate
+    from memguard.bounded.streams.pages import apaginate_after as apaginate_after
+    from memguard.bounded.streams.pages import paginate as paginate
+    from memguard.bounded.streams.pages import paginate_after as paginate_after
+    from memguard.bounded.streams.stages import apipeline as apipeline
+    from memguard.bounded.streams.stages import pipeline as pipeline
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,21 +8,13 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.bounded.timers.on_loop import AsyncTimerRegistry
-    from memguard.bounded.timers.schedule import Timer, TimerRegistryStatistics
-    from memguard.bounded.timers.tasks import TaskRegistry, TaskRegistryStatistics
-    from memguard.bounded.timers.threaded import TimerRegistry
-
-__all__ = [
-    "AsyncTimerRegistry",
-    "TaskRegistry",
-    "TaskRegistryStatistics",
-    "Timer",
-    "TimerRegistry",
-    "TimerRegistryStatistics",
-]
-
-if not TYPE_CHECKING:
+    from memguard.bounded.timers.on_loop import AsyncTimerRegistry as AsyncTimerRegistry
+    from memguard.bounded.timers.schedule import Timer as Timer
+    from memguard.bounded.timers.schedule import TimerRegistryStatistics as TimerRegistryStatistics
+    from memguard.bounded.timers.tasks import TaskRegistry as TaskRegistry
+    from memguard.bounded.timers.tasks import TaskRegistryStatistics as TaskRegistryStatistics
+    from memguard.bounded.timers.threaded import TimerRegistry as TimerRegistry
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,19 +8,12 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.integrations.logging.stdlib import BoundedFilter, BoundedFormatter
-    from memguard.integrations.logging.structlog import BoundedEvent, bounded_event
-    from memguard.integrations.logging.traceback import bounded_traceback
-
-__all__ = [
-    "BoundedEvent",
-    "BoundedFilter",
-    "BoundedFormatter",
-    "bounded_event",
-    "bounded_traceback",
-]
-
-if not TYPE_CHECKING:
+    from memguard.integrations.logging.stdlib import BoundedFilter as BoundedFilter
+    from memguard.integrations.logging.stdlib import BoundedFormatter as BoundedFormatter
+    from memguard.integrations.logging.structlog import BoundedEvent as BoundedEvent
+    from memguard.integrations.logging.structlog import bounded_event as bounded_event
+    from memguard.integrations.logging.traceback import bounded_traceback as bounded_traceback
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,23 +8,16 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.integrations.web import asgi, django, flask, starlette, wsgi
-    from memguard.integrations.web.requests import RequestWatch, WatchedRequest
-    from memguard.integrations.web.routes import RequestStatistics, RouteStatistics
-
-__all__ = [
-    "RequestStatistics",
-    "RequestWatch",
-    "RouteStatistics",
-    "WatchedRequest",
-    "asgi",
-    "django",
-    "flask",
-    "starlette",
-    "wsgi",
-]
-
-if not TYPE_CHECKING:
+    from memguard.integrations.web import asgi as asgi
+    from memguard.integrations.web import django as django
+    from memguard.integrations.web import flask as flask
+    from memguard.integrations.web import starlette as starlette
+    from memguard.integrations.web import wsgi as wsgi
+    from memguard.integrations.web.requests import RequestWatch as RequestWatch
+    from memguard.integrations.web.requests import WatchedRequest as WatchedRequest
+    from memguard.integrations.web.routes import RequestStatistics as RequestStatistics
+    from memguard.integrations.web.routes import RouteStatistics as RouteStatistics
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,19 +8,12 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.integrations.workers import celery, gunicorn
-    from memguard.integrations.workers.recycle_policy import RecycleOptions
-    from memguard.integrations.workers.recycler import Recycler, RecyclerStatistics
-
-__all__ = [
-    "RecycleOptions",
-    "Recycler",
-    "RecyclerStatistics",
-    "celery",
-    "gunicorn",
-]
-
-if not TYPE_CHECKING:
+    from memguard.integrations.workers import celery as celery
+    from memguard.integrations.workers import gunicorn as gunicorn
+    from memguard.integrations.workers.recycle_policy import RecycleOptions as RecycleOptions
+    from memguard.integrations.workers.recycler import Recycler as Recycler
+    from memguard.integrations.workers.recycler import RecyclerStatistics as RecyclerStatistics
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

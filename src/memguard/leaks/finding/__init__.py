@@ -8,20 +8,13 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.leaks.finding.findings import Finding, Findings, summarize
-    from memguard.leaks.finding.investigate import POLL_SECONDS, Investigation
-    from memguard.leaks.finding.judge import leak_among
-
-__all__ = [
-    "POLL_SECONDS",
-    "Finding",
-    "Findings",
-    "Investigation",
-    "leak_among",
-    "summarize",
-]
-
-if not TYPE_CHECKING:
+    from memguard.leaks.finding.findings import Finding as Finding
+    from memguard.leaks.finding.findings import Findings as Findings
+    from memguard.leaks.finding.findings import summarize as summarize
+    from memguard.leaks.finding.investigate import POLL_SECONDS as POLL_SECONDS
+    from memguard.leaks.finding.investigate import Investigation as Investigation
+    from memguard.leaks.finding.judge import leak_among as leak_among
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,20 +8,13 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.leaks.growth.series import Point
-    from memguard.leaks.growth.trend import Trend, TrendKind, TrendOptions, classify
-    from memguard.leaks.growth.windows import Windows
-
-__all__ = [
-    "Point",
-    "Trend",
-    "TrendKind",
-    "TrendOptions",
-    "Windows",
-    "classify",
-]
-
-if not TYPE_CHECKING:
+    from memguard.leaks.growth.series import Point as Point
+    from memguard.leaks.growth.trend import Trend as Trend
+    from memguard.leaks.growth.trend import TrendKind as TrendKind
+    from memguard.leaks.growth.trend import TrendOptions as TrendOptions
+    from memguard.leaks.growth.trend import classify as classify
+    from memguard.leaks.growth.windows import Windows as Windows
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

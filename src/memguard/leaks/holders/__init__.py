@@ -8,16 +8,10 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.leaks.holders import paths
-    from memguard.leaks.holders.paths import Retention, find_paths
-
-__all__ = [
-    "Retention",
-    "find_paths",
-    "paths",
-]
-
-if not TYPE_CHECKING:
+    from memguard.leaks.holders import paths as paths
+    from memguard.leaks.holders.paths import Retention as Retention
+    from memguard.leaks.holders.paths import find_paths as find_paths
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,28 +8,15 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.relief.advice.advisor import (
-        Advice,
-        AdvisorOptions,
-        AdvisorState,
-        SignalRule,
-        Signals,
-        advise,
-    )
-    from memguard.relief.advice.capacity import CapacityFit, fit_capacity
-
-__all__ = [
-    "Advice",
-    "AdvisorOptions",
-    "AdvisorState",
-    "CapacityFit",
-    "SignalRule",
-    "Signals",
-    "advise",
-    "fit_capacity",
-]
-
-if not TYPE_CHECKING:
+    from memguard.relief.advice.advisor import Advice as Advice
+    from memguard.relief.advice.advisor import AdvisorOptions as AdvisorOptions
+    from memguard.relief.advice.advisor import AdvisorState as AdvisorState
+    from memguard.relief.advice.advisor import SignalRule as SignalRule
+    from memguard.relief.advice.advisor import Signals as Signals
+    from memguard.relief.advice.advisor import advise as advise
+    from memguard.relief.advice.capacity import CapacityFit as CapacityFit
+    from memguard.relief.advice.capacity import fit_capacity as fit_capacity
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,18 +8,12 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.report.compare.comparison import Change, Comparison, compare
-    from memguard.report.compare.rendering import render_html, render_text
-
-__all__ = [
-    "Change",
-    "Comparison",
-    "compare",
-    "render_html",
-    "render_text",
-]
-
-if not TYPE_CHECKING:
+    from memguard.report.compare.comparison import Change as Change
+    from memguard.report.compare.comparison import Comparison as Comparison
+    from memguard.report.compare.comparison import compare as compare
+    from memguard.report.compare.rendering import render_html as render_html
+    from memguard.report.compare.rendering import render_text as render_text
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,21 +8,13 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.report.health.application import HealthApplication, HealthStatistics
-    from memguard.report.health.asgi import HealthAsgi
-    from memguard.report.health.health_report import HealthReport, health
-    from memguard.report.health.wsgi import HealthWsgi
-
-__all__ = [
-    "HealthApplication",
-    "HealthAsgi",
-    "HealthReport",
-    "HealthStatistics",
-    "HealthWsgi",
-    "health",
-]
-
-if not TYPE_CHECKING:
+    from memguard.report.health.application import HealthApplication as HealthApplication
+    from memguard.report.health.application import HealthStatistics as HealthStatistics
+    from memguard.report.health.asgi import HealthAsgi as HealthAsgi
+    from memguard.report.health.health_report import HealthReport as HealthReport
+    from memguard.report.health.health_report import health as health
+    from memguard.report.health.wsgi import HealthWsgi as HealthWsgi
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,29 +8,20 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.report.render import words
-    from memguard.report.render.html.page import render_html, render_reports_html
-    from memguard.report.render.json import parse_json, render_json
-    from memguard.report.render.text import WIDTH, render_text
-    from memguard.report.render.words import VERDICTS, Locations, capital, number, printable, rate
-
-__all__ = [
-    "VERDICTS",
-    "WIDTH",
-    "Locations",
-    "capital",
-    "number",
-    "parse_json",
-    "printable",
-    "rate",
-    "render_html",
-    "render_json",
-    "render_reports_html",
-    "render_text",
-    "words",
-]
-
-if not TYPE_CHECKING:
+    from memguard.report.render import words as words
+    from memguard.report.render.html.page import render_html as render_html
+    from memguard.report.render.html.page import render_reports_html as render_reports_html
+    from memguard.report.render.json import parse_json as parse_json
+    from memguard.report.render.json import render_json as render_json
+    from memguard.report.render.text import WIDTH as WIDTH
+    from memguard.report.render.text import render_text as render_text
+    from memguard.report.render.words import VERDICTS as VERDICTS
+    from memguard.report.render.words import Locations as Locations
+    from memguard.report.render.words import capital as capital
+    from memguard.report.render.words import number as number
+    from memguard.report.render.words import printable as printable
+    from memguard.report.render.words import rate as rate
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,24 +8,15 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.report.sinks.directory import ReportDirectory, ReportDirectoryStatistics
-    from memguard.report.sinks.private_directory import (
-        PrivateDirectory,
-        check_private,
-        open_private,
-        write_all,
+    from memguard.report.sinks.directory import ReportDirectory as ReportDirectory
+    from memguard.report.sinks.directory import (
+        ReportDirectoryStatistics as ReportDirectoryStatistics,
     )
-
-__all__ = [
-    "PrivateDirectory",
-    "ReportDirectory",
-    "ReportDirectoryStatistics",
-    "check_private",
-    "open_private",
-    "write_all",
-]
-
-if not TYPE_CHECKING:
+    from memguard.report.sinks.private_directory import PrivateDirectory as PrivateDirectory
+    from memguard.report.sinks.private_directory import check_private as check_private
+    from memguard.report.sinks.private_directory import open_private as open_private
+    from memguard.report.sinks.private_directory import write_all as write_all
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,27 +8,14 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.bounded.cache.loading import loader
-    from memguard.bounded.cache.loading.decorator import (
-        CachedFunction,
-        CacheInfo,
-        CacheOptions,
-        cached,
-    )
-    from memguard.bounded.cache.loading.single_flight import Flights
-    from memguard.bounded.cache.loading.single_flight_async import FlightsOfLoops
-
-__all__ = [
-    "CacheInfo",
-    "CacheOptions",
-    "CachedFunction",
-    "Flights",
-    "FlightsOfLoops",
-    "cached",
-    "loader",
-]
-
-if not TYPE_CHECKING:
+    from memguard.bounded.cache.loading import loader as loader
+    from memguard.bounded.cache.loading.decorator import CachedFunction as CachedFunction
+    from memguard.bounded.cache.loading.decorator import CacheInfo as CacheInfo
+    from memguard.bounded.cache.loading.decorator import CacheOptions as CacheOptions
+    from memguard.bounded.cache.loading.decorator import cached as cached
+    from memguard.bounded.cache.loading.single_flight import Flights as Flights
+    from memguard.bounded.cache.loading.single_flight_async import FlightsOfLoops as FlightsOfLoops
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,29 +8,16 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.report.health.page.assets import page_policy
-    from memguard.report.health.page.curve import SPANS, SpanName, memory_history
-    from memguard.report.health.page.document import (
-        LastRun,
-        Parts,
-        notice_page,
-        render_document,
-        render_parts,
-    )
-
-__all__ = [
-    "SPANS",
-    "LastRun",
-    "Parts",
-    "SpanName",
-    "memory_history",
-    "notice_page",
-    "page_policy",
-    "render_document",
-    "render_parts",
-]
-
-if not TYPE_CHECKING:
+    from memguard.report.health.page.assets import page_policy as page_policy
+    from memguard.report.health.page.curve import SPANS as SPANS
+    from memguard.report.health.page.curve import SpanName as SpanName
+    from memguard.report.health.page.curve import memory_history as memory_history
+    from memguard.report.health.page.document import LastRun as LastRun
+    from memguard.report.health.page.document import Parts as Parts
+    from memguard.report.health.page.document import notice_page as notice_page
+    from memguard.report.health.page.document import render_document as render_document
+    from memguard.report.health.page.document import render_parts as render_parts
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

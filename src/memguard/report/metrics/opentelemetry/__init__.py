@@ -8,16 +8,12 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.report.metrics.opentelemetry.instruments import ProcessMetrics
-    from memguard.report.metrics.opentelemetry.telemetry import Telemetry, TelemetryStatistics
-
-__all__ = [
-    "ProcessMetrics",
-    "Telemetry",
-    "TelemetryStatistics",
-]
-
-if not TYPE_CHECKING:
+    from memguard.report.metrics.opentelemetry.instruments import ProcessMetrics as ProcessMetrics
+    from memguard.report.metrics.opentelemetry.telemetry import Telemetry as Telemetry
+    from memguard.report.metrics.opentelemetry.telemetry import (
+        TelemetryStatistics as TelemetryStatistics,
+    )
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {

@@ -8,15 +8,11 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memguard.report.metrics.prometheus.collector import MemguardCollector
-    from memguard.report.metrics.prometheus.multiprocess import MultiprocessBridge
-
-__all__ = [
-    "MemguardCollector",
-    "MultiprocessBridge",
-]
-
-if not TYPE_CHECKING:
+    from memguard.report.metrics.prometheus.collector import MemguardCollector as MemguardCollector
+    from memguard.report.metrics.prometheus.multiprocess import (
+        MultiprocessBridge as MultiprocessBridge,
+    )
+else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
