@@ -36,7 +36,8 @@ class Measure:
         self._oversized = oversized
         self.overhead = sys.getsizeof(kind()) + DICT_BYTES
         """Bookkeeping of an entry, in bytes."""
-        if kind is FullEntry:
+        # Its own size. CPython 3.15 keeps one of each number up to 1024; beside more, it is little.
+        if kind is FullEntry and sys.version_info < (3, 15):
             self.overhead += NUMBER_BYTES
         self._ticket_bytes = TICKET_BYTES
         if idle is not None:  # each entry has its ticket anyway
