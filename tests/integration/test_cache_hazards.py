@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 
 from memguard.bounded.cache.bounded_cache import BoundedCache
+from memguard.bounded.cache.expiry import ExpiryIndex
 from memguard.bounded.cache.loading.decorator import cached
+from memguard.bounded.cache.table import Table
 
 DEADLINE = 20.0
 
@@ -214,6 +216,69 @@ def test_a_thousand_calls_put_off_in_one_change_are_all_made(
         gc.enable()
     cache["last"] = 1
     assert len(cache) == 1501
+    check_whole(cache)
+
+
+@pytest.mark.parametrize("request_", ["set", "clear", "pop", "shrink"])
+def test_what_a_destructor_asks_for_while_a_change_looks_is_put_off(
+    request_: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The collector may run between what a change looks at and what it writes."""
+    cache: BoundedCache[str, int] = BoundedCache(5, ttl=100)
+    calls: list[str] = []
+    requests: dict[str, Callable[[], Any]] = {
+        "set": lambda: cache.__setitem__("k", 7),
+        "clear": cache.clear,
+        "pop": lambda: cache.pop("k", None),
+        "shrink": lambda: cache.shrink(fraction=1.0),
+    }
+
+    def destroying(real: Callable[..., Any]) -> Callable[..., Any]:
+        def look(*args: Any) -> Any:
+            seen = real(*args)
+            if not calls:
+                calls.append(request_)
+                requests[request_]()
+            return seen
+
+        return look
+
+    monkeypatch.setattr(Table, "_is_absent", destroying(Table._is_absent))
+    cache["k"] = 1
+    assert calls
+    check_whole(cache)
+    cache["k"] = 2
+    monkeypatch.setattr(ExpiryIndex, "is_due", destroying(ExpiryIndex.is_due))
+    calls.clear()
+    assert cache.pop("k") == 2
+    assert calls
+    check_whole(cache)
+
+
+def test_an_expired_entry_does_not_lend_its_plain_key_to_a_foreign_one() -> None:
+    now = [0.0]
+    cache: BoundedCache[int, int] = BoundedCache(5, ttl=10, timer=lambda: now[0])
+    under_the_lock: list[bool] = []
+
+    class Key(int):
+        """Its equality is the user's code."""
+
+        __slots__ = ()
+
+        def __eq__(self, other: object) -> bool:
+            under_the_lock.append(cache._lock._is_owned())  # type: ignore[attr-defined]  # reason: of the interpreter's own
+            return int.__eq__(self, other)
+
+        def __hash__(self) -> int:
+            return int.__hash__(self)
+
+    cache[-1] = 1
+    now[0] = 20.0
+    cache[Key(-1)] = 2
+    cache[-2] = 3  # of the same hash
+    assert (cache[-1], cache[-2], len(cache)) == (2, 3, 2)
+    assert under_the_lock
+    assert not any(under_the_lock)
     check_whole(cache)
 
 

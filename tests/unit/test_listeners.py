@@ -485,6 +485,46 @@ def test_what_a_destructor_ends_while_listeners_are_lined_up_has_ended(
     assert (ended.heard, ear.heard, late.heard) == ([1], [1, 2], [2])
 
 
+def test_a_destructor_may_end_the_listeners_of_an_event_while_one_is_added(
+    registry: ListenerRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ear = Ear()
+    before = registry.on("saved", ear.hear, priority=1)
+    equal_to = Bucket.equal_to
+
+    def collecting(bucket: Bucket, entry: Any) -> Any:
+        found = equal_to(bucket, entry)
+        before.close()
+        return found
+
+    monkeypatch.setattr(Bucket, "equal_to", collecting)
+    registry.on("saved", ear.hear, once=True)
+    registry.emit("saved", 1)
+    assert ear.heard == [1]
+
+
+def test_a_destructor_may_end_a_registration_that_is_being_ended(
+    registry: ListenerRegistry,
+) -> None:
+    ear = Ear()
+    registration = registry.on("saved", ear.hear)
+
+    class Collecting(dict[Any, Any]):
+        """The collector runs a destructor whenever it is looked at."""
+
+        def get(self, *args: Any) -> Any:
+            found = super().get(*args)
+            if found is not None:
+                self.pop(args[0])
+            return found
+
+    registry._table.entries = Collecting(registry._table.entries)
+    registration.close()
+    registry.emit("saved", 1)
+    assert ear.heard == []
+    assert registry.count() == 0
+
+
 def test_19_held_events_are_delivered_merged_at_the_end(registry: ListenerRegistry) -> None:
     ear = Ear()
     registry.on("saved", ear.hear)

@@ -434,24 +434,31 @@ class Table(Generic[K, V]):
                     raise LifecycleError(f"cache {self.name!r} is closed; make a new one to store")
                 if flight is not None and flight.disowned:
                     return value
+                # From here on, and not only once something is written: what a destructor asks for
+                # while we look would change what we have seen.
+                self._ring = False
                 if entry.next is not None if entry is not None else self._is_absent(key, rivals):
-                    self._ring = False
                     if contents.is_timed and contents.expiry.due(now) is not None:
                         contents.drop_due(now, removed)
-                    if entry is None or entry.next is None:
-                        foreign = rivals.hash if rivals is not None and rivals.is_foreign else None
-                        contents.insert(key, value, weight, size, dates, foreign, removed)
-                    elif only_if_absent:
-                        value = entry.value
-                        contents.order.touch(entry)
-                    else:
-                        before = contents.replace(entry, value, weight, size, dates, removed)
-                        if self._listener.is_set:
-                            removed.append((entry.key, before, "replaced"))
-                    if custom:
-                        self._set_home()
-                    self._ring = self._home
-                    break
+                    # An entry that has expired: whether its key is plain says nothing of this one.
+                    if entry is None or entry.next is not None:
+                        if entry is None:
+                            foreign = (
+                                rivals.hash if rivals is not None and rivals.is_foreign else None
+                            )
+                            contents.insert(key, value, weight, size, dates, foreign, removed)
+                        elif only_if_absent:
+                            value = entry.value
+                            contents.order.touch(entry)
+                        else:
+                            before = contents.replace(entry, value, weight, size, dates, removed)
+                            if self._listener.is_set:
+                                removed.append((entry.key, before, "replaced"))
+                        if custom:
+                            self._set_home()
+                        self._ring = self._home
+                        break
+                self._ring = self._home
             looks = _look_again(looks)
         if self._contents.is_timed and self._watched != janitor.epoch:
             self._ensure_watched()
@@ -510,8 +517,8 @@ class Table(Generic[K, V]):
                     self._put_off(partial(self._take, key, None, cause=cause))
                     return entry.value
                 if entry.next is not None:
+                    self._ring = False  # first: a destructor may remove the entry meanwhile
                     is_due = now is not None and self._contents.expiry.is_due(entry, now)
-                    self._ring = False
                     self._contents.drop(entry, "expired" if is_due else cause, removed)
                     self._ring = self._home
                     break

@@ -129,6 +129,7 @@ class Table:
             try:
                 self._changing = self._torn = True
                 self.entries[entry.serial] = entry
+                bucket = self.buckets.get(entry.event)  # a destructor may have ended the others
                 if bucket is None:
                     bucket = self.buckets[entry.event] = Bucket(entry.event)
                 if entry.terms is USUAL and entry.key not in bucket.entries:
@@ -150,35 +151,41 @@ class Table:
         """Take one out; True for the one caller who did. From any thread, at any time."""
         emptied = None
         with self.lock:
-            entry = self.entries.get(serial)
+            if self._changing or self._torn:
+                self._put_off = True
+                entry = self.entries.pop(serial, None)
+            else:
+                try:
+                    self._changing = self._torn = True
+                    entry = self.entries.pop(serial, None)
+                    if entry is not None:
+                        emptied = self._take_out(entry)
+                    self._torn = False
+                finally:
+                    self._changing = False
             if entry is None:
                 return False
             if died:
                 self.died += 1
-            if self._changing or self._torn:
-                self._put_off = True
-                del self.entries[serial]
-            else:
-                try:
-                    self._changing = self._torn = True
-                    del self.entries[serial]
-                    bucket = self.buckets.get(entry.event)
-                    if bucket is not None:
-                        bucket.entries.pop(entry.key, None)
-                        bucket.row = None
-                        if bucket.twins:
-                            bucket.forget_twins()
-                        if not bucket.entries:
-                            emptied = self.buckets.pop(entry.event)
-                    if self.endings:
-                        self._forget_ending(entry)
-                    self._torn = False
-                finally:
-                    self._changing = False
         del emptied  # outside of the lock: it keeps the event
         if entry.owned is not None:
             entry.owned.release(serial)
         return True
+
+    def _take_out(self, entry: Entry) -> Bucket | None:
+        """Take *entry* out of the index; return its bucket when that is empty now."""
+        emptied = None
+        bucket = self.buckets.get(entry.event)
+        if bucket is not None:
+            bucket.entries.pop(entry.key, None)
+            bucket.row = None
+            if bucket.twins:
+                bucket.forget_twins()
+            if not bucket.entries:
+                emptied = self.buckets.pop(entry.event)
+        if self.endings:
+            self._forget_ending(entry)
+        return emptied
 
     def close(self) -> None:
         """Take no more listeners."""
