@@ -53,6 +53,11 @@ _POLL_SECONDS = 0.5
 _UNWATCHED = -1
 
 
+def _assign(deadlines: list[tuple[Any, Any]]) -> None:
+    for entry, expires in deadlines:
+        entry.expires = expires
+
+
 class _Rivals(NamedTuple):
     """The keys of one hash that a foreign key was, or must be, compared with."""
 
@@ -476,8 +481,7 @@ class Table(Generic[K, V]):
         """Give entries that follow the cache's own ttl other deadlines."""
         with self._lock:
             self._ring = False
-            for entry, expires in deadlines:
-                entry.expires = expires
+            _assign(deadlines)
             self._contents.expiry.rebuild(self._map.values())
             self._ring = self._home
 
