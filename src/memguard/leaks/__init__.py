@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from memguard.leaks.report import VERDICTS as VERDICTS
     from memguard.leaks.report import Cost as Cost
     from memguard.leaks.report import CurvePoint as CurvePoint
+    from memguard.leaks.report import FindingState as FindingState
     from memguard.leaks.report import Frame as Frame
     from memguard.leaks.report import Holder as Holder
     from memguard.leaks.report import LeakReport as LeakReport
@@ -31,8 +32,8 @@ else:
             "memguard.leaks.detector": "LeakDetector diagnose",
             "memguard.leaks.profile": "MemoryProfile ProfiledBlock profile_memory",
             "memguard.leaks.report": (
-                "Cost CurvePoint Frame Holder LeakReport Suspect TrendSummary TypeGrowth "
-                "VERDICTS Verdict"
+                "Cost CurvePoint FindingState Frame Holder LeakReport Suspect TrendSummary "
+                "TypeGrowth VERDICTS Verdict"
             ),
             "memguard.leaks.statistics": "LeakDetectorStatistics",
         },

@@ -17,8 +17,17 @@ from memguard.units import format_bytes, format_rate
 SCHEMA_VERSION = 1
 
 ReportKind = Literal["leak", "growth", "snapshot"]
-"""``leak``: sustained growth, confirmed by evidence. ``growth``: the threshold was passed but the
-evidence speaks against a leak. ``snapshot``: one look on demand."""
+"""``leak``: sustained growth, confirmed by evidence. ``growth``: the threshold was passed, but it may
+end (its state is ``suspected``) or the evidence speaks against a leak. ``snapshot``: one look on
+demand."""
+
+FindingState = Literal["suspected", "leaking", "ended", "retracted"]
+"""
+``suspected``: it grows as a leak does, and as a warm-up does that will end; no alarm.
+``leaking``: it has outlasted a warm-up, or the limit is near; this is the alarm.
+``ended``: level and holder have stood still for a while; what grew is kept.
+``retracted``: what grew was given back, or further evidence speaks against a leak.
+"""
 
 VerdictKind = Literal["live_objects", "cycles", "fragmentation", "native", "unknown", "none"]
 
@@ -192,6 +201,17 @@ class LeakReport:
     """What this report could not see, and why."""
     cost: Cost = Cost()
     python: str = ""
+    state: FindingState | None = None
+    """None for growth that was never suspected, and for a snapshot."""
+    ended_at: str | None = None
+    """When it was seen that the growth had ended, ISO 8601, UTC; None while it may go on."""
+    fingerprint: str = ""
+    """
+    The same for the same leak in other processes, after a restart and after edits elsewhere: made
+    of the verdict's kind, the file within its package, the function and the text of the user's
+    line, and the shape of the holder's path. No number is part of it. Empty where neither a line
+    nor a holder is known.
+    """
     schema_version: int = SCHEMA_VERSION
 
     def __str__(self) -> str:
