@@ -10,7 +10,7 @@ import weakref
 import pytest
 
 from memguard.lifecycle import at_exit
-from memguard.lifecycle.at_exit import not_at_exit, stop_at_exit
+from memguard.lifecycle.at_exit import call_at_exit, not_at_exit, stop_at_exit
 
 
 class Running:
@@ -25,6 +25,7 @@ class Running:
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(at_exit, "_targets", weakref.WeakKeyDictionary())
+    monkeypatch.setattr(at_exit, "_calls", {})
 
 
 def test_the_latest_is_stopped_first_and_what_was_stopped_is_not_stopped_again() -> None:
@@ -46,6 +47,49 @@ def test_all_together_take_no_longer_than_they_may(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(at_exit, "MOST_SECONDS", 2.0)
     at_exit._stop_all()
     assert [round(seconds, 1) for _, seconds in stopped] == [2.0, 0.5]
+
+
+def test_modules_are_called_once_after_all_targets_have_stopped() -> None:
+    stopped: list[tuple[str, float]] = []
+    module, target = Running("module", stopped), Running("target", stopped)
+    call_at_exit(module.stop, 1.0)
+    stop_at_exit(target, 1.0)
+    call_at_exit(module.stop, 1.0)
+    at_exit._stop_all()
+    assert [name for name, _ in stopped] == ["target", "module"]
+
+
+def test_one_that_raises_does_not_keep_the_others_running() -> None:
+    class Broken(Running):
+        def stop(self, timeout: float) -> None:
+            raise OSError("no disk")
+
+    stopped: list[tuple[str, float]] = []
+    first, broken = Running("first", stopped), Broken("broken", stopped)
+    stop_at_exit(first, 1.0)
+    stop_at_exit(broken, 1.0)
+    with pytest.raises(OSError, match="disk"):
+        at_exit._stop_all()
+    assert [name for name, _ in stopped] == ["first"]
+
+
+def test_containers_need_one_hook_among_them() -> None:
+    program = (
+        "import atexit\n"
+        "hooks, register = set(), atexit.register\n"
+        "atexit.register = lambda hook, *args: (hooks.add(hook), register(hook, *args))\n"
+        "from memguard import BoundedCache, TimerRegistry\n"
+        "cache = BoundedCache(9, ttl=60)\n"
+        "cache[1] = 1\n"
+        "cache.get_or_load(1, str, refresh_after=0)\n"
+        "timers = TimerRegistry()\n"
+        "timers.after(60, print)\n"
+        "print([hook.__name__ for hook in hooks if hook.__module__.startswith('memguard')])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "['_stop_all']\n"
 
 
 def test_it_keeps_nothing_alive() -> None:

@@ -256,7 +256,7 @@ def _after_fork_in_child() -> None:
     found = [
         getattr(entry(), "_after_fork_in_child", None) for entry in list(_entries.copy().values())
     ]
-    fork.reset_each(reset for reset in found if reset is not None)
+    fork.call_each(reset for reset in found if reset is not None)
 
 
 SAMPLE = 8

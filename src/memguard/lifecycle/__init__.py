@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from memguard.lifecycle import identity as identity
     from memguard.lifecycle import janitor as janitor
     from memguard.lifecycle import locks as locks
+    from memguard.lifecycle.at_exit import call_at_exit as call_at_exit
     from memguard.lifecycle.at_exit import not_at_exit as not_at_exit
     from memguard.lifecycle.at_exit import stop_at_exit as stop_at_exit
     from memguard.lifecycle.failures import Failures as Failures
@@ -33,7 +34,7 @@ else:
         __name__,
         {
             "memguard.lifecycle": "fork identity janitor locks",
-            "memguard.lifecycle.at_exit": "not_at_exit stop_at_exit",
+            "memguard.lifecycle.at_exit": "call_at_exit not_at_exit stop_at_exit",
             "memguard.lifecycle.failures": "Failures",
             "memguard.lifecycle.fork": "call_in_child reset_after_fork",
             "memguard.lifecycle.identity": "UNKNOWN is_running started",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import atexit
 import time
 import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
-from memguard.lifecycle.fork import call_in_child
+from memguard.lifecycle.fork import call_each, call_in_child
 
 MOST_SECONDS = 5.0
 """For all of them together."""
@@ -33,8 +35,7 @@ def stop_at_exit(target: Stoppable, seconds: float) -> None:
     _targets.pop(target, None)
     _targets[target] = seconds
     call_in_child(_forget_all)
-    atexit.unregister(_stop_all)  # last in, first out: be early
-    atexit.register(_stop_all)
+    _set_hook()
 
 
 def not_at_exit(target: Stoppable) -> None:
@@ -42,13 +43,39 @@ def not_at_exit(target: Stoppable) -> None:
     _targets.pop(target, None)
 
 
+def call_at_exit(stop: Callable[[float], object], seconds: float) -> None:
+    """
+    Call *stop*, a function of a module, when the interpreter exits, after all targets have stopped.
+
+    Asking again changes nothing, so ask before each start. Thread-safe; cost: O(1).
+
+    Args:
+        stop: Called with the seconds it may take.
+        seconds: What it may take, as in `stop_at_exit`.
+    """
+    if stop not in _calls:
+        _calls[stop] = seconds
+        _set_hook()
+
+
 _targets: weakref.WeakKeyDictionary[Stoppable, float] = weakref.WeakKeyDictionary()
+_calls: dict[Callable[[float], object], float] = {}
+
+
+def _set_hook() -> None:
+    atexit.unregister(_stop_all)  # last in, first out: be early
+    atexit.register(_stop_all)
 
 
 def _stop_all() -> None:
+    """Stop them all; one that raises does not keep the others from being stopped."""
     deadline = time.monotonic() + MOST_SECONDS
-    for target, seconds in reversed(list(_targets.items())):
-        target.stop(max(0.0, min(seconds, deadline - time.monotonic())))
+    targets = [(target.stop, seconds) for target, seconds in list(_targets.items())]
+
+    def within(stop: Callable[[float], object], seconds: float) -> object:
+        return stop(max(0.0, min(seconds, deadline - time.monotonic())))
+
+    call_each(partial(within, *row) for row in reversed([*_calls.items(), *targets]))
 
 
 def _forget_all() -> None:

@@ -42,21 +42,21 @@ def reset_after_fork(target: Resettable) -> None:
     _set_hook()
 
 
-def reset_each(resets: Iterable[Callable[[], object]]) -> None:
-    """Call each of *resets* in a forked child; where some fail, raise one error at the end."""
+def call_each(calls: Iterable[Callable[[], object]]) -> None:
+    """Call each of *calls*; if some fail, raise the error of the last one at the end."""
     failed: Exception | None = None
-    for reset in resets:
+    for call in calls:
         try:
-            reset()
-        except Exception as error:  # noqa: BLE001 - reason: the others must be reset all the same
+            call()
+        except Exception as error:  # noqa: BLE001 - reason: the others must be called all the same
             failed = error
     if failed is not None:
-        raise failed  # Python reports it as unraisable, and the child goes on
+        raise failed  # in hooks for forks and exits, which Python reports; the process goes on
 
 
 def _after_fork_in_child() -> None:
     resets = [target._reset for target in list(_targets)]  # noqa: SLF001 - reason: the protocol is private to this floor
-    reset_each([*_calls, *resets])
+    call_each([*_calls, *resets])
 
 
 @functools.cache  # two threads may set it twice, which does no harm

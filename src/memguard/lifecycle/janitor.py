@@ -8,8 +8,6 @@ exist in a forked child until a container there needs it.
 
 from __future__ import annotations
 
-import atexit
-import functools
 import sys
 import threading
 import time
@@ -19,12 +17,14 @@ from typing import Protocol
 
 from memguard import log
 from memguard.lifecycle import fork, locks
+from memguard.lifecycle.at_exit import call_at_exit
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.wake import Wake
 
 THREAD_NAME = "memguard-janitor"
 _SHORTEST_NAP = 0.02
 _LONGEST_NAP = 1.0
+_EXIT_SECONDS = 2.0
 
 
 class Sweepable(Protocol):
@@ -165,7 +165,8 @@ def watch(container: Sweepable, *, after: float = 0.0) -> bool:
     """
     fork.call_in_child(_after_fork_in_child)  # before the lock is first held, which a fork may meet
     if not sys.is_finalizing():
-        _prepare()
+        call_at_exit(stop, _EXIT_SECONDS)
+        log.prepare()  # the thread imports nothing
     return _janitor.watch(container, after)
 
 
@@ -204,12 +205,6 @@ def _sweep(container: Sweepable) -> float | None:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - reason: the thread must outlive any container
         _totals.failures.add(type(container).__name__, error)
         return _LONGEST_NAP
-
-
-@functools.cache
-def _prepare() -> None:
-    atexit.register(stop)
-    log.prepare()  # the thread imports nothing
 
 
 def _begin_anew() -> None:

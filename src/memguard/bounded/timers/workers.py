@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
 import queue
 import sys
 import threading
@@ -14,6 +12,7 @@ from collections.abc import Callable
 from memguard import log
 from memguard.bounded.timers.schedule import REPEAT, Repeat, Row, Schedule
 from memguard.lifecycle import locks
+from memguard.lifecycle.at_exit import call_at_exit
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.wake import Wake
 
@@ -108,14 +107,15 @@ class Workers:
         return self._clock_thread is not None and self._clock_thread.is_alive()
 
     def _start_clock(self) -> None:
+        if not sys.is_finalizing():
+            _all.add(self)
+            call_at_exit(_stop_all, _EXIT_SECONDS)
+            log.prepare()  # the threads import nothing
         with self._lock:
             if self._has_clock() or self._starting or self._stopping:
                 return
             try:
                 self._starting = True
-                if not sys.is_finalizing():
-                    _all.add(self)
-                    _prepare()
                 # Filed before it runs: a signal handler that raises leaves no thread unknown.
                 self._clock_thread = self._new_thread(self._watch_clock, CLOCK_NAME)
                 if not self._start(self._clock_thread):
@@ -220,17 +220,11 @@ class Workers:
                 self._hook_failures.add("threading.excepthook", failure)
 
 
-@functools.cache
-def _prepare() -> None:
-    atexit.register(_stop_all)
-    log.prepare()  # the threads import nothing
-
-
-def _stop_all() -> None:
-    """At exit: let all end, then wait two seconds together for callbacks that are under way."""
+def _stop_all(timeout: float) -> None:
+    """At exit: let all end, then wait for callbacks that are under way, *timeout* in all."""
     everyone = list(_all)
     for workers in everyone:
         workers.stop_at_exit()
-    deadline = time.monotonic() + _EXIT_SECONDS
+    deadline = time.monotonic() + timeout
     for workers in everyone:
         workers.stop(max(0.0, deadline - time.monotonic()))

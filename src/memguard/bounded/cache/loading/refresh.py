@@ -7,16 +7,16 @@ refresh is skipped: the stale value is served and the next reader asks again.
 
 from __future__ import annotations
 
-import atexit
-import functools
 import threading
 from collections.abc import Callable
 
 from memguard import log
 from memguard.lifecycle import fork, locks
+from memguard.lifecycle.at_exit import call_at_exit
 
 MOST_THREADS = 4
 """Background loads at the same time, in the whole process."""
+_EXIT_SECONDS = 2.0
 
 _mutex = locks.RLock()
 _threads: set[threading.Thread] = set()
@@ -27,7 +27,8 @@ def in_background(work: Callable[[], None]) -> bool:
     thread = threading.Thread(target=_run, args=(work,), name="memguard-refresh", daemon=True)
     # Before the mutex is first held, which a fork may meet.
     fork.call_in_child(_after_fork_in_child)
-    _set_up()
+    call_at_exit(stop, _EXIT_SECONDS)
+    log.prepare()
     started = False
     try:
         with _mutex:
@@ -60,12 +61,6 @@ def stop(timeout: float = 2.0) -> bool:
     for thread in threads:
         thread.join(timeout / len(threads))
     return not any(thread.is_alive() for thread in threads)
-
-
-@functools.cache
-def _set_up() -> None:
-    atexit.register(stop)
-    log.prepare()
 
 
 def _after_fork_in_child() -> None:
