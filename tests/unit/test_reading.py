@@ -291,7 +291,6 @@ def test_details_are_read_only_when_asked_for() -> None:
     plain = read_memory()
     assert plain.limit is None
     assert plain.uss is None
-    assert plain.open_files is None
     full = read_memory(include=("limit", "malloc", "faults", "files", "uss"))
     assert full.limit is not None
     assert full.limit_source

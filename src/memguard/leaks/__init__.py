@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from memguard.leaks.report import Frame as Frame
     from memguard.leaks.report import Holder as Holder
     from memguard.leaks.report import LeakReport as LeakReport
+    from memguard.leaks.report import ResourceGroup as ResourceGroup
+    from memguard.leaks.report import ResourceGrowth as ResourceGrowth
     from memguard.leaks.report import Suspect as Suspect
     from memguard.leaks.report import TrendSummary as TrendSummary
     from memguard.leaks.report import TypeGrowth as TypeGrowth
@@ -32,8 +34,8 @@ else:
             "memguard.leaks.detector": "LeakDetector diagnose",
             "memguard.leaks.profile": "MemoryProfile ProfiledBlock profile_memory",
             "memguard.leaks.report": (
-                "Cost CurvePoint FindingState Frame Holder LeakReport Suspect TrendSummary "
-                "TypeGrowth VERDICTS Verdict"
+                "Cost CurvePoint FindingState Frame Holder LeakReport ResourceGroup "
+                "ResourceGrowth Suspect TrendSummary TypeGrowth VERDICTS Verdict"
             ),
             "memguard.leaks.statistics": "LeakDetectorStatistics",
         },

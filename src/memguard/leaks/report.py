@@ -29,13 +29,31 @@ FindingState = Literal["suspected", "leaking", "ended", "retracted"]
 ``retracted``: what grew was given back, or further evidence speaks against a leak.
 """
 
-VerdictKind = Literal["live_objects", "cycles", "fragmentation", "native", "unknown", "none"]
+ResourceKind = Literal["threads", "tasks", "sockets", "files"]
+"""What piles up beside memory: threads, asyncio tasks, sockets, other file descriptors."""
+
+VerdictKind = Literal[
+    "live_objects",
+    "cycles",
+    "fragmentation",
+    "native",
+    "threads",
+    "tasks",
+    "sockets",
+    "files",
+    "unknown",
+    "none",
+]
 
 VERDICTS: dict[str, str] = {
     "live_objects": "live Python objects",
     "cycles": "reference cycles that the collector has not taken",
     "fragmentation": "free memory that the allocator keeps",
     "native": "memory outside Python's allocators",
+    "threads": "threads that do not end",
+    "tasks": "asyncio tasks that do not finish",
+    "sockets": "sockets that are not closed",
+    "files": "file descriptors that are not closed",
     "unknown": "of an unknown kind",
     "none": "nothing that lasts",
 }
@@ -121,6 +139,39 @@ class TypeGrowth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceGroup:
+    """What of a resource belongs together: threads of one target, tasks that wait at one line."""
+
+    name: str
+    """What they are: ``shop.workers.poll``, ``tcp, CLOSE_WAIT, remote port 5432``."""
+    count: int
+    added: int
+    """Between the first look and the last."""
+    begins_at: Frame | None = None
+    """The function that a thread or task runs; None where there is none, or it is not known."""
+    waits_at: Frame | None = None
+    """Where most of them are: the innermost line of the user's own code; None likewise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceGrowth:
+    """A resource other than memory of which the process has more and more."""
+
+    kind: ResourceKind
+    count: int
+    """At the last reading."""
+    added: int
+    """Over the lowest quarter of the first readings."""
+    per_minute: float
+    limit: int | None = None
+    """How many the system allows (RLIMIT_NOFILE); None where none is known."""
+    seconds_to_limit: float | None = None
+    """Until then at this rate; None without a limit, or where it is not being approached."""
+    groups: tuple[ResourceGroup, ...] = ()
+    """Largest growth first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
     """A level of memory at a time, for drawing."""
 
@@ -195,6 +246,8 @@ class LeakReport:
     suspects: tuple[Suspect, ...] = ()
     holders: tuple[Holder, ...] = ()
     types: tuple[TypeGrowth, ...] = ()
+    resources: tuple[ResourceGrowth, ...] = ()
+    """Threads, tasks, sockets and files that pile up, by themselves or along with memory."""
     explained_ratio: float | None = None
     """Share of the growth rate that the named holders account for; None where not measured."""
     limits: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 import psutil
 
 from memguard.errors import ConfigError
+from memguard.observe import counts
 from memguard.observe.allocator import read_allocator
 from memguard.observe.headroom import read_headroom
 
@@ -65,6 +66,15 @@ class Reading:
     """``gc.get_count()``: allocations since the youngest collection, and the older counters."""
     threads: int | None = None
     """Threads of this process, not only those Python started."""
+    open_files: int | None = None
+    """Open file descriptors, sockets included (handles on Windows).
+
+    Where counting them is not cheap, the number may be some seconds old.
+    """
+    open_files_limit: int | None = None
+    """Descriptors that this process may have open (RLIMIT_NOFILE)."""
+    tasks: int | None = None
+    """asyncio tasks that are alive; from CPython 3.14 on those of loops that were seen running."""
     traced: int | None = None
     """Bytes that tracemalloc traces; None while it is not tracing."""
     tracer: int | None = None
@@ -83,8 +93,6 @@ class Reading:
     """``faults``: page faults that needed no I/O, since the process began."""
     major_faults: int | None = None
     """``faults``: page faults that did."""
-    open_files: int | None = None
-    """``files``: open file descriptors (handles on Windows)."""
     limit: int | None = None
     """``limit``: the bound that is fullest."""
     limit_source: str | None = None
@@ -128,8 +136,9 @@ def read_memory(
 
     Args:
         include: Groups of numbers to read as well, each at a price of its own: ``"faults"`` and
-            ``"malloc"`` 10 µs (the latter more in a shredded heap), ``"files"`` 20 µs and more
-            with many of them, ``"limit"`` 350 µs, ``"uss"`` about 10 ms per GiB.
+            ``"malloc"`` 10 µs (the latter more in a shredded heap), ``"files"`` (*open_files*
+            counted one by one, now) 20 µs and more with many of them, ``"limit"`` 350 µs,
+            ``"uss"`` about 10 ms per GiB.
         timer: Seconds; stamps the row.
         status_path: The status file, for tests.
 
@@ -149,6 +158,9 @@ def read_memory(
         # Asked twice on purpose: another thread may stop tracing in between, and 0 is honest then.
         traced=tracemalloc.get_traced_memory()[0] if tracing else None,
         tracer=tracemalloc.get_tracemalloc_memory() if tracing else None,
+        open_files=counts.open_descriptors(),
+        open_files_limit=counts.descriptor_limit(),
+        tasks=counts.task_count(),
         **system,
     )
     return replace(reading, **read_details(reading, include)) if include else reading
@@ -361,7 +373,7 @@ def read_details(reading: Reading, include: Collection[str], *, root: str = "/")
     if "faults" in include:
         found.update(_faults())
     if "files" in include:
-        found["open_files"] = _open_files(root)
+        found["open_files"] = counts.count_descriptors(str(Path(root, "proc", "self", "fd")))
     if "limit" in include:
         found.update(_limit(reading, root))
     return found
@@ -407,17 +419,3 @@ def _faults() -> dict[str, int]:
 
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {"minor_faults": usage.ru_minflt, "major_faults": usage.ru_majflt}
-
-
-def _open_files(root: str) -> int | None:
-    if sys.platform.startswith("linux"):
-        try:
-            # Reading the directory opens one more.
-            return max(0, sum(1 for _ in Path(root, "proc", "self", "fd").iterdir()) - 1)
-        except OSError:
-            return None
-    try:
-        process = psutil.Process()
-        return int(process.num_handles() if sys.platform == "win32" else process.num_fds())
-    except Exception:  # noqa: BLE001 - reason: forbidden or unknown there; None then
-        return None

@@ -258,6 +258,15 @@ ADVICE: dict[VerdictKind, str] = {
     "native": "Most of the growth is outside Python's allocators: suspect C extensions and "
     "libraries called through ctypes or cffi; a native profiler (memray --native, heaptrack) "
     "names them.",
+    "threads": "Threads are started and do not end: let what they wait for happen (a flag, a "
+    "timeout, a closed queue), shut down executors when their work is done, or use one pool of "
+    "fixed size.",
+    "tasks": "Tasks are created and do not finish: await or cancel them, put a timeout around what "
+    "they wait for (asyncio.timeout), or spawn them in a memguard.TaskRegistry or TaskGroup.",
+    "sockets": "Sockets are opened and not closed: use them in a with block, close sessions and "
+    "clients when they are done, or share one client with a bounded connection pool.",
+    "files": "File descriptors are opened and not closed: use with blocks, or contextlib.closing, "
+    "and close processes, loops and selectors when they are done.",
     "unknown": "Not enough evidence could be taken; see what this report could not see.",
     "none": "Nothing to do yet: watch longer, or keep a LeakDetector running.",
 }
