@@ -22,8 +22,8 @@ class TimerRegistry(BaseTimerRegistry):
     One thread schedules; up to *workers* others make the calls, so a slow callback does not delay
     another timer as long as fewer than *workers* are slow. Threads start with the first timer and
     end after some idle seconds. A registry that is dropped ends its timers: keep a reference to it.
-    At interpreter exit, running calls get up to two seconds. A forked child starts with no timers. See
-    ``docs/timers.md``.
+    At interpreter exit, running calls get up to two seconds. A forked child starts with no timers.
+    See ``docs/timers.md``.
 
     Thread-safe: yes, also from destructors and signal handlers.
 
