@@ -39,6 +39,11 @@ class Shop:
     def of_class(cls, number: int) -> tuple[type, int]:
         return cls, number
 
+    @classmethod
+    @cached
+    def number(cls, number: int) -> int:
+        return number
+
     @staticmethod
     @cached
     def static(number: int) -> int:
@@ -55,6 +60,7 @@ class Shop:
 def empty() -> None:
     """Start each test with nothing remembered."""
     Shop.price.cache_clear()
+    Shop.of_class.cache_clear()
 
 
 def test_instances_do_not_share_results_even_when_they_are_equal_and_unhashable() -> None:
@@ -122,6 +128,55 @@ def test_a_bound_method_can_invalidate_its_own_result() -> None:
     assert one.price.cache_invalidate(5)
     assert not one.price.cache_invalidate(5)
     assert two.price.cache_invalidate(5)
+
+
+class Branch(Shop):
+    """Another class with the same class method."""
+
+
+def test_a_class_method_can_invalidate_its_result() -> None:
+    """From Python 3.13 on, Python binds it and does not say to which class."""
+    assert not Shop.of_class.cache_invalidate(1)
+    Shop.of_class(1)
+    Shop.of_class(2)
+    assert Shop.of_class.cache_invalidate(1)
+    assert not Shop.of_class.cache_invalidate(1)
+    assert Shop.of_class.cache_info().currsize == 1
+    Branch.of_class(3)
+    assert Branch.of_class.cache_invalidate(3)
+    assert not Branch.of_class.cache_invalidate(3)
+
+
+def test_a_key_of_a_class_method_is_made_without_the_class() -> None:
+    class Book:
+        @classmethod
+        @cached(key=lambda number: number // 10)
+        def of_class(cls, number: int) -> tuple[str, int]:
+            return cls.__name__, number
+
+    class Atlas(Book):
+        pass
+
+    assert [Book.of_class(11), Atlas.of_class(12), Book.of_class(19)] == [
+        ("Book", 11),
+        ("Atlas", 12),
+        ("Book", 11),
+    ]
+
+
+def test_results_of_a_class_method_do_not_keep_the_class_alive() -> None:
+    def used() -> weakref.ref[Any]:
+        class Page(Shop):
+            pass
+
+        Page.of_class(1)
+        Shop.of_class.cache_clear()  # the result is the class
+        Page.number(1)
+        return weakref.ref(Page)
+
+    there = used()
+    gc.collect()
+    assert there() is None
 
 
 def test_a_bound_method_shows_the_parameters_that_its_caller_gives() -> None:

@@ -171,7 +171,13 @@ def cached(
         return kind(
             function,
             own,
-            KeyMaker(own, key, typed=typed, prefix=None if shared is None else _name_of(function)),
+            KeyMaker(
+                own,
+                key,
+                typed=typed,
+                prefix=None if shared is None else _name_of(function),
+                method_name=_method_name_of(function),
+            ),
             maxsize=maxsize if shared is None or maxsize is not None else shared.maxsize,
             typed=typed,
             single_flight=single_flight,
@@ -193,6 +199,12 @@ def _name_of(function: Callable[..., Any]) -> str:
     inner = _behind_partials(function)
     named = inner if hasattr(inner, "__qualname__") else type(inner)
     return f"{named.__module__}.{named.__qualname__}"
+
+
+def _method_name_of(function: Callable[..., Any]) -> str | None:
+    """Return the name of a *function* that was defined in the body of a class, else None."""
+    scope, _, name = getattr(function, "__qualname__", "").rpartition(".")
+    return name if scope and not scope.endswith("<locals>") else None
 
 
 def _behind_partials(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -319,11 +331,19 @@ class CachedFunction(Generic[P, R]):
 
     def cache_invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """
-        Forget the result for these arguments; True when there was one.
+        Remove the result for these arguments; True when there was one.
 
-        From Python 3.13 on, that of a class method takes the class first: Python binds such a
-        method itself, and we never learn to which class.
+        From Python 3.13 on, ``Shop.of_class.cache_invalidate(1)`` of a class method removes the
+        results of subclasses for these arguments, too: Python binds such a method itself, and does
+        not say to which class. Give the class first for one class: ``cache_invalidate(Shop, 1)``.
         """
+        classes = self._keys.classes()
+        is_bound = not classes or (args and any(args[0] is one for one in classes))
+        if is_bound and self._remove(args, kwargs):
+            return True
+        return sum(self._remove((one, *args), kwargs) for one in classes) > 0
+
+    def _remove(self, args: Any, kwargs: Any) -> bool:
         if self._cache is None:
             return False
         return self._cache.pop(self._keys.make(args, kwargs), _NOTHING) is not _NOTHING

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -85,6 +86,11 @@ class Instances:
             self._sweep()
         return row.token
 
+    def living(self) -> list[Any]:
+        """Return the instances; drop the list soon, it is strong."""
+        rows = [row() for row in self._rows.copy().values()]
+        return [instance for instance in rows if instance is not None]
+
     def _sweep(self) -> float | None:
         """Drop the results of instances that have died; on the janitor's thread."""
         tokens = set()
@@ -113,15 +119,24 @@ class KeyMaker:
         given: Makes the key of a call from its arguments; None takes the arguments themselves.
         typed: Distinguish ``f(1)`` from ``f(1.0)``.
         prefix: The name of the function, where others share its cache.
+        method_name: Its name in the body of a class; None for a function of a module.
     """
 
     def __init__(
-        self, cache: Any, given: Callable[..., Any] | None, *, typed: bool, prefix: str | None
+        self,
+        cache: Any,
+        given: Callable[..., Any] | None,
+        *,
+        typed: bool,
+        prefix: str | None,
+        method_name: str | None,
     ) -> None:
         self._cache = cache
         self._given = given
         self._typed = typed
         self._prefix: tuple[Any, ...] = () if prefix is None else (prefix,)
+        self._method_name = method_name
+        self._has_classes = False
         self.instances: Instances | None = None
         """Of a method; None for a function."""
         self.are_raw = given is None and not typed and prefix is None
@@ -133,6 +148,21 @@ class KeyMaker:
             self.instances = Instances(self._cache)
             self.are_raw = False
 
+    def _recognize_class_method(self, first: Any) -> None:
+        """Become a method when *first* is a class with this function as a class method."""
+        if issubclass(type(first), type):
+            found = inspect.getattr_static(first, self._method_name or "", None)
+            function = found.__func__ if type(found) is classmethod else None
+            if getattr(function, "_keys", None) is self:
+                self.become_method()
+                self._has_classes = True
+
+    def classes(self) -> list[Any]:
+        """Return the living classes of a class method that Python itself binds; else none."""
+        if self.instances is None or not self._has_classes:
+            return []
+        return self.instances.living()
+
     def make(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """
         Return the key of a call.
@@ -141,6 +171,9 @@ class KeyMaker:
             TypeError: An argument is not hashable.
         """
         owner = self._prefix
+        if self.instances is None and self._method_name is not None and args:
+            # Python binds class methods itself from 3.13 on: it does not say what this is.
+            self._recognize_class_method(args[0])
         if self.instances is not None and args:
             instance, args = args[0], args[1:]
             token = self.instances.token(instance)
