@@ -156,6 +156,12 @@ def test_no_tuple_of_the_collectors_list_is_ever_handed_out() -> None:
     assert len(kept) == 1000
 
 
+def test_the_list_that_a_walk_goes_through_is_not_in_it() -> None:
+    """It holds everything: it would be the holder of whatever is looked for."""
+    for objects in map(walk._tracked, walk._generations()):
+        assert not any(obj is objects for obj in objects)
+
+
 def test_every_tracked_object_is_seen() -> None:
     kept = [[n] for n in range(20_000)]
     wanted = set(map(id, kept))

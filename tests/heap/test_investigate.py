@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from memguard.heap import walk
 from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
 from memguard.leaks.finding.investigate import Investigation
 from memguard.leaks.holders import paths
@@ -240,6 +241,29 @@ def test_too_little_memory_below_the_limit_means_no_evidence() -> None:
 
 
 @pytest.mark.stress
+@pytest.mark.parametrize("change", [{"max_objects": 10_000}, {"headroom": 1}])
+def test_a_heap_that_became_too_large_is_not_walked_for_anything(
+    shop: types.ModuleType, monkeypatch: pytest.MonkeyPatch, change: dict[str, int]
+) -> None:
+    """Not for the census, not for instances, not for holders, not for the names of functions."""
+    store: dict[str, Session] = {}
+    shop.__dict__["SESSIONS"] = store
+    investigation = Investigation(options(), containers=dict)
+    investigation.look(0.0)
+    for n in range(500):
+        remember(store, n)
+    investigation.begin(1.0)
+    for n in range(500, 1000):
+        remember(store, n)
+    if "headroom" in change:
+        investigation.headroom = change["headroom"]
+    else:
+        investigation._options = options(**change)
+    monkeypatch.setattr(walk, "_tracked", lambda _: pytest.fail("the heap was walked"))
+    evidence = investigation.finish()
+    assert any(note.startswith("no census") for note in evidence.notes)
+
+
 def test_tracing_stops_when_the_tracer_has_grown_too_large(shop: types.ModuleType) -> None:
     rows: list[list[int]] = []
     shop.__dict__["ROWS"] = rows

@@ -15,9 +15,9 @@ from memguard.leaks.evidence.frames import (
     begin_after,
     frames_of,
     functions_at,
-    is_own_code,
     is_user_code,
 )
+from memguard.leaks.evidence.own_code import is_own_code
 
 
 def outer() -> Any:

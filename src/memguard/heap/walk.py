@@ -96,15 +96,16 @@ def live_slices(*, pause: float = PAUSE_SECONDS) -> Iterator[list[Any]]:
     Args:
         pause: Seconds to sleep between slices.
 
-    Cost: one call of about 50 ms per million objects under the GIL, then slices of a millisecond;
-        8 bytes an object while the walk lasts, 70 where objects are frozen.
+    Cost: one call under the GIL for each generation, about 0.15 s per million objects (3.11; up to
+        0.3 s on a slow machine), then slices of a millisecond; 8 bytes an object while the walk
+        lasts, 70 where objects are frozen.
     """
     frozen = gc.get_freeze_count()
     known: set[int] = set()
     for generation in _generations():
         objects = _tracked(generation)
         while objects:
-            chunk = objects[-SLICE:]
+            chunk = [obj for obj in objects[-SLICE:] if obj is not None]
             del objects[-SLICE:]
             if frozen:
                 known.update(map(id, chunk))
@@ -125,19 +126,21 @@ def _generations() -> list[int | None]:
 
 def _tracked(generation: int | None) -> list[Any]:
     """
-    Return the objects of *generation* that are no tuples, in one call that keeps the GIL.
+    Return the objects of *generation*, None in place of each tuple, in one call that keeps the GIL.
 
-    The last line is that call: it fills *everything*, lets what is no tuple pass, and empties it.
-    No bytecode runs in between, hence no other thread.
+    The last line but one is that call: it fills *fetched* with the collector's list and lets go of
+    the tuples. No bytecode runs in between, hence no other thread; nothing that the collector
+    tracks is made, hence no collection. The list that is returned is not in itself: what would be
+    there holds everything.
     """
-    everything: list[Any] = []
-    kinds = map(type, iter(everything))
-    fill = map(everything.extend, map(gc.get_objects, (generation,)))
-    passed = itertools.compress(
-        iter(everything), map(operator.is_not, kinds, itertools.repeat(tuple))
-    )
-    empty = map(list.clear, (everything,))
-    return list(itertools.chain(filter(None, fill), passed, filter(None, empty)))
+    fetched: list[list[Any]] = []
+    fetch = map(fetched.append, map(gc.get_objects, (generation,)))
+    kinds = map(type, itertools.chain.from_iterable(fetched))
+    are_tuples = map(operator.is_, kinds, itertools.repeat(tuple))
+    places = itertools.compress(itertools.count(), are_tuples)
+    let_go = map(operator.setitem, itertools.cycle(fetched), places, itertools.repeat(None))
+    deque(itertools.chain(fetch, let_go), maxlen=0)
+    return fetched.pop()
 
 
 def _frozen_slices(known: set[int], count: int, pause: float) -> Iterator[list[Any]]:

@@ -12,10 +12,9 @@ from memguard.bounded.options import check_callable, check_choice, check_instanc
 from memguard.errors import LifecycleError
 from memguard.leaks.finding.findings import Finding, Findings, summarize
 from memguard.leaks.finding.investigate import POLL_SECONDS
-from memguard.leaks.holders import paths
 from memguard.leaks.options import OnError, detector_options
 from memguard.leaks.report import LeakReport
-from memguard.leaks.search import Search, Senses, Spent, look_now
+from memguard.leaks.search import Search, Senses, Spent, look_now, prepare
 from memguard.leaks.statistics import LeakDetectorStatistics, State
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
@@ -23,7 +22,6 @@ from memguard.lifecycle.service import Service
 from memguard.lifecycle.signals import ChainedHandler
 from memguard.lifecycle.ticker import Ticker
 from memguard.lifecycle.turn import Turn
-from memguard.observe import allocator
 from memguard.observe.readings import Reading, read_memory
 from memguard.report.sinks.directory import ReportDirectory
 from memguard.units import parse_bytes
@@ -151,9 +149,7 @@ class LeakDetector(Service):
         self._turn.run(self._end, busy=None, timeout=5.0)
         if self._signal is not None:
             self._signal.open()
-        # What evidence needs is imported here and now: a fork must not meet an import half done.
-        allocator.prepare()
-        paths.prepare()
+        prepare()
         ticker = Ticker(self, f"memguard-detector-{self.name}")
         self._search = self._new_search()
         try:

@@ -19,10 +19,13 @@ from typing import Any, ClassVar, TypeVar, overload
 from memguard import log
 from memguard.bounded.options import check_callable, check_instance, check_int
 from memguard.errors import LifecycleError
+from memguard.heap import walk
 from memguard.leaks.evidence import frames, tracing
 from memguard.lifecycle import locks
 from memguard.units import format_bytes, format_seconds
 
+MAX_OBJECTS = 20_000_000
+"""Heaps with more blocks are not walked for the names of functions."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -262,7 +265,9 @@ class _Block:
             self._tracer.photograph()
         trace = self._tracer.finish()
         heaviest = sorted(trace.sites.values(), key=lambda site: -site.bytes)[:top]
-        functions = frames.functions_at(site.location for site in heaviest)
+        functions = frames.functions_at(
+            (site.location for site in heaviest), may_walk=walk.too_large(MAX_OBJECTS) is None
+        )
         return MemoryProfile(
             name=name,
             seconds=seconds,

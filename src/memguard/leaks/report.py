@@ -17,9 +17,9 @@ from memguard.units import format_bytes, format_rate
 SCHEMA_VERSION = 1
 
 ReportKind = Literal["leak", "growth", "snapshot"]
-"""``leak``: sustained growth, confirmed by evidence. ``growth``: the threshold was passed, but it may
-end (its state is ``suspected``) or the evidence speaks against a leak. ``snapshot``: one look on
-demand."""
+"""``leak``: sustained growth, confirmed by evidence. ``growth``: the threshold was passed, but it
+may end (its state is ``suspected``) or the evidence speaks against a leak. ``snapshot``: one look
+on demand."""
 
 FindingState = Literal["suspected", "leaking", "ended", "retracted"]
 """

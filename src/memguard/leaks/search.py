@@ -19,8 +19,10 @@ from memguard.leaks.finding.investigate import POLL_SECONDS, Investigation
 from memguard.leaks.finding.judge import leak_among
 from memguard.leaks.growth.trend import Trend
 from memguard.leaks.growth.windows import Windows
+from memguard.leaks.holders import paths
 from memguard.leaks.options import DetectorOptions
 from memguard.leaks.statistics import State
+from memguard.observe import allocator
 from memguard.observe.headroom import Allowance, read_allowance
 from memguard.observe.readings import Reading
 
@@ -129,6 +131,7 @@ class Search:
         elif trend is not None and now >= self._begin_at:
             self._spent.investigations += 1
             windows.pause(now, reading)
+            self._investigation.headroom = self._senses.allowance(reading).left
             self._investigation.growth_per_minute = trend.bytes_per_hour / 60
             self._investigation.begin(now, own=windows.storage_ids())
             self.state = "tracing"
@@ -197,6 +200,17 @@ class Search:
             self.state = "watching"
 
 
+def prepare() -> None:
+    """
+    Import what evidence needs, here and now: a search itself is to import nothing.
+
+    A fork must not meet an import half done; and what is imported between two looks would be told
+    of as growth of the program.
+    """
+    allocator.prepare()
+    paths.prepare()
+
+
 def look_now(
     options: DetectorOptions, senses: Senses, spent: Spent, *, gap: float
 ) -> tuple[Trend, Evidence]:
@@ -205,10 +219,13 @@ def look_now(
 
     Blocks the calling thread, for the burst of tracing, too.
     """
+    prepare()
     windows = Windows(options)
-    investigation = Investigation(options, containers=inventory.names)
     pause = threading.Event()
     timer, read = senses.timer, senses.read
+    investigation = Investigation(
+        options, containers=inventory.names, headroom=senses.allowance(read()).left
+    )
     try:
         investigation.look(timer())  # first: what it keeps is no growth
         windows.add(timer(), read())

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from memguard.leaks.evidence.frames import begin_after as begin_after
     from memguard.leaks.evidence.frames import frames_of as frames_of
     from memguard.leaks.evidence.frames import functions_at as functions_at
-    from memguard.leaks.evidence.frames import is_own_code as is_own_code
     from memguard.leaks.evidence.frames import is_user_code as is_user_code
     from memguard.leaks.evidence.frames import is_user_module as is_user_module
     from memguard.leaks.evidence.gathered import Evidence as Evidence
     from memguard.leaks.evidence.gathered import HolderEvidence as HolderEvidence
+    from memguard.leaks.evidence.own_code import is_own_code as is_own_code
     from memguard.leaks.evidence.tracing import Location as Location
     from memguard.leaks.evidence.tracing import Site as Site
     from memguard.leaks.evidence.tracing import Tracer as Tracer
@@ -36,9 +36,10 @@ else:
             "memguard.leaks.evidence.bursts": "Bursts Candidate",
             "memguard.leaks.evidence.census": "HeapState MEAN_BLOCK_BYTES MIN_ENTRIES",
             "memguard.leaks.evidence.frames": (
-                "begin_after frames_of functions_at is_own_code is_user_code is_user_module"
+                "begin_after frames_of functions_at is_user_code is_user_module"
             ),
             "memguard.leaks.evidence.gathered": "Evidence HolderEvidence",
+            "memguard.leaks.evidence.own_code": "is_own_code",
             "memguard.leaks.evidence.tracing": "Location Site Tracer",
         },
     )

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from memguard.leaks.evidence import own_code
 from memguard.lifecycle import locks
 from memguard.lifecycle.fork import call_in_child
 
@@ -28,7 +29,7 @@ _OWN = tuple(
     tracemalloc.Filter(inclusive=False, filename_pattern=pattern)
     for pattern in (
         tracemalloc.__file__,
-        str(Path(__file__).parents[2] / "*"),
+        str(Path(own_code.FOLDER) / "*"),
         "<frozen importlib*>",
     )
 )
@@ -99,6 +100,7 @@ class Tracer:
             to_photograph: False where `photograph` will not be called: then the host's
                 session is not copied now.
         """
+        own_code.claim_generated_code()
         joined = session.join(frames)
         self.joined = joined != "foreign"
         self.foreign = joined != "ours"

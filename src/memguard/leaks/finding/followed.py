@@ -11,8 +11,8 @@ from typing import Any
 from memguard.heap import naming
 from memguard.leaks.evidence import census, newest
 from memguard.leaks.evidence.bursts import Candidate
-from memguard.leaks.evidence.frames import is_own_code
 from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
+from memguard.leaks.evidence.own_code import is_own_code
 from memguard.leaks.evidence.tracing import Tracer
 from memguard.leaks.holders.paths import Retention, find_paths
 

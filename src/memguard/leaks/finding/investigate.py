@@ -60,7 +60,7 @@ class Investigation:
         """
         self._options = options
         self._containers = containers
-        self._headroom = headroom
+        self.headroom = headroom
         self._trace = trace
         self._before = before
         self.growth_per_minute = growth_per_minute
@@ -88,10 +88,14 @@ class Investigation:
         """Take the first look: what the heap was like before the growth in question."""
         self._before = self._look(at)
 
-    def _look(self, at: float) -> HeapState | None:
-        refused = census.refusal(self._options, self._headroom)
+    def _may_walk(self) -> bool:
+        """Return whether the heap may be walked now; enter in the evidence why not."""
+        refused = census.refusal(self._options, self.headroom)
         self._evidence.note(refused)
-        if refused is not None:
+        return refused is None
+
+    def _look(self, at: float) -> HeapState | None:
+        if not self._may_walk():
             return None
         found = census.read_state(at)
         self._evidence.census_seconds += found.look.seconds
@@ -123,7 +127,7 @@ class Investigation:
             self._bursts.start()
 
     def _no_room_to_trace(self) -> str | None:
-        if self._headroom is not None and self._headroom < 2 * self._options.trace_bytes:
+        if self.headroom is not None and self.headroom < 2 * self._options.trace_bytes:
             return "no tracing: too little memory is left below the limit for it"
         return None
 
@@ -134,7 +138,7 @@ class Investigation:
     def _sample_types(self, tracer: tracing.Tracer) -> None:
         if self._before is None or self._after is None or self._followed.has_instances():
             return
-        if not self._is_explained():
+        if not self._is_explained() and self._may_walk():
             self._followed.sample_types(self._before.look, self._after.look, tracer)
 
     def _is_explained(self) -> bool:
@@ -172,10 +176,13 @@ class Investigation:
         followed.settle()
         if self._is_explained():
             followed.drop_instances()
+        may_walk = self._may_walk()
         followed.find_holders(
-            evidence, seconds=self._options.retention_seconds, names=self._containers()
+            evidence,
+            seconds=self._options.retention_seconds if may_walk else 0.0,
+            names=self._containers(),
         )
-        _name_functions(evidence)
+        _name_functions(evidence, may_walk=may_walk)
         evidence.retention_seconds = time.perf_counter() - started
         evidence.private_bytes = read_memory().private
         if not followed.were_traced():
@@ -210,7 +217,7 @@ def _difference(before: int | None, after: int | None) -> int | None:
     return None if before is None or after is None else after - before
 
 
-def _name_functions(evidence: Evidence) -> None:
+def _name_functions(evidence: Evidence, *, may_walk: bool) -> None:
     """Find the functions and the text of the lines that a report may show."""
     wanted: set[tracing.Location] = set()
     for holder in evidence.holders:
@@ -220,7 +227,7 @@ def _name_functions(evidence: Evidence) -> None:
         heaviest = sorted(evidence.trace.sites.values(), key=lambda site: -site.bytes)
         for site in heaviest[:SITES]:
             wanted.update((site.location, *site.stack))
-    evidence.functions = frames.functions_at(wanted)
+    evidence.functions = frames.functions_at(wanted, may_walk=may_walk)
     for location in wanted:
         text = frames.source_line(*location)
         if text is not None:

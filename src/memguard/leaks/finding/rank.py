@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from memguard.leaks.evidence.census import MIN_ENTRIES
-from memguard.leaks.evidence.frames import frames_of, is_own_code
+from memguard.leaks.evidence.frames import frames_of
 from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
+from memguard.leaks.evidence.own_code import is_own_code
 from memguard.leaks.evidence.tracing import Location, Site
 from memguard.leaks.finding.judge import is_explained
 from memguard.leaks.report import Frame, Holder, LeakReport, Suspect, TrendSummary

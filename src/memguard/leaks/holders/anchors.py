@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from memguard.heap import naming
-from memguard.leaks.evidence.frames import is_own_code, is_user_code, is_user_module
+from memguard.leaks.evidence.frames import is_user_code, is_user_module
+from memguard.leaks.evidence.own_code import is_own_code
 
 MAX_STACK = 200
 """Frames of each thread whose locals are looked at."""

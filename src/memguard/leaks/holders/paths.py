@@ -24,7 +24,7 @@ from typing import Any
 
 from memguard.heap import naming, walk
 from memguard.leaks.evidence import frames
-from memguard.leaks.evidence.frames import is_own_code
+from memguard.leaks.evidence.own_code import is_own_code
 from memguard.leaks.holders import anchors, descent
 
 MAX_LEVELS = 12
