@@ -1,0 +1,144 @@
+"""Run a program in a process of its own and say what of its report is not so."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.truth.programs import Program
+
+HOST = Path(__file__).with_name("host.py")
+TOLERANCE = 0.15
+"""By how much a share may differ from what tracemalloc measures."""
+SECONDS = 120
+"""For a program, however busy the machine is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What was reported of a program, and what of it is wrong."""
+
+    program: Program
+    answer: dict[str, Any]
+    faults: tuple[str, ...]
+    share: float | None = None
+    """Of what the program leaks, as the report has it."""
+    cpu_seconds: float = 0.0
+
+    @property
+    def is_right(self) -> bool:
+        """True where all of it is so."""
+        return not self.faults
+
+
+def judged(program: Program, python: str = sys.executable) -> Result:
+    """Run *program* under a detector and compare its report with the truth."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "shop.py"
+        path.write_text(program.source, "utf-8")
+        measured = 0 if program.share is None else min(4000, max(60, 4 * program.rate))
+        wishes = ["look"] * bool(program.at_the_end)
+        wishes += ["to-the-end"] * bool(program.ends or program.at_the_end)
+        numbers = map(str, (program.rate, program.readings, measured))
+        before = os.times()
+        try:
+            done = subprocess.run(
+                [python, str(HOST), path, *numbers, *wishes],
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Result(program=program, answer={}, faults=("does not end",))
+        after = os.times()
+    cpu = after.children_user + after.children_system
+    cpu -= before.children_user + before.children_system
+    if done.returncode or done.stderr:
+        fault = f"exit {done.returncode}: {done.stderr[-800:]}"
+        return Result(program=program, answer={}, faults=(fault,), cpu_seconds=cpu)
+    answer = json.loads(done.stdout)
+    faults, share = _compared(program, answer)
+    return Result(
+        program=program, answer=answer, faults=tuple(faults), share=share, cpu_seconds=cpu
+    )
+
+
+def _compared(program: Program, answer: dict[str, Any]) -> tuple[list[str], float | None]:
+    """Return what is wrong of *answer*, and the share of the leak that its first holder has."""
+    if program.at_the_end:
+        return _wrong_kind(program.at_the_end, answer["looked"]), None
+    if program.ends:
+        open_ones = filter(_is_open, answer["reports"])
+        return [f"still open: {_words(report)}" for report in open_ones], None
+    alarms = answer["alarms"]
+    if program.alarm is False:
+        return [f"false alarm: {_words(alarm)}" for alarm in alarms], None
+    if not alarms:
+        return (["no alarm"] if program.alarm else []), None
+    report = alarms[0]
+    share = _share(program, report, answer["bytes_per_step"])
+    faults = [
+        *_wrong_kind(program.kinds, report),
+        *_wrong_line(program, report),
+        *_wrong_holder(program, report),
+    ]
+    wanted = program.share
+    if share is not None and wanted and abs(share - wanted) > TOLERANCE * wanted:
+        faults.append(f"share {share:.2f}, not {wanted:.2f}")
+    return faults, share
+
+
+def _wrong_kind(kinds: tuple[str, ...], report: dict[str, Any]) -> list[str]:
+    kind = report["verdict"]["kind"]
+    return [] if kind in kinds else [f"kind {kind}, not {' or '.join(kinds)}"]
+
+
+def _wrong_line(program: Program, report: dict[str, Any]) -> list[str]:
+    """Judge the first line, or its caller in the program where it is one of a library."""
+    if not program.lines:
+        return []
+    first = report["suspects"][0] if report["suspects"] else None
+    frames = first["frames"] if first else ()
+    own = next((frame for frame in frames if frame["file"].endswith("shop.py")), None)
+    if own is not None and own["line"] in program.lines:
+        return []
+    seen = own or first
+    where = f"{Path(seen['file']).name}:{seen['line']}" if seen else None
+    return [f"line {where}, not {sorted(program.lines)}"]
+
+
+def _wrong_holder(program: Program, report: dict[str, Any]) -> list[str]:
+    """Judge the first holder: of what nothing holds none may explain much."""
+    path = report["holders"][0]["path"] if report["holders"] else None
+    if program.holders:
+        right = path is not None and path.startswith(program.holders)
+        return [] if right else [f"holder {path}, not {program.holders[0]}"]
+    named = next((holder["path"] for holder in report["holders"] if holder["anchored"]), None)
+    explained = report["explained_ratio"] or 0
+    return [f"holder {named} of what nothing holds"] if named and explained > TOLERANCE else []
+
+
+def _share(program: Program, report: dict[str, Any], bytes_per_step: float | None) -> float | None:
+    """Return the share of the leak that the report gives its first holder that has a name."""
+    named = next((holder for holder in report["holders"] if holder["anchored"]), None)
+    if program.share is None or named is None or not bytes_per_step:
+        return None
+    rate: float = named["bytes_per_minute"] or 0.0
+    return rate / (bytes_per_step * program.rate * 60)
+
+
+def _is_open(report: dict[str, Any]) -> bool:
+    state = report["state"]
+    return state in ("suspected", "leaking") or (state is None and report["kind"] == "leak")
+
+
+def _words(report: dict[str, Any]) -> str:
+    holder = report["holders"][0]["path"] if report["holders"] else None
+    return f"{report['verdict']['kind']}, {holder}"
