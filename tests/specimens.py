@@ -93,9 +93,11 @@ def leak_report(**changes: object) -> LeakReport:
                 bytes_added=50_541_363,
                 bytes_per_minute=1.9 * MiB,
                 entry_types=("str", "Session"),
+                advice="if it is a cache, replace it with memguard.BoundedCache(maxsize, ttl=...)",
             ),
         ),
         "types": (TypeGrowth(name="Session", count=13_002, added=11_240, per_minute=374.7),),
+        "window_seconds": 1500.0,
         "explained_ratio": 0.79,
         "limits": ("48.2 of 61.0 MiB explained; 12.8 MiB outside Python's allocators",),
         "cost": Cost(

@@ -131,7 +131,9 @@ class TestLeaks:
 
     def test_its_words_name_the_line_and_the_holder(self) -> None:
         (sign,) = LeakSuspected().evaluator()(state_of(reports=(leak_report(),)), 0.0, NONE)
-        assert sign.summary.startswith("leak suspected: +61.0 MiB (2.0 MiB/min), held by ")
+        assert sign.summary.startswith(
+            "leak suspected: leaky_shop.app.SESSIONS grows 1.9 MiB/min, +61.0 MiB in all"
+        )
         assert "app.py:57" in sign.summary
         assert dict(sign.facts)["report"] == "20261120T050714-4242-1"
         assert "BoundedCache" in dict(sign.facts)["advice"]
@@ -157,7 +159,9 @@ class TestLeaks:
     def test_a_report_without_line_and_holder_has_words_too(self) -> None:
         report = leak_report(suspects=(), holders=())
         (sign,) = LeakSuspected().evaluator()(state_of(reports=(report,)), 0.0, NONE)
-        assert sign.summary == "leak suspected: +61.0 MiB (2.0 MiB/min)"
+        assert sign.summary == (
+            "leak suspected: memory grows 2.0 MiB/min: live Python objects, +61.0 MiB in all"
+        )
 
     def test_what_it_remembers_goes_with_the_reports(self) -> None:
         look = LeakSuspected().evaluator()

@@ -10,7 +10,7 @@ from hypothesis import given
 
 from memguard.errors import ReportFormatError
 from memguard.leaks.report import SCHEMA_VERSION, Frame, LeakReport, Verdict
-from tests.specimens import leak_report
+from tests.specimens import MiB, leak_report
 from tests.strategies import leak_reports
 
 
@@ -31,7 +31,8 @@ def test_a_report_cannot_be_changed_after_it_was_made() -> None:
 
 def test_a_printed_report_says_in_three_lines_what_grew_who_holds_it_and_where() -> None:
     assert str(leak_report()) == (
-        "leak 20261120T050714-4242-1: live Python objects, +61.0 MiB, 2.0 MiB/min\n"
+        "leak 20261120T050714-4242-1: leaky_shop.app.SESSIONS grows 1.9 MiB/min; "
+        "+61.0 MiB in 30 min\n"
         "  held by       leaky_shop.app.SESSIONS : dict\n"
         "  allocated at  /srv/shop/leaky_shop/app.py:57  remember_session"
     )
@@ -54,7 +55,7 @@ def test_without_a_holder_the_first_suspect_is_printed_and_without_both_one_line
     nothing = leak_report(
         kind="snapshot", holders=(), suspects=(), verdict=Verdict(kind="none", advice="")
     )
-    assert str(nothing).startswith("snapshot 20261120T050714-4242-1: nothing that lasts, ")
+    assert str(nothing).startswith("snapshot 20261120T050714-4242-1: no growth that lasts; ")
     assert "\n" not in str(nothing)
 
 
@@ -151,3 +152,48 @@ def test_the_user_frame_is_the_nearest_one_in_the_users_own_code() -> None:
 
 def test_growth_is_the_level_over_the_baseline() -> None:
     assert leak_report().trend.growth_bytes == 61 * 1024**2
+
+
+def test_the_headline_names_what_grows_and_its_own_rate() -> None:
+    assert leak_report().headline == "leaky_shop.app.SESSIONS grows 1.9 MiB/min"
+    assert leak_report(kind="growth").headline == "leaky_shop.app.SESSIONS grew 48.2 MiB"
+
+
+def test_the_headline_does_not_blame_a_holder_of_a_fraction() -> None:
+    small = replace(leak_report().holders[0], bytes_per_minute=0.1 * MiB)
+    assert leak_report(holders=(small,)).headline == (
+        "memory grows 2.0 MiB/min: live Python objects, some held by leaky_shop.app.SESSIONS"
+    )
+
+
+def test_the_headline_of_memory_outside_python_names_no_holder_and_no_line() -> None:
+    native = leak_report(verdict=Verdict(kind="native", advice=""))
+    assert native.headline == "memory grows 2.0 MiB/min: memory outside Python's allocators"
+    assert native.place is None
+
+
+def test_the_headline_of_instances_is_no_path_to_one_of_them() -> None:
+    queues = replace(leak_report().holders[0], type="asyncio.queues.Queue", unit="instances")
+    assert leak_report(holders=(queues,)).headline == (
+        "instances of asyncio.queues.Queue pile up: memory grows 1.9 MiB/min"
+    )
+
+
+def test_the_place_of_a_report_is_the_users_line_though_a_library_allocates() -> None:
+    library = Frame(file="/venv/lib/python3.11/site-packages/pandas/core/frame.py", line=778)
+    mine = Frame(file="/srv/shop/app.py", line=12, in_user_code=True)
+    (holder,) = leak_report().holders
+    suspect = replace(
+        leak_report().suspects[0],
+        file=library.file,
+        line=778,
+        frames=(library, mine),
+        held_by=holder.path,
+    )
+    assert leak_report(suspects=(suspect,)).place == mine
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31m", "\u202e"])
+def test_a_headline_is_one_printable_line(name: str) -> None:
+    holder = replace(leak_report().holders[0], path=name)
+    assert leak_report(holders=(holder,)).headline.isprintable()

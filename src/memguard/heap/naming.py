@@ -61,6 +61,11 @@ def type_name(kind: type) -> str:
     return qualname if module in ("builtins", "") else f"{clean(module)}.{qualname}"
 
 
+def base_names(kind: type) -> tuple[str, ...]:
+    """Return the full names of *kind* and its base types, ``object`` left out."""
+    return tuple(type_name(each) for each in mro_of(kind) if each is not object)
+
+
 def _is_heap(kind: type) -> bool:
     flags: int = _TYPE_SLOTS["__flags__"].__get__(kind)
     return bool(flags & (1 << 9))  # Py_TPFLAGS_HEAPTYPE

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from memguard.leaks.report import FindingState as FindingState
     from memguard.leaks.report import Frame as Frame
     from memguard.leaks.report import Holder as Holder
+    from memguard.leaks.report import HolderUnit as HolderUnit
     from memguard.leaks.report import LeakReport as LeakReport
     from memguard.leaks.report import ResourceGroup as ResourceGroup
     from memguard.leaks.report import ResourceGrowth as ResourceGrowth
@@ -34,8 +35,8 @@ else:
             "memguard.leaks.detector": "LeakDetector diagnose",
             "memguard.leaks.profile": "MemoryProfile ProfiledBlock profile_memory",
             "memguard.leaks.report": (
-                "Cost CurvePoint FindingState Frame Holder LeakReport ResourceGroup "
-                "ResourceGrowth Suspect TrendSummary TypeGrowth VERDICTS Verdict"
+                "Cost CurvePoint FindingState Frame Holder HolderUnit LeakReport "
+                "ResourceGroup ResourceGrowth Suspect TrendSummary TypeGrowth VERDICTS Verdict"
             ),
             "memguard.leaks.statistics": "LeakDetectorStatistics",
         },

@@ -6,13 +6,14 @@ A finding as plain data: frozen dataclasses of strings and numbers, never live o
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from memguard.errors import ReportFormatError
 from memguard.schema import plain, read, shown
-from memguard.units import format_bytes, format_rate
+from memguard.units import format_bytes, format_rate, format_seconds
 
 SCHEMA_VERSION = 1
 
@@ -58,6 +59,19 @@ VERDICTS: dict[str, str] = {
     "none": "nothing that lasts",
 }
 """Each kind in words."""
+
+HolderUnit = Literal["entries", "instances", "bytes"]
+"""What grows in a holder: a container's entries, the instances of a type, a buffer's bytes."""
+
+NO_LIMIT = 2**31 - 1
+"""More entries than a list of 16 GiB has; ``sys.maxsize`` and its like stand for no limit."""
+
+RESOURCES: frozenset[str] = frozenset(typing.get_args(ResourceKind))
+_OVER = ("ended", "retracted")
+_LINES_ARE_OF_OTHERS = ("native", "fragmentation", "none")
+"""Kinds that lines of Python which were busy meanwhile do not show."""
+_OF_WEIGHT = 0.25
+"""Share of the growth that a holder must account for to be what grows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +140,17 @@ class Holder:
     """Entries that its owner allows (``maxsize``, ``maxlen``), where a bound is not yet reached."""
     anchored: bool = True
     """False where no named object was found above it in the time allowed."""
+    unit: HolderUnit = "entries"
+    """What *entries* counts: for ``instances``, *type* is what piles up, *path* leads to one."""
+    in_user_code: bool = True
+    """False where *path* begins in a library, or has no name."""
+    advice: str | None = None
+    """What to do about it, by what it is and holds; None where nothing is to be said."""
+
+    @property
+    def allows(self) -> int | None:
+        """*bound*, or None where that is a number which stands for "no limit"."""
+        return None if self.bound is None or self.bound >= NO_LIMIT else self.bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +273,8 @@ class LeakReport:
     types: tuple[TypeGrowth, ...] = ()
     resources: tuple[ResourceGrowth, ...] = ()
     """Threads, tasks, sockets and files that pile up, by themselves or along with memory."""
+    window_seconds: float = 0.0
+    """From the first look at the heap to the last: what holders and types gained is of it."""
     explained_ratio: float | None = None
     """Share of the growth rate that the named holders account for; None where not measured."""
     limits: tuple[str, ...] = ()
@@ -267,6 +294,76 @@ class LeakReport:
     """
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def headline(self) -> str:
+        """
+        What grows and how fast: ``"library_app.BACKGROUND grows 33.0 MiB/min"``.
+
+        For titles, subjects and log events: one printable line.
+        """
+        kind, words = self.verdict.kind, VERDICTS.get(self.verdict.kind, self.verdict.kind)
+        if kind == "none":
+            return "no growth that lasts"
+        if kind in RESOURCES:
+            return _on_one_line(self._pile())
+        holder = next(iter(self.holders), None)
+        total = self.trend.bytes_per_hour / 60
+        if holder is None or kind in _LINES_ARE_OF_OTHERS:
+            much = self._much(total, self.trend.growth_bytes)
+            return _on_one_line(f"memory {much}: {words}")
+        own = holder.bytes_per_minute
+        if own is None or own < _OF_WEIGHT * total:
+            much = self._much(total, self.trend.growth_bytes)
+            return _on_one_line(f"memory {much}: {words}, some held by {holder.path}")
+        much = self._much(own, holder.bytes_added)
+        if holder.unit == "instances":
+            return _on_one_line(f"instances of {holder.type} pile up: memory {much}")
+        return _on_one_line(f"{holder.path} {much}")
+
+    def _pile(self) -> str:
+        """Return what of another resource than memory piles up, and how fast."""
+        pile = next((each for each in self.resources if each.kind == self.verdict.kind), None)
+        if pile is None:
+            return f"{self.verdict.kind} pile up"
+        which = f": {pile.groups[0].name}" if pile.groups else ""
+        over = self.state in _OVER
+        pace = f"+{pile.added:,}" if over else f"{pile.per_minute:,.3g}/min"
+        return (
+            f"{self.verdict.kind} pile{'d' if over else ''} up, {pace}, {pile.count:,} now{which}"
+        )
+
+    def _much(self, per_minute: float, added: int | None) -> str:
+        """Return how fast it grows, or how much it grew where that is no leak, or is over."""
+        if added is not None and self.state in _OVER:
+            stopped = "and has stopped" if self.state == "ended" else "which was no leak"
+            return f"grew {format_bytes(max(0, added))}, {stopped}"
+        if added is not None and self.kind == "growth" and self.state != "suspected":
+            return f"grew {format_bytes(max(0, added))}"
+        may_end = ", which may end" if self.state == "suspected" else ""
+        return f"grows {format_rate(per_minute)}{may_end}"
+
+    @property
+    def place(self) -> Frame | Suspect | None:
+        """
+        The line to read first, in the user's own code where its stack reaches it, or None.
+
+        Of the first holder, or the first suspect without one. None too where the growth is no
+        memory of Python: which lines were busy meanwhile says nothing about it.
+        """
+        if self.verdict.kind in _LINES_ARE_OF_OTHERS:
+            return None
+        found: Frame | Suspect | None = next(iter(self.suspects), None)
+        if self.verdict.kind in RESOURCES:
+            groups = (group for pile in self.resources for group in pile.groups)
+            found = next(
+                (g.waits_at or g.begins_at for g in groups if g.waits_at or g.begins_at), None
+            )
+        elif self.holders:
+            holder = self.holders[0]
+            own = (suspect for suspect in self.suspects if suspect.held_by == holder.path)
+            found = max(own, key=lambda suspect: suspect.bytes, default=None) or holder.site
+        return (found.user_frame or found) if isinstance(found, Suspect) else found
+
     def __str__(self) -> str:
         """
         Return it in one to three lines: what grew and how fast, who holds it, which line allocates.
@@ -274,24 +371,15 @@ class LeakReport:
         For a print or a chat; `memguard.report.render.text.render` shows all of it.
         """
         grown = format_bytes(self.trend.growth_bytes, signed=True)
-        pace = format_rate(self.trend.bytes_per_hour / 60)
-        what = VERDICTS[self.verdict.kind]
-        lines = [f"{self.kind} {_on_one_line(self.id)}: {what}, {grown}, {pace}"]
-        holder, place = next(iter(self.holders), None), self._place()
+        span = format_seconds(self.trend.span_seconds)
+        lines = [f"{self.kind} {_on_one_line(self.id)}: {self.headline}; {grown} in {span}"]
+        holder, place = next(iter(self.holders), None), self.place
         if holder is not None:
             lines.append(f"  held by       {_on_one_line(f'{holder.path} : {holder.type}')}")
         if place is not None:
             where = f"{place.file}:{place.line}  {place.function or ''}".rstrip()
             lines.append(f"  allocated at  {_on_one_line(where)}")
         return "\n".join(lines)
-
-    def _place(self) -> Frame | Suspect | None:
-        """Return the line of the first holder, or the first suspect where there is no holder."""
-        if not self.holders:
-            return next(iter(self.suspects), None)
-        holder = self.holders[0]
-        own = (suspect for suspect in self.suspects if suspect.held_by == holder.path)
-        return max(own, key=lambda suspect: suspect.bytes, default=None) or holder.site
 
     def to_dict(self) -> dict[str, Any]:
         """

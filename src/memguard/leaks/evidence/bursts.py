@@ -228,6 +228,8 @@ def _merge(into: newest.Sample, more: newest.Sample) -> None:
     into.bytes += more.bytes
     into.extends = into.extends or more.extends
     into.types.update(more.types)
+    into.kinds.update(more.kinds)
+    into.keeps.update(more.keeps)
     into.lines.update(more.lines)
     into.stacks.update(more.stacks)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from memguard.leaks.evidence.newest import Sample
 from memguard.leaks.evidence.tracing import Location, Trace
+from memguard.leaks.report import HolderUnit
 
 
 @dataclass(slots=True)
@@ -25,6 +26,12 @@ class HolderEvidence:
     """False when it was seen to lose half of what it had gained."""
     bytes_added: float = 0.0
     """Of the entries gained between the looks, estimated at the second one."""
+    unit: HolderUnit = "entries"
+    """What *entries* counts."""
+    in_user_code: bool = False
+    through: tuple[str, ...] = ()
+    owner: tuple[str, ...] = ()
+    """As in `Retention`."""
 
 
 @dataclass(slots=True)

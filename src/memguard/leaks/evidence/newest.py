@@ -42,6 +42,10 @@ class Sample:
     lines: Counter[Location] = field(default_factory=Counter)
     """Bytes below the sampled entries, by allocating line."""
     stacks: dict[Location, tuple[Location, ...]] = field(default_factory=dict)
+    kinds: Counter[str] = field(default_factory=Counter)
+    """The types of the sampled entries, their base types included, by entries."""
+    keeps: Counter[str] = field(default_factory=Counter)
+    """Likewise of what hangs below the entries: what they keep alive."""
     extends: bool = False
     """True where an object of an extension was met: more than its size may hang on it."""
 
@@ -140,14 +144,17 @@ def _weigh(root: Any, sample: Sample, origin: Origin | None, seen: set[int]) -> 
         if stack or origin is None:
             size = shallow_size(obj)
             sample.bytes += size
-            if id(type(obj)) not in asked:
-                asked.add(id(type(obj)))
-                sample.extends = sample.extends or naming.is_of_an_extension(type(obj))
+            sample.extends = sample.extends or (
+                id(type(obj)) not in asked and naming.is_of_an_extension(type(obj))
+            )
             if stack:
                 sample.lines[stack[0]] += size
                 sample.stacks.setdefault(stack[0], stack)
         elif depth > 1:
             continue  # older than the burst: shared with the rest of the program
+        if id(type(obj)) not in asked:
+            asked.add(id(type(obj)))
+            (sample.keeps if depth else sample.kinds).update(naming.base_names(type(obj)))
         if 0 <= opener.entries(obj) <= MAX_OPENED:
             todo.extend((below, depth + 1) for below in gc.get_referents(obj))
 

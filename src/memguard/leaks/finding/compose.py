@@ -6,10 +6,11 @@ Pure: numbers and names in, a ``LeakReport`` out. What is decided is decided by 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from memguard.leaks.evidence.census import MEAN_BLOCK_BYTES
 from memguard.leaks.evidence.gathered import Evidence
+from memguard.leaks.finding import advice
 from memguard.leaks.finding.judge import (
     Judgement,
     Signs,
@@ -70,7 +71,9 @@ def compose(
         **asdict(origin),
         kind=judgement.kind,
         trend=trend,
-        verdict=judgement.verdict,
+        verdict=replace(
+            judgement.verdict, advice=advice.of_verdict(judgement.verdict.kind, holders)
+        ),
         suspects=rank_suspects(evidence, previous),
         holders=(*holders, *light),
         types=tuple(
@@ -82,6 +85,7 @@ def compose(
             )
             for name, count, added in evidence.types
         ),
+        window_seconds=evidence.gap_seconds + (previous.window_seconds if previous else 0.0),
         explained_ratio=judgement.explained_ratio,
         limits=_limits(trend, evidence, judgement, is_update=previous is not None, light=light),
         cost=_cost(evidence, cpu_seconds, previous.cost if previous else Cost()),

@@ -37,7 +37,7 @@ class Finding:
     def log(self, paths: Sequence[Path]) -> None:
         """Log one structured event: ``leak.suspected``, or what else the report is."""
         report = self.report
-        suspect = report.suspects[0] if report.suspects else None
+        place = report.place
         holder = report.holders[0] if report.holders else None
         event = {
             "leak": "leak.updated",
@@ -47,6 +47,7 @@ class Finding:
         log.event(
             logging.WARNING if self.is_alarm else logging.INFO,
             "leak.suspected" if self.is_alarm else event[report.kind],
+            what=report.headline,
             id=report.id,
             revision=report.revision,
             detector=report.detector,
@@ -54,7 +55,7 @@ class Finding:
             growth_bytes=report.trend.growth_bytes,
             bytes_per_hour=round(report.trend.bytes_per_hour),
             seconds_to_limit=report.trend.seconds_to_limit,
-            suspect=f"{suspect.file}:{suspect.line} {suspect.function}" if suspect else None,
+            suspect=f"{place.file}:{place.line} {place.function}" if place else None,
             holder=holder.path if holder else None,
             report=str(paths[0]) if paths else None,
         )

@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-from memguard.heap import naming
+from memguard.heap import naming, walk
 from memguard.leaks.evidence import census, newest
 from memguard.leaks.evidence.bursts import Candidate
 from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
@@ -156,12 +156,16 @@ class Followed:
             )
             holder.steady = candidate.steady
             holder.bytes_added = candidate.weight
+            if walk.size_of_buffer(type(candidate.obj)) is not None:
+                holder.unit = "bytes"
             evidence.holders.append(holder)
         gained = {name: (count, more) for name, count, more in evidence.all_types}
         for name, each in self._instances.items():
             count, more = gained.get(name, (0, 0))
             found = paths[id(each.obj)]
-            evidence.holders.append(_holder(found, name, each.sample, more, gap, entries=count))
+            holder = _holder(found, name, each.sample, more, gap, entries=count)
+            holder.unit = "instances"
+            evidence.holders.append(holder)
 
 
 def _untraced(candidate: Candidate) -> newest.Sample:
@@ -182,4 +186,7 @@ def _holder(
         entries_per_minute=gained / gap * 60 if gap > 0 else 0.0,
         sample=sample,
         steady=True,
+        in_user_code=found.in_user_code,
+        through=found.through,
+        owner=found.owner,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from memguard.leaks.finding.advice import KINDS
 from memguard.leaks.growth.trend import Trend, TrendKind, TrendOptions
 from memguard.leaks.report import Holder, ReportKind, TrendSummary, Verdict, VerdictKind
 from memguard.units import format_bytes
@@ -248,38 +249,14 @@ def _is_code(signs: Signs) -> bool:
     )
 
 
-ADVICE: dict[VerdictKind, str] = {
-    "live_objects": "Objects are alive because something holds them: bound the holders named here "
-    "(memguard.BoundedCache), or remove entries when their owner is done.",
-    "cycles": "Garbage in reference cycles waits for the collector: call gc.enable() if it is "
-    "off, gc.collect() when the process is idle, or break the cycles (weakref for parent links).",
-    "fragmentation": "Memory was freed but the allocator keeps it: set MALLOC_ARENA_MAX=2, try "
-    "jemalloc (LD_PRELOAD), or return it with malloc_trim when the process is idle.",
-    "native": "Most of the growth is outside Python's allocators: suspect C extensions and "
-    "libraries called through ctypes or cffi; a native profiler (memray --native, heaptrack) "
-    "names them.",
-    "threads": "Threads are started and do not end: let what they wait for happen (a flag, a "
-    "timeout, a closed queue), shut down executors when their work is done, or use one pool of "
-    "fixed size.",
-    "tasks": "Tasks are created and do not finish: await or cancel them, put a timeout around what "
-    "they wait for (asyncio.timeout), or spawn them in a memguard.TaskRegistry or TaskGroup.",
-    "sockets": "Sockets are opened and not closed: use them in a with block, close sessions and "
-    "clients when they are done, or share one client with a bounded connection pool.",
-    "files": "File descriptors are opened and not closed: use with blocks, or contextlib.closing, "
-    "and close processes, loops and selectors when they are done.",
-    "unknown": "Not enough evidence could be taken; see what this report could not see.",
-    "none": "Nothing to do yet: watch longer, or keep a LeakDetector running.",
-}
-
-
 def _verdict(signs: Signs) -> Verdict:
     """
-    Return the kind of growth and the advice that fits.
+    Return the kind of growth and the advice for it.
 
     The order matters: what was seen directly (held entries) outweighs an inferred remainder.
     """
     kind, reasons = _without_growth(signs) if signs.growth_per_minute <= 0 else _of_growth(signs)
-    return Verdict(kind=kind, advice=ADVICE[kind], reasons=tuple(reasons))
+    return Verdict(kind=kind, advice=KINDS[kind], reasons=tuple(reasons))
 
 
 def _of_growth(signs: Signs) -> tuple[VerdictKind, list[str]]:

@@ -13,6 +13,7 @@ from memguard.leaks.evidence.frames import frames_of
 from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
 from memguard.leaks.evidence.own_code import is_own_code
 from memguard.leaks.evidence.tracing import Location, Site
+from memguard.leaks.finding import advice
 from memguard.leaks.finding.judge import is_explained
 from memguard.leaks.report import Frame, Holder, LeakReport, Suspect, TrendSummary
 
@@ -103,6 +104,9 @@ def _holder(
         inventory_name=evidence.inventory_name,
         bound=evidence.bound,
         anchored=evidence.anchored,
+        unit=evidence.unit,
+        in_user_code=evidence.in_user_code,
+        advice=advice.of_holder(evidence),
     )
 
 

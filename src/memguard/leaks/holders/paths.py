@@ -45,6 +45,8 @@ _ENDLESS = sys.maxsize >> 3
 """More entries than any list can have: who writes such a bound means none."""
 _ABOVE = 3
 """Objects above a container that may be its owner: its instance, and the dict between them."""
+_THROUGH = 8
+"""Objects above a container whose types are kept."""
 _HELD_BY_NOTHING = "held by nothing that Python can see"
 OBJGRAPH_OBJECTS = 100_000
 """objgraph scans and collects the whole heap under the GIL at each step: small heaps only."""
@@ -60,6 +62,12 @@ class Retention:
     inventory_name: str | None = None
     bound: int | None = None
     """Entries that its owner allows, where a bound was declared and is not yet reached."""
+    in_user_code: bool = False
+    """True where the name it is reached by is of the user's own code."""
+    through: tuple[str, ...] = ()
+    """The types on the way to it, the anchor's first; ``class`` for a class."""
+    owner: tuple[str, ...] = ()
+    """The type of the nearest object above it that is no plain dict, and its base types."""
 
 
 @dataclass(slots=True)
@@ -312,7 +320,19 @@ def _retention(anchor: anchors.Anchor, path: list[Any]) -> Retention:
         depth=len(path) - 1,
         inventory_name=anchor.inventory_name,
         bound=_bound(path),
+        in_user_code=anchor.rank == 0,
+        through=tuple(
+            "class" if naming.is_type(obj) else naming.type_name(type(obj))
+            for obj in path[:-1][-_THROUGH:]
+        ),
+        owner=_owner(path),
     )
+
+
+def _owner(path: list[Any]) -> tuple[str, ...]:
+    above = (type(obj) for obj in reversed(path[:-1]))
+    kind = next((kind for kind in above if kind is not dict and kind is not types.CellType), dict)
+    return naming.base_names(kind)
 
 
 def _bound(path: list[Any]) -> int | None:

@@ -319,15 +319,15 @@ class _Confirmed:
 def _leak(report: LeakReport, *, active: bool | None) -> Condition:
     trend = report.trend
     grown = format_bytes(trend.growth_bytes, signed=True)
-    parts = [f"{grown} ({words.rate(trend.bytes_per_hour / 60)})"]
+    parts = [words.printable(report.headline, longest=160), f"{grown} in all"]
     facts = [("verdict", words.VERDICTS.get(report.verdict.kind, report.verdict.kind))]
     facts.append(("advice", report.verdict.advice))
     if report.holders:
         holder = report.holders[0]
-        parts.append(f"held by {words.printable(holder.path, longest=100)}")
-        facts.append(("holder", f"{holder.path} : {holder.type}, {holder.entries:,} entries"))
-    if report.suspects:
-        place = words.Locations().shown(report.suspects[0])
+        count = words.count(holder.entries, holder.unit)
+        facts.append(("holder", f"{holder.path} : {holder.type}, {count}"))
+    if report.place is not None:
+        place = words.Locations().shown(report.place)
         parts.append(f"allocated at {words.printable(place, longest=120)}")
         facts.append(("line", place))
     if trend.seconds_to_limit is not None:

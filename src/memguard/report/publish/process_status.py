@@ -279,7 +279,7 @@ def _alert(alert: Alert) -> AlertRow:
 def report_row(report: LeakReport) -> ReportRow:
     """Return *report* in short."""
     holder = next(iter(report.holders), None)
-    suspect = next(iter(report.suspects), None)
+    place = report.place
     return ReportRow(
         id=_cut(report.id),
         kind=report.kind,
@@ -289,7 +289,7 @@ def report_row(report: LeakReport) -> ReportRow:
         verdict=VERDICTS[report.verdict.kind],
         holder=None if holder is None else _cut(holder.path),
         holder_type=None if holder is None else _cut(holder.type),
-        place=None if suspect is None else _cut(Locations().shown(suspect)),
+        place=None if place is None else _cut(Locations().shown(place)),
     )
 
 

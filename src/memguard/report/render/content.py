@@ -14,42 +14,6 @@ KINDS = {
     "snapshot": "One look on demand",
 }
 HOLDERS_NOTE = "sizes estimated from a sample of new entries"
-_NO_LIMIT = 2**31 - 1
-"""More entries than a list of 16 GiB has; ``sys.maxsize`` and its like stand for no limit."""
-
-_LRU_CACHE = "<functools._lru_cache_wrapper>"
-"""In the path of what a function decorated with functools' cache or lru_cache keeps."""
-_PLAIN = {"str", "int", "float", "bytes", "bool", "NoneType", "tuple"}
-"""Types of keys and small change: they do not show what a container is for."""
-_CALLBACKS = (
-    "callbacks pile up; disconnect them, or register them with an owner in a "
-    "memguard.ListenerRegistry"
-)
-_TASKS = "tasks pile up; await or cancel them, or spawn them in a memguard.TaskRegistry"
-_TIMERS = "timers pile up; cancel them, or start them in a memguard.TimerRegistry"
-_MAPPING = "if it is a cache, replace it with memguard.BoundedCache(maxsize, ttl=...)"
-_SEQUENCE = "remove entries that are done; collections.deque(maxlen=...) keeps only the newest"
-
-_BY_ENTRIES = {
-    "function": _CALLBACKS,
-    "method": _CALLBACKS,
-    "builtin_function_or_method": _CALLBACKS,
-    "functools.partial": _CALLBACKS,
-    "weakref.WeakMethod": _CALLBACKS,
-    "_asyncio.Task": _TASKS,
-    "asyncio.tasks.Task": _TASKS,
-    "threading.Timer": _TIMERS,
-    "asyncio.events.TimerHandle": "scheduled calls pile up; cancel those that are not needed",
-    "threading.Thread": "threads pile up; drop those that have ended, or use a pool of fixed size",
-}
-_BY_TYPE = {
-    "dict": _MAPPING,
-    "collections.OrderedDict": _MAPPING,
-    "collections.defaultdict": _MAPPING,
-    "list": _SEQUENCE,
-    "collections.deque": _SEQUENCE,
-    "set": "remove entries that are done",
-}
 
 
 def holder_size(holder: Holder) -> str:
@@ -75,17 +39,11 @@ def holder_facts(holder: Holder, *, most_types: int) -> list[str]:
         facts.append("new ones are " + ", ".join(holder.entry_types[:most_types]))
     if holder.inventory_name:
         facts.append(f"registered as {holder.inventory_name}")
-    bound = bound_of(holder)
-    if bound is not None:
-        facts.append(f"its owner allows {bound:,}")
+    if holder.allows is not None:
+        facts.append(f"its owner allows {holder.allows:,}")
     if not holder.anchored:
         facts.append("no named object was found above it")
     return facts
-
-
-def bound_of(holder: Holder) -> int | None:
-    """Return the entries that its owner allows; None also where it is a number for "no limit"."""
-    return None if holder.bound is None or holder.bound >= _NO_LIMIT else holder.bound
 
 
 def allocated_for(holder: Holder, suspects: Sequence[Suspect]) -> Suspect | None:
@@ -120,23 +78,9 @@ def hints(report: LeakReport, *, most: int) -> tuple[str, ...]:
     """
     Return what to do about the first *most* holders about which there is something to say.
 
-    By what a holder is and holds: more than a verdict's advice.
+    By what a holder is and holds. What the verdict's advice says already is left out.
     """
     if report.verdict.kind != "live_objects":
         return ()
-    found = ((holder.path, _hint(holder)) for holder in report.holders)
-    return tuple(f"{path}: {hint}" for path, hint in found if hint)[:most]
-
-
-def _hint(holder: Holder) -> str | None:
-    if holder.inventory_name is not None:
-        return "a container of memguard: lower its bound, or remove its entries sooner"
-    bound = bound_of(holder)
-    if bound is not None:
-        return f"it is bounded, at {bound:,} entries; a smaller bound ends its growth sooner"
-    if _LRU_CACHE in holder.path:
-        return "give the functools cache a maxsize, or use memguard.cached(maxsize=...)"
-    typical = next((name for name in holder.entry_types if name not in _PLAIN), "")
-    if typical == "weakref.ReferenceType":  # they hold nothing: others hold what they refer to
-        return None
-    return _BY_ENTRIES.get(typical) or _BY_TYPE.get(holder.type)
+    found = [f"{holder.path}: {holder.advice}" for holder in report.holders if holder.advice]
+    return tuple(hint for hint in found[:most] if f"{hint}." != report.verdict.advice)

@@ -10,7 +10,7 @@ import math
 import re
 from pathlib import Path
 
-from memguard.leaks.report import VERDICTS, Frame, Suspect, TrendSummary
+from memguard.leaks.report import VERDICTS, Frame, HolderUnit, Suspect, TrendSummary
 from memguard.units import format_bytes, format_seconds
 from memguard.units import format_rate as rate
 
@@ -18,6 +18,7 @@ __all__ = [
     "VERDICTS",
     "Locations",
     "capital",
+    "count",
     "limit",
     "number",
     "printable",
@@ -51,6 +52,16 @@ def capital(text: str) -> str:
 def number(value: float, form: str) -> str:
     """Return *value* in a format, or ``"unknown"`` where it is not finite."""
     return format(value, form) if math.isfinite(value) else "unknown"
+
+
+def count(entries: int, unit: HolderUnit) -> str:
+    """Return ``"4,598 instances"``, in the singular for one; bytes in their units."""
+    if unit == "bytes":
+        return format_bytes(entries)
+    return f"{entries:,} {_SINGULAR[unit] if entries == 1 else unit}"
+
+
+_SINGULAR = {"entries": "entry", "instances": "instance"}
 
 
 def limit(trend: TrendSummary, limit_bytes: int) -> str:

@@ -13,6 +13,7 @@ from memguard.observe.gcwatch import GcStatistics
 from memguard.relief.records import Alert, ReliefReport, StepResult, describe_change
 from memguard.report.health.health_report import by_size, current_level
 from memguard.report.health.page.curve import MemoryHistory, memory_curve
+from memguard.report.render import words
 from memguard.report.render.html.components import (
     badge,
     bar,
@@ -254,15 +255,17 @@ def reports_section(state: GuardState, locations: Locations) -> Markup:
 
 def _report(report: LeakReport, locations: Locations) -> Markup:
     trend = report.trend
-    facts: list[tuple[str, Markup | str]] = []
+    kind = VERDICTS.get(report.verdict.kind, report.verdict.kind)
+    facts: list[tuple[str, Markup | str]] = [("What it is", capital(kind))]
     if report.holders:
         holder = report.holders[0]
         size = ""
         if holder.bytes_added is not None:
             size = f", {format_bytes(holder.bytes_added, signed=True)}"
-        facts.append(("Held by", join(path(holder.path), f" ({holder.entries:,} entries{size})")))
-    if report.suspects:
-        place = element("code", locations.shown(report.suspects[0]), class_="place")
+        entries = words.count(holder.entries, holder.unit)
+        facts.append(("Held by", join(path(holder.path), f" ({entries}{size})")))
+    if report.place is not None:
+        place = element("code", locations.shown(report.place), class_="place")
         facts.append(("Allocated at", place))
     if report.verdict.advice:
         facts.append(("What to do", report.verdict.advice))
@@ -270,7 +273,7 @@ def _report(report: LeakReport, locations: Locations) -> Markup:
     title = element(
         "h3",
         badge(report.kind, _KINDS.get(report.kind, report.kind)),
-        capital(VERDICTS.get(report.verdict.kind, report.verdict.kind)),
+        report.headline,
     )
     return element(
         "article",

@@ -22,7 +22,6 @@ from memguard._version import __version__
 from memguard.leaks.report import LeakReport
 from memguard.relief.records import Alert
 from memguard.report.render.words import printable
-from memguard.units import format_bytes
 
 _LONGEST = 1000
 _NAMES = {
@@ -76,7 +75,7 @@ def of_alert(alert: Alert, guard: str) -> Event:
 
 def of_report(report: LeakReport, guard: str) -> Event:
     """Return a new finding as an event. Pure."""
-    suspect = report.suspects[0] if report.suspects else None
+    place = report.place
     holder = report.holders[0] if report.holders else None
     fields: dict[str, Any] = {
         "memguard.guard": guard,
@@ -89,17 +88,15 @@ def of_report(report: LeakReport, guard: str) -> Event:
         "memguard.leak.holder.path": holder and holder.path,
         "memguard.leak.holder.type": holder and holder.type,
         "memguard.leak.holder.entries": holder and holder.entries,
-        "code.file.path": suspect and suspect.file,
-        "code.line.number": suspect and suspect.line,
-        "code.function.name": suspect and suspect.function,
+        "code.file.path": place and place.file,
+        "code.line.number": place and place.line,
+        "code.function.name": place and place.function,
     }
-    grown = f"memory grew by {format_bytes(report.trend.growth_bytes)}"
-    held = f", held by {holder.path} ({holder.type})" if holder else ""
-    at = f", allocated at {suspect.file}:{suspect.line}" if suspect else ""
+    at = f", allocated at {place.file}:{place.line}" if place else ""
     return Event(
         name="memguard.leak.suspected" if report.kind == "leak" else "memguard.growth.observed",
         is_warning=report.kind == "leak",
-        body=_cut(f"{grown}{held}{at}; {report.verdict.advice}"),
+        body=_cut(f"{report.headline}{at}; {report.verdict.advice}"),
         attributes=_plain(fields),
         time_ns=_nanoseconds(report.updated_at),
     )
