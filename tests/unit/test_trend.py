@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from memguard.errors import ConfigError
@@ -75,6 +75,7 @@ def test_growth_that_saturates_is_not_a_leak(run: Run, pace: float) -> None:
 
 
 @given(runs, st.floats(0.0, 1.0), st.floats(0, 0.05))
+@example(run=Run(92, 10 * MiB, 64 * MiB, 881576), when=0.875, noise=0.03125)
 def test_one_step_is_not_a_leak(run: Run, when: float, noise: float) -> None:
     points = run.shaped(lambda x: float(x >= when), noise)
     assert classify(points, DEFAULTS).kind is not TrendKind.LEAK

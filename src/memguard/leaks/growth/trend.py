@@ -138,6 +138,9 @@ def _kind(
     total = troughs[-1] - troughs[0]
     if total <= 0 or not certain or slope <= 0:
         return TrendKind.SAWTOOTH
+    if growth > 2 * total:
+        # Most of it came within the last stretch, whose trough lies before it: one late step.
+        return TrendKind.HEALTHY
     third = max(1, len(steps) // 3)
     early, late = sum(steps[:third]), sum(steps[-third:])
     if max(steps) > 0.6 * total:
