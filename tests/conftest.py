@@ -20,7 +20,7 @@ settings.load_profile("patient")
 
 def pytest_configure() -> None:
     """Let children be interrupted, where this process was started in a shell's background."""
-    log.prepare()  # else the first event of a test would leave the logger's handler behind
+    log._logger()  # else the first event of a test would leave the logger's handler behind
     # There SIGINT is ignored, and what is ignored is so in every child, which then never ends.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

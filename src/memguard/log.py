@@ -3,10 +3,12 @@ The one logger of memguard: structured events through ``logging.getLogger("memgu
 
 Silent until the host configures ``logging``. Where the host has configured structlog, its own
 processors render our events; where it has not, an event is one plain line of ``key=value`` pairs.
-``structlog.configure`` is never called from here, and structlog is never loaded into a host that
-does not use it: with its friends rich and asyncio that costs 11 MiB and 60 ms (structlog 26.1,
-rich 15, CPython 3.11), and a host that has not loaded it cannot have configured it. Nor does a
-container load ``logging``, which costs 3 ms, before there is something to say.
+``structlog.configure`` is never called from here.
+
+Neither is ever loaded from here: a host that has not loaded it does not listen to it. logging costs
+3 ms; structlog with its friends rich and asyncio 11 MiB and 60 ms (structlog 26.1, rich 15, CPython
+3.11). And an import would wait for another thread that is importing ``logging``: forever in a child
+that was forked meanwhile, in which that thread is gone.
 """
 
 from __future__ import annotations
@@ -26,12 +28,11 @@ _failed: set[str] = set()  # event names, which are constants of ours: bounded b
 
 
 @functools.cache
-def prepare() -> logging.Logger:
-    """Return the logger; called before a thread starts that may log, so that it imports nothing."""
-    import logging  # noqa: PLC0415 - reason: see above
-
-    logger = logging.getLogger("memguard")
-    logger.addHandler(logging.NullHandler())
+def _logger() -> logging.Logger:
+    """Return our logger, which is silent as long as the host adds no handler."""
+    loaded: Any = sys.modules["logging"]
+    logger: logging.Logger = loaded.getLogger("memguard")
+    logger.addHandler(loaded.NullHandler())
     return logger
 
 
@@ -51,7 +52,10 @@ def event(level: int, name: str, /, **keys: Any) -> None:
             ``exc_info`` as in ``logging``.
     """
     try:
-        logger = prepare()
+        # The last class of logging is missing, too, while it is being imported.
+        if not hasattr(sys.modules.get("logging"), "NullHandler"):
+            return
+        logger = _logger()
         if not logger.isEnabledFor(level):
             return
         structlog = sys.modules.get("structlog")
@@ -83,10 +87,9 @@ def _say_once(name: str, error: Exception) -> None:
     if name in _failed:
         return
     _failed.add(name)
-    import logging  # noqa: PLC0415 - reason: it is there by now
-
     message = f"memguard: event {name} could not be logged: {type(error).__name__}"
-    record = logging.LogRecord("memguard", logging.WARNING, __file__, 0, message, (), None)
     with contextlib.suppress(Exception):
+        logging: Any = sys.modules["logging"]
+        record = logging.LogRecord("memguard", WARNING, __file__, 0, message, (), None)
         if logging.lastResort is not None:
             logging.lastResort.handle(record)

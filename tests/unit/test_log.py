@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,51 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
 def test_nothing_is_printed_until_the_host_configures_logging() -> None:
     done = run("import logging; from memguard import log; log.event(logging.ERROR, 'leak.x', n=1)")
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_a_host_without_logging_is_not_made_to_load_it() -> None:
+    done = run(
+        "import sys; from memguard import log; log.event(40, 'leak.x', n=1)\n"
+        "print('logging' in sys.modules)"
+    )
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_forked_while_logging_is_imported_does_not_wait_for_that_import() -> None:
+    """The thread that imports it is gone in the child, and its module is never complete."""
+    done = run(
+        "import importlib.abc, importlib.machinery, os, signal, sys, threading\n"
+        "inside, go = threading.Event(), threading.Event()\n"
+        "class Slow(importlib.abc.MetaPathFinder, importlib.abc.Loader):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'logging':\n"
+        "            return importlib.machinery.ModuleSpec(name, self)\n"
+        "    def create_module(self, spec):\n"
+        "        return None\n"
+        "    def exec_module(self, module):\n"
+        "        inside.set()\n"
+        "        go.wait()\n"
+        "from memguard import BoundedCache, TimerRegistry, log\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "importing = threading.Thread(target=__import__, args=('logging',))\n"
+        "importing.start()\n"
+        "inside.wait()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    signal.alarm(20)\n"
+        "    cache = BoundedCache(9, ttl=60)\n"
+        "    cache[1] = 1\n"
+        "    called = threading.Event()\n"
+        "    TimerRegistry().after(0.001, called.set)\n"
+        "    log.event(log.ERROR, 'leak.x', n=1)\n"
+        "    os._exit(0)\n"
+        "status = os.waitpid(child, 0)[1]\n"
+        "go.set()\n"
+        "importing.join()\n"
+        "print(status)\n"
+    )
+    assert done.stdout == "0\n"
 
 
 def test_a_host_with_plain_logging_gets_one_plain_line() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import os
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
@@ -105,7 +104,7 @@ def install(**options: Any) -> MemoryGuard:
             guard.close()
             raise
         _process.guard = guard
-    log.event(logging.INFO, "guard.installed", name=guard.name)
+    log.event(log.INFO, "guard.installed", name=guard.name)
     return guard
 
 

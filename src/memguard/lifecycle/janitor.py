@@ -15,7 +15,6 @@ import weakref
 from dataclasses import dataclass
 from typing import Protocol
 
-from memguard import log
 from memguard.lifecycle import fork, locks
 from memguard.lifecycle.at_exit import call_at_exit
 from memguard.lifecycle.failures import Failures
@@ -166,7 +165,6 @@ def watch(container: Sweepable, *, after: float = 0.0) -> bool:
     fork.call_in_child(_after_fork_in_child)  # before the lock is first held, which a fork may meet
     if not sys.is_finalizing():
         call_at_exit(stop, _EXIT_SECONDS)
-        log.prepare()  # the thread imports nothing
     return _janitor.watch(container, after)
 
 

@@ -57,7 +57,6 @@ class Ticker:
         Raises:
             RuntimeError: There is no thread to be had; so it is while the interpreter ends.
         """
-        log.prepare()
         stop_at_exit(self, _EXIT_SECONDS)
         self._thread.start()
         return self

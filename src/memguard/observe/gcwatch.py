@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import logging
 import os
 import time
 from bisect import bisect_left
@@ -203,7 +202,7 @@ class GcWatch(Service):
         if self._log_collections:
             for collection in found:
                 log.event(
-                    logging.INFO,
+                    log.INFO,
                     "gc.collected",
                     generation=collection.generation,
                     pause_ms=round(collection.pause * 1000, 3),

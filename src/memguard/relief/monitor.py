@@ -7,7 +7,6 @@ of it at a gigabyte a second, and up to *interval* where much is left or nothing
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -96,7 +95,7 @@ class AlertLog:
         self._raised[alert.kind] += 1
         worse = alert.kind != "level" or alert.level in ("elevated", "critical")
         log.event(
-            logging.WARNING if worse else logging.INFO,
+            log.WARNING if worse else log.INFO,
             _EVENTS[alert.kind],
             monitor=self._monitor,
             level=alert.level,

@@ -10,7 +10,6 @@ Where all that is wanted is free already and only the C allocator has it, trim c
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -434,7 +433,7 @@ class Relief:
             return ReliefReport(reason=reason, goal=goal or 0, busy=True)
         self._count(report)
         log.event(
-            logging.INFO,
+            log.INFO,
             "relief.done",
             reason=reason,
             goal=report.goal,

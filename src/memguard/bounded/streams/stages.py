@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any, Literal, TypeVar
@@ -118,6 +117,6 @@ class _Chain:
     def __exit__(self, kind: object, *_: object) -> None:
         """Log what failed; raise the first of it, unless the pipeline itself has failed."""
         for error in self._failures:
-            log.event(logging.WARNING, "pipeline.close_failed", error=type(error).__name__)
+            log.event(log.WARNING, "pipeline.close_failed", error=type(error).__name__)
         if self._failures and self._raises and kind is None:
             raise self._failures[0]

@@ -110,7 +110,6 @@ class Workers:
         if not sys.is_finalizing():
             _all.add(self)
             call_at_exit(_stop_all, _EXIT_SECONDS)
-            log.prepare()  # the threads import nothing
         with self._lock:
             if self._has_clock() or self._starting or self._stopping:
                 return

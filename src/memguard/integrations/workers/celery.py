@@ -13,7 +13,6 @@ Nothing happens in a process that only sends tasks.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
@@ -143,7 +142,7 @@ class CeleryWorkers:
         theirs = (process.options.guard or {}).get("on_leak")
 
         def on_leak(report: LeakReport) -> None:
-            self._log_growth("worker.leak", logging.WARNING, report=report.id)
+            self._log_growth("worker.leak", log.WARNING, report=report.id)
             if theirs is not None:
                 theirs(report)
 
@@ -151,7 +150,7 @@ class CeleryWorkers:
             process.begin(on_leak=on_leak)
             self._watch()
         except Exception as error:  # noqa: BLE001 - reason: a worker unguarded is better than none
-            log.event(logging.ERROR, "worker.not_guarded", error=str(error))
+            log.event(log.ERROR, "worker.not_guarded", error=str(error))
 
     def _watch(self) -> None:
         worker = pool_process()
@@ -165,7 +164,7 @@ class CeleryWorkers:
         recycler = self._process.recycler
         if recycler is None:
             if self._process.options.limit is not None:
-                log.event(logging.INFO, "worker.recycling_off", reason=why_not)
+                log.event(log.INFO, "worker.recycling_off", reason=why_not)
             return
         if worker is not None:
             end_between_tasks(worker, recycler.take_turn)
@@ -173,7 +172,7 @@ class CeleryWorkers:
 
     def _on_end(self, **_: Any) -> None:
         if self._process.is_begun:
-            self._log_growth("worker.growth", logging.INFO, least=_LEAST_LOGGED)
+            self._log_growth("worker.growth", log.INFO, least=_LEAST_LOGGED)
             self._process.end()
 
     # -- tasks ------------------------------------------------------------------------------------

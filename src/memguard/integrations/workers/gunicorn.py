@@ -13,7 +13,6 @@ Nothing of gunicorn is imported: it calls these hooks with what they need.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 from collections.abc import Callable
@@ -78,7 +77,7 @@ class GunicornHooks:
             self._watch(worker)
         except Exception as error:  # noqa: BLE001 - reason: a worker that cannot boot ends gunicorn
             worker.log.warning("memguard: this worker is not guarded: %s", error)
-            log.event(logging.ERROR, "worker.not_guarded", error=str(error))
+            log.event(log.ERROR, "worker.not_guarded", error=str(error))
 
     def worker_exit(self, server: Any, worker: Any) -> None:  # noqa: ARG002 - reason: gunicorn's signature
         """At the end of a worker: stop what was started in it."""
@@ -107,7 +106,7 @@ class GunicornHooks:
             worker.log.debug("memguard: replaced above %s of its own", limit)
             recycler.start()
         elif self._process.options.limit is not None:
-            level = logging.INFO if self._is_prepared else logging.WARNING
+            level = log.INFO if self._is_prepared else log.WARNING
             worker.log.log(level, "memguard: no worker is replaced: %s", why_not)
 
 

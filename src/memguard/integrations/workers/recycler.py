@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from collections.abc import Callable
@@ -200,7 +199,7 @@ class Recycler:
         if self._ending_since is not None:
             if now - self._ending_since > self._grace and not self._insisted:
                 self._insisted = True
-                self._log_once("insist", logging.WARNING, "this worker has not ended; trying again")
+                self._log_once("insist", log.WARNING, "this worker has not ended; trying again")
                 if self._insist is not None:
                     self._insist()
             return min(pause, 1.0)
@@ -220,7 +219,7 @@ class Recycler:
         if verdict.kind == "futile":
             self._log_once(
                 "futile",
-                logging.WARNING,
+                log.WARNING,
                 f"this worker is over its limit and stays: replacing it would not help "
                 f"({verdict.reason}); raise the limit, or load less",
             )
@@ -254,7 +253,7 @@ class Recycler:
             )
             self._log_once(
                 "advice",
-                logging.WARNING,
+                log.WARNING,
                 f"this worker should be replaced ({verdict.reason}) and is not: {why}",
             )
             return False
@@ -265,14 +264,14 @@ class Recycler:
             if turn.backing_off:
                 self._log_once(
                     "backing off",
-                    logging.WARNING,
+                    log.WARNING,
                     f"this worker should be replaced ({verdict.reason}) and waits: new workers are "
                     "over the limit in no time, so they are replaced less often; raise the limit",
                 )
             return False
         self._ending_since, self._wait = self._timer(), 1.0
         self._log_once(
-            "ending", logging.WARNING, f"this worker ends and is replaced: {verdict.reason}"
+            "ending", log.WARNING, f"this worker ends and is replaced: {verdict.reason}"
         )
         self._end(verdict.reason)
         return True
@@ -293,7 +292,7 @@ class Recycler:
             return
         self._reliefs += 1
         target = max(1, self._private - int(_AIM * self.options.limit))
-        log.event(logging.INFO, "worker.relieves", wanted=format_bytes(target))
+        log.event(log.INFO, "worker.relieves", wanted=format_bytes(target))
         self._relief.relieve(target, reason="worker over its limit")
 
     def _log_once(self, kind: str, level: int, sentence: str) -> None:

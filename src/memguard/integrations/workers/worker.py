@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -124,7 +123,7 @@ class WorkerProcess:
             self._turns = Turns()
         except (OSError, LifecycleError) as error:
             self.options.limit = None
-            log.event(logging.WARNING, "worker.recycling_off", reason=str(error))
+            log.event(log.WARNING, "worker.recycling_off", reason=str(error))
 
     def freeze(self) -> None:
         """In the parent, right before a fork: freeze what is loaded, once."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable
@@ -104,7 +103,7 @@ class ReliefRoute:
         now = time.monotonic()
         if now - self._logged_at >= _LOG_SECONDS:
             self._logged_at = now
-            log.event(logging.WARNING, "health.relief_refused", wrong_tokens=self.wrong_tokens)
+            log.event(log.WARNING, "health.relief_refused", wrong_tokens=self.wrong_tokens)
 
     def _start(self, target: int | None, replies: Replies) -> Response | Wait:
         future = self._background.ask(lambda: self._run(target), join=False)

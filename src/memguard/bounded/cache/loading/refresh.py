@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from memguard import log
 from memguard.lifecycle import fork, locks
 from memguard.lifecycle.at_exit import call_at_exit
 
@@ -28,7 +27,6 @@ def in_background(work: Callable[[], None]) -> bool:
     # Before the mutex is first held, which a fork may meet.
     fork.call_in_child(_after_fork_in_child)
     call_at_exit(stop, _EXIT_SECONDS)
-    log.prepare()
     started = False
     try:
         with _mutex:
