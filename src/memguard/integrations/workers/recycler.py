@@ -270,9 +270,7 @@ class Recycler:
                 )
             return False
         self._ending_since, self._wait = self._timer(), 1.0
-        self._log_once(
-            "ending", log.WARNING, f"this worker ends and is replaced: {verdict.reason}"
-        )
+        self._log_once("ending", log.WARNING, f"this worker ends and is replaced: {verdict.reason}")
         self._end(verdict.reason)
         return True
 
