@@ -1,7 +1,7 @@
 """
 Keeps a long-running Python process inside its memory, and names what leaks and who holds it.
 
-PYTEST_DONT_REWRITE: nothing here asserts; pytest, which finds our plugin, would warn where memguard
+PYTEST_DONT_REWRITE: nothing here asserts; pytest, which finds our plugin, would warn if memguard
 has been imported before it.
 """
 

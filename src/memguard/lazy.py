@@ -3,7 +3,7 @@
 import sys
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:  # `typing` alone would double what `import memguard` costs
+if TYPE_CHECKING:  # importing `typing` would double the cost of `import memguard`
     from collections.abc import Callable, Mapping
 
 

@@ -1,8 +1,8 @@
 """
 The one logger of memguard: structured events through ``logging.getLogger("memguard")``.
 
-Silent until the host configures ``logging``. Where the host has configured structlog, its own
-processors render our events; where it has not, an event is one plain line of ``key=value`` pairs.
+Silent until the host configures ``logging``. If the host has configured structlog, its own
+processors render our events; if it has not, an event is one plain line of ``key=value`` pairs.
 ``structlog.configure`` is never called from here.
 
 Neither is ever loaded from here: a host that has not loaded it does not listen to it. logging costs
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import logging
 
 INFO, WARNING, ERROR = 20, 30, 40
-"""Levels of ``logging``, for modules that would load it for nothing else."""
+"""Levels of ``logging``, for modules that would import it for nothing else."""
 
-_failed: set[str] = set()  # event names, which are constants of ours: bounded by the source code
+_failed: set[str] = set()  # event names: constants of ours, so bounded by the source code
 
 
 @functools.cache
@@ -40,8 +40,8 @@ def event(level: int, name: str, /, **keys: Any) -> None:
     """
     Log the event *name* with *keys* at a ``logging`` level. Never raises.
 
-    Handlers and processors are the host's code: never call this under a lock. Where they raise,
-    that is said once for each event name, through ``logging.lastResort``.
+    Handlers and processors are the host's code: never call this under a lock. If they raise,
+    that is reported once for each event name, through ``logging.lastResort``.
 
     Thread-safe: yes. Cost: one level check when the host does not listen.
 

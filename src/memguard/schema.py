@@ -72,7 +72,7 @@ def _read_scalar(expected: Any, value: Any, where: str) -> Any:
     if expected is float and value is None:
         return math.nan
     kinds = (int, float) if expected is float else (expected,)
-    if type(value) not in kinds:  # exact: a bool is no number here
+    if type(value) not in kinds:  # exact: a bool is not a number here
         raise _mistyped(where, _type_name(expected), value)
     try:
         return expected(value)

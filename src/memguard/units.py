@@ -151,7 +151,7 @@ def format_bytes(count: float, *, signed: bool = False) -> str:
 
 
 def format_rate(bytes_per_minute: float) -> str:
-    """Return a rate a minute, or an hour where it is slow: ``"1.9 MiB/min"``."""
+    """Return a rate a minute, or an hour if it is slow: ``"1.9 MiB/min"``."""
     if abs(bytes_per_minute) >= 100 * KiB:
         return f"{format_bytes(bytes_per_minute)}/min"
     return f"{format_bytes(bytes_per_minute * 60)}/h"

@@ -34,10 +34,10 @@ def caller(depth: int = 1) -> Site:
 
 def name_for(kind: str, name: Any) -> str:
     """
-    Return *name* where one was given, else what and where: ``BoundedCache@shop/app.py:12``.
+    Return *name* if one was given, else what and where: ``BoundedCache@shop/app.py:12``.
 
     Raises:
-        TypeError: *name* is no string.
+        TypeError: *name* is not a string.
         ConfigError: It is empty.
     """
     return options.check_name(name) or f"{kind}@{shown(caller())}"

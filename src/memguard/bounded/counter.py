@@ -12,7 +12,7 @@ class Tally:
     """
     Counts calls of `bump`, exactly, with or without the GIL.
 
-    Where there is a GIL, ``itertools.count`` advances in one atomic C call; ``x += 1`` on an
+    If there is a GIL, ``itertools.count`` advances in one atomic C call; ``x += 1`` on an
     attribute is not atomic. Without a GIL CPython 3.13 loses steps of it, so a lock is held there.
     Reading advances the counter as well, so reads are subtracted; readers must not overlap.
     """

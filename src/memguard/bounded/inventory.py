@@ -48,7 +48,7 @@ class Reclaimable(Protocol):
         """What reports call this container."""
 
     def footprint(self) -> Footprint:
-        """Return what the container holds now. Never raises; cost: O(1) but for expired entries."""
+        """Return what the container holds now. Never raises; cost: O(1), and O(expired entries)."""
 
     def reclaim(self, *, fraction: float | None = None, to_bytes: int | None = None) -> Reclaimed:
         """
@@ -282,10 +282,10 @@ class Measured(NamedTuple):
         """
         Return whether the outdated average is used once more, because others are measured first.
 
-        So it is in a look at all containers that measures only some of them; see
+        True during a look at all containers that measures only some of them; see
         `memguard.bounded.inventory.survey`.
         """
-        # The average of a few entries, or none, is no estimate of the many that have come since.
+        # The average of a few entries, or of none, does not estimate the many that have come since.
         if self.entries < 2 * SAMPLE and not 0 < count <= 2 * self.entries:
             return False
         age = now - self.at

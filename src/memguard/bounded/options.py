@@ -138,7 +138,7 @@ def check_flag(value: Any, name: str) -> bool:
 
 
 def check_int(value: Any, name: str, least: int, most: int | None = None) -> int:
-    """Return *value* when it is an int from *least* to *most*; None is no upper bound."""
+    """Return *value* when it is an int from *least* to *most*; None is not an upper bound."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int (got {type(value).__name__})")
     if value < least or (most is not None and value > most):

@@ -21,7 +21,7 @@ from memguard.report.render.text import WIDTH, render_text
 from memguard.report.render.words import printable
 
 MOST_BYTES = 64 * 1024 * 1024
-"""A larger file is no report; a detector's have some ten KiB."""
+"""A larger file is not a report; those of a detector have about ten KiB."""
 
 HELP = "show stored reports, or compare two"
 DESCRIPTION = "Show reports that a detector stored as JSON, or compare two of them."
@@ -41,7 +41,7 @@ exit codes:
 
 
 class _UnreadableError(Exception):
-    """A file is no report; the message says which and why."""
+    """A file is not a report; the message says which and why."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -131,7 +131,7 @@ def _parsed(content: bytes, name: str) -> LeakReport:
         render_text(report)  # an absurd number, such as of a thousand digits, fails here by name
     except (ReportFormatError, UnicodeDecodeError, OverflowError) as error:
         reason = printable(str(error), longest=400)
-        raise _UnreadableError(f"{printable(name)} is no report: {reason}") from error
+        raise _UnreadableError(f"{printable(name)} is not a report: {reason}") from error
     return report
 
 

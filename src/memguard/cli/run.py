@@ -112,9 +112,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def split(arguments: Sequence[str]) -> tuple[list[str], Target | None]:
     """
-    Return our options and the program: the first word that is no option of ours begins it.
+    Return our options, and the program, which begins with the first word that is no option.
 
-    Done by hand, for nothing that stands behind the program's name may be taken for ours.
+    Not argparse: options after the program's name are the program's, not ours.
 
     >>> split(["--interval", "1", "app.py", "--interval", "2"])[0]
     ['--interval', '1']
@@ -223,7 +223,7 @@ class _Summary:
             text = json.dumps(summary_data(reports, self._absolute, missing=missing)) + "\n"
         else:
             text = summary(reports, self._directory, missing=missing)
-        # The terminal or the disk may be gone; no word of ours may change how the program ends.
+        # The terminal or the disk may be gone; our output must not change how the program ends.
         with contextlib.suppress(OSError, ValueError):
             self._deliver(text)
 
@@ -237,7 +237,7 @@ class _Summary:
     def _missing(self, reports: Sequence[LeakReport]) -> set[str]:
         """Return the ids of reports that are not there: the disk was full, or they were rotated."""
         ids = [report.id for report in reports]
-        # Unlike Path.exists, it says no where the program has given up the right to look.
+        # Unlike Path.exists, it returns False if the program has given up its permission to look.
         return {n for n in ids if not os.path.exists(self._absolute / f"leak-{n}.html")}  # noqa: PTH110 - reason: see above
 
 
@@ -376,7 +376,7 @@ def _found(name: str) -> importlib.machinery.ModuleSpec | None:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             return None  # the module itself or a parent of it, not what a parent imports
         raise
-    except ValueError as error:  # a module that has no spec, as one made by hand
+    except ValueError as error:  # a module without a spec, such as one made by code
         raise ProgramNotFoundError(f"{name!r} cannot be run as a module ({error})") from None
 
 

@@ -17,7 +17,7 @@ def write(text: str, *, error: bool = False) -> None:
 
 
 def discard_output() -> None:
-    """Print nothing any more: the reader of our output, such as ``head``, has gone."""
+    """Stop printing: the reader of our output, such as ``head``, has gone."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

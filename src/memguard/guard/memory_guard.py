@@ -44,7 +44,7 @@ class GuardStatus:
     """The last ten, oldest first."""
     monitor: PressureStatistics
     relief: ReliefStatistics | None
-    """None where relief is switched off; so are the others below."""
+    """None if relief is switched off; likewise for the other parts below."""
     admission: AdmissionStatistics
     detector: LeakDetectorStatistics | None
     history: HistoryStatistics | None
@@ -300,7 +300,7 @@ class MemoryGuard:
 
     @property
     def reports(self) -> tuple[LeakReport, ...]:
-        """The latest leak reports, oldest first; none where leaks are not watched."""
+        """The latest leak reports, oldest first; none if leaks are not watched."""
         return () if self.detector is None else self.detector.reports
 
     def status(self) -> GuardStatus:
@@ -324,7 +324,7 @@ class MemoryGuard:
         """
         Call *callback* with every `Alert` and each new `LeakReport`, as on_alert and on_leak are.
 
-        It runs in the guard's threads, under no lock of ours; what it raises is counted. In a
+        It runs in the guard's threads, outside our locks; what it raises is counted. In a
         forked child it stays subscribed.
 
         Returns:

@@ -78,7 +78,7 @@ def install(**options: Any) -> MemoryGuard:
     Build the guard of this process, start it, and return it: see `MemoryGuard` for the options.
 
     Keyword options win over ``MEMGUARD_*`` variables, and those over the defaults. Called again
-    without options, it returns the guard that is there, started again where a fork stopped it.
+    without options, it returns the guard that is there, started again if a fork stopped it.
     It runs until `uninstall`, or to the end of a block: ``with memguard.install() as guard:``.
 
     Thread-safe.
@@ -148,7 +148,7 @@ def on_pressure(
     """
     Call *callback* when caches, pools and the collector do not free enough.
 
-    Register it after `install`; without a guard it is called by `relieve` alone.
+    Register it after `install`; without a guard only `relieve` calls it.
 
     Args:
         callback: Takes nothing, may return the bytes it freed; a failure is counted.

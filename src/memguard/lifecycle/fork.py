@@ -1,7 +1,7 @@
 """
 What a forked child must reset: locks that a lost thread may hold, and threads that are gone.
 
-One hook for the whole process, set by the first who needs it and never by an import.
+One hook for the whole process, set on first use, never by an import.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def call_each(calls: Iterable[Callable[[], object]]) -> None:
     for call in calls:
         try:
             call()
-        except Exception as error:  # noqa: BLE001 - reason: the others must be called all the same
+        except Exception as error:  # noqa: BLE001 - reason: the others must be called anyway
             failed = error
     if failed is not None:
         raise failed  # in hooks for forks and exits, which Python reports; the process goes on

@@ -1,4 +1,4 @@
-"""Is that still the same process? Its ID does not prove it, because IDs are reused."""
+"""Is it still the same process? Its ID does not prove that, because IDs are reused."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def started(pid: int, *, proc: str = "/proc") -> int | None:
     Thread-safe; cost: 20 µs.
 
     Returns:
-        The number; None where there is no such process, or it has ended and waits to be fetched
-        by its parent; `UNKNOWN` where there is one of which nothing is known.
+        The number; None if there is no such process, or it has ended and waits to be reaped
+        by its parent; `UNKNOWN` if it exists but its start is unknown.
     """
     try:
         text = (Path(proc) / str(pid) / "stat").read_bytes()
@@ -48,7 +48,7 @@ def is_running(pid: int, since: int) -> bool:
 
 
 def owner(pid: int) -> int | None:
-    """Return the effective user of process *pid*; None where it or its user is unknown."""
+    """Return the effective user of process *pid*; None if it or its user is unknown."""
     try:
         return int(psutil.Process(pid).uids().effective) if os.name == "posix" else None
     except (psutil.Error, OSError, OverflowError, ValueError):

@@ -61,7 +61,7 @@ class _Janitor:
     """What is watched, and the thread: `stop` and a fork start over with another one."""
 
     def __init__(self) -> None:
-        # Re-entrant: while one of our lines holds it, a destructor may run that calls `watch`.
+        # Re-entrant: while our code holds it, a destructor that calls `watch` may run.
         self.lock = locks.RLock()
         self.wake = Wake()
         self.watched: dict[int, _Watch] = {}
@@ -100,7 +100,8 @@ class _Janitor:
         try:
             self.starting = True
             # A daemon, so that it never holds up an exit; the hook at exit joins it before that.
-            # Filed before it runs: a signal handler that raises leaves no thread unknown.
+            # Recorded before it runs, so that a signal handler that raises leaves no unknown
+            # thread.
             self.thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
             self.thread.start()
         except RuntimeError:
@@ -112,7 +113,7 @@ class _Janitor:
         return True
 
     def _run(self) -> None:
-        while self.thread is threading.current_thread():  # no other one was started instead
+        while self.thread is threading.current_thread():  # no other thread was started instead
             nap = self._sweep_all()
             with self.lock:
                 if not self.watched or self.stopping:
@@ -128,7 +129,7 @@ class _Janitor:
             if watched.due <= now:
                 container = watched.reference()
                 nap = None if container is None else _sweep(container)
-                del container  # or the nap would keep the last one alive
+                del container  # otherwise the nap would keep the last one alive
                 if nap is None:
                     with self.lock:
                         if self.watched.get(ident) is watched:
@@ -162,7 +163,7 @@ def watch(container: Sweepable, *, after: float = 0.0) -> bool:
     counted in `statistics`; the container must then rely on sweeping itself when used.
     Thread-safe. Cost: about a microsecond; the first call of a process starts the thread.
     """
-    fork.call_in_child(_after_fork_in_child)  # before the lock is first held, which a fork may meet
+    fork.call_in_child(_after_fork_in_child)  # before the lock is first taken
     if not sys.is_finalizing():
         call_at_exit(stop, _EXIT_SECONDS)
     return _janitor.watch(container, after)
@@ -212,6 +213,6 @@ def _begin_anew() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _totals  # noqa: PLW0603 - reason: as above; gone threads may hold the parent's locks
+    global _totals  # noqa: PLW0603 - reason: as above; lost threads may hold the parent's locks
     _totals = _Totals()
     _begin_anew()

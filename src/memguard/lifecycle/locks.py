@@ -12,14 +12,14 @@ and take it with ``with``::
 Put no loop directly in the block, but in a function that it calls: from CPython 3.12 on the jump
 back of a loop may not be covered by the ``with`` around it (``tests/unit/test_locked_blocks.py``).
 
-Where a thread works only if nobody else does, or waits for a limited time, use
+For work that only one thread may do at a time, or waiting for a limited time, use
 `memguard.lifecycle.turn`: an exception between ``if lock.acquire(blocking=False):`` and the ``try``
 below it leaves the lock held, on every version.
 
 CPython 3.14 looks for signals between taking the lock of a ``with`` and entering its block: a
 handler that raises there (``KeyboardInterrupt``, a timeout) leaves the lock held forever. There,
 the classes below note in one C call, inside a ``try``, that the lock was taken. No other version
-has that gap, and `Lock` and `RLock` are those of ``threading`` itself: they cost nothing more.
+has that gap, and `Lock` and `RLock` are those of ``threading`` itself: they cost nothing extra.
 ``tests/integration/test_lock_signals.py`` proves both by force.
 """
 
@@ -32,7 +32,7 @@ from typing import Any, Protocol
 __all__ = ["FREE_THREADED", "Condition", "Lock", "RLock"]
 
 FREE_THREADED = "free-threading" in sys.version  # sysconfig says it too, and takes 1 ms to load
-"""True where this CPython was built without a GIL, whether one was switched on or not."""
+"""True if this CPython was built without a GIL, whether one was switched on or not."""
 
 
 class _Acquirable(Protocol):
@@ -82,7 +82,7 @@ class Condition(threading.Condition):
     ``threading.Condition``, entered and left by the methods of its lock.
 
     Its own are Python functions, which a handler can interrupt on every version once they have
-    taken the lock, or before they let go of it.
+    taken the lock, or before they release it.
     """
 
     __slots__ = ("__enter__", "__exit__")

@@ -44,7 +44,7 @@ class Registry(Generic[T]):
     """
     Entries in the order of their registration.
 
-    Bounded by: *most* entries; more are refused, except those that come at the same instant.
+    Bounded by: *most* entries; more are rejected, except those added at the same instant.
     Locks: none: each change is one operation of a dict, in destructors and signal handlers too.
     Keeps alive: entries, until their registration is closed.
 
@@ -84,5 +84,5 @@ class Registry(Generic[T]):
         return registration
 
     def remove(self, registration: Registration[T]) -> None:
-        """Take a registration out; no error where it is not there."""
+        """Remove a registration; no error if it is missing."""
         self._registrations.pop(id(registration), None)

@@ -1,4 +1,4 @@
-"""Signals: an action of ours, then the handler that was there before."""
+"""Signals: our action, then the handler that was there before."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ChainedHandler:
             action: What to do.
 
         Raises:
-            TypeError: *number* is no number.
+            TypeError: *number* is not an int.
             ConfigError: There is no such signal, or it cannot be caught.
         """
         if isinstance(number, bool) or not isinstance(number, int):

@@ -32,7 +32,7 @@ class Ticker:
     """
     Call ``tick`` of *target* in a thread until stopped.
 
-    Bounded by: one thread; what is requested while a request waits is one with it.
+    Bounded by: one thread; requests that arrive while one is pending are merged with it.
     Locks: none.
     Keeps alive: *target*, while the thread runs: what was started goes on until it is stopped.
 
@@ -45,8 +45,8 @@ class Ticker:
         self._ended = False
         self._said: set[str] = set()
         self._requested = False
-        # Not a queue: SimpleQueue.get waits forever where its time is up before the wait begins
-        # (seen on CPython up to 3.12: what is left of it is less than nothing, and so no limit).
+        # Not a queue: SimpleQueue.get waits forever if its time is up before the wait begins
+        # (seen on CPython up to 3.12: a negative remainder counts as no limit).
         self._wake = Wake()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -55,7 +55,7 @@ class Ticker:
         Start the thread, and return the ticker.
 
         Raises:
-            RuntimeError: There is no thread to be had; so it is while the interpreter ends.
+            RuntimeError: No thread can be started, for example while the interpreter shuts down.
         """
         stop_at_exit(self, _EXIT_SECONDS)
         self._thread.start()

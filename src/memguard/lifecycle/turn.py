@@ -42,11 +42,11 @@ class Turn:
 
     def run(self, work: Callable[[], T], *, busy: B, timeout: float = 0.0) -> T | B:
         """
-        Return what *work* returns; *busy* where another thread, or this one, is at work.
+        Return what *work* returns; *busy* if another thread, or this one, is at work.
 
         Args:
             work: Called with no argument, in this thread.
-            busy: What to return when the turn was not to be had.
+            busy: What to return when another thread has the turn.
             timeout: Seconds to wait for another thread, -1 forever. The owner never waits.
         """
         if self.is_mine:
@@ -77,5 +77,5 @@ class Turn:
                 "this thread is inside that very work: a finalizer or callback that runs meanwhile "
                 "cannot ask for it again; ask later, or in another thread"
             )
-        # Forever cannot be busy: only its own thread is refused, and that was excluded.
+        # With no timeout only the owner is refused, and that case was excluded above.
         return self.run(work, busy=None, timeout=-1)  # type: ignore[return-value] # reason: see the line above

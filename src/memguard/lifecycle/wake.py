@@ -27,5 +27,5 @@ class Wake:
             pass
 
     def wait(self, timeout: float) -> bool:
-        """Wait for at most *timeout* seconds; return whether it was set, which it is no more."""
+        """Wait for at most *timeout* seconds; return whether it was set, and clear it."""
         return self._lock.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX))

@@ -17,12 +17,12 @@ AllocatorName = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllocatorState:
-    """What the C allocator of this process holds. Bytes; None where unknown."""
+    """What the C allocator of this process holds. Bytes; None if unknown."""
 
     name: AllocatorName
     """The allocator that ``malloc`` really resolves to, preloaded ones included."""
     python: str
-    """Python's own allocator over it: pymalloc, malloc or mimalloc, ``_debug`` where it checks."""
+    """Python's own allocator over it: pymalloc, malloc or mimalloc, ``_debug`` if it checks."""
     library: str | None = None
     """The file that ``malloc`` comes from."""
     in_use: int | None = None
@@ -34,7 +34,7 @@ class AllocatorState:
     arena: int | None = None
     """What the heaps of the allocator take from the system: *in_use* - *mmapped* + *free*."""
     can_trim: bool = False
-    """True where `trim` does something."""
+    """True if `trim` does something."""
 
 
 def read_allocator() -> AllocatorState:
@@ -106,7 +106,7 @@ def prepare() -> None:
 
 @functools.cache
 def _libc() -> _Libc | None:
-    """Return the C library's allocator, looked up once; None where there is none to look up."""
+    """Return the C library's allocator, looked up once; None if there is none to look up."""
     try:
         return None if sys.platform == "win32" else _look_up()
     except (ImportError, OSError, AttributeError, TypeError, ValueError):
@@ -173,7 +173,7 @@ def identify(library: str | None, *, symbols: frozenset[str]) -> AllocatorName:
     Return the allocator that lives in *library*, the file ``malloc`` resolves to.
 
     A library that is merely loaded (numpy and torch bring allocators of their own) does not count;
-    one whose ``malloc`` is the program's ``malloc`` does. Symbols decide only where the file's
+    one whose ``malloc`` is the program's ``malloc`` does. Symbols decide only if the file's
     name does not: an allocator linked into the interpreter itself.
     """
     file = PurePath(library or "").name.lower()
@@ -214,7 +214,7 @@ def python_allocator(
     Return the name of Python's allocator as PYTHONMALLOC spells it.
 
     Args:
-        asked: The value of PYTHONMALLOC, empty where it is not set or ignored. It may have been
+        asked: The value of PYTHONMALLOC, empty if it is not set or ignored. It may have been
             changed since the start, so the block count overrules it.
         counts_blocks: ``sys.getallocatedblocks()`` is above 0, as it never is with plain malloc.
         dev_mode: ``-X dev`` is on, which adds the debug hooks unless PYTHONMALLOC overrides it.

@@ -31,7 +31,7 @@ def find_groups(*, root: str = "/") -> tuple[Group, ...]:
 
     The path in ``/proc/self/cgroup`` counts from the root of the hierarchy (of the namespace);
     what is mounted may be only a part of it. So each mount's own root is taken off the path, as
-    listed in ``/proc/self/mountinfo``. Where the rest does not exist (a container that sees the
+    listed in ``/proc/self/mountinfo``. If the rest does not exist (a container that sees the
     host's paths but only its own group), the nearest directory above it is taken.
     """
     proc = Path(root, "proc", "self")
@@ -114,7 +114,7 @@ def parse_stat(text: str) -> dict[str, int]:
 
 
 def read_text(path: Path) -> str | None:
-    """Return the stripped text of a small file of the kernel's; None where it cannot be read."""
+    """Return the stripped text of a small file of the kernel's; None if it cannot be read."""
     try:
         return os.fsdecode(path.read_bytes()).strip()
     except OSError:

@@ -141,7 +141,7 @@ class GcWatch(Service):
             timer_ns: Nanoseconds, monotonic; runs inside the collector.
 
         Raises:
-            TypeError: *ring* is no int.
+            TypeError: *ring* is not an int.
             ConfigError: *ring* is out of range.
         """
         self._ring = check_int(ring, "ring", 1, 65536)
@@ -188,7 +188,7 @@ class GcWatch(Service):
 
     def tick(self) -> tuple[Collection, ...]:
         """
-        Return the collections since the last tick, oldest first, and log them where asked to.
+        Return the collections since the last tick, oldest first, and log them if asked to.
 
         Thread-safe: yes. Not to be called from a callback of the collector or a finalizer.
         """

@@ -50,7 +50,7 @@ class Fill:
 
     @property
     def ratio(self) -> float:
-        """*used* over the bound; above 1 where a bound was lowered below what was in use."""
+        """*used* over the bound; above 1 if a bound was lowered below what was in use."""
         return self.used / self.bound.bytes
 
     @property
@@ -98,13 +98,13 @@ class Headroom:
     limit: Limit
     """The bounds as they were found."""
     stall: Stall | None = None
-    """Waiting for memory; None where the kernel keeps no such figure."""
+    """Waiting for memory; None if the kernel keeps no such figure."""
     events: GroupEvents | None = None
     """Collisions with the bound of the fullest group; None outside groups."""
 
     @property
     def fullest(self) -> Fill | None:
-        """The bound that will be hit first, by ratio; None where no use is known."""
+        """The bound that will be hit first, by ratio; None if no use is known."""
         return self.fills[0] if self.fills else None
 
 
@@ -140,7 +140,7 @@ def read_headroom(reading: MemoryUse, *, limit: Limit | None = None, root: str =
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """The bound that growth will meet first. Bytes; None where nothing is known."""
+    """The bound that growth will meet first. Bytes; None if nothing is known."""
 
     limit: int | None = None
     source: str | None = None
@@ -282,7 +282,7 @@ def _read_stall(limit: Limit, root: str) -> Stall | None:
 
 def parse_stall(text: str, *, source: str) -> Stall | None:
     """
-    Return the ten second averages of a ``memory.pressure`` *text*; None where it has none.
+    Return the ten second averages of a ``memory.pressure`` *text*; None if it has none.
 
     Source: Linux ``Documentation/accounting/psi.rst``.
     """

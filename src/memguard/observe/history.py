@@ -96,7 +96,7 @@ class History:
             maxlen: Readings in the ring, 1 to 1,000,000.
             keep_minutes: Minutes kept before they are rolled up to hours, 1 to 100,000.
             keep_hours: Hours kept, 1 to 100,000.
-            path: An SQLite file of its own; made with mode 0600 where it is not there.
+            path: An SQLite file of its own; made with mode 0600 if it is not there.
             thresholds: What growth is called what.
             clock: Seconds since the epoch.
 
@@ -248,14 +248,14 @@ class History:
         self, percents: Iterable[float] = (50, 90, 95, 99), *, field: str = "private"
     ) -> dict[float, float]:
         """
-        Return percentiles of *field* over the readings in the ring; empty where none has it.
+        Return percentiles of *field* over the readings in the ring; empty if none has it.
 
         Args:
             percents: 0 to 100 each.
             field: A number of `Reading`: ``"private"``, ``"rss"``, ``"threads"``, …
 
         Raises:
-            ConfigError: A percent is out of range, or *field* is no number of a reading.
+            ConfigError: A percent is out of range, or *field* is not a numeric field of a reading.
         """
         wanted = tuple(percents)
         values = []
@@ -308,7 +308,7 @@ class History:
             return (*self._hours, *self._minutes, *self._running())
 
     def _after_fork(self) -> None:
-        """In a forked child: an empty history of its own, in memory, with locks nobody holds."""
+        """In a forked child: an empty history of its own, in memory, with new locks."""
         if self._pid == os.getpid():
             return
         self._pid = os.getpid()

@@ -60,7 +60,7 @@ class HistoryFile:
         Open or make the file, mode 0600.
 
         Raises:
-            ConfigError: *path* is no database of memguard's, or this Python lacks ``sqlite3``.
+            ConfigError: *path* is not a memguard database, or this Python lacks ``sqlite3``.
             LifecycleError: Another writer has it.
             OSError: It cannot be made or read.
         """
@@ -175,7 +175,7 @@ def _bucket(row: tuple[str | int, ...]) -> Bucket:
 
 
 def _lock_file(path: Path) -> int:
-    """Return the descriptor of *path*, locked for this process alone."""
+    """Return the descriptor of *path*, locked by this process."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
     try:
         if sys.platform == "win32":
@@ -257,7 +257,7 @@ class Journal:
 
     def read(self, newer: Callable[[], tuple[Bucket, ...]]) -> tuple[Bucket, ...] | None:
         """
-        Return what is in the file and what *newer* gives; None where the file cannot be read.
+        Return what is in the file and what *newer* gives; None if the file cannot be read.
 
         *newer* is called while no write can move a minute from the queue to the file, so that
         nothing is returned twice or left out.

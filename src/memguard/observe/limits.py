@@ -42,9 +42,9 @@ class Limit:
     """What this process may use, and what sets that bound."""
 
     bytes: int | None
-    """The smallest bound; None where not even the host's memory is known."""
+    """The smallest bound; None if not even the host's memory is known."""
     source: str
-    """Where the smallest bound is written; ``"unknown"`` where there is none."""
+    """Where the smallest bound is written; ``"unknown"`` if there is none."""
     kind: LimitKind = "none"
     """Which kind of bound is the smallest."""
     directory: str | None = None
@@ -120,7 +120,7 @@ def _version_2(group: Group, unread: list[str]) -> Iterator[Bound]:
         for name, kind in files:
             path = Path(directory, name)
             limit = _read_number(path, unread)
-            # A memory.high of 0 asks for reclaim; it is no amount that one could keep to.
+            # A memory.high of 0 asks for reclaim; it is not a limit that a process could keep to.
             if limit is not None and 0 < limit < _UNLIMITED:
                 yield Bound(bytes=limit, kind=kind, source=str(path), directory=directory)
 
@@ -137,7 +137,7 @@ def _version_1(group: Group, unread: list[str]) -> Iterator[Bound]:
         if limit is not None and 0 < limit < _UNLIMITED:
             smallest = min(smallest, limit)
             yield Bound(bytes=limit, kind="cgroup1.limit", source=str(path), directory=directory)
-    # The kernel's own minimum over all ancestors: news where one of them is outside this mount.
+    # The kernel's own minimum over all ancestors: news if one of them is outside this mount.
     path = Path(own, "memory.stat")
     limit = parse_stat(read_text(path) or "").get("hierarchical_memory_limit")
     if limit is not None and 0 < limit < smallest:

@@ -31,7 +31,7 @@ ReadingSource = Literal["status", "psutil", "none"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """
-    What this process's memory was at one moment. Bytes unless said; None where unknown.
+    What this process's memory was at one moment. Bytes unless said; None if unknown.
 
     Linux keeps the counters behind these numbers per CPU, so that a row may be some hundred KiB
     behind the truth. Compare rows, not single pages.
@@ -56,7 +56,7 @@ class Reading:
     peak: int | None = None
     """The highest *rss* so far."""
     footprint: int | None = None
-    """The system's own figure of private memory, where it keeps one.
+    """The system's own figure of private memory, if it keeps one.
 
     Private bytes on Windows; on macOS the physical footprint, compressed pages included.
     """
@@ -69,7 +69,7 @@ class Reading:
     open_files: int | None = None
     """Open file descriptors, sockets included (handles on Windows).
 
-    Where counting them is not cheap, the number may be some seconds old.
+    If counting them is not cheap, the number may be some seconds old.
     """
     open_files_limit: int | None = None
     """Descriptors that this process may have open (RLIMIT_NOFILE)."""
@@ -111,8 +111,8 @@ class Reading:
         """
         Bytes that only this process holds, resident or swapped: the number a leak grows.
 
-        *anon* and *swap* where the system reports them, else *footprint*, else *rss* and *swap*;
-        None where nothing is known. tracemalloc's own memory (*tracer*) is in it.
+        *anon* and *swap* if the system reports them, else *footprint*, else *rss* and *swap*;
+        None if nothing is known. tracemalloc's own memory (*tracer*) is in it.
         """
         swap = self.swap or 0
         if self.anon is not None:
@@ -132,7 +132,7 @@ def read_memory(
     Return one `Reading` of this process. What cannot be read is None.
 
     Thread-safe: yes. Cost: about 20 µs on Linux (one read of ``/proc/self/status``, never smaps),
-    measured in ``benchmarks/readings.py``; psutil elsewhere and where ``/proc`` cannot be read.
+    measured in ``benchmarks/readings.py``; psutil elsewhere and if ``/proc`` cannot be read.
 
     Args:
         include: Groups of numbers to read as well, each at a price of its own: ``"faults"`` and
@@ -143,7 +143,7 @@ def read_memory(
         status_path: The status file, for tests.
 
     Raises:
-        TypeError: *include* is no collection of names.
+        TypeError: *include* is not a collection of names.
         ConfigError: *include* names a group that does not exist.
     """
     if include != ():
@@ -200,7 +200,7 @@ def parse_status(text: bytes) -> dict[str, int]:
     Return the memory fields of a ``/proc/<pid>/status`` text in bytes, and ``threads``.
 
     Raises:
-        ValueError: A field is there but is no number.
+        ValueError: A field is there but is not a number.
     """
     found: dict[str, int] = {}
     start = 0
@@ -267,7 +267,7 @@ def footprint() -> int | None:
 
 
 def parse_rusage(buffer: bytes) -> int | None:
-    """Return the physical footprint in a ``struct rusage_info_v0``; None where it is zero."""
+    """Return the physical footprint in a ``struct rusage_info_v0``; None if it is zero."""
     fields = _RUSAGE.unpack(buffer)
     return int(fields[_FOOTPRINT]) or None
 
@@ -343,7 +343,7 @@ _DETAILS = frozenset(get_args(Detail))
 
 def check(include: Collection[str]) -> None:
     """
-    Refuse what is no collection of detail names.
+    Reject anything but a collection of detail names.
 
     Raises:
         TypeError: *include* is a string or no collection.

@@ -14,7 +14,7 @@ MINUTE = 60
 HOUR = 3600
 
 HourKind = Literal["high_growth", "moderate", "declining", "stable", "unknown"]
-"""What an hour was like; ``unknown`` where fewer than two minutes of it were seen."""
+"""What an hour was like; ``unknown`` if fewer than two minutes of it were seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ class HourThresholds:
     Growth in an hour, percent, from which on it is called what.
 
     Raises:
-        TypeError: A threshold is no number.
+        TypeError: A threshold is not a number.
         ConfigError: They are not finite, or not *declining* < *moderate* < *high*.
     """
 
@@ -159,7 +159,7 @@ class Hour:
     peak: int
     """Largest reading."""
     growth_percent: float | None
-    """From the mean of its first minute to that of its last; None where it has only one."""
+    """From the mean of its first minute to that of its last; None if it has only one."""
     kind: HourKind
     """What that growth is called."""
 

@@ -31,7 +31,7 @@ class Shares:
     Ask containers what they hold, and take from them in slices.
 
     Bounded by: a row for each live cache that was asked or is protected.
-    Locks: none; for one thread at a time. Containers are called under no lock of ours.
+    Locks: none; for one thread at a time. Containers are called outside our locks.
     Keeps alive: nothing; containers are held by weak references.
     """
 
@@ -137,7 +137,7 @@ def _hits_of(cache: Any) -> int:
 
 
 LEAST_SHARE = 1 / 64
-"""Of its own bound, that a cache always may hold: one that is new is not starved."""
+"""Share of its own bound that a cache may always hold, so that a new one is not starved."""
 
 
 @dataclass(slots=True)
@@ -173,7 +173,7 @@ class Caps:
         """
         Let *caches* hold what they hold now, and *room* bytes more together; return how many.
 
-        Bounds are only ever lowered here. Left alone are caches for which a smaller bound could
+        Bounds are only ever lowered here. Left unchanged are caches for which a smaller bound could
         turn a value away that the owner's own bound lets in, by an error: those that raise on too
         large values and those that weigh them.
         """

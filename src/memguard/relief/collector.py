@@ -26,10 +26,10 @@ class Collecting:
 
     A full collection holds the interpreter for as long as it takes: seconds in heaps of some ten
     million objects, and often for nothing. So it must fit into a pause that is allowed and may take
-    only a share of the time. Where a full one does not fit, the young generations are collected.
+    only a share of the time. If a full one does not fit, the young generations are collected.
 
     Bounded by: a few numbers.
-    Locks: none. Finalizers run, in the calling thread, under no lock of ours.
+    Locks: none. Finalizers run, in the calling thread, outside our locks.
     Keeps alive: nothing.
     """
 
@@ -72,7 +72,7 @@ class Collecting:
 
 _HIGHEST_THRESHOLD = 100_000
 _LEAST_COLLECTIONS = 5
-"""In one look; fewer are no measure of a share of the time."""
+"""In one look; fewer do not measure a share of the time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +243,7 @@ class Prefork:
 
     def __init__(self, *, frozen: int, was_enabled: bool) -> None:
         self.frozen = frozen
-        """Objects that the collector leaves alone from now on."""
+        """Objects that the collector ignores from now on."""
         self._was_enabled = was_enabled
         self._closed = False
 

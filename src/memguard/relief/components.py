@@ -30,9 +30,9 @@ class Component:
     kind: str
     """The class of a container, or ``"application"``."""
     count: int | None
-    """Entries, connections, whatever it counts; None where it does not."""
+    """Entries, connections, whatever it counts; None if it does not."""
     bytes: int | None
-    """None where neither its bytes nor those of one of its entries are known."""
+    """None if neither its bytes nor those of one of its entries are known."""
     how: How
     """Where *bytes* come from."""
     error: str | None = None
@@ -44,7 +44,7 @@ class Breakdown:
     """The process's memory by component. Bytes."""
 
     total: int | None
-    """Private memory of the process; None where it cannot be read."""
+    """Private memory of the process; None if it cannot be read."""
     components: tuple[Component, ...]
     """The largest first."""
 
@@ -63,7 +63,7 @@ class Breakdown:
         """
         Bytes of no component: the interpreter, modules, free memory of the allocator, leaks.
 
-        Negative where components claim more than there is; None where the total is unknown.
+        Negative if components claim more than there is; None if the total is unknown.
         """
         return None if self.total is None else self.total - self.measured - self.estimated
 

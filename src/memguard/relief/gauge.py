@@ -26,8 +26,8 @@ class Glance:
     Take readings of this process from a file that is kept open; call it.
 
     A reading has resident, anonymous and mapped sizes only, without swap: compare it with its own
-    kind. Where there is no such file it does what `read_memory` does. A
-    descriptor that was closed or reused behind its back is noticed, and left alone.
+    kind. If there is no such file it does what `read_memory` does. A
+    descriptor that others closed or reused is noticed, and not touched.
 
     Bounded by: one file descriptor, from the first call until `close`.
     Locks: none.
@@ -161,8 +161,8 @@ class Gauge:
     Keeps alive: numbers and strings.
 
     Args:
-        limit: A bound of the user's on private memory, bytes, beside those of the system; None for
-            those of the system alone.
+        limit: The user's own bound on private memory, bytes, besides those of the system; None for
+            only those of the system.
         interval: Seconds after which a look is full again.
         timer: Monotonic seconds.
         read: Takes a reading, for full looks.
@@ -282,7 +282,7 @@ class Gauge:
 
 
 def _grown(fill: Fill, before: Reading, reading: Reading) -> int | None:
-    """Return by how much this process has filled a bound since; None where that is unknown."""
+    """Return by how much this process has filled a bound since; None if that is unknown."""
     # Address space is what these bounds count, touched or not.
     if fill.bound.kind == "rlimit.as":
         now, then = reading.vms, before.vms

@@ -88,13 +88,13 @@ class Sample:
     at: float
     """Seconds on a monotonic timer."""
     used: int | None = None
-    """What cannot be reclaimed, in the scope of the bound; None where nothing is known."""
+    """What cannot be reclaimed, in the scope of the bound; None if nothing is known."""
     limit: int | None = None
-    """What is allowed; None where nothing is known."""
+    """What is allowed; None if nothing is known."""
     source: str = "unknown"
     """Where that bound is written."""
     stall_some: float | None = None
-    """Percent of time that some task waited for memory; None where the kernel does not count it."""
+    """Percent of time that some task waited for memory; None if the kernel does not count it."""
     stall_full: float | None = None
     """Percent that all tasks waited."""
     stall_is_own: bool = False
@@ -179,7 +179,7 @@ class Levels:
         return self.rules.hold_off * min(factor, _LONGEST_HOLD)
 
     def _rise(self, wanted: Level, now: float) -> None:
-        # From insufficient data to ok is no alarm.
+        # A change from insufficient data to ok raises no alarm.
         if SEVERITY[wanted] > 1:
             self._rises.append(now)
         self.level = wanted
@@ -252,7 +252,7 @@ class Levels:
         return ((last.used or 0) - (first.used or 0)) / seconds if seconds > 0 else 0.0
 
     def _seconds_to_critical(self, sample: Sample) -> float | None:
-        """Return the time to *critical* at a growth that is no noise; None without such."""
+        """Return the time to *critical* at a growth that is not noise; None if there is none."""
         limit = sample.limit or 0
         if (sample.used or 0) < _RAPID_FROM * limit:
             return None
@@ -262,7 +262,7 @@ class Levels:
             last = [self._recent[-number] for number in range(count, 0, -1)]
             sizes = [each.used or 0 for each in last]
             growth, seconds = sizes[-1] - sizes[0], last[-1].at - last[0].at
-            least = growth / (4 * (count - 1))  # at each step: one jump is no growth
+            least = growth / (4 * (count - 1))  # at each step: one jump is not growth
             steady = all(b - a >= least for a, b in itertools.pairwise(sizes))
             if steady and growth >= share * limit and seconds > 0:
                 return max(0.0, self.rules.critical * limit - sizes[-1]) / (growth / seconds)

@@ -2,7 +2,7 @@
 PressureMonitor: read how full memory is, publish the level, and start relief in time.
 
 How often it looks depends on what is left: no longer between two looks than it takes to fill half
-of it at a gigabyte a second, and up to *interval* where much is left or nothing has moved.
+of it at a gigabyte a second, and up to *interval* if much is left or nothing has moved.
 """
 
 from __future__ import annotations
@@ -110,12 +110,12 @@ class AlertLog:
         self.call(self._on_alert, alert)
 
     def call(self, callback: Callable[[Any], object] | None, argument: object) -> None:
-        """Call *callback*, where there is one; its failure is counted and kept."""
+        """Call *callback*, if there is one; its failure is counted and kept."""
         if callback is None:
             return
         try:
             callback(argument)
-        except Exception as error:  # noqa: BLE001 - reason: the host's code; counted, and raised where asked for
+        except Exception as error:  # noqa: BLE001 - reason: the host's code; counted, and raised if configured
             self._failures.add("callback", error)
             if self._error is None:
                 self._error = error
@@ -131,8 +131,8 @@ class PressureMonitor(Service):
     Watch how near this process is to its limit, and free memory before the kernel kills it.
 
     Bounded by: the samples of five seconds, ten alerts, one thread.
-    Locks: none that anybody waits for: a tick during another one does nothing. Callbacks may call
-        anything.
+    Locks: none that any thread waits for: a tick during another one does nothing. Callbacks may
+        call anything.
     Keeps alive: the callbacks; containers not at all.
 
     Example:
@@ -244,7 +244,7 @@ class PressureMonitor(Service):
 
         Raises:
             LifecycleError: It is running already.
-            RuntimeError: There is no thread to be had.
+            RuntimeError: No thread can be started.
         """
         if self._ticker is not None:
             raise LifecycleError(f"monitor {self.name!r} is already started; call stop() first")

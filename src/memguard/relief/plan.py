@@ -76,7 +76,7 @@ def plan_regrowth(lowered: Sequence[Lowered], room: int) -> dict[int, int]:
 
     Half of the *room* that is left, beyond what lowered bounds allow already, is shared out among
     the caches that are full, in proportion to their bounds. So the sum of all bounds comes ever
-    nearer to what fits and does not pass it. Where everything would fit, bounds are as they were.
+    nearer to what fits and does not pass it. If everything would fit, bounds are as they were.
 
     Args:
         lowered: The caches with lowered bounds.

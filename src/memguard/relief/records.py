@@ -27,9 +27,9 @@ class StepResult:
     items: int = 0
     """Entries, idle objects, garbage objects or callbacks."""
     freed: int | None = None
-    """What the containers or callbacks report as freed; None where none of them counts."""
+    """What the containers or callbacks report as freed; None if none of them counts."""
     rss_freed: int | None = None
-    """By how much the private memory of the process fell; negative where others grew meanwhile."""
+    """By how much the private memory of the process fell; negative if others grew meanwhile."""
     seconds: float = 0.0
     """How long it took."""
     skipped: str | None = None
@@ -62,7 +62,7 @@ class ReliefReport:
 
     @property
     def rss_freed(self) -> int | None:
-        """By how much the private memory of the process fell; None where it cannot be read."""
+        """By how much the private memory of the process fell; None if it cannot be read."""
         return None if self.before is None or self.after is None else self.before - self.after
 
     def to_dict(self) -> dict[str, Any]:
@@ -178,7 +178,7 @@ class Alert:
     """A change of the level, relief without effect, or the request to be recycled."""
     level: Level
     previous: Level
-    """The level before; the same where it did not change."""
+    """The level before; the same if it did not change."""
     reasons: tuple[str, ...]
     used: int | None
     """Bytes that cannot be reclaimed."""

@@ -15,7 +15,8 @@ _REGROW_SECONDS = 1.0
 _LEAST_GOAL = 0.02
 """Of the limit: less is not worth a run."""
 _STALL_GOAL = 0.05
-"""Of its own memory, that a process frees when tasks wait though there is room below the limit."""
+"""Share of its own memory that a process frees when tasks wait although there is room below the
+limit."""
 _INEFFECTIVE = 3
 """Futile runs in a row after which the operator is alerted."""
 _DESPERATE = 2

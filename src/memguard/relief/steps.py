@@ -5,7 +5,7 @@
 
 Each step is measured twice: by what the containers report freed, and by what the private memory of
 the process fell. The second counts for the kernel; the first explains the second.
-Where all that is wanted is free already and only the C allocator has it, trim comes before caches.
+If all that is wanted is free already and only the C allocator has it, trim comes before caches.
 """
 
 from __future__ import annotations
@@ -384,8 +384,8 @@ class Relief:
         Leave *cache* at least *least_bytes*, however short memory is; 0 takes that back.
 
         Raises:
-            TypeError: *cache* is no container that relief takes from.
-            ConfigError: *least_bytes* is no size.
+            TypeError: *cache* is not a container that relief can shrink.
+            ConfigError: *least_bytes* is not a size.
         """
         if not hasattr(cache, "reclaim") or not hasattr(cache, "footprint"):
             raise TypeError(f"protect needs a container of memguard (got {type(cache).__name__})")
@@ -407,7 +407,7 @@ class Relief:
 
         Thread-safe; while a run is under way in another thread (or in this one, when a callback
         asks) it does nothing, and the report is ``busy``. Cost: milliseconds for each 100 MiB; a
-        full collection, where it fits into the pause that is allowed; on glibc a ``malloc_trim``.
+        full collection, if it fits into the pause that is allowed; on glibc a ``malloc_trim``.
         Not for the thread of an event loop: use ``asyncio.to_thread``.
 
         Args:
@@ -420,7 +420,7 @@ class Relief:
 
         Raises:
             TypeError: *target* is of the wrong kind.
-            ConfigError: *target* is no size, or *level* is none.
+            ConfigError: *target* is not a size, or *level* is not a level.
             Exception: What a callback raised, with ``on_error="raise"``.
         """
         check_choice(level, PRESSURE_LEVELS, "level")

@@ -1,5 +1,5 @@
 """
-``malloc_trim`` as a relief step: not too often, and only where it frees anything.
+``malloc_trim`` as a relief step: not too often, and only if it frees anything.
 
 What glibc calls free (``mallinfo2``) includes pages that an earlier trim gave back, which stay
 counted. So what was still called free right after a trim is remembered, and only what has become
@@ -23,7 +23,7 @@ class Trimming:
     Ask glibc for its free memory, once in a while and for at most a twentieth of the time.
 
     Bounded by: three numbers.
-    Locks: none of ours; glibc holds the lock of each arena in turn while it walks it.
+    Locks: none; glibc holds the lock of each arena in turn while it walks it.
     Keeps alive: nothing.
     """
 
@@ -51,7 +51,7 @@ class Trimming:
         """
         Return about how many bytes the allocator holds that the program has freed.
 
-        None where that is unknown. Too high at most by what was released already
+        None if that is unknown. Too high at most by what was released already
         when the process began; the first trim corrects that.
         """
         state = self._read()

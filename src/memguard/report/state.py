@@ -66,11 +66,11 @@ class Guarded(Protocol):
 
     @property
     def history(self) -> History | None:
-        """Its readings; None where none are kept."""
+        """Its readings; None if none are kept."""
 
     @property
     def relief(self) -> CanRelieve | None:
-        """What frees memory; None where it only watches."""
+        """What frees memory; None if it only watches."""
 
     @property
     def reports(self) -> tuple[LeakReport, ...]:
@@ -97,7 +97,7 @@ class GuardState:
     """The last ten, oldest first."""
     monitor: PressureStatistics
     relief: ReliefStatistics | None
-    """None where nothing is freed; so are the two below where they are left out."""
+    """None if nothing is freed; likewise the two below if they are left out."""
     admission: AdmissionStatistics
     detector: LeakDetectorStatistics | None
     gc: GcStatistics | None

@@ -58,8 +58,8 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         getsizeof: Weight of a value; a weight of 0 counts as 1, or any number of them would fit.
         sizer: Bytes of a value, for *maxbytes*; `memguard.bounded.sizing.size_of` by default.
         oversized: What becomes of a value larger than the whole cache: ``"reject"`` does not keep
-            it, ``"raise"`` raises, ``"keep_one"`` keeps it alone. By default a value that weighs
-            too much raises, as in cachetools, and one of too many bytes is not kept.
+            it, ``"raise"`` raises, ``"keep_one"`` keeps it as the only entry. By default a value
+            that weighs too much raises, as in cachetools, and one of too many bytes is not kept.
         on_removal: Called as ``on_removal(key, value, cause)`` after an entry has left, outside
             the lock, with the cause ``"explicit"``, ``"replaced"``, ``"size"``, ``"expired"``,
             ``"pressure"`` or ``"closed"``.
@@ -239,7 +239,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         Args:
             key: The key.
             loader: Called with the key.
-            ttl: A lifetime for this entry alone.
+            ttl: A lifetime for this entry only.
             refresh_after: Age in seconds from which a value is still returned, but loaded again by
                 one background thread; a failed refresh keeps the old value.
 
@@ -314,8 +314,8 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         """
         Name the bound that relief may lower for a while without causing errors.
 
-        None where a lower bound could turn a value away by an error: where values are weighed, and
-        where ``oversized="raise"``.
+        None if a lower bound could reject a value by an error: if values are weighed, and
+        if ``oversized="raise"``.
         """
         if self._contents.maxbytes is not None:
             return None if self._measure.raises else "maxbytes"
@@ -323,7 +323,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
 
     @property
     def currsize(self) -> float:
-        """Live entries, or their weight where the cache has a getsizeof."""
+        """Live entries, or their weight if the cache has a getsizeof."""
         count = len(self)
         return cast("float", self._contents.weight) if self._contents.weighs else count
 
@@ -406,7 +406,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         return self.shrink(fraction=fraction, to_bytes=to_bytes)
 
     def footprint(self) -> inventory.Footprint:
-        """Return live entries and their bytes, estimated where the cache does not count them."""
+        """Return live entries and their bytes, estimated if the cache does not count them."""
         items = len(self)
         size = (
             self._contents.bytes
@@ -519,7 +519,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         self.close()
 
     _MADE_ANEW = frozenset({"_options", "_loader", "_estimate", "_held", "getsizeof"})
-    """Attributes that a pickle leaves out: options are pickled beside them, counts start again."""
+    """Attributes that a pickle leaves out: options are pickled separately, counts start again."""
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle options and live entries with the time they have left; counts start again."""
@@ -593,7 +593,7 @@ class TimerView:
 
 
 def _stand_in_for_cachetools() -> None:
-    """Let ``isinstance(cache, cachetools.Cache)`` hold where cachetools is in use."""
+    """Let ``isinstance(cache, cachetools.Cache)`` hold if cachetools is in use."""
     cachetools: Any = sys.modules.get("cachetools")
     if cachetools is not None and not issubclass(BoundedCache, cachetools.Cache):
         cachetools.Cache.register(BoundedCache)

@@ -126,7 +126,7 @@ class Contents:
     def replace(  # noqa: PLR0917 - reason: a hot path
         self, entry: Any, value: Any, weight: Any, size: int, dates: Dates, removed: Removed
     ) -> Any:
-        """Give a linked entry a new value, and room where that is larger; return the old value."""
+        """Give a linked entry a new value, and room if that is larger; return the old value."""
         written, expires, custom = dates
         before = entry.value
         if custom and type(entry) is not FullEntry:  # it has no room for a deadline

@@ -93,12 +93,12 @@ class FullEntry(_Absent):
     hits: int
     written: Any
     size: int
-    """Bytes of key, value and bookkeeping; 0 where the cache does not count bytes."""
+    """Bytes of key, value and bookkeeping; 0 if the cache does not count bytes."""
     weight: Any
     expires: Any
     """Deadline on the cache's timer, None when it never expires by age."""
     used: Any
-    """Last access on the cache's timer; kept only where the cache has an idle limit."""
+    """Last access on the cache's timer; kept only if the cache has an idle limit."""
     older: Any
     newer: Any
     ticket: list[Any] | None
@@ -164,7 +164,7 @@ def is_plain(key: object) -> bool:
     """
     Return whether comparing *key* with another plain key can run no code but the interpreter's.
 
-    Plain keys may be looked up under a lock of ours; all others are compared outside of it.
+    Plain keys may be looked up under our lock; all others are compared outside of it.
     """
     kind = type(key)
     if kind in PLAIN:

@@ -54,7 +54,7 @@ def _walk(root: Any) -> Iterator[Any]:
     entry = root.next
     while entry is not root:
         yield entry
-        entry = entry.next  # of None, where an order is torn: see in_order
+        entry = entry.next  # of None, if an order is torn: see in_order
 
 
 class LruOrder:

@@ -80,7 +80,7 @@ def shrink(
         to_bytes: Keep at most this many bytes; exactly one goal must be given.
         fraction: Remove this share of the entries, 0 to 1.
         count: Returns the live entries.
-        counted: Returns the bytes where the cache counts them.
+        counted: Returns the bytes if the cache counts them.
         average: Bytes of an entry, for a cache that does not.
         drop_while: Drops entries while what it is given returns True; returns entries and bytes.
 

@@ -12,7 +12,7 @@ from memguard.errors import ConfigError, ValueTooLargeError
 
 NUMBER_BYTES = 24
 DICT_BYTES = 40 + NUMBER_BYTES
-"""What an entry costs beside itself: its share of a dict filled on average, and a time."""
+"""What an entry costs besides itself: its share of a dict filled on average, and a time."""
 
 TICKET_BYTES = 144
 """What an entry costs in the heap of deadlines: a list of three, its numbers, a place."""
@@ -36,7 +36,8 @@ class Measure:
         self._oversized = oversized
         self.overhead = sys.getsizeof(kind()) + DICT_BYTES
         """Bookkeeping of an entry, in bytes."""
-        # Its own size. CPython 3.15 keeps one of each number up to 1024; beside more, it is little.
+        # Its own size. CPython 3.15 keeps one of each number up to 1024; compared with larger ones,
+        # it is little.
         if kind is FullEntry and sys.version_info < (3, 15):
             self.overhead += NUMBER_BYTES
         self._ticket_bytes = TICKET_BYTES
@@ -50,7 +51,7 @@ class Measure:
         return self._oversized == "raise"
 
     def bytes_of(self, key: Any, value: Any, has_ticket: bool) -> int:  # noqa: FBT001 - reason: a hot path
-        """Return the bytes of an entry; *has_ticket* where it has a lifetime of its own."""
+        """Return the bytes of an entry; *has_ticket* if it has a lifetime of its own."""
         overhead = self.overhead + has_ticket * self._ticket_bytes
         if self._sizer is None:
             return overhead + bytes_of(key) + bytes_of(value)
@@ -63,7 +64,7 @@ class Measure:
 
     def keeps_alone(self, given: Any, allowed: Any, unit: str, name: str) -> bool:
         """
-        Return whether a value too large for the cache *name* is to be kept alone, or not at all.
+        Return whether a value too large for the cache *name* is kept, as the only entry.
 
         Raises:
             ValueTooLargeError: As configured by *oversized*.

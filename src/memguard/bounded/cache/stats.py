@@ -25,7 +25,7 @@ class CacheStatistics:
     """Live entries."""
     maxsize: float | None
     currsize: float
-    """Their number, or their weight where the cache has a getsizeof."""
+    """Their number, or their weight if the cache has a getsizeof."""
     maxbytes: int | None
     bytes: int
     """Bytes of keys, values and bookkeeping."""

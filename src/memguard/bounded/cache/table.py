@@ -44,7 +44,7 @@ T = TypeVar("T")
 _len = len  # the program may cache the built-in itself, and then must not meet it here
 
 _BATCH = 256
-"""Entries removed at a time, so that nobody waits long for the lock."""
+"""Entries removed at a time, so that no thread waits long for the lock."""
 
 _MOST_LOOKS = 1000
 _POLL_SECONDS = 0.5
@@ -317,7 +317,7 @@ class Table(Generic[K, V]):
         return self._read(lambda held: in_order(self._contents.order, held.values())[0])
 
     def _read(self, look: Callable[[dict[Any, Any]], list[Any]]) -> list[Any]:
-        """Return what *look*, code of ours, takes from the dict while nothing can change."""
+        """Return what *look*, our own code, takes from the dict while nothing can change."""
         with self._lock:
             is_inside = self._ring is False and self._is_inside_a_change()
             self._ring = False
@@ -402,7 +402,7 @@ class Table(Generic[K, V]):
         Args:
             key: The key.
             value: The value.
-            ttl: A lifetime for this entry alone; the cache's own when not given.
+            ttl: A lifetime for this entry only; by default that of the cache.
             only_if_absent: Leave a live entry as it is.
             flight: The load that produced *value*; nothing is stored when it was disowned.
         """
@@ -493,7 +493,7 @@ class Table(Generic[K, V]):
         return 1
 
     def _refuse(self, key: Any, weight: Any, size: int) -> bool:
-        """Deal with a value larger than the whole cache; False when it is to be kept alone."""
+        """Deal with a value larger than the whole cache; False if it is kept as the only entry."""
         contents = self._contents
         given: tuple[Any, Any, str] = size, contents.maxbytes, "maxbytes"
         if weight > contents.maxsize:
@@ -539,7 +539,7 @@ class Table(Generic[K, V]):
         """
         Drop up to *most* entries that *pick* names, and return them once the listener has been.
 
-        *pick* is code of ours and runs under the lock. From inside another change of this thread
+        *pick* is our own code and runs under the lock. From inside another change of this thread
         nothing is dropped.
         """
         removed: Removed = []
@@ -602,7 +602,7 @@ class Table(Generic[K, V]):
         """
         Return whether this thread interrupts a change of its own; if not, repair a torn change.
 
-        Called under the lock where ``_ring`` is False. A change holds the lock until it is over, so
+        Called under the lock while ``_ring`` is False. A change holds the lock until it is over, so
         it is going on exactly if this thread holds the lock twice.
         """
         if depth(self._lock) > 1:

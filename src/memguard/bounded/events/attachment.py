@@ -24,7 +24,7 @@ def attach(add: Callable[..., Any], remove: Callable[..., Any], *args: Any, owne
     Thread-safe. ``remove`` runs where the scope is closed; for an owner that was collected, on the
     janitor's thread, within about a second.
 
-    Bounded by: one call. Keeps alive: *add*'s and *remove*'s objects, and *args* but for the
+    Bounded by: one call. Keeps alive: *add*'s and *remove*'s objects, and *args* except for the
     objects of bound methods, until the end. Locks: as `Scope`.
 
     Args:

@@ -62,7 +62,7 @@ class ListenerRegistry:
     Call the listeners of an event, and remove them when their object or owner ends.
 
     A bound method is held weakly and ends with its object. A function or lambda is kept alive, and
-    ends with its *owner* where it has one. Listeners are called in the order of registration; an
+    ends with its *owner* if it has one. Listeners are called in the order of registration; an
     emit calls those that were registered when it began. One that raises does not stop the rest. See
     ``docs/listeners.md``.
 
@@ -72,8 +72,8 @@ class ListenerRegistry:
     Bounded by: *maxsize* listeners; every event with more than *max_listeners* is warned of.
     Locks: one re-entrant mutex around changes, none around calls. Listeners, their destructors and
         *until* never run under it.
-    Keeps alive: functions, lambdas and callable objects until they end; events while somebody
-        listens. Neither owners nor objects of bound methods.
+    Keeps alive: functions, lambdas and callable objects until they end; events while they have
+        listeners. Neither owners nor objects of bound methods.
 
     Args:
         max_listeners: More listeners than this for one event are logged as a warning, once, with
@@ -367,7 +367,7 @@ class ListenerRegistry:
     # -- ending ---------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """End all registrations and take no more; emits then call nobody. Idempotent."""
+        """End all registrations and take no more; emits then call nothing. Idempotent."""
         self._table.close()
         self.clear()
 

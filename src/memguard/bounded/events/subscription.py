@@ -89,7 +89,7 @@ class Entry:
         self.is_async = False
         """Whether calling it makes a coroutine."""
         self.fn = fn
-        """The listener where calling it is all there is to do."""
+        """The listener if calling it is all there is to do."""
         self.owner = 0
         """The id of the owner, 0 without."""
         self.owned: Owned | None = None
@@ -121,7 +121,7 @@ def make_entry(  # noqa: PLR0917 - reason: as above
     """
     Return an entry that holds *fn* in the way that *weak* asks for.
 
-    Where *fn* is held weakly, the collector calls *on_death* at its death, with a `Lifeline` whose
+    If *fn* is held weakly, the collector calls *on_death* at its death, with a `Lifeline` whose
     mark is the serial and the site.
 
     Raises:

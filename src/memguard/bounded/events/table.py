@@ -33,7 +33,7 @@ class Bucket:
         self.entries: dict[Key, Entry] = {}
         """By key, in the order of registration."""
         self.twins: dict[Key, tuple[Key, ...]] = {}
-        """The keys of further registrations of a target, where it has several."""
+        """The keys of further registrations of a target, if it has several."""
         self.row: tuple[Entry, ...] | None = None
         """The listeners in the order of their calls; None after a change."""
         self.warned = False

@@ -57,7 +57,7 @@ class WeakTarget:
         self.key = key
         """Numbers that are equal for equal targets, as long as one of them is kept."""
         self.line = line
-        """Calls back at its death; part of the target, because a dead reference calls nobody."""
+        """Calls back at its death; part of the target, because a dead reference calls nothing."""
 
     def resolve(self) -> Callable[..., Any] | None:
         """Return the callable, strong: drop it soon. None when it is dead."""
@@ -132,7 +132,7 @@ def weak_target(
 
     Args:
         fn: A function, bound method, partial of these, callable object, or a weak reference to
-            one. The arguments of a partial are kept alive, but for the object of a setter:
+            one. The arguments of a partial are kept alive, except for the object of a setter:
             ``partial(setattr, obj, "name")``.
         on_death: Called with a `Lifeline` when the object is collected. It runs inside the
             collector, in any thread: it may append to a deque and do nothing else.
@@ -272,7 +272,7 @@ def weak_callback(fn: Callable[..., Any]) -> WeakCallback:
 
     Args:
         fn: A function, bound method, partial of these, or callable object. A lambda or closure
-            that nobody else refers to dies at once: keep it somewhere.
+            that nothing else refers to dies at once: keep it somewhere.
 
     Raises:
         TypeError: *fn* is not callable, or of a kind that cannot be weakly referenced.
@@ -308,4 +308,4 @@ def _is_of_a_module(fn: Any) -> bool:
 
 
 def _can_be_referenced(obj: Any) -> bool:
-    return bool(type(obj).__weakrefoffset__)  # 0 where instances cannot
+    return bool(type(obj).__weakrefoffset__)  # 0 if instances cannot

@@ -146,7 +146,7 @@ class _Owners:
                     self.refs.setdefault(ident, ref)
 
     def watch(self) -> None:
-        """Have the janitor call `_sweep` from now on; where it cannot run, user code must wait."""
+        """Have the janitor call `_sweep` from now on; if it cannot run, user code must wait."""
         if self.epoch != janitor.epoch:
             self.epoch = janitor.epoch
             if not janitor.watch(self):

@@ -173,7 +173,7 @@ class Scope(owners.Owner):
         """
         Close *resource* at the end of the scope, and return it.
 
-        Its ``aclose`` is used under `Scope.aclose` where it has one, else its ``close``.
+        Its ``aclose`` is used under `Scope.aclose` if it has one, else its ``close``.
 
         Raises:
             TypeError: It has neither.

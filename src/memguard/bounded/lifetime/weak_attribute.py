@@ -17,7 +17,7 @@ class _Link(weakref.ref[Any]):
         return _link_to, (self(),)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """Refer to the copy where the target is copied as well, and to the target otherwise."""
+        """Refer to the copy if the target is copied as well, and to the target otherwise."""
         target = self()
         return _link_to(memo.get(id(target), target))
 
@@ -32,7 +32,7 @@ class WeakAttribute(Generic[T]):
 
     Reads None when it was never set, was set to None, or its value has been collected. Objects
     with it can be pickled and copied: a deep copy of the whole links the copies, and one of the
-    part alone keeps its link. Pickling a child pickles its parent along; after loading, the link
+    only the part keeps its link. Pickling a child pickles its parent along; after loading, the link
     holds as long as something keeps that parent alive.
 
     Bounded by: one reference for each object, kept in the object itself.
@@ -68,7 +68,7 @@ class WeakAttribute(Generic[T]):
     def __get__(self, instance: object, owner: type) -> T | None: ...
 
     def __get__(self, instance: object | None, owner: type) -> Any:
-        """Return the value, None when there is none any more."""
+        """Return the value, None when it is gone."""
         if instance is None:
             return self
         link = getattr(instance, self._place, None)

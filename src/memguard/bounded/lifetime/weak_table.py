@@ -37,7 +37,7 @@ class Entry(weakref.ref[Any]):
 
 class WeakTable(Generic[K, V]):
     """
-    A bounded dict whose entries end with an object of theirs; weakref callbacks only append.
+    A bounded dict whose entries end with the object they refer to; weakref callbacks only append.
 
     A subclass defines how an entry is made and found, and what a user gets of it.
     """
@@ -192,7 +192,7 @@ class WeakTable(Generic[K, V]):
         return evicted
 
     def _evict_one(self) -> bool:
-        """Remove the oldest entry, but for those in use since eviction last passed them by."""
+        """Remove the oldest entry, except those in use since eviction last passed them by."""
         for chance in range(_MAX_SECOND_CHANCES):
             try:
                 key = next(iter(self._data))

@@ -17,7 +17,7 @@ _MAX_SIZES = 64
 
 
 class Block(bytearray):
-    """The memory of a lease. Its death shows that nobody has it any more."""
+    """The memory of a lease. Its death shows that it is no longer used."""
 
     __slots__ = ("__weakref__",)
 

@@ -300,7 +300,7 @@ class BufferLease:
         End the view and give the block back.
 
         A view that cannot be ended because something was made from it, such as an array, stays
-        usable for who holds it, and its block is lent to nobody until that is gone.
+        usable by its holder, and its block is not lent again until that is gone.
 
         Raises:
             LifecycleError: It is over already.

@@ -18,7 +18,7 @@ from memguard.bounded import callsite
 from memguard.units import format_seconds
 
 Record: TypeAlias = tuple[float, int, CodeType, int] | tuple[float, int, CodeType, int, str]
-"""Time of lending, thread, code, instruction, and the task's name where there is a task."""
+"""Time of lending, thread, code, instruction, and the task's name if there is a task."""
 
 MAX_HOLDERS = 100
 """Most holders of a message."""

@@ -18,7 +18,7 @@ from memguard.errors import LifecycleError, PoolExhaustedError
 from memguard.units import format_seconds, parse_seconds
 
 Site: TypeAlias = tuple[Any, ...]
-"""Code, instruction, and the task's name where there is a task."""
+"""Code, instruction, and the task's name if there is a task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +154,7 @@ class Lender:
         if waiter.given is not None or self.slots.closed or self._is_nested():
             return 0.0
         pause = deadline - time.monotonic()
-        if pause > 0 and not self.watch.hurry():  # nobody sweeps, so the waiter has to look
+        if pause > 0 and not self.watch.hurry():  # nothing sweeps, so the waiter has to look
             pause = min(pause, SHORT_NAP)
             self.settle(thoroughly=True)
         return pause
@@ -166,7 +166,7 @@ class Lender:
     def _collect(
         self, waiter: Waiter, seconds: float, site: Site, lease: Any
     ) -> tuple[Slot, Any] | None:
-        """Return what *waiter* was given, None where that is not fit to be lent."""
+        """Return what *waiter* was given, None if that is not fit to be lent."""
         if waiter.given is None:
             self.settle(thoroughly=True)
         with self.slots.lock:
@@ -339,10 +339,10 @@ class Lender:
 
     def raise_by_policy(self, *errors: BaseException | None) -> None:
         """
-        Raise the first of what user code raised, by *on_error*; what is no Exception always.
+        Raise the first error of user code: an Exception by *on_error*, any other always.
 
-        An error refers, through its traceback, to frames of ours and so to what they have lent:
-        where one of them refers to it, that is a cycle, and an object that was dropped would not
+        An error refers, through its traceback, to our frames and so to what they have lent:
+        if one of them refers to it, that is a cycle, and an object that was dropped would not
         be missed before the next collection.
         """
         error = None
@@ -377,7 +377,7 @@ class Lender:
             self._recover(slot)
 
     def _recover(self, slot: Slot) -> None:
-        """Put back the object of a dropped lease, unless somebody still uses it."""
+        """Put back the object of a dropped lease, unless it is still in use."""
         if is_shared(slot):  # two holders of one object would be worse than a loss
             with self.slots.lock:
                 self.slots.remove(slot)

@@ -115,7 +115,7 @@ class ObjectPool(Generic[T]):
             kind=type(self).__name__,
             also=(self._slots.idle, self._slots.by_id),
         )
-        watch.resume()  # not yet in truth: the janitor must not fill the pool beside us
+        watch.resume()  # not really closed yet: the janitor must not fill the pool meanwhile
         try:
             self._upkeep.fill()
         except BaseException:
@@ -196,7 +196,7 @@ class ObjectPool(Generic[T]):
         Take an object; ``with pool.lease() as obj:`` releases it however the block ends.
 
         A lease that is dropped without release is noticed: the object goes back to the pool when
-        nobody else refers to it, and is replaced otherwise.
+        nothing else refers to it, and is replaced otherwise.
 
         Args:
             timeout: As in `acquire`.
@@ -212,7 +212,7 @@ class ObjectPool(Generic[T]):
         """
         Return ``async with pool.alease() as obj:``; waiting for an object blocks no event loop.
 
-        *factory*, *reset* and *validate* run in the thread of the loop: where they take long,
+        *factory*, *reset* and *validate* run in the thread of the loop: if they take long,
         have *minsize* objects made beforehand.
 
         Args:

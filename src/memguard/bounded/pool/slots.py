@@ -1,7 +1,7 @@
 """
 The state of each object of a pool: idle, lent, or being handled by a call. One lock for all.
 
-A slot alone decides who has its object; the list of idle slots is an index, and what it says is
+Only a slot decides who has its object; the list of idle slots is an index, and what it says is
 checked against the slot. When a signal handler raises in the midst of a step, the slots are still
 right, and `Slots.find_lost` repairs the index.
 """
@@ -79,7 +79,7 @@ class Slot(weakref.ref[Any]):
         return self.busy is None and self.lease is None and self.obj is not None
 
     def is_lent(self) -> bool:
-        """Return whether somebody has taken it."""
+        """Return whether it is taken."""
         return self.busy is None and (self.obj is None or self.lease is not None)
 
 
@@ -99,7 +99,7 @@ _UNSHARED = getrefcount(_probe.obj)
 
 
 def is_shared(slot: Slot) -> bool:
-    """Return whether somebody besides the pool refers to the object of *slot*."""
+    """Return whether anything besides the pool refers to the object of *slot*."""
     return getrefcount(slot.obj) - (slot.strong is not None) > _UNSHARED
 
 
@@ -263,7 +263,7 @@ class Slots:
             Its slot; None for an object of the parent process, which is kept.
 
         Raises:
-            LifecycleError: The pool has not lent it, or to somebody else.
+            LifecycleError: The pool has not lent it, or has lent it to another holder.
         """
         slot = self.by_id.get(id(obj))
         if slot is None:

@@ -86,7 +86,7 @@ class ObjectPoolStatistics:
     overdue: int
     """Checkouts that lasted longer than *leak_after*."""
     waits: int
-    """Times somebody had to wait."""
+    """Checkouts that had to wait."""
     timeouts: int
     """Waits that ended with PoolExhaustedError."""
     expired: int

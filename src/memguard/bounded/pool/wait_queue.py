@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 class Work:
     """
-    One call of ours that has an object, or the room for one, in its hands.
+    One of our calls that holds an object, or the room for one.
 
     The pool refers to it weakly: when an exception ends the call before it has tidied up, its
     death shows that what it had is to be taken back.

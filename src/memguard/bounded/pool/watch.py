@@ -10,7 +10,7 @@ from memguard.lifecycle import janitor
 NAP = 1.0
 """Seconds between two sweeps."""
 SHORT_NAP = 0.1
-"""The same while somebody waits for an object that may have been dropped."""
+"""The same while a caller waits for an object that may have been dropped."""
 _NONE = -1  # instead of the janitor's epoch
 
 

@@ -167,7 +167,7 @@ async def _alines(reader: _Reader) -> AsyncIterator[str]:
 
 
 class _Reader:
-    """Reads in whatever thread, one at a time; nobody waits for it."""
+    """Reads in any thread, one at a time; no thread waits for it."""
 
     def __init__(self, lines: Generator[str, None, None]) -> None:
         self._lines = lines

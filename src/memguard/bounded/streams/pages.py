@@ -110,7 +110,7 @@ async def _apages(fetch: Callable[..., Any], cursor: _Offset | _Keyset) -> Async
 
 
 def _check_page(page: Any, page_size: int) -> int:
-    """Return the number of items of *page*; refuse what is no page, or larger than agreed."""
+    """Return the number of items of *page*; reject it if it is not a page, or too large."""
     try:
         count = len(page)
     except TypeError:

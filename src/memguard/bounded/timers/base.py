@@ -84,7 +84,7 @@ class BaseTimerRegistry:
 
         Calls of one timer never overlap. A tick that comes while the last call still runs is left
         out and counted, and so are ticks that went by while the process was stopped. What a call
-        raises is counted and logged; the next one is made all the same.
+        raises is counted and logged; the next call is made anyway.
 
         Args:
             interval: Seconds, a string such as ``"10m"``, or a timedelta.

@@ -21,7 +21,7 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def call_on(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
-    """Make *call* on *loop*: now where it runs in this thread, else soon; never once it closed."""
+    """Make *call* on *loop*: now if it runs in this thread, else soon; never once it is closed."""
     if running_loop() is loop:
         call()
     else:

@@ -86,7 +86,7 @@ class AsyncTimerRegistry(BaseTimerRegistry):
             raise LifecycleError(
                 f"{self.name} belongs to another event loop, where timers of it are waiting"
             )
-        self._schedule.cancel_all()  # those of a loop that is closed: nobody will call them
+        self._schedule.cancel_all()  # those of a closed loop: nothing will call them
         self._schedule.next_due = float("inf")
         self._running = {}
         self._alarm, self._loop = None, loop

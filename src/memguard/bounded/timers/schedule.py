@@ -1,7 +1,7 @@
 """
 The schedule of timers: a heap that threads, destructors and signal handlers may add to.
 
-Only one thread works on the heap, the one that calls `Schedule.step`. Everybody else appends to a
+Only one thread works on the heap, the one that calls `Schedule.step`. All others append to a
 queue, or takes a row out of a dict and empties it. An emptied row leaves the heap when it would
 have been due, or when emptied rows outnumber the rest.
 """
@@ -388,7 +388,7 @@ def seconds(value: Any, name: str, *, zero: bool) -> float:
 
 
 def _held(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], owner: Any) -> Any:
-    """Return *fn* as it is to be kept: weakly where it is a method of its owner."""
+    """Return *fn* as it is to be kept: weakly if it is a method of its owner."""
     fn = callables.referent(fn)
     if owner is None or issubclass(type(owner), owners.Owner):
         return fn

@@ -136,8 +136,8 @@ class TaskRegistry:
     """
     Spawn tasks that are never collected early, log their errors, and end with their owner.
 
-    asyncio itself holds running tasks weakly, and reports an exception that nobody fetched when the
-    task is collected, which may be never. See ``docs/timers.md``.
+    asyncio itself holds running tasks weakly, and reports an exception that was never retrieved
+    when the task is collected, which may be never. See ``docs/timers.md``.
 
     Thread-safe: `spawn` belongs to the thread of the running loop, as in asyncio; statistics and
     `close` may be called from anywhere. One registry may serve several loops. A forked child
@@ -199,7 +199,7 @@ class TaskRegistry:
             A handle: await it, or ``.close()`` it to cancel.
 
         Raises:
-            TypeError: *coro* is no coroutine, or *owner* not weakly referenceable.
+            TypeError: *coro* is not a coroutine, or *owner* cannot be weakly referenced.
             CapacityError: The registry is full; the message names who filled it.
             LifecycleError: The registry is closed, the scope has ended, or no loop is running.
         """
@@ -253,7 +253,7 @@ class TaskRegistry:
         return handle
 
     def _look_for_owner(self, coro: Any, owner: Any, site: callsite.Site) -> None:
-        """Warn where the coroutine keeps its owner alive, so that only a hand can end it."""
+        """Warn if the coroutine keeps its owner alive, so that nothing ends it automatically."""
         frame = getattr(coro, "cr_frame", None)
         if frame is None or issubclass(type(owner), owners.Owner):
             return

@@ -56,7 +56,7 @@ class Workers:
         self._farewell = weakref.ref(registry, lambda _: self.leave())
 
     def wake(self) -> None:
-        """Have the clock thread look again; allowed in destructors but for the very first call."""
+        """Have the clock thread look again; allowed in destructors, except for the first call."""
         self._wake.set()
         if not (self._has_clock() or self._starting or self._stopping):
             self._start_clock()
@@ -115,7 +115,8 @@ class Workers:
                 return
             try:
                 self._starting = True
-                # Filed before it runs: a signal handler that raises leaves no thread unknown.
+                # Recorded before it runs, so that a signal handler that raises leaves no unknown
+                # thread.
                 self._clock_thread = self._new_thread(self._watch_clock, CLOCK_NAME)
                 if not self._start(self._clock_thread):
                     self._clock_thread = None
@@ -141,7 +142,7 @@ class Workers:
     def _may_rest(self, me: threading.Thread) -> bool:
         with self._lock:
             self._clock_thread = None
-            # Whoever added a timer before this line saw a thread and did not start one.
+            # A thread that added a timer before this line saw this thread and started none.
             if not self._schedule.rows or self._clock_thread is not None:
                 return True
             self._clock_thread = me
@@ -191,7 +192,7 @@ class Workers:
                 if row is None or self._stopping:
                     return
                 self._call(row)
-                del row  # or the wait for the next one keeps it
+                del row  # otherwise the wait for the next one keeps it
         finally:
             self.threads.discard(me)
 

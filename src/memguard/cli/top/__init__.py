@@ -32,7 +32,7 @@ examples:
   memguard top --interval 5s 4242   one every five seconds; into a file or pipe as text
 
 A process publishes under 'memguard run', with MEMGUARD_PUBLISH=1 and memguard.install(), or with
-MemoryGuard(publish=True). Where the health routes need a token, it is taken from MEMGUARD_TOKEN.
+MemoryGuard(publish=True). If the health routes need a token, it is taken from MEMGUARD_TOKEN.
 The live view needs rich: pip install 'memguard-py[top]'; q ends it.
 
 exit codes:

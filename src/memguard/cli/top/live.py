@@ -41,7 +41,7 @@ def show(source: Source, interval: float) -> str | None:
     Show snapshot of *source* every *interval* seconds until q is pressed.
 
     Returns:
-        What to print at the end, where the process is gone; None after q.
+        What to print at the end, if the process is gone; None after q.
 
     Raises:
         NoGuardError: There was none from the beginning.

@@ -134,7 +134,7 @@ class UrlSource:
         timer: Monotonic seconds.
 
     Raises:
-        ConfigError: *url* is no address of http or https, or *token* cannot stand in a header.
+        ConfigError: *url* is not an HTTP or HTTPS URL, or *token* does not fit into a header.
     """
 
     def __init__(
@@ -232,7 +232,7 @@ def address(url: str) -> str:
     'http://127.0.0.1:8000/ops/health/memory'
 
     Raises:
-        ConfigError: It is no address of http or https.
+        ConfigError: It is not an HTTP or HTTPS URL.
     """
     wrong = f"--url must be like http://127.0.0.1:8000/ops (got {url[:80]!r})"
     try:

@@ -58,7 +58,7 @@ ASCII = Glyphs(" ..::||##", "#", "-")
 
 
 def glyphs_for(encoding: str | None) -> Glyphs:
-    """Return block characters where *encoding* has them, else ASCII."""
+    """Return block characters if *encoding* has them, else ASCII."""
     try:
         f"{BLOCKS.eighths}{BLOCKS.empty}".encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
@@ -113,7 +113,7 @@ def sections(
         status: What the guard published last.
         points: Its memory over time.
         width: Columns.
-        height: Lines in all, titles and frames included; None where there is no bound.
+        height: Lines in all, titles and frames included; None if there is no bound.
         glyphs: What pictures are made of.
     """
     room = 1000 if height is None else height - 8  # four titles, four ends of frames
@@ -135,7 +135,7 @@ def sections(
 
 
 def headline(status: ProcessStatus, *, age: float) -> Line:
-    """Return who this is, and how old the state is where an update is overdue; *age* in seconds."""
+    """Return who this is, and if an update is overdue, how old the state is; *age* in seconds."""
     who = f"{printable(status.program)}, process {status.pid}"
     about = [f"guard {printable(status.guard)}"]
     if status.python:
@@ -193,7 +193,7 @@ def listed(statuses: Iterable[ProcessStatus]) -> str:
 
 def growth(points: Sequence[Point]) -> tuple[float, float] | None:
     """
-    Return (bytes a minute, seconds they are seen over), or None where that is too short.
+    Return (bytes a minute, seconds they are seen over), or None if that is too short.
 
     Theil-Sen slope; see `memguard.leaks.growth.trend`.
     """

@@ -63,7 +63,7 @@ class BoundedEvent:
         """
         Return a new event, cut to size; what the caller logged is not changed. Never raises.
 
-        ``exc_info`` becomes the text ``exception``. Where something was cut, the key
+        ``exc_info`` becomes the text ``exception``. If something was cut, the key
         ``cut_by_memguard`` is the number of cuts. Cost: some µs for a small event.
         """
         if isinstance(event, MutableMapping):

@@ -43,7 +43,7 @@ def bounded_traceback(
     """
     Return *error* with its traceback, causes and members: about *bounds*, twice that at most.
 
-    Never raises. Where there is not enough room, the last exception of a chain is shown and the
+    Never raises. If there is not enough room, the last exception of a chain is shown and the
     earlier ones are left out.
 
     Args:
@@ -201,7 +201,7 @@ def _own_text(walk: Walk, error: BaseException) -> str:
 
 
 def _has_own_str(error: BaseException) -> bool:
-    """Return True where ``str()`` would run code of a class that is written in Python."""
+    """Return True if ``str()`` would run code of a class that is written in Python."""
     for kind in mro_of(type(error)):
         if "__str__" in dict_of_type(kind):
             return not any(kind is known for known in _UNICODE)

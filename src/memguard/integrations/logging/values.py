@@ -29,9 +29,9 @@ MOST_BITS = 1024
 """Integers with more bits are described; these have 309 digits, and cost less than a line."""
 _LONGEST_NAME = 200
 _LEAST = 64
-"""Bytes for a value that is wanted in any case."""
+"""Bytes reserved for a value that is always included."""
 _NODE = 8
-"""Bytes of the budget that a value costs beside its text: also empty lists must come to an end."""
+"""Bytes of the budget that a value costs in addition to its text: even empty lists use it up."""
 _PLAIN = {
     "datetime": ("date", "timedelta", "timezone"),
     "uuid": ("UUID",),
@@ -234,7 +234,7 @@ class Walk:
         return found
 
     def key(self, key: object) -> Any:
-        """Return *key* as a plain scalar; it is hashed by builtin code alone."""
+        """Return *key* as a plain scalar; only builtin code hashes it."""
         found = self.copy(key)
         return found if type(found) in _SCALARS or found is None else repr(found)
 
@@ -315,7 +315,7 @@ def shared(
         items: Names and values.
         bounds: For all of them together.
         walk: What copies them, and counts.
-        first: Names that are wanted even where there are more than *max_items*.
+        first: Names that are wanted even if there are more than *max_items*.
     """
     every = list(items)
     others = [at for at, pair in enumerate(every) if pair[0] not in first]
@@ -347,7 +347,7 @@ def _is_large(value: object) -> bool:
 
 
 def formatted(template: str, arguments: Any, *, longest: int) -> str | None:
-    """Return ``template % arguments``, of plain builtins; None where that fails or is too long."""
+    """Return ``template % arguments``, of plain builtins; None if that fails or is too long."""
     if _ENDLESS.search(template) or template.count("%(") > 4 * len(arguments) + 16:
         return None
     try:

@@ -38,7 +38,7 @@ _NOTE_BYTES = sys.getsizeof(1 << 40)
 """A line or a branch in coverage's notes."""
 _TRACERS = ("coverage.CTracer", "coverage.tracer.CTracer")
 _FRAMES = 4
-"""Of each allocation: twice as slow as one alone."""
+"""Of each allocation: twice as slow as one frame."""
 
 
 class Check:
@@ -74,10 +74,10 @@ class Check:
         fail_on: str | Iterable[str] = (),
     ) -> Block:
         """
-        Return a block that fails the test where it keeps, needs or leaves behind too much.
+        Return a block that fails the test if it keeps, needs or leaves behind too much.
 
-        A block runs once: what it fills for good, a cache or an import, counts. Where that is not
-        meant, run it once before, or use `repeat`. What it frees is deducted where it was
+        A block runs once: what it fills for good, a cache or an import, counts. If that is not
+        meant, run it once before, or use `repeat`. What it frees is deducted if it was
         allocated since the test began.
 
         Args:
@@ -106,15 +106,15 @@ class Check:
         repeat: int = REPEAT,
     ) -> Finding:
         """
-        Call *function* again and again, and fail the test where memory survives each call.
+        Call *function* again and again, and fail the test if memory survives each call.
 
-        As the marker does with whole tests, fixtures left alone; what *function* raises is raised.
+        As the marker does with whole tests, without fixtures; what *function* raises is raised.
 
         Args:
             function: What to call, without arguments.
             leaks: Bytes that may survive each call.
             warmup: Calls before counting begins, 1 to 1000.
-            repeat: Calls that count, 2 to 1000; three times as many where these leave it open.
+            repeat: Calls that count, 2 to 1000; three times as many if these leave it open.
 
         Raises:
             TypeError: An option of the wrong kind.
@@ -171,9 +171,9 @@ class Block:
         self._entered = False
         self._noted = 0
         self.peak_bytes: int | None = None
-        """How far memory rose, where there is a limit; None before the end."""
+        """How far memory rose, if there is a limit; None before the end."""
         self.growth_bytes: int | None = None
-        """What survived, where leaks are looked for; None before the end."""
+        """What survived, if leaks are looked for; None before the end."""
 
     def __enter__(self) -> Self:
         if self._entered:

@@ -1,9 +1,9 @@
 """
 Count what survives each run of a test; if a leak is suspected, find the lines and holders.
 
-First the totals: they are cheap to take, and most tests are clean by them. Where they say leak, the
-test runs as many times again, with whole stacks traced, between two snapshots. Only what grows once
-more, and was allocated by the program and not by pytest, its plugins or memguard, is a leak.
+First the totals: they are cheap to take, and most tests are clean by them. If they indicate a leak,
+the test runs as many times again, with whole stacks traced, between two snapshots. Only what grows
+once more, and was allocated by the program and not by pytest, its plugins or memguard, is a leak.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _QUARTILE = 4
 TOTALS = 1
 """Frames of each allocation that are traced for totals: the fewest there are."""
 STACKS = 8
-"""Frames where callers are wanted. Code that allocates much takes four times as long as for totals,
-with 16 frames ten times (Hypothesis drawing lists, CPython 3.11)."""
+"""Frames to record if callers are wanted. Code that allocates much takes four times as long as for
+totals, with 16 frames ten times (Hypothesis drawing lists, CPython 3.11)."""
 _COLLECTIONS = 4
 _SHOWN_HOLDERS = 3
 
@@ -45,7 +45,7 @@ class Growth:
 
     kind: Kind
     bytes_per_run: int
-    """What survives a typical run, bytes: the median where growth is even, else the mean."""
+    """What survives a typical run, bytes: the median if growth is even, else the mean."""
 
 
 def judge(levels: Sequence[int], allowed: int, *, final: bool = False) -> Growth:
@@ -103,11 +103,11 @@ class Finding:
     """What the runs have shown."""
 
     bytes_per_run: int
-    """What survives each run; where it does not leak, at most: what pytest keeps may be in it."""
+    """What survives each run; if it does not leak, at most: what pytest keeps may be in it."""
     runs: int
     """Runs in all, those to warm up too."""
     failure: str | None
-    """Why the test fails; None where it does not leak."""
+    """Why the test fails; None if it does not leak."""
 
 
 class TracingStoppedError(Exception):
@@ -146,7 +146,7 @@ def count_leaks(
         runner: Whose memory does not count.
         allowed: Bytes that may survive a run.
         warmup: Runs before counting begins.
-        repeat: Runs that count; three times as many where these leave it open, and as many again
+        repeat: Runs that count; three times as many if these leave it open, and as many again
             to find the lines of a leak.
         done: Runs that have been made, of those to warm up.
 

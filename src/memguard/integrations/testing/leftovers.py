@@ -72,7 +72,7 @@ class Thing:
         return replace(self, count=self.count - other.count, locations=locations)
 
     def describe(self) -> str | None:
-        """Return its description; None where it has gone."""
+        """Return its description; None if it has gone."""
         obj = self.ref()
         if obj is None:
             return None

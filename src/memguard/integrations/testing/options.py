@@ -16,7 +16,7 @@ KINDS = ("threads", "tasks", "timers", "listeners", "pools")
 WARMUP = 2
 REPEAT = 5
 LEAKS_LIMIT = "1KiB"
-"""Allowed for each run where the command line asks for all tests."""
+"""Allowed for each run if the command line asks for all tests."""
 GRACE = "2s"
 MOST_RUNS = 1000
 _OFF = ("", "off", "none", "no")
@@ -37,7 +37,7 @@ class Plan:
     fail_on: frozenset[str] = frozenset()
     """Of `KINDS`."""
     demanded: bool = False
-    """True where the test itself asks for *leaks*: then not being measurable is a failure."""
+    """True if the test itself asks for *leaks*: then not being measurable is a failure."""
 
     @property
     def is_empty(self) -> bool:
@@ -123,7 +123,7 @@ def read_kinds(value: str | Iterable[str], *, name: str) -> frozenset[str]:
 
     Raises:
         TypeError: Neither a string nor strings.
-        ConfigError: A word that is no kind.
+        ConfigError: A word that is not a kind.
     """
     if isinstance(value, str):
         words = [] if _is_off(value) else [word.strip() for word in value.split(",")]
@@ -182,12 +182,12 @@ def read_size(value: Any, name: str) -> int | None:
 
 
 def read_warmup(value: Any, name: str) -> int:
-    """Return *value* where it is a number of runs to warm up."""
+    """Return *value* if it is a number of runs to warm up."""
     return check_int(value, name, 1, MOST_RUNS)
 
 
 def read_repeat(value: Any, name: str) -> int:
-    """Return *value* where it is a number of runs to count."""
+    """Return *value* if it is a number of runs to count."""
     return check_int(value, name, 2, MOST_RUNS)
 
 

@@ -60,7 +60,7 @@ class PeakLines:
     Locks: none; the thread that enters it.
     Keeps alive: the last snapshot, until `lines`.
 
-    Where the program profiles itself, or the peak passes between two calls, there are no lines.
+    If the program profiles itself, or the peak passes between two calls, there are no lines.
 
     Args:
         at_least: Bytes above the beginning from which on it is worth a snapshot.

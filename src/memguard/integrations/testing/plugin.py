@@ -65,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin to measure where a test asks for it."""
+    """Begin to measure if a test asks for it."""
     if not config.pluginmanager.has_plugin(_SESSION) and any(
         item.get_closest_marker("memguard") is not None for item in items
     ):

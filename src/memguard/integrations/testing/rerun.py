@@ -146,11 +146,11 @@ class _Subtests:
 
 
 def _begin(item: pytest.Item) -> None:
-    """Give *item* a fresh request, and a fresh instance where it is a method."""
+    """Give *item* a fresh request, and a fresh instance if it is a method."""
     kept = vars(item)
     instance = getattr(kept.get("_obj"), "__self__", None)
     if instance is not None and kept.get("_instance", instance) is instance:
-        del kept["_obj"]  # where pytest is older than 8.2, all there is
+        del kept["_obj"]  # if pytest is older than 8.2, all there is
         kept.pop("_instance", None)
     # What pytest's own runner does with an item that has been run before.
     begin = getattr(item, "_initrequest", None)

@@ -103,7 +103,7 @@ class Measuring:
 
     def _begin(self, item: pytest.Item) -> str | None:
         """Begin with *item*; return what is wrong with its marker, if anything."""
-        self._end()  # of an earlier run of the same item, where a plugin runs it again
+        self._end()  # of an earlier run of the same item, if a plugin runs it again
         marks = [(mark.args, mark.kwargs) for mark in item.iter_markers("memguard")]
         try:
             plan = plan_of(reversed(marks), self._settings)
@@ -156,7 +156,7 @@ class Measuring:
                 call.excinfo = pytest.ExceptionInfo.from_current()
             except pytest.exit.Exception:
                 raise
-            except Exception as error:  # noqa: BLE001 - reason: else a fault of ours ends the session
+            except Exception as error:  # noqa: BLE001 - reason: otherwise our fault would end the session
                 run.note("not_measured", f"memguard failed: {type(error).__name__}: {error}"[:300])
             took = time.perf_counter() - began
             call.duration += took

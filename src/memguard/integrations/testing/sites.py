@@ -3,7 +3,7 @@ Allocation sites of a test: which code owns the memory, by line, and what holds 
 
 pytest, its plugins and memguard keep something of every run as well: a finalizer, a report. That
 memory is not the test's. Holders are looked for on a failure only: the whole heap is walked, which
-takes seconds where it is large.
+takes seconds if it is large.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Runner:
         return False
 
     def _says_nothing(self, file: str) -> bool:
-        """Return whether *file* works for everybody: the standard library, generated code."""
+        """Return whether *file* is shared infrastructure: the standard library, generated code."""
         if file.startswith("<"):
             return True
         return file.startswith(self._stdlib) and "site-packages" not in file
@@ -139,9 +139,9 @@ def without_runner(stack: tuple[Location, ...], runner: Runner) -> tuple[Locatio
 
 def holders_of(lines: Iterable[Location], tracer: Tracer) -> dict[Location, str]:
     """
-    Return the path to an object that each of the *lines* has allocated, where one is found.
+    Return the path to an object that each of the *lines* has allocated, if one is found.
 
-    A session of ours is ended: nothing is known of any origin afterwards. Cost: two walks of the
+    Our tracing session ends: allocation sites are unknown afterwards. Cost: two walks of the
     heap or more; at most twice ``SECONDS``.
     """
     found: dict[Location, Any] = {}

@@ -31,7 +31,7 @@ class MemguardMiddleware(RequestMiddleware[Application, Scope]):
     Give each request a `memguard.Scope`, and watch what requests do to memory.
 
     ``scope["memguard.scope"]`` is closed when the application has returned: after the last byte and
-    the background tasks, and also where it raised, was cancelled, or the client went away. Nothing
+    the background tasks, and also if it raised, was cancelled, or the client went away. Nothing
     is buffered; messages, exceptions and cancellation pass unchanged. The template of the route is
     read from Starlette's or FastAPI's router, or from ``scope["memguard.route"]``.
 
@@ -76,7 +76,7 @@ class MemguardMiddleware(RequestMiddleware[Application, Scope]):
             await self.app(scope, receive, send)
             failed = False
         except GeneratorExit:
-            owned.close()  # the loop is gone, and nothing can be awaited any more
+            owned.close()  # the loop is gone, and nothing can be awaited now
             raise
         finally:
             try:
@@ -126,7 +126,7 @@ class MemguardMiddleware(RequestMiddleware[Application, Scope]):
         try:
             await self.app(scope, receiving, sending)
         finally:
-            # An application without a lifespan ends at once, and is served all the same.
+            # An application without a lifespan ends at once, and is served anyway.
             self.watch.stop_guard(again=not started)
 
 

@@ -119,7 +119,7 @@ class MemguardMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: Any) -> Any:
-        """Serve a request; a coroutine where Django runs async."""
+        """Serve a request; a coroutine if Django runs async."""
         if self._is_async:
             return self._serve_async(request)
         outer = _outer(request)
@@ -210,7 +210,7 @@ def request_scope(request: Any) -> Scope:
 
 
 def _outer(request: Any) -> Any:
-    """Return the environ or ASGI scope where a middleware of ours is around Django, else None."""
+    """Return the environ or ASGI scope if our middleware wraps Django, else None."""
     around = getattr(request, "scope", None) or getattr(request, "META", None)
     if around is None or not is_open(around.get(KEY)):
         return None

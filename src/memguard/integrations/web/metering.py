@@ -15,7 +15,7 @@ from memguard.observe.allocator import read_allocator
 from memguard.observe.readings import read_memory
 
 AllocatedSource: TypeAlias = Literal["allocated", "private"]
-"""What is measured: allocated bytes, or private memory where the allocator has no figures."""
+"""What is measured: allocated bytes, or private memory if the allocator has no figures."""
 
 BYTES_PER_BLOCK = 80
 """
@@ -36,7 +36,7 @@ def allocated_source() -> AllocatedSource:
 
 def read_allocated(source: AllocatedSource) -> int | None:
     """
-    Return the bytes that are allocated now, or None where that is unknown.
+    Return the bytes that are allocated now, or None if that is unknown.
 
     ``"allocated"`` is what glibc's malloc has given out, which is exact, and pymalloc's blocks,
     each taken for `BYTES_PER_BLOCK`; the memory that either keeps for reuse is not in it.
@@ -56,7 +56,7 @@ _REST = 200
 
 class Meter:
     """
-    Look at what is allocated, where that would be a measure of a request.
+    Look at what is allocated, if that would be a measure of a request.
 
     Bounded by: a few numbers.
     Locks: none; a race costs one look more.

@@ -62,7 +62,7 @@ class RequestWatch:
     garbage that the collector has not found yet. Growth below some KB a request drowns in the state
     of the requests themselves. So a row is a hint, not a proof; the proof is a leak report.
 
-    On glibc, growth is exact for blocks above 512 bytes, and 80 bytes for each smaller one. Where
+    On glibc, growth is exact for blocks above 512 bytes, and 80 bytes for each smaller one. If
     the allocator has no figures (musl, jemalloc, macOS, Windows, free-threaded builds) growth is
     that of private memory, in whole pages. ``source`` in the statistics names which.
 
@@ -80,9 +80,9 @@ class RequestWatch:
     Args:
         sample: Share of the requests to measure, chosen at random; 0 measures none, 1 every one,
             whatever it costs.
-        warmup: First requests of each route, not measured: what they import or cache is no leak.
+        warmup: First requests of each route, not measured: what they import or cache is not a leak.
         max_routes: Rows of statistics, one for each method and route; the rest is ``"other"``.
-        guard: Started before the first request in each process where it is not running, and with
+        guard: Started before the first request in each process if it is not running, and with
             an ASGI lifespan, which also stops it.
         admit: Answer 503 while memory is critical by the guard's reading.
         exempt: Paths that are always served, with all below them.
@@ -142,7 +142,7 @@ class RequestWatch:
     # -- the guard --------------------------------------------------------------------------------
 
     def start_guard(self) -> None:
-        """Start the guard where it is not running; a failure is counted and logged."""
+        """Start the guard if it is not running; a failure is counted and logged."""
         self._is_ready = True
         if self._sample:
             self._meter.prepare()
@@ -329,7 +329,7 @@ class RequestWatch:
             )
 
     def route(self, find: Callable[..., str | None], *arguments: Any) -> str:
-        """Return the route that *find* finds; ``"unmatched"`` where it raises, which is counted."""
+        """Return the route that *find* finds; ``"unmatched"`` if it raises, which is counted."""
         try:
             found = find(*arguments)
         except Exception as error:  # noqa: BLE001 - reason: the host's routes and resolvers
@@ -471,13 +471,13 @@ def watch_of(watch: RequestWatch | None, options: dict[str, Any]) -> RequestWatc
 
 
 def is_open(owned: object) -> bool:
-    """Return whether *owned* is the scope of a request that another middleware of ours serves."""
+    """Return whether *owned* is the scope of a request that another of our middlewares serves."""
     return isinstance(owned, Scope) and not owned.closed
 
 
 def scope_in(owned: object, advice: str) -> Scope:
     """
-    Return *owned* where it is the scope of a request.
+    Return *owned* if it is the scope of a request.
 
     Raises:
         LifecycleError: It is none; *advice* says what to do.

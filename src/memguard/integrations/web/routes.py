@@ -34,7 +34,7 @@ class RouteStatistics:
     """
     What the requests of one route did to the memory of the process. Bytes.
 
-    Take *mean_bytes* for a sign of growth only where it is several times *stderr_bytes*. Objects of
+    Take *mean_bytes* for a sign of growth only if it is several times *stderr_bytes*. Objects of
     at most 512 bytes are counted and each taken for 80: of those, it may say a third or twice.
     """
 
@@ -49,9 +49,9 @@ class RouteStatistics:
     sampled: int
     """Requests that were measured."""
     growth_bytes: int
-    """What was kept by all that were measured; negative where more was freed."""
+    """What was kept by all that were measured; negative if more was freed."""
     mean_bytes: float | None
-    """*growth_bytes* for each measured request; None where none was."""
+    """*growth_bytes* for each measured request; None if none was."""
     stderr_bytes: float | None
     """The standard error of that mean; None below two."""
     p95_bytes: int | None

@@ -1,7 +1,7 @@
 """
 The template of the route that served an ASGI request, from Starlette's or FastAPI's router.
 
-Starlette 1.x leaves the route in the ASGI scope, and FastAPI always did; where it is not there (an
+Starlette 1.x leaves the route in the ASGI scope, and FastAPI always did; if it is not there (an
 older Starlette, a middleware that copied the scope, no route at all), the router is searched.
 Nothing is imported: what has ``routes`` and ``matches`` is a router.
 """
@@ -21,13 +21,13 @@ _FULL = 2
 
 def template_of(scope: Mapping[str, Any], root_path: str) -> str | None:
     """
-    Return the template of the route that served the request, None where none did.
+    Return the template of the route that served the request, None if none did.
 
     Args:
         scope: The request's, after the application has seen it.
         root_path: Its ``root_path`` from before.
 
-    Cost: half a microsecond where the route is in the scope and not below a mount; else as much
+    Cost: half a microsecond if the route is in the scope and not below a mount; else as much
     as routing took.
     """
     # The outermost router; "app" is that of the innermost application.

@@ -26,7 +26,7 @@ class MemguardMiddleware(RequestMiddleware[Application, Environ]):
     Give each request a `memguard.Scope`, and watch what requests do to memory.
 
     ``environ["memguard.scope"]`` is closed when the server has closed the response, as PEP 3333
-    obliges it to: after the last byte, also where the application or its generator raised or the
+    obliges it to: after the last byte, even if the application or its generator raised or the
     client went away. ``start_response``, ``write`` and the blocks of the body pass untouched, and a
     file handed to ``wsgi.file_wrapper`` still goes by ``sendfile``. Asynchronous disposers are not
     for WSGI: they are logged as failed.
@@ -117,7 +117,7 @@ class _Body:
         return iter(self._body)
 
     def close(self) -> None:
-        # The original goes first: what it holds is no growth.
+        # The original goes first: what it holds is not growth.
         close = getattr(self._body, "close", None)
         self._body = ()
         try:
@@ -138,7 +138,7 @@ class _SizedBody(_Body):
 
 
 class _SeenWrapper:
-    """A server's ``wsgi.file_wrapper`` that is no class, and the last thing it made."""
+    """A server's ``wsgi.file_wrapper`` that is not a class, and the last thing it made."""
 
     __slots__ = ("_wrapper", "made")
 

@@ -45,7 +45,7 @@ _MOST_RUNS = 1000
 _MOST_LOGGED = 5
 """Kinds of task in one line of the log."""
 _LEAST_LOGGED = 1 << 20
-"""Bytes: the first tasks of every process touch what they use, and that is no growth of theirs."""
+"""Bytes: memory that the first tasks of a process touch for the first time is not their growth."""
 MOST_NAMES = 200
 OTHERS = "(other tasks)"
 _RECYCLED = 0x9B
@@ -95,7 +95,7 @@ class CeleryWorkers:
 
     @property
     def recycler(self) -> Recycler | None:
-        """That of this process; None where there is none."""
+        """That of this process; None if there is none."""
         return self._process.recycler
 
     def growth(self) -> tuple[TaskGrowth, ...]:
@@ -287,7 +287,7 @@ class GrowthTable:
 
 
 def pool_process() -> Any | None:
-    """Return billiard's worker of this process, or None where this is none of its prefork pool."""
+    """Return billiard's worker of this process; None outside its prefork pool."""
     try:
         from billiard import current_process  # noqa: PLC0415 - reason: only inside Celery
     except ImportError:

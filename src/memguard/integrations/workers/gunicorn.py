@@ -38,11 +38,11 @@ class GunicornHooks:
     worker); …``.
 
     Args:
-        min_requests: Requests that a worker must have served before it is replaced, where it counts
+        min_requests: Requests that a worker must have served before it is replaced, if it counts
             them (uvicorn's does not).
         **options: Those of `WorkerOptions`: *limit*, *min_age*, *interval*, *spread*, *look*,
-            *freeze* (with ``preload_app``) and *guard*. Where the application has installed a
-            guard, that is used, and the options of ours are not.
+            *freeze* (with ``preload_app``) and *guard*. If the application has installed a
+            guard, that one is used and our options are ignored.
 
     Raises:
         TypeError: An option is of the wrong kind.
@@ -86,7 +86,7 @@ class GunicornHooks:
 
     @property
     def recycler(self) -> Recycler | None:
-        """That of this worker; None in the master, and where no worker is replaced."""
+        """That of this worker; None in the master, and if no worker is replaced."""
         return self._process.recycler
 
     def _watch(self, worker: Any) -> None:

@@ -36,7 +36,7 @@ class RecycleOptions:
     min_age: float = 300.0
     """A younger worker is never replaced, and what it needs by then is what a worker needs."""
     min_requests: int = 20
-    """One that has served fewer is never replaced, where requests are counted."""
+    """One that has served fewer is never replaced, if requests are counted."""
     interval: float = 60.0
     """Least time between two replacements, all workers of one master together."""
     most_interval: float = 3600.0
@@ -62,9 +62,9 @@ class Seen:
     age: float
     """Seconds since the worker was ready to serve."""
     private: int | None
-    """Bytes that only this worker holds; None where that cannot be read."""
+    """Bytes that only this worker holds; None if that cannot be read."""
     requests: int | None = None
-    """How many it has served; None where that is not counted."""
+    """How many it has served; None if that is not counted."""
 
 
 @dataclass(frozen=True, slots=True)

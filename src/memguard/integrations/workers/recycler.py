@@ -46,7 +46,7 @@ class RecyclerStatistics:
     limit: int
     """The limit of this worker: the option, less the spread between workers."""
     private: int | None
-    """At the last look; None before, and where it cannot be read."""
+    """At the last look; None before, and if it cannot be read."""
     verdict: Verdict
     """Of the last look."""
     looks: int
@@ -80,10 +80,10 @@ class Recycler:
             that grow alike do not all reach it at once.
         turns: Who may end now; made by the parent before it forked.
         end: Ends the worker after its current requests, with the reason; called once, in the
-            thread of the recycler or in the one that calls `take_turn`. None where that is
+            thread of the recycler or in the one that calls `take_turn`. None if that is
             impossible: the log only says that it should be replaced.
-        relief: Frees memory first; None where nothing does.
-        requests: How many the worker has served; None where that is not counted.
+        relief: Frees memory first; None if nothing does.
+        requests: How many the worker has served; None if that is not counted.
         waits_for_boundary: Leave it to the host to call `take_turn` between two tasks.
         is_leaving: Whether something else ends the worker already.
         insist: Called when the worker is still there *grace* seconds after *end*.
@@ -232,8 +232,8 @@ class Recycler:
         """
         End this worker, if it is due and its turn has come; True when *end* was called.
 
-        Call it where the worker can be ended without harm. What fails in here is counted, and this
-        is no turn. Cost: 50 µs where it is due, else none.
+        Call it when the worker can be ended without harm. What fails in here is counted, and this
+        does not count as a turn. Cost: 50 µs if it is due, else none.
         """
         if not self.is_due or self._ending_since is not None:
             return False
@@ -277,7 +277,7 @@ class Recycler:
     def _measure(self) -> int | None:
         reading = self._read()
         private = reading.private
-        # The exact figure is expensive: only where it decides, and for what a fresh worker needs.
+        # The exact figure is expensive: only if it decides, and for what a fresh worker needs.
         if private is None or (private <= self.options.limit and self._state.base is not None):
             return private
         exact = self._read(include=("uss",))

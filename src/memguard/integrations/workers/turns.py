@@ -47,7 +47,7 @@ class Turns:
 
     Raises:
         LifecycleError: This system has no record locks (Windows).
-        OSError: There is no descriptor to be had, or no room in the temporary directory.
+        OSError: No file descriptor is available, or the temporary directory is full.
     """
 
     def __init__(self, *, timer: Callable[[], float] = time.monotonic) -> None:

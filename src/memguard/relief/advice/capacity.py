@@ -36,7 +36,7 @@ class CapacityFit:
         return self.base_bytes + self.bytes_per_unit * load
 
     def fits(self, limit_bytes: float) -> float:
-        """Return the load at which *limit_bytes* are full; infinity where load costs nothing."""
+        """Return the load at which *limit_bytes* are full; infinity if load costs nothing."""
         left = limit_bytes - self.base_bytes
         if left <= 0:
             return 0.0

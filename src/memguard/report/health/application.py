@@ -2,7 +2,7 @@
 The health routes: which requests are answered, tokens, and the relief request.
 
 It knows no server. An adapter (`HealthAsgi`, `HealthWsgi`) turns a server's request into a
-`Request` and sends the `Response`; where it is given a `Wait`, it waits in its own way.
+`Request` and sends the `Response`; if it is given a `Wait`, it waits in its own way.
 """
 
 from __future__ import annotations
@@ -84,11 +84,11 @@ class HealthApplication(Generic[App]):
 
     Args:
         guard: The `MemoryGuard`, or a function that returns it, called at each request:
-            ``memguard.install`` where each worker process installs its own.
+            ``memguard.install`` if each worker process installs its own.
         app: The application for every other path; None answers those with 404.
         relieve_token: Lets who knows it free memory, by the button of the page or with
             ``X-Memguard-Token``; at least 16 characters. None disables relief.
-        read_token: Needed to see numbers; the probes never need it. None: everybody may.
+        read_token: Needed to see numbers; the probes never need it. None: everyone may.
         critical_is_unready: ``/health/ready`` answers 503 while memory is critical.
         refresh: Seconds between two questions of the page, 0.5 to 3600.
         relieve_seconds: Longest wait for a relief run, 0.1 to 300; a longer run continues,
@@ -151,7 +151,7 @@ class HealthApplication(Generic[App]):
     # -- for the adapters -------------------------------------------------------------------------
 
     def _app_for(self, route: str | None) -> App | None:
-        """Return the host's application where it answers *route*; the root is its own as well."""
+        """Return the host's application if it answers *route*; the root is its own as well."""
         return None if route in ROUTES else self._app
 
     @staticmethod
@@ -196,7 +196,7 @@ class HealthApplication(Generic[App]):
         return self._read(request)
 
     def _ready(self) -> Response:
-        """Answer from what the monitor knows. Fails open: our failure is no failure of the host."""
+        """Answer from what the monitor knows. Fails open: our failure is not the host's."""
         level = "insufficient_data"
         try:
             status = self._find().status()

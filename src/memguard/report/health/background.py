@@ -30,7 +30,7 @@ class BackgroundWork(Generic[T]):
 
     Bounded by: one thread, ``MOST_WAITING`` who wait.
     Locks: one mutex around what is under way; the work is done outside of it.
-    Keeps alive: its outcome, for as long as somebody waits for it.
+    Keeps alive: its outcome, for as long as a caller waits for it.
     """
 
     def __init__(self, name: str) -> None:
@@ -39,7 +39,7 @@ class BackgroundWork(Generic[T]):
         reset_after_fork(self)
 
     def _reset(self) -> None:
-        """Have nothing under way: so it is in a forked child, which the thread did not follow."""
+        """Reset to idle, as after a fork: the thread does not exist in the child."""
         self._lock = locks.Lock()
         self._future: Future[T] | None = None
         self._waiting = 0
@@ -47,15 +47,15 @@ class BackgroundWork(Generic[T]):
 
     def ask(self, work: Callable[[], T], *, join: bool) -> Future[T] | Literal["busy", "no thread"]:
         """
-        Return a future of what *work* returns; it fails with `WorkFailedError` alone.
+        Return a future of what *work* returns; it fails with `WorkFailedError` only.
 
         Args:
             work: What to do, in the thread.
-            join: Where something is under way already, share its outcome; else be refused.
+            join: If work is already under way, share its outcome instead of being rejected.
 
         Returns:
-            The future, which cannot be cancelled; ``"busy"`` where others are served;
-            ``"no thread"`` where the system has none.
+            The future, which cannot be cancelled; ``"busy"`` if others are served;
+            ``"no thread"`` if the system has none.
         """
         with self._lock:
             if self._future is not None:
@@ -73,7 +73,7 @@ class BackgroundWork(Generic[T]):
             stop_at_exit(self, _EXIT_SECONDS)
             run.start()
             self._thread = run
-        except Exception as error:  # noqa: BLE001 - reason: no thread or no memory to be had, or the interpreter ends
+        except Exception as error:  # noqa: BLE001 - reason: no thread or memory is available, or the interpreter is shutting down
             self._future = None
             future.set_exception(WorkFailedError(type(error).__name__))  # for who joined meanwhile
             return "no thread"

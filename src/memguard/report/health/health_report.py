@@ -23,7 +23,7 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryHealth:
-    """What this process holds. None where the system does not say."""
+    """What this process holds. None if the system does not say."""
 
     private_bytes: int | None
     """Bytes that only this process holds, resident or swapped: what a leak grows."""
@@ -117,7 +117,7 @@ class LeakHealth:
     growth_bytes: int
     growth_bytes_per_hour: float
     holder: str | None
-    """The path of what holds the most; None where nothing nameable was found."""
+    """The path of what holds the most; None if nothing nameable was found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +128,7 @@ class ContainerHealth:
     kind: str
     items: int
     bytes: int | None
-    """As it counts them; None where it counts no bytes."""
+    """As it counts them; None if it counts no bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +181,7 @@ class HealthReport:
     memory: MemoryHealth
     limit: LimitHealth
     gc: GcHealth | None
-    """None where the collector is not watched; likewise the two below."""
+    """None if the collector is not watched; likewise the two below."""
     relief: ReliefHealth | None
     leaks_state: str | None
     """What the leak detector does."""
@@ -204,7 +204,7 @@ class HealthReport:
 
     @classmethod
     def of(cls, state: GuardState) -> HealthReport:
-        """Return what *state* says. Pure, but for the number of this process."""
+        """Return what *state* says. Pure, except for the ID of this process."""
         pressure, reading, admission = state.pressure, state.reading, state.admission
         level, reasons = current_level(state)
         return cls(
@@ -261,7 +261,7 @@ def health(guard: Guarded) -> HealthReport:
 
 
 def current_level(state: GuardState) -> tuple[Level, tuple[str, ...]]:
-    """Return the level and the reasons for it; what a stopped guard once saw is no level of now."""
+    """Return the current level and its reasons; a stopped guard has no current level."""
     if not state.running:
         return "insufficient_data", ("the guard is not running in this process",)
     return state.pressure.level, state.pressure.reasons

@@ -22,7 +22,7 @@ LEAST_TOKEN = 16
 """Characters: what can be guessed over a network must be long."""
 _MOST_TOKEN = 1024
 
-# No cache may keep what was true a moment ago; no guess about types; nobody else's frame or script.
+# No cache may keep what was true a moment ago; no guess about types; no foreign frame or script.
 _ALWAYS = (
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
@@ -50,7 +50,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     """By names in lower case."""
     body: bytes | None = b""
-    """None where it is longer than ``MOST_BODY``."""
+    """None if it is longer than ``MOST_BODY``."""
 
 
 def bearer(headers: Mapping[str, str]) -> str | None:
@@ -81,7 +81,7 @@ def check_token(name: str, token: str | None) -> bytes | None:
     Return *token* as it is compared, None for none.
 
     Raises:
-        TypeError: It is no string.
+        TypeError: It is not a string.
         ConfigError: It is too short or too long, or cannot stand in a header.
     """
     if token is None:
@@ -118,8 +118,9 @@ def is_cross_site(headers: Mapping[str, str]) -> bool:
     Return whether a browser sends this on behalf of another site.
 
     ``Sec-Fetch-Site`` (W3C Fetch Metadata) decides where it is sent; no page can forge it. In an
-    older browser ``Origin`` must name the host that was asked. Who sends neither is no browser, and
-    nobody can be tricked into being it. The same steps as Go's ``http.CrossOriginProtection``.
+    older browser ``Origin`` must name the host that was asked. A client that sends neither is not a
+    browser, and nobody can be tricked into sending it. The same steps as Go's
+    ``http.CrossOriginProtection``.
     """
     site = headers.get("sec-fetch-site")
     if site is not None:
@@ -166,7 +167,7 @@ class Wait:
     finish: Callable[[], Response]
     """Makes the answer once the future is done."""
     late: Callable[[], Response]
-    """Makes the answer where it was not done in time."""
+    """Makes the answer if it was not done in time."""
     seconds: float
 
 

@@ -66,7 +66,7 @@ class ReliefRoute:
 
     @property
     def last(self) -> LastRun | None:
-        """The last run of this process; one of a parent's is none of ours."""
+        """The last run of this process; a run of the parent process does not count."""
         last = self._last
         return last if last is not None and last.process_id == os.getpid() else None
 

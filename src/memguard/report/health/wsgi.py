@@ -72,7 +72,7 @@ def _headers(environ: Environ) -> dict[str, str]:
 
 
 def _body(environ: Environ) -> bytes | None:
-    """Return the body, None where it is too long; without a length nothing is read (PEP 3333)."""
+    """Return the body, None if it is too long; without a length nothing is read (PEP 3333)."""
     try:
         length = int(environ.get("CONTENT_LENGTH") or 0)
     except ValueError:

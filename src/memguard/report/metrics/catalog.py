@@ -56,7 +56,7 @@ class Metric:
     kind: Kind
     help: str
     read: Callable[[GuardState], Any] | None
-    """Returns the number, None where it is not known; with a *label* a number for each of its
+    """Returns the number, None if it is not known; with a *label* a number for each of its
     values. None for what is gathered elsewhere."""
     label: str = ""
     """The label whose values *read* returns."""
@@ -348,7 +348,7 @@ _RELIEF = (
     ),
     _gauge(
         "relief_returned_bytes",
-        "By how much private memory fell during all relief runs; it may fall where others grew.",
+        "By how much private memory fell during all relief runs; it may fall if others grew.",
         "relief.rss_freed",
         across="livesum",
         otel=("memguard.relief.fall", "By", "sum"),

@@ -135,7 +135,7 @@ class ContainerMetrics:
         reset_after_fork(self)
 
     def _reset(self) -> None:
-        """In a forked child: nobody is at work."""
+        """In a forked child: no thread is at work."""
         # Re-entrant: a finalizer or signal handler may ask for metrics in the midst of it.
         self._lock = locks.RLock()
 
@@ -176,7 +176,7 @@ class ContainerMetrics:
         self, metric: Metric, sums: dict[Labels, float], alive: Collection[Labels], *, count: bool
     ) -> dict[Labels, float]:
         """
-        Return a counter where it is to go on after the containers' own sums became *sums*.
+        Return a counter if it is to go on after the containers' own sums became *sums*.
 
         When one of several containers dies, their sum falls. Prometheus would take that for a
         restart and count the whole rest again, so what falls stands still here.
@@ -232,14 +232,14 @@ class _Plan:
     """Returns a value for each metric, then for each bound the current and the allowed value."""
 
 
-_plans: dict[type, _Plan] = {}  # by types of ours, which are few
+_plans: dict[type, _Plan] = {}  # by our own types, which are few
 
 
 def _plan(kind: type) -> _Plan:
     """Return how to read statistics of this type; those of other classes are not read."""
     if not kind.__module__.startswith("memguard."):
         return _Plan((), None)
-    # Fields without slots are known to the dataclass alone.
+    # Only the dataclass knows fields without slots.
     there = frozenset((*dir(kind), *getattr(kind, "__dataclass_fields__", ())))
     chosen = [
         (metric, next(name for name in names if name in there))

@@ -43,7 +43,7 @@ class ContainerRow:
     kind: str
     items: int
     bytes: int | None
-    """As it counts them; None where it counts no bytes."""
+    """As it counts them; None if it counts no bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ class ReportRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessStatus:
-    """What a guard knew when this was written. Bytes and seconds; None where unknown."""
+    """What a guard knew when this was written. Bytes and seconds; None if unknown."""
 
     version: int
     """`STATUS_VERSION` of the writer."""
@@ -122,10 +122,10 @@ class ProcessStatus:
     """The longest pause, seconds."""
     gc_collections: int | None
     relief_runs: int | None
-    """None where nothing is freed."""
+    """None if nothing is freed."""
     relief_freed: int | None
     detector: str | None
-    """What the leak detector is doing; None where leaks are not watched."""
+    """What the leak detector is doing; None if leaks are not watched."""
     findings: int | None
     containers: tuple[ContainerRow, ...]
     """The largest, by bytes and then by items."""

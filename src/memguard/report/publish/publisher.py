@@ -2,7 +2,7 @@
 Publish the status of a guard in a small file that ``memguard top`` reads.
 
 One file for each guard, 0600 in a directory of 0700, replaced whole (rename is atomic, POSIX
-``rename(2)``) and not forced to disk: after a crash of the machine nobody wants it. The name says
+``rename(2)``) and not forced to disk: after a crash of the machine it is of no use. The name says
 which process wrote it and when that was started, so that a number given out again is not taken for
 the process that had it before.
 """
@@ -56,7 +56,7 @@ class PublisherStatistics:
     """What a `Publisher` did and what it cost. Seconds."""
 
     file: str | None
-    """The file that is there now; None where there is none."""
+    """The file that is there now; None if there is none."""
     written: int
     longest_seconds: float
     """Processor time of the most expensive file, gathering included."""
@@ -83,8 +83,8 @@ class Publisher:
         timer: Monotonic seconds.
 
     Raises:
-        TypeError: *place* is no path.
-        ConfigError: *place* is no directory that is ours alone.
+        TypeError: *place* is not a path.
+        ConfigError: *place* is not a directory that only this user can write to.
         OSError: It cannot be made.
     """
 
@@ -120,7 +120,7 @@ class Publisher:
     def open(self) -> None:
         """Begin to publish."""
         if self._place is None:
-            directory_of(os.environ)  # so that what it loads is not first loaded beside a fork
+            directory_of(os.environ)  # so that its imports do not happen during a fork
         self._closed = False
         self._due = float("-inf")
         stop_at_exit(self, 1.0)
@@ -218,7 +218,8 @@ def directory_of(environment: Mapping[str, str], user: int | None = None) -> Pat
     Return the directory in which guards of a user publish, made or not.
 
     That of the session (``$XDG_RUNTIME_DIR`` and ``/run/user/<number>``, XDG Base Directory
-    Specification) where it is there and theirs, else one in the directory for temporary files.
+    Specification) if it exists and belongs to the user, else one in the directory for temporary
+    files.
 
     Args:
         environment: ``os.environ``.

@@ -31,10 +31,10 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _REPORT_FILE = re.compile(rf"leak-({_ID.pattern})\.(?:html|json|txt)")
 _TEMPORARY = re.compile(r"\.leak-(\d{1,10})-[0-9a-f]{16}\.tmp")
 
-# No write takes a minute. Asking for the writer's process alone would not do: in a directory that
+# No write takes a minute. To look only for the writer's process is not enough: in a directory that
 # containers share, a process number of one means nothing in another.
 _DEAD_AFTER_SECONDS = 60.0
-_SURELY_DEAD_AFTER_SECONDS = 3600.0  # that process number may by now be somebody else's
+_SURELY_DEAD_AFTER_SECONDS = 3600.0  # that process ID may have been reused by now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class ReportDirectory:
         max_bytes: int | str = "16MiB",
     ) -> None:
         """
-        Create the directory, readable by its owner alone, or check the one that is there.
+        Create the directory, readable only by its owner, or check the one that is there.
 
         Args:
             path: The directory; missing parents are created, as private as itself.
@@ -124,8 +124,8 @@ class ReportDirectory:
         Thread-safe: yes. Cost: three small files forced to disk, typically milliseconds.
 
         Raises:
-            ConfigError: The report's id is no plain file name, or the directory is not private any
-                more.
+            ConfigError: The report's id is not a plain file name, or the directory is not private
+                any more.
             ValueTooLargeError: The report alone is larger than *max_bytes*.
             OSError: The disk is full, the directory is gone for good, and the like. Each file is
                 then the old one or the new one; nothing half-written stays.

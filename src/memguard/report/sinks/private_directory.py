@@ -1,5 +1,5 @@
 """
-Directories that are ours alone: created private, checked at each use, safe from being swapped.
+Private directories: created for this user only, checked at each use, safe from being swapped.
 
 For whatever memguard leaves in a place that others may write to, such as ``/tmp``.
 """
@@ -35,7 +35,7 @@ class PrivateDirectory:
     def __init__(self, path: Path, descriptor: int | None) -> None:
         self.path = path
         self.descriptor = descriptor
-        """None on systems that look up by path alone."""
+        """None on systems that look up only by path."""
 
     def _named(self, name: str) -> str:
         return name if self.descriptor is not None else str(self.path / name)
@@ -46,7 +46,7 @@ class PrivateDirectory:
         return os.listdir(place)  # noqa: PTH208 - reason: a Path cannot list a descriptor
 
     def file(self, name: str) -> os.stat_result | None:
-        """Return what *name* itself is; None where it is a directory, or not there any more."""
+        """Return what *name* itself is; None if it is a directory, or not there any more."""
         try:
             found = os.stat(self._named(name), dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:  # another process was faster to delete it
@@ -67,7 +67,7 @@ class PrivateDirectory:
         )
 
     def remove(self, name: str) -> None:
-        """Delete *name*; no error where it is not there."""
+        """Delete *name*; no error if it is not there."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._named(name), dir_fd=self.descriptor)
 
@@ -96,7 +96,7 @@ class PrivateDirectory:
             raise
 
     def force_to_disk(self) -> None:
-        """Force what was renamed to disk, where the system can."""
+        """Force what was renamed to disk, if the system can."""
         if self.descriptor is not None:
             with contextlib.suppress(OSError):  # some network file systems refuse; the data is safe
                 os.fsync(self.descriptor)
@@ -105,10 +105,10 @@ class PrivateDirectory:
 @contextlib.contextmanager
 def open_private(path: Path) -> Iterator[PrivateDirectory]:
     """
-    Open the directory *path*, made where it is missing.
+    Open the directory *path*, made if it is missing.
 
     Raises:
-        ConfigError: It is not ours alone; see `check_private`.
+        ConfigError: It is not private; see `check_private`.
         OSError: It cannot be made or opened.
     """
     _make_private(path)
@@ -125,22 +125,23 @@ def open_private(path: Path) -> Iterator[PrivateDirectory]:
 
 
 def _make_private(path: Path) -> None:
-    """Create *path* and its missing parents for their owner alone, whatever the umask allows."""
+    """Create *path* and its missing parents for their owner only, whatever the umask allows."""
     missing = []
     while not os.path.lexists(path) and path != path.parent:  # a drive of Windows may be missing
         missing.append(path)
         path = path.parent
     for directory in reversed(missing):
         with contextlib.suppress(FileExistsError):  # another process was faster; checked later
-            os.mkdir(directory, 0o700)  # noqa: PTH102 - reason: beside os.open, the same style
+            os.mkdir(directory, 0o700)  # noqa: PTH102 - reason: next to os.open, the same style
 
 
 def check_private(path: Path, found: os.stat_result) -> None:
     """
-    Raise where *path*, of which *found* is the status, is no directory that is ours alone to write.
+    Raise if *path*, whose status is *found*, is not a directory that only this user can write to.
 
     Raises:
-        ConfigError: It is a link, another kind of file, somebody else's, or others may write to it.
+        ConfigError: It is a link, another kind of file, it belongs to another user, or others may
+            write to it.
     """
     if stat.S_ISLNK(found.st_mode):
         raise ConfigError(f"{path} must not be a symbolic link; give the directory it leads to")

@@ -217,7 +217,7 @@ class CachedFunction(Generic[P, R]):
     """
     A function that remembers; made by `cached`.
 
-    Bounded by: the cache behind it, one for all instances where the function is a method.
+    Bounded by: the cache behind it, one for all instances if the function is a method.
     Locks: those of the cache; the function runs outside of them.
     Keeps alive: arguments and results of the calls remembered; not the instance of a method,
         unless it cannot be weakly referenced.

@@ -118,7 +118,7 @@ class KeyMaker:
         cache: Where the results are; those of a method leave it when their instance dies.
         given: Makes the key of a call from its arguments; None takes the arguments themselves.
         typed: Distinguish ``f(1)`` from ``f(1.0)``.
-        prefix: The name of the function, where others share its cache.
+        prefix: The name of the function, if others share its cache.
         method_name: Its name in the body of a class; None for a function of a module.
     """
 

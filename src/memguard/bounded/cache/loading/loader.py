@@ -71,7 +71,7 @@ class Loader:
     """
     The loads of one cache, and their counts.
 
-    It does not know its cache, which each call brings along, so that dropping a cache frees it at
+    It does not refer to its cache, which each call passes, so that dropping a cache frees it at
     once.
 
     Bounded by: four background loads in the process, sixteen of one cache on one event loop.
@@ -139,7 +139,7 @@ class Loader:
         *,
         anew: bool = False,
     ) -> Any:
-        """Return what *loader* gives, counted and stored; *anew* where it replaces a value."""
+        """Return what *loader* gives, counted and stored; *anew* if it replaces a value."""
         started = time.perf_counter()
         try:
             value = loader(key)
@@ -180,7 +180,7 @@ class Loader:
         *,
         anew: bool = False,
     ) -> Any:
-        """Await what *loader* gives, counted and stored; *anew* where it replaces a value."""
+        """Await what *loader* gives, counted and stored; *anew* if it replaces a value."""
         if not anew:
             value = cache._peek(key)
             if value is not MISSING:
@@ -207,13 +207,13 @@ class Loader:
         *,
         anew: bool = False,
     ) -> None:
-        """Store a loaded value, unless somebody wrote, deleted or closed meanwhile."""
+        """Store a loaded value, unless its key was written or deleted meanwhile."""
         if cache._closed or flight.disowned:
             return
         lifetime = cache._lifetime(ttl)
         try:
             cache._put(key, value, lifetime, only_if_absent=not anew, flight=flight)
-        except ValueTooLargeError:  # the caller gets it all the same
+        except ValueTooLargeError:  # the caller gets it anyway
             with self._lock:
                 cache._refused += 1
         if anew:
@@ -245,7 +245,7 @@ class Loader:
     # -- background refresh -----------------------------------------------------------------------
 
     def is_stale(self, cache: Target, key: Any, refresh_after: Any) -> bool:
-        """Return whether the value of *key* is old enough to be loaded anew, now."""
+        """Return whether the value of *key* is old enough to be loaded again now."""
         age = cache._age_of(key)
         return (
             age is not None
@@ -254,7 +254,7 @@ class Loader:
         )
 
     def refresh(self, cache: Target, key: Any, loader: Callable[[Any], Any], ttl: Any) -> None:
-        """Load *key* anew in the background, unless it is being loaded already."""
+        """Load *key* again in the background, unless it is being loaded already."""
         flights = cache._flights
         lead = Lead()
         flight = Flight(lead)
@@ -279,7 +279,7 @@ class Loader:
     def refresh_in_loop(
         self, cache: Target, key: Any, loader: Callable[[Any], Any], ttl: Any
     ) -> None:
-        """Load *key* anew in a task of the running loop, unless it is being loaded already."""
+        """Load *key* again in a task of the running loop, unless it is being loaded already."""
         start_in_loop(
             cache._async_flights,
             key,

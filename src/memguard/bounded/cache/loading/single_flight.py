@@ -18,11 +18,11 @@ from typing import Any
 from memguard.lifecycle import fork, locks
 
 _mutex = locks.RLock()
-"""Guards who waits for whom, in the whole process; held for a few assignments only. Re-entrant, for
-a signal handler may load as well."""
+"""Guards which thread waits for which flight, in the whole process; held for a few assignments.
+Re-entrant, because a signal handler may load as well."""
 
 _LONGEST_NAP = 1.0
-"""Seconds after which a waiter looks by itself: a raising handler may have ended what it awaits."""
+"""Seconds after which a waiter checks again: a handler that raised may have ended the load."""
 
 _waiting: dict[int, Flight] = {}
 """Thread -> the flight it waits for."""
@@ -60,7 +60,7 @@ class Flights(dict[Any, Any]):
 
 class Lead:
     """
-    Kept by the call that loads and by nobody else: once it is gone, so is that call.
+    Kept only by the call that loads: when it is gone, that call has ended.
 
     A signal handler that raises may end a call before it has landed its flight.
     """
@@ -89,7 +89,7 @@ class Flight:
         return self._lead is None or self._lead() is None
 
     def land(self, value: Any = None, error: BaseException | None = None) -> None:
-        """Hand the outcome to everybody who waits."""
+        """Hand the outcome to all waiters."""
         with _mutex:
             self._value = value
             # An error refers, through its traceback, to frames that refer to this flight: it is
@@ -116,7 +116,7 @@ class Flight:
                 _waiting[me] = self
                 self._wait_at(self._gate)
             finally:
-                # A signal handler that waits has broken into a wait of its thread.
+                # A waiting signal handler has interrupted a wait of its thread.
                 if outer is None:
                     _waiting.pop(me, None)
                 else:
@@ -150,7 +150,7 @@ def board(flights: Flights, key: Any, flight: Flight, lock: Any) -> tuple[bool, 
     """
     Decide who loads *key*: ``(True, None)`` when the caller must, ``(False, value)`` when not.
 
-    A caller that must load calls `land` afterwards, whatever happens, `abandon` where a signal
+    A caller that must load calls `land` afterwards, whatever happens, `abandon` if a signal
     handler interrupted even that, and should first look whether
     the value is there by now: another load may have ended between its look and this call.
 
@@ -158,8 +158,8 @@ def board(flights: Flights, key: Any, flight: Flight, lock: Any) -> tuple[bool, 
         flights: The loads under way of the cache.
         key: Its equality and hash are used outside of every lock.
         flight: The caller's own.
-        lock: That of the cache. Who holds it, a signal handler that broke into a change, does not
-            wait: the thread it would wait for may need the lock.
+        lock: That of the cache. A caller that holds it (a signal handler that interrupted a change)
+            does not wait: the thread it would wait for may need the lock.
 
     Raises:
         Exception: What the load that this caller waited for has raised.
@@ -176,9 +176,10 @@ def board(flights: Flights, key: Any, flight: Flight, lock: Any) -> tuple[bool, 
                 raise error
             finally:
                 del error  # the traceback refers to this frame
-        # The leader was interrupted, or failed before this thread waited: look again who leads.
+        # The leader was interrupted, or failed before this thread waited: look again which call
+        # leads.
         del error
-        flights.end(key, other)  # had its landing failed, it would be met forever
+        flights.end(key, other)  # if its landing had failed, every caller would find it
 
 
 def land(
@@ -188,7 +189,7 @@ def land(
     value: Any = None,
     error: BaseException | None = None,
 ) -> None:
-    """End a load: take it out of *flights* and hand its outcome to everybody who waits."""
+    """End a load: take it out of *flights* and hand its outcome to all waiters."""
     try:
         flights.end(key, flight)
     finally:
@@ -196,17 +197,17 @@ def land(
 
 
 def abandon(flights: Flights, key: Any, flight: Flight) -> None:
-    """Take out a load that could not be started or landed; who waits for it tries itself."""
+    """Take out a load that could not be started or landed; its waiters try themselves."""
     land(flights, key, flight, error=_FORGOTTEN)
 
 
 def _after_fork_in_child() -> None:
-    """Nobody waits in a new process: the other threads are gone."""
+    """No thread waits in a forked child: the other threads are gone."""
     global _mutex  # noqa: PLW0603 - reason: a vanished thread may hold the old one
     _mutex = locks.RLock()
     _waiting.clear()
 
 
 def hook_fork() -> None:
-    """Make forked children forget who waited; called by the first cache, not by the import."""
+    """Make forked children forget all waits; called by the first cache, not by the import."""
     fork.call_in_child(_after_fork_in_child)

@@ -116,7 +116,7 @@ async def fly_async(flights: FlightsOfLoops, key: Any, load: Load) -> Any:
 
 
 def start_in_loop(flights: FlightsOfLoops, key: Any, load: Load, *, most: int) -> bool:
-    """Start a load that nobody waits for, unless *key* or *most* keys are being loaded already."""
+    """Start a load without waiters, unless *key* or *most* keys are being loaded already."""
     mine = flights.of_running_loop()
     if key in mine or len(mine) >= most:
         return False
@@ -150,6 +150,6 @@ async def _lead(flights: Flights, key: Any, flight: AsyncFlight, load: Load) -> 
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Mark the outcome as seen, so that a load nobody waits for any more warns of nothing."""
+    """Mark the outcome as seen, so that a load without waiters causes no warning."""
     if not task.cancelled():
         task.exception()

@@ -5,7 +5,7 @@ The page is whole without its script, which asks for news, puts them in place, a
 What it puts in place was rendered and escaped by this package, is parsed by ``DOMParser``, which
 runs nothing, and stands under the page's own policy.
 
-Where several processes answer at one address (workers of one server), the page stays with the
+If several processes answer at one address (workers of one server), the page stays with the
 process that it began with: numbers of two processes in one curve would be of neither.
 """
 
@@ -225,7 +225,8 @@ def page_policy() -> str:
     Return the Content Security Policy of the live page: its own style and its own script.
 
     Both are named by their hashes (CSP Level 3, w3.org/TR/CSP3). It may ask its own origin and post
-    its form there; no frame may hold it, so that nobody can be made to press its button unseen.
+    its form there; no frame may hold it, so that no user can be tricked into pressing its button
+    unseen.
     """
     return (
         f"default-src 'none'; script-src 'sha256-{digest(SCRIPT)}'; "

@@ -53,7 +53,7 @@ class MemoryHistory:
 
     span: SpanName
     kept: bool
-    """False where the guard keeps no history."""
+    """False if the guard keeps no history."""
     points: tuple[Point, ...]
 
 
@@ -63,10 +63,10 @@ def memory_history(
     """
     Return the history of one stretch, and *now* as its last point.
 
-    Cost: O(readings) or O(minutes); ``"weeks"`` reads the history's file, where it has one.
+    Cost: O(readings) or O(minutes); ``"weeks"`` reads the history's file, if it has one.
 
     Args:
-        history: Where the readings are; None where none are kept.
+        history: Where the readings are; None if none are kept.
         span: ``"latest"`` for the single readings, ``"day"`` for minutes, ``"weeks"`` for hours.
         now: The latest reading, on the timer that the history's readings were stamped with.
         wall: The same moment in seconds since the epoch.
@@ -107,7 +107,7 @@ class Curve:
 
     drawing: Markup
     has_range: bool
-    """True where the lowest and highest of a stretch differ."""
+    """True if the lowest and highest of a stretch differ."""
     has_ceiling: bool
 
 
@@ -117,7 +117,7 @@ def memory_curve(points: Iterable[Point], ceiling: float | None) -> Curve | None
 
     Args:
         points: What was read.
-        ceiling: What this process can reach before its limit, bytes; drawn where it is near.
+        ceiling: What this process can reach before its limit, bytes; drawn if it is near.
     """
     known = _drawable(points)
     if len(known) < 2 or known[-1].seconds - known[0].seconds < 0.1:

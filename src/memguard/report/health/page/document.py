@@ -1,8 +1,8 @@
 """
 The live page: the state of a guard as HTML, complete without a script and updated by it.
 
-Pure, but for asking the current directory, which file names are shortened against. Each part of the
-page is rendered here alone: the script replaces a part by a newer one of the same making.
+Pure, except for asking for the current directory, against which file names are shortened. Each part
+of the page is rendered only here: the script replaces a part by a newer one from the same code.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Parts:
     """For the browser's tab."""
     process_id: int
     instance: str
-    """The process among all that may answer at one address: a number alone is not its own."""
+    """The process among all that may answer at one address: a process ID alone is not unique."""
     time: float
     """Seconds since the epoch."""
     parts: Mapping[str, Markup]
@@ -117,7 +117,7 @@ def render_document(parts: Parts, span: SpanName, *, every: float, with_form: bo
         parts: What it shows.
         span: The stretch of time of its curve.
         every: Seconds between two questions of its script.
-        with_form: True where memory may be freed from here.
+        with_form: True if memory may be freed from here.
     """
     shown = {name: _part(name, markup) for name, markup in parts.parts.items()}
     sections = [
@@ -148,7 +148,7 @@ def render_document(parts: Parts, span: SpanName, *, every: float, with_form: bo
 
 
 def notice_page(title: str, text: str) -> str:
-    """Return a small page that answers the form where there is no script."""
+    """Return a small page that answers the form if there is no script."""
     body = element(
         "main",
         element("h1", title),

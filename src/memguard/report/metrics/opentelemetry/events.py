@@ -150,7 +150,7 @@ def _record(logger: Any, fields: dict[str, Any], name: str) -> Any:
     resource = getattr(logger, "resource", None)
     if resource is not None:
         # Before 1.37 the SDK exports only records of its own class, and that knows its resource.
-        from opentelemetry.sdk import _logs  # noqa: PLC0415 - reason: the API may be there alone
+        from opentelemetry.sdk import _logs  # noqa: PLC0415 - reason: the API may be installed without the SDK
 
         make = getattr(_logs, "LogRecord", LogRecord)
         if make is not LogRecord:

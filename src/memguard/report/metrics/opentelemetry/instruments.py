@@ -59,7 +59,7 @@ class Cycle:
     guards: tuple[tuple[str, GuardState], ...]
     """(label, state)."""
     process: bool
-    """True where the metrics of the semantic conventions are ours to export."""
+    """True if the metrics of the semantic conventions are ours to export."""
     containers: Found
 
     def values(self, metric: Metric) -> Iterator[tuple[float, Attributes]]:
@@ -159,7 +159,7 @@ class Instruments:
         return label
 
     def remove(self, source: Source) -> None:
-        """Export nothing of *source* any more; no error when it is not there."""
+        """Stop exporting *source*; no error when it is not there."""
         with self._lock:
             self._sources = tuple(each for each in self._sources if each[1] is not source)
 
@@ -289,7 +289,7 @@ class _Providers:
         self._reset()
 
     def _reset(self) -> None:
-        """In a forked child: nobody is looking for one."""
+        """In a forked child: no collection is in progress."""
         self._lock = locks.RLock()
 
     def _early(self) -> Instruments | None:

@@ -2,7 +2,7 @@
 A guard in OpenTelemetry: metrics through observable instruments, alerts and leaks as events.
 
 Needs ``opentelemetry-api`` (the extra ``otel`` brings the SDK as well); which provider, reader and
-exporter there are is the program's choice, and so is when they send.
+exporter are used and when they send is the program's choice.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class TelemetryStatistics:
     """Events handed to the logger provider."""
     events_waiting: int
     events_dropped: int
-    """Events that found the queue full, or that nobody was there for any more."""
+    """Events dropped because the queue was full, or because nothing could export them any more."""
     errors: int
     """Failures caught, of every kind; each kind was logged once."""
     errors_by_kind: tuple[tuple[str, int], ...]
@@ -95,7 +95,7 @@ class Telemetry(Service):
     from closed sets: 16 names of guards, 50 of containers, and ``"other"``.
 
     Bounded by: one thread, 100 events that wait, 50 kinds of errors.
-    Locks: none of its own that anybody waits for.
+    Locks: none of its own that any thread waits for.
     Keeps alive: the meter and logger provider; the guard not: when that is gone, it closes itself.
 
     In a forked child it is stopped: call `start` there, after the guard's.
@@ -108,7 +108,7 @@ class Telemetry(Service):
 
     Args:
         guard: The `MemoryGuard`.
-        meter_provider: None is the global one, also where that is set later.
+        meter_provider: None is the global one, even if that is set later.
         logger_provider: None is the global one at the time of an event.
         metrics: Export metrics.
         events: Emit alerts and leak reports as log records with an event name.
@@ -118,7 +118,7 @@ class Telemetry(Service):
             loaded. This is checked at each collection.
 
     Raises:
-        MissingExtraError: On import, where OpenTelemetry is not installed.
+        MissingExtraError: On import, if OpenTelemetry is not installed.
         TypeError: An option is of the wrong kind.
         ConfigError: It is out of its range.
     """
@@ -175,7 +175,7 @@ class Telemetry(Service):
         Raises:
             LifecycleError: It was started already, or its guard is gone.
             CapacityError: The meter provider has seen 16 guards already.
-            Exception: What the meter provider raises where it makes no instruments.
+            Exception: What the meter provider raises if it makes no instruments.
         """
         guard = self._guard()
         if guard is None:
@@ -201,7 +201,7 @@ class Telemetry(Service):
 
     def stop(self, timeout: float = 5.0) -> bool:
         """
-        Export nothing any more; events that wait are emitted first. Idempotent.
+        Stop exporting; queued events are emitted first. Idempotent.
 
         Args:
             timeout: Seconds to wait for that, and for the thread.
@@ -265,7 +265,7 @@ class Telemetry(Service):
         return _IDLE_SECONDS
 
     def look_on_request(self) -> None:
-        """Emit what waits, and log what failed. Called in the thread alone."""
+        """Emit what waits, and log what failed. Only the thread calls it."""
         self._thread = threading.get_ident()
         self._drain()
         self._failures.log()

@@ -39,8 +39,9 @@ class MemguardCollector:
     Registers itself; `close` takes it out again. The names are listed in ``docs/prometheus.md``.
 
     Bounded by: *max_containers* pairs of name and kind of containers, and one for all others; no
-        other label takes a value that is not in a list of ours or the name of a guard.
-    Locks: private mutexes around counters; guards, containers and the host's code run beside them.
+        other label takes a value that is neither in one of our lists nor the name of a guard.
+    Locks: private mutexes around counters; guards, containers and the host's code run outside of
+        them.
     Keeps alive: its guards and the samples of the last scrape, and the registry keeps it.
 
     Thread-safe: may be scraped by several at once. In a forked child it goes on, with the child's
@@ -100,7 +101,7 @@ class MemguardCollector:
         reset_after_fork(self)
 
     def _reset(self) -> None:
-        """Let nobody be at work: runs after fork."""
+        """Reset to idle: runs after fork."""
         self._gatherer.reset()
 
     def describe(self) -> list[Family]:
@@ -120,7 +121,7 @@ class MemguardCollector:
         return list(self._families.values())
 
     def _samples(self, metric: Metric, column: Column) -> list[Sample]:
-        """Return the samples of *metric*: those of the last time where nothing has changed."""
+        """Return the samples of *metric*: those of the last time if nothing has changed."""
         before = self._last.get(metric)
         if before is None or before[0] != column:
             before = self._last[metric] = (column, _samples(metric, column))

@@ -32,7 +32,7 @@ class Gatherer:
     Gather what guards know.
 
     Bounded by: *max_containers* pairs of name and kind; a counter for each of ``PARTS``.
-    Locks: a turn that nobody waits for; what guards and containers do happens beside it. Mutexes
+    Locks: a turn that no thread waits for; guards and containers run outside of it. Mutexes
         around counters; only arithmetic happens under them.
     Keeps alive: the guards.
 
@@ -65,7 +65,7 @@ class Gatherer:
         self.reset()
 
     def reset(self) -> None:
-        """Start over, with nobody at work: also in a forked child."""
+        """Start over, idle; also in a forked child."""
         self._turn = Turn()
         self._lock = locks.RLock()
         self._errors: Counter[str] = Counter()
@@ -122,7 +122,7 @@ class Gatherer:
         table[catalog.FOLDED] = ([{}], [alive.get((OTHER, OTHER), 0)])
 
     def _try(self, part: str, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what *work* returns; None where it fails, which is counted and logged once."""
+        """Return what *work* returns; None if it fails, which is counted and logged once."""
         try:
             return work(*arguments)
         except Exception as error:  # noqa: BLE001 - reason: one broken part must not hide the others

@@ -131,7 +131,7 @@ class MultiprocessBridge(Service):
         self.tick()
         try:
             self._ticker.start()
-        except RuntimeError:  # no thread is to be had
+        except RuntimeError:  # no thread can be started
             self.stop()
             raise
         return self
@@ -151,7 +151,7 @@ class MultiprocessBridge(Service):
             return True
         not_at_exit(self)
         ended = ticker.stop(timeout)
-        # Where what a write of this thread calls stops it, that write is the last one.
+        # If what a write of this thread calls stops it, that write is the last one.
         self._note(self._turn.run(self._write, busy=None, timeout=timeout))
         return ended
 
@@ -167,7 +167,7 @@ class MultiprocessBridge(Service):
 
     def tick(self) -> float:
         """
-        Write what is known now, where it is started, and return the seconds until the next time.
+        Write what is known now, if it is started, and return the seconds until the next time.
 
         Raises nothing; a tick during another one does nothing. Cost: what a scrape costs, and 3 µs
         for each of its samples.
@@ -179,7 +179,7 @@ class MultiprocessBridge(Service):
         return None if self._ticker is None else self._write()
 
     def _write(self) -> Exception | None:
-        """Write, or write a last time where it was stopped; return what went wrong."""
+        """Write, or write a last time if it was stopped; return what went wrong."""
         try:
             rows = self._gatherer.gather()
             if self._files is None:
@@ -211,7 +211,7 @@ class _Beat:
         self._is_first = True
 
     def tick(self) -> float:
-        """Write, but for the first time."""
+        """Write, except for the first time."""
         if self._is_first:
             self._is_first = False
             return self._bridge.interval
@@ -241,7 +241,7 @@ class WorkerFiles:
     """
     Write samples where ``MultiProcessCollector`` finds them.
 
-    They are files of our own, beside those of the worker's other metrics and in the same format:
+    They are separate files, next to those of the worker's other metrics and in the same format:
     our thread never holds the lock that the host's metrics take, and what we wrote we may take
     back. Gauges are filed under the process. Counters are filed under a slot that a successor takes
     over, so that workers that are recycled do not make ever more files.
@@ -284,7 +284,7 @@ class WorkerFiles:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RuntimeError, struct.error):
-            return {}  # written by nobody we know
+            return {}  # written by an unknown process
 
     def _counters(self, kind: str) -> Path:
         return self._directory / f"{kind}_memguard-{self._slot}.db"
@@ -358,7 +358,7 @@ class WorkerFiles:
         return key
 
     def remove_dead(self) -> None:
-        """Remove the gauges of processes that are no more."""
+        """Remove the gauges of processes that have ended."""
         for entry in os.scandir(self._directory):
             found = _GAUGES.fullmatch(entry.name)
             if found is None or self._process in entry.name:
