@@ -198,7 +198,7 @@ def test_a_written_report_is_private(tmp_path: Path, capsys: pytest.CaptureFixtu
     ("content", "message"),
     [
         (b"not json", "a report must be JSON"),
-        (b"\xff\xfe", "is no report: 'utf-8' codec can't decode"),
+        (b"\xff\xfe", "is not a report: 'utf-8' codec can't decode"),
         (b"[]", "schema_version must be"),
         (b'{"schema_version": 999}', "schema_version must be"),
         (b'{"a": ' + b"9" * 5000 + b"}", "a report must be JSON"),
@@ -212,7 +212,7 @@ def test_a_file_that_is_no_report_is_named_with_the_reason(
     file.write_bytes(content)
     code, output, errors = run(capsys, "report", str(file))
     assert (code, output) == (2, "")
-    assert errors.startswith(f"memguard report: {file} is no report: ")
+    assert errors.startswith(f"memguard report: {file} is not a report: ")
     assert message in errors
     assert "\x1b" not in errors
 
@@ -224,7 +224,7 @@ def test_an_absurd_number_is_no_report(tmp_path: Path, capsys: pytest.CaptureFix
     file.write_text(json.dumps(data))
     code, _, errors = run(capsys, "report", str(file), "--format", "html")
     assert code == 2
-    assert "is no report" in errors
+    assert "is not a report" in errors
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ class WeakAttribute(Generic[T]):
     An attribute that does not keep its value alive, such as the link from a child to its parent.
 
     Reads None when it was never set, was set to None, or its value has been collected. Objects
-    with it can be pickled and copied: a deep copy of the whole links the copies, and one of the
+    with it can be pickled and copied: a deep copy of the whole links the copies, and a copy of
     only the part keeps its link. Pickling a child pickles its parent along; after loading, the link
     holds as long as something keeps that parent alive.
 
