@@ -124,15 +124,15 @@ PAYLOADS: dict[str, Payload] = {
         size=20_000,
         hashable=False,
     ),
-    "page": Payload(source=f'def make(i):\n    return "x" * (20_000 + i % 7)  {MARK}', size=20_000),
-    "blob": Payload(source=f"def make(i):\n    return bytes(30_000 + i % 7)  {MARK}", size=30_000),
+    "page": Payload(source=f'def make(i):\n    return "%020d" % i * 1_000  {MARK}', size=20_000),
+    "blob": Payload(source=f'def make(i):\n    return b"%020d" % i * 1_500  {MARK}', size=30_000),
     "markup": Payload(
         source=f"""
         class Markup(str):
             pass
 
         def make(i):
-            return Markup("x" * (9_000 + i % 7))  {MARK}
+            return Markup("%020d" % i * 450)  {MARK}
         """,
         size=9_000,
     ),
@@ -142,7 +142,7 @@ PAYLOADS: dict[str, Payload] = {
             pass
 
         def make(i):
-            return Packet(bytes(9_000 + i % 7))  {MARK}
+            return Packet(b"%020d" % i * 450)  {MARK}
         """,
         size=9_000,
     ),

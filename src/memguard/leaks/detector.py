@@ -233,7 +233,11 @@ class LeakDetector(Service):
         Cost: 0.2 ms while watching; see the class for what a finding costs.
         """
         interval = self._options.interval
-        done = self._turn.run(self._tick, busy=None)
+        try:
+            done = self._turn.run(self._tick, busy=None)
+        except MemoryError as error:  # where the turn was taken: `_tick` counts its own
+            self._failures.count_only("tick", error)
+            return interval
         if done is None:
             return interval
         finding, state = done

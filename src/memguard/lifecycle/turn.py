@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -51,17 +53,18 @@ class Turn:
         """
         if self.is_mine:
             return busy
-        taken: list[bool] = []
+        taken = [False]
         try:
             # One C call takes the lock and notes that it did: a signal handler that raises comes
-            # before it or after it, and `finally` knows which.
-            taken.extend(map(self._lock.acquire, (True,), (timeout,)))
+            # before it or after it, and `finally` knows which. Nothing is allocated in between.
+            acquire = map(self._lock.acquire, (True,), (timeout,))
+            deque(map(operator.setitem, (taken,), (0,), acquire), maxlen=0)
             if not taken[0]:
                 return busy
             self._owner = threading.get_ident()
             return work()
         finally:
-            if taken and taken[0]:
+            if taken[0]:
                 self._owner = None
                 self._lock.release()
 

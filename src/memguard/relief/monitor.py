@@ -325,6 +325,9 @@ class PressureMonitor(Service):
         """
         try:
             delay = self._turn.run(self._measured_tick, busy=None)
+        except MemoryError as error:  # where the turn was taken: the tick itself counts its own
+            self._failures.add("tick", error)
+            return self._interval
         finally:
             if self._stop_requested and self.relief is not None:
                 self.relief.restore()
