@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.leaks.report import Holder, LeakReport
+from memguard.leaks.report import Frame, Holder, LeakReport
 from memguard.report.compare import render_html, render_text
 from memguard.report.compare.comparison import Change, Comparison, compare
 from tests.html_page import Page
@@ -47,7 +47,12 @@ def test_a_report_compared_with_itself_has_not_changed(report: LeakReport) -> No
 
 @given(leak_reports, leak_reports)
 def test_the_other_way_round_it_is_the_opposite(old: LeakReport, new: LeakReport) -> None:
-    assert compare(new, old).outcome == OPPOSITE[compare(old, new).outcome]
+    """Unless a holder of weight is new: one leak for another is worse both ways."""
+    there, back = compare(old, new), compare(new, old)
+    if there.intruder is None and back.intruder is None:
+        assert back.outcome == OPPOSITE[there.outcome]
+    for found in (there, back):
+        assert found.intruder is None or found.outcome == "worse"
 
 
 @given(leak_reports, leak_reports)
@@ -102,6 +107,50 @@ def test_a_leak_that_is_no_leak_any_more_is_better_whatever_the_rates() -> None:
     assert "a leak before, growth that is not classified as one now" in render_text(
         compare(old, new)
     )
+
+
+@pytest.mark.parametrize("left", [0.5, 2.0, 9.0])
+def test_a_new_holder_of_weight_is_worse_whatever_has_left(left: float) -> None:
+    old = replace(with_rate(60.0 * left * MiB), holders=(holder("a.FIXED", left * MiB),))
+    new = replace(with_rate(60.0 * MiB), holders=(holder("a.OTHER", 0.9 * MiB),))
+    found = compare(old, new)
+    assert found.outcome == "worse"
+    assert render_text(found).startswith("WORSE: another holder than before: a.OTHER\n")
+
+
+def test_a_new_holder_of_a_fraction_does_not_decide() -> None:
+    old = replace(with_rate(600.0 * MiB), holders=(holder("a.FIXED", 10.0 * MiB),))
+    small = replace(with_rate(60.0 * MiB), holders=(holder("a.SMALL", 0.1 * MiB),))
+    masked = replace(with_rate(24.0 * MiB), holders=(holder("a.MASKED", 0.4 * MiB),))
+    bounded = replace(
+        with_rate(60.0 * MiB, kind="growth"), holders=(holder("a.CACHE", 0.9 * MiB, bound=99_999),)
+    )
+    for new in (small, masked, bounded):
+        assert compare(old, new).outcome == "better"
+
+
+def test_what_is_in_libraries_stands_last() -> None:
+    full = leak_report()
+    library = replace(full.suspects[1], bytes_per_minute=99.0 * MiB)
+    old = leak_report(holders=(), suspects=())
+    new = leak_report(
+        holders=(holder("lib.POOL", 9.0 * MiB, in_user_code=False), holder("app.SEEN")),
+        suspects=(library, full.suspects[0]),
+    )
+    found = compare(replace(old, kind="growth"), new)
+    assert [change.name for change in found.holders] == ["app.SEEN", "lib.POOL"]
+    assert [change.in_user_code for change in found.suspects] == [True, False]
+
+
+def test_a_line_is_named_by_the_users_own_and_by_the_librarys_that_it_calls() -> None:
+    full = leak_report()
+    lib = Frame(file="/venv/lib/python3.11/site-packages/pandas/frame.py", line=778)
+    own = Frame(file="/srv/shop/books.py", line=7, function="make", in_user_code=True)
+    suspect = replace(full.suspects[0], file=lib.file, line=778, frames=(lib, own))
+    report = leak_report(suspects=(suspect,))
+    (change,) = compare(report, report, directory="/srv/shop").suspects
+    assert change.name == "books.py:7"
+    assert change.detail == "make \u2192 pandas/frame.py:778  remember_session"
 
 
 def test_a_look_on_demand_is_judged_by_its_rate_alone() -> None:
@@ -169,7 +218,7 @@ def test_a_local_is_known_again_when_its_function_is_at_another_line() -> None:
 
 
 def moved(line: int, source: str | None, file: str = "/srv/shop/app.py") -> LeakReport:
-    suspect = replace(leak_report().suspects[0], file=file, line=line, source=source)
+    suspect = replace(leak_report().suspects[0], file=file, line=line, source=source, frames=())
     return leak_report(suspects=(suspect,))
 
 
@@ -221,7 +270,7 @@ def comparison() -> Comparison:
 def test_the_text_says_the_worst_first() -> None:
     lines = render_text(comparison()).splitlines()
     assert lines[0] == "WORSE: it grows faster"
-    assert lines[1].startswith("  old  2.0 MiB/min, +61.0 MiB over 96.0 MiB; leak: live Python")
+    assert lines[1].startswith("  old  2.0 MiB/min, +61.0 MiB over 96.0 MiB; leak: a.OLD grows")
     assert lines[2].startswith("  new  8.3 MiB/min")
     assert lines[5].split() == ["worse", "1.0", "MiB/min", "->", "9.0", "MiB/min", "a.BOTH", "dict"]
     assert lines[6].split()[:4] == ["gone", "1.0", "MiB/min", "before"]

@@ -16,6 +16,7 @@ from memguard.leaks.evidence.tracing import Site, Trace
 from memguard.leaks.finding.compose import Origin, compose
 from memguard.leaks.report import LeakReport, TrendSummary
 from memguard.observe import readings
+from memguard.report.render.content import explained
 from tests import strategies
 from tests.detecting import LINE, MiB, evidence, holder
 
@@ -169,7 +170,7 @@ def test_a_holder_tells_rate_weight_site_and_types_of_entries() -> None:
 def test_what_is_not_explained_is_said() -> None:
     report = composed(evidence(holder(entries_per_minute=30.0 * 1024)))
     assert report.explained_ratio == pytest.approx(0.5)
-    assert report.limits[0] == "30.0 MiB of 60.0 MiB explained by the holders named; 30.0 MiB not"
+    assert explained(report) == ("30.0 MiB/min (50 %)", "30.0 MiB/min (50 %)")
 
 
 def test_a_holder_of_a_hundredth_of_the_growth_is_left_out() -> None:

@@ -35,9 +35,16 @@ def test_the_verdicts_advice_is_not_said_twice() -> None:
 
 
 def test_no_more_than_the_most_are_said_and_the_first_holders_come_first() -> None:
-    holders = tuple(holder(path=f"shop.{name}") for name in "abc")
+    holders = tuple(holder(path=f"shop.{name}", advice=f"mind {name}") for name in "abc")
     said = hints(leak_report(holders=holders), most=2)
-    assert [hint.partition(":")[0] for hint in said] == ["shop.a", "shop.b"]
+    assert said == ("shop.a: mind a", "shop.b: mind b")
+
+
+def test_what_several_holders_call_for_is_said_once() -> None:
+    holders = tuple(holder(path=f"shop.{name}", advice="bound it") for name in "abcde")
+    assert hints(leak_report(holders=holders), most=3) == (
+        "shop.a, shop.b, shop.c and 2 more: bound it",
+    )
 
 
 def test_both_renderings_say_it() -> None:

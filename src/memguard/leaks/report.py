@@ -102,7 +102,10 @@ class Suspect:
     frames: tuple[Frame, ...] = ()
     """The calling stack, the allocating line first; as deep as was traced."""
     source: str | None = None
-    """The text of the line; None where the file is not there or is newer than the process."""
+    """
+    The text of the user's line nearest to the allocation, or of the allocating one where none is
+    the user's; None where the file is not there or is newer than the process.
+    """
     held_by: str | None = None
     """Path of the holder whose entries were allocated here, where that is known."""
 

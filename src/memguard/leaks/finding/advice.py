@@ -27,6 +27,11 @@ KINDS: dict[str, str] = {
     "cycles": "Garbage in reference cycles waits for the collector: call gc.enable() if it is "
     "off, lower gc.set_threshold() if it was raised, call gc.collect() when the process is idle, "
     "or break the cycles (weakref for parent links).",
+    "extension": "No object of Python holds these: an extension written in C does, or has lost "
+    "count of its references. Look at the call into C on the lines named here, update that "
+    "package, or report a reference leak to it.",
+    "interpreter": "Other interpreters run in this process, and their objects cannot be seen from "
+    "here: run a LeakDetector inside of them, or give their work to processes.",
     "fragmentation": "Memory was freed but the allocator keeps it: set MALLOC_ARENA_MAX=2, try "
     "jemalloc (LD_PRELOAD), or return it with malloc_trim when the process is idle.",
     "native": "Most of the growth is outside Python's allocators: suspect C extensions and "

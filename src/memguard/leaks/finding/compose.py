@@ -20,7 +20,6 @@ from memguard.leaks.finding.judge import (
 )
 from memguard.leaks.finding.rank import rank_holders, rank_suspects
 from memguard.leaks.report import Cost, Holder, LeakReport, TrendSummary, TypeGrowth
-from memguard.units import format_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +86,7 @@ def compose(
         ),
         window_seconds=evidence.gap_seconds + (previous.window_seconds if previous else 0.0),
         explained_ratio=judgement.explained_ratio,
-        limits=_limits(trend, evidence, judgement, is_update=previous is not None, light=light),
+        limits=_limits(evidence, judgement, is_update=previous is not None, light=light),
         cost=_cost(evidence, cpu_seconds, previous.cost if previous else Cost()),
     )
 
@@ -135,7 +134,6 @@ def _signs(
 
 
 def _limits(
-    trend: TrendSummary,
     evidence: Evidence,
     judgement: Judgement,
     *,
@@ -145,14 +143,6 @@ def _limits(
     notes = list(evidence.notes)
     if evidence.modules_imported:
         notes.append(f"modules imported between the looks: {evidence.modules_imported}")
-    growth = trend.growth_bytes
-    if judgement.explained_ratio is not None and growth > 0:
-        known = int(growth * judgement.explained_ratio)
-        notes.insert(
-            0,
-            f"{format_bytes(known)} of {format_bytes(growth)} explained by the holders named; "
-            f"{format_bytes(growth - known)} not",
-        )
     if judgement.was_reserved:
         notes.append("memory that was reserved before is being filled: it has that bound")
     if light:

@@ -156,6 +156,8 @@ def _traced_suspects(evidence: Evidence) -> tuple[Suspect, ...]:
         stack = site.stack
         if holder is not None:
             stack = max(holder.sample.stacks.get(line, ()), stack, key=len)
+        frames = frames_of(stack or (line,), evidence.functions)
+        mine = next(((each.file, each.line) for each in frames if each.in_user_code), line)
         rows.append(
             Suspect(
                 file=line[0],
@@ -164,8 +166,8 @@ def _traced_suspects(evidence: Evidence) -> tuple[Suspect, ...]:
                 bytes=site.bytes,
                 count=site.count,
                 bytes_per_minute=held[line] or site.bytes / minutes,
-                frames=frames_of(stack or (line,), evidence.functions),
-                source=evidence.sources.get(line),
+                frames=frames,
+                source=evidence.sources.get(mine),
                 held_by=holder.path if holder is not None else None,
             )
         )

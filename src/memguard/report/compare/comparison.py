@@ -3,7 +3,8 @@ Two reports side by side: which rates fell, which rose, what is new and what is 
 
 Pure: two ``LeakReport`` in, a ``Comparison`` out. Rates are compared, not sizes: two runs are
 seldom of one length; a rate counts as changed when it moved by more than a fifth, which is what
-sampled evidence of one and the same program varies by.
+sampled evidence of one and the same program varies by. A leak that has a new holder of weight is
+worse, whatever has left: it is another leak.
 """
 
 from __future__ import annotations
@@ -15,12 +16,18 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from memguard.leaks.report import Holder, LeakReport, Suspect, TypeGrowth
+from memguard.report.render.content import stack_shown
 from memguard.report.render.words import Locations
 
 TOLERANCE = 0.2
 """Share of the larger rate that a rate may move by and still be called the same."""
 STILL_BYTES_PER_HOUR = 1024 * 1024
 """Two whole-process rates below this are the same: readings are no finer."""
+WEIGHTY_NOW, WEIGHTY_BEFORE = 0.2, 0.05
+"""
+Shares of the new growth and of the old one from which a new holder is one of weight. A report names
+what has more than a hundredth of its growth: at five, it was not merely overlooked before.
+"""
 
 Outcome = Literal["better", "worse", "same", "unknown"]
 ChangeKind = Literal["new", "worse", "same", "better", "gone", "unknown"]
@@ -53,6 +60,8 @@ class Change:
     before_per_minute: float | None
     """The old rate; None where it was not named, or not known."""
     after_per_minute: float | None
+    in_user_code: bool = True
+    """False for what stands in a library: its holder's name, or all of a line's stack."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +78,11 @@ class Comparison:
     notes: tuple[str, ...]
     """Why the two may not be comparable."""
 
+    @property
+    def intruder(self) -> Change | None:
+        """The new holder that makes it worse, whatever has left; None without one."""
+        return _intruder(self.old, self.new, self.holders)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the changes as JSON-ready dicts, lists, strings and numbers; no NaN."""
         return {
@@ -84,7 +98,7 @@ class Comparison:
 
 def compare(old: LeakReport, new: LeakReport, *, directory: str | None = None) -> Comparison:
     """
-    Return what changed from *old* to *new*, the worst first.
+    Return what changed from *old* to *new*: the user's own code first, then the worst.
 
     A holder is known again by its path and type, an allocating line by its place; where code moved,
     by its function and text.
@@ -102,13 +116,14 @@ def compare(old: LeakReport, new: LeakReport, *, directory: str | None = None) -
         )
         return tuple(sorted(found, key=_urgency))
 
+    holders = changes(
+        [_holder(holder) for holder in old.holders], [_holder(holder) for holder in new.holders]
+    )
     return Comparison(
-        outcome=_outcome(old, new),
+        outcome="worse" if _intruder(old, new, holders) is not None else _outcome(old, new),
         old=old,
         new=new,
-        holders=changes(
-            [_holder(holder) for holder in old.holders], [_holder(holder) for holder in new.holders]
-        ),
+        holders=holders,
         suspects=changes(
             [_suspect(suspect, locations) for suspect in old.suspects],
             [_suspect(suspect, locations) for suspect in new.suspects],
@@ -132,6 +147,7 @@ class _Entry:
     count_per_minute: float | None
     unit: Unit
     """What the count counts."""
+    in_user_code: bool = True
 
 
 def _holder(holder: Holder) -> _Entry:
@@ -141,23 +157,29 @@ def _holder(holder: Holder) -> _Entry:
         detail=holder.type,
         bytes_per_minute=_finite(holder.bytes_per_minute),
         count_per_minute=_finite(holder.entries_per_minute),
-        unit="entries",
+        unit="instances" if holder.unit == "instances" else "entries",
+        in_user_code=holder.in_user_code,
     )
 
 
 def _suspect(suspect: Suspect, locations: Locations) -> _Entry:
-    file = locations.file(suspect.file)
+    first, _, calls = stack_shown(suspect)
+    file = locations.file(first.file)
+    callee = f"{locations.file(suspect.file)} {suspect.function}" if calls else ""
+    detail = first.function or ""
     return _Entry(
         keys=(
-            (suspect.file, suspect.line, suspect.function),
-            (file, suspect.line, suspect.function),
-            (file, suspect.source or suspect.line, suspect.function),  # the code above it changed
+            (first.file, first.line, first.function, callee),
+            (file, first.line, first.function, callee),
+            # The code above it changed.
+            (file, suspect.source or first.line, first.function, callee),
         ),
-        name=f"{file}:{suspect.line}",
-        detail=suspect.function or "",
+        name=f"{file}:{first.line}",
+        detail=f"{detail} \u2192 {locations.shown(suspect)}" if calls else detail,
         bytes_per_minute=_finite(suspect.bytes_per_minute),
         count_per_minute=None,
         unit="bytes",
+        in_user_code=suspect.user_frame is not None,
     )
 
 
@@ -230,14 +252,31 @@ def _change(pair: _Pair, absences: tuple[ChangeKind, ChangeKind]) -> Change:
         unit="bytes" if in_bytes else there[-1].unit,
         before_per_minute=old_rate,
         after_per_minute=new_rate,
+        in_user_code=there[-1].in_user_code,
     )
 
 
-def _urgency(change: Change) -> tuple[int, float]:
+def _urgency(change: Change) -> tuple[bool, int, float]:
     rate = change.after_per_minute
     if rate is None:
         rate = change.before_per_minute
-    return _ORDER[change.kind], -(rate or 0.0)
+    return not change.in_user_code, _ORDER[change.kind], -(rate or 0.0)
+
+
+def _intruder(old: LeakReport, new: LeakReport, holders: Sequence[Change]) -> Change | None:
+    """Return the heaviest of *holders* that is new and of weight, where *new* may be a leak."""
+    if new.kind == "growth":
+        return None
+    least = STILL_BYTES_PER_HOUR / 60
+    for report, share in ((old, WEIGHTY_BEFORE), (new, WEIGHTY_NOW)):
+        least = max(least, share * (_finite(report.trend.bytes_per_hour) or 0.0) / 60)
+    found = [
+        (change.after_per_minute, change)
+        for change in holders
+        if change.kind == "new" and change.unit == "bytes" and change.after_per_minute is not None
+    ]
+    pace, heaviest = max(found, key=lambda pair: pair[0], default=(0.0, None))
+    return heaviest if pace >= least else None
 
 
 def _judge(before: float | None, after: float | None, *, still: float = 0.0) -> Outcome:

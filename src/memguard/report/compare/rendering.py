@@ -21,7 +21,7 @@ from memguard.report.render.html.components import (
 )
 from memguard.report.render.html.markup import Markup, element
 from memguard.report.render.html.style import report_document
-from memguard.report.render.words import VERDICTS, capital, number, printable, rate
+from memguard.report.render.words import capital, number, printable, rate
 from memguard.units import format_bytes
 
 WIDTH = 100
@@ -78,6 +78,9 @@ def render_html(comparison: Comparison) -> str:
 def _headline(comparison: Comparison) -> tuple[str, str]:
     """Return what became of the whole process: in a word, and in a sentence."""
     title, what = _OUTCOMES[comparison.outcome]
+    intruder = comparison.intruder
+    if intruder is not None:
+        return title, f"another holder than before: {printable(intruder.name)}"
     kinds = (comparison.old.kind, comparison.new.kind)
     if comparison.outcome == "better" and kinds == ("leak", "growth"):
         what = "a leak before, growth that is not classified as one now"
@@ -130,7 +133,7 @@ def _side_line(side: tuple[str, LeakReport]) -> str:
     title, report = side
     return (
         f"  {title}  {rate(report.trend.bytes_per_hour / 60)}, {_grown(report)}; "
-        f"{report.kind}: {VERDICTS[report.verdict.kind]}; "
+        f"{report.kind}: {report.headline}; "
         f"{printable(report.id, longest=40)}, {printable(report.updated_at, longest=40)}"
     )
 
@@ -161,7 +164,7 @@ def _side_card(side: tuple[str, LeakReport]) -> Markup:
         "div",
         element("p", capital(title), class_="small soft"),
         element("h3", rate(report.trend.bytes_per_hour / 60), class_="number"),
-        element("p", f"{_grown(report)}; {VERDICTS[report.verdict.kind]}", class_="small"),
+        element("p", f"{_grown(report)}; {report.headline}", class_="small"),
         element("p", f"{report.id}, {report.updated_at}", class_="small soft place"),
         class_="card",
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from memguard.leaks.report import Cost, Holder, LeakReport, Suspect
-from memguard.report.render.words import number, rate
+from memguard.leaks.report import Cost, Frame, Holder, LeakReport, Suspect
+from memguard.report.render.words import count, number, printable, rate
 from memguard.units import format_bytes, format_seconds
 
 KINDS = {
@@ -13,7 +14,74 @@ KINDS = {
     "growth": "Growth, not classified as a leak",
     "snapshot": "One look on demand",
 }
-HOLDERS_NOTE = "sizes estimated from a sample of new entries"
+STATES = {
+    "suspected": "Suspected",
+    "leaking": "Leak",
+    "ended": "Ended",
+    "retracted": "Retracted: no leak",
+}
+"""A finding's state says more than its kind."""
+_LISTED = 3
+"""Holders that a hint for several of them names."""
+
+
+def label(report: LeakReport) -> str:
+    """Return what the report is, in a word or two: of its state, or else of its kind."""
+    return STATES.get(report.state or "", KINDS.get(report.kind, report.kind))
+
+
+def is_of_others(report: LeakReport) -> bool:
+    """Return True where the growth is no memory of Python: its lines were busy meanwhile."""
+    return report.verdict.kind in ("native", "fragmentation", "none")
+
+
+def readings(report: LeakReport) -> str:
+    """Return the window of the report's first numbers: how many readings, over how long."""
+    trend = report.trend
+    return f"{trend.samples:,} readings over {format_seconds(trend.span_seconds)}"
+
+
+def trend_words(report: LeakReport) -> str | None:
+    """Return what the readings did and how sure that is; None for a look too short to tell."""
+    trend = report.trend
+    if report.kind == "snapshot" and trend.kind != "leak":
+        return None
+    confidence = f"confidence {number(trend.confidence, '.2f')}"
+    rise = "a steady rise" if trend.kind == "leak" else f"trend {printable(trend.kind, longest=40)}"
+    return f"{rise}, {confidence}"
+
+
+def holders_title(report: LeakReport) -> str:
+    """Return the heading of the holders: under other kinds of growth they are not its cause."""
+    return "Held by" if not is_of_others(report) else "Python objects that grew meanwhile"
+
+
+def holders_note(report: LeakReport) -> str:
+    """Return the window of what the holders gained, and what their sizes are."""
+    looks = window(report)
+    return f"{looks}; sizes estimated from samples" if looks else "sizes estimated from samples"
+
+
+def window(report: LeakReport) -> str | None:
+    """Return the time in which holders and types gained what they did; None for unknown."""
+    if report.window_seconds <= 0:
+        return None
+    looks = "between two looks" if report.revision == 1 else "from the first look to the last"
+    return f"in {format_seconds(report.window_seconds)} {looks}"
+
+
+def suspects_title(report: LeakReport, *, some_claimed: bool) -> str:
+    """Return the heading of the lines that no holder shown was traced to."""
+    if is_of_others(report):
+        return "Python lines busy meanwhile"
+    return "Also allocated at" if some_claimed else "Allocated at"
+
+
+def suspects_note(report: LeakReport) -> str:
+    """Return the window in which the lines allocated what they did."""
+    traced = report.cost.traced_seconds
+    lasted = f" {format_seconds(traced)} of" if report.revision == 1 and traced > 0 else ""
+    return f"alive after{lasted} tracing"
 
 
 def holder_size(holder: Holder) -> str:
@@ -23,19 +91,26 @@ def holder_size(holder: Holder) -> str:
     return format_bytes(holder.bytes_added, signed=True)
 
 
-def holder_pace(holder: Holder) -> str:
-    """Return how fast *holder* grows, after a comma; empty where that is not known."""
-    return "" if holder.bytes_per_minute is None else f", {rate(holder.bytes_per_minute)}"
+def holder_gain(holder: Holder, report: LeakReport) -> str:
+    """Return what *holder* gained besides bytes, and how fast it grows: all of one window."""
+    gained = (
+        [] if holder.unit == "bytes" else [f"+{count(max(0, holder.entries_added), holder.unit)}"]
+    )
+    if holder.bytes_per_minute is not None and report.revision == 1:
+        gained.append(rate(holder.bytes_per_minute))
+    return ", ".join(gained)
 
 
-def holder_facts(holder: Holder, *, most_types: int) -> list[str]:
+def holder_facts(holder: Holder, report: LeakReport, *, most_types: int) -> list[str]:
     """Return what else is known of *holder*, not yet made printable; its entries come first."""
-    entries = f"{holder.entries:,} entries now"
-    if holder.bytes_per_entry is not None:
+    entries = f"{count(holder.entries, holder.unit)} now"
+    if holder.bytes_per_entry is not None and holder.unit != "bytes":
         all_of_them = format_bytes(holder.entries * holder.bytes_per_entry)
         entries += f", about {all_of_them}, {format_bytes(holder.bytes_per_entry)} each"
     facts = [entries]
-    if holder.entry_types:
+    if holder.bytes_per_minute is not None and report.revision > 1:
+        facts.append(f"{rate(holder.bytes_per_minute)} since the look before")
+    if holder.entry_types and holder.unit == "entries":
         facts.append("new ones are " + ", ".join(holder.entry_types[:most_types]))
     if holder.inventory_name:
         facts.append(f"registered as {holder.inventory_name}")
@@ -57,10 +132,45 @@ def blocks(suspect: Suspect) -> str:
     return "1 block" if suspect.count == 1 else f"{suspect.count:,} blocks"
 
 
-def explained(report: LeakReport) -> str | None:
-    """Return the part of the growth that the holders account for, in percent; None for unknown."""
+def stack_shown(suspect: Suspect) -> tuple[Frame | Suspect, Frame | Suspect | None, bool]:
+    """
+    Return the line to read first, the one to name beside it, and whether the first calls that.
+
+    The user's own line comes first. Where a library allocates for it, that is its callee; where it
+    allocates itself, the nearest other line of the user's that calls it is named. Where no line is
+    the user's, the allocating one stands alone.
+    """
+    mine = suspect.user_frame
+    site = (suspect.file, suspect.line)
+    if mine is not None and (mine.file, mine.line) != site:
+        return mine, suspect, True
+    above = (frame for frame in suspect.frames[1:] if (frame.file, frame.line) != site)
+    return suspect, next((frame for frame in above if frame.in_user_code), None), False
+
+
+def why_no_user_line(suspect: Suspect) -> str | None:
+    """Return why the stack of *suspect* shows no line of the user's; None where it does."""
+    depth = len(suspect.frames)
+    if suspect.user_frame is not None or not depth:
+        return None
+    return f"none of the {depth} frames traced is in your code" if depth > 1 else None
+
+
+def explained(report: LeakReport) -> tuple[str, str] | None:
+    """
+    Return how much of the growth the holders account for and how much not; None for unknown.
+
+    The two add up to the growth rate of the readings.
+    """
     ratio = report.explained_ratio
-    return None if ratio is None else f"{number(ratio * 100, '.0f')} %"
+    if ratio is None:
+        return None
+    total = report.trend.bytes_per_hour / 60
+    if not math.isfinite(ratio):
+        return "an unknown part", "the rest"
+    share = round(min(1.0, max(0.0, ratio)) * 100)
+    part = total * share / 100
+    return f"{rate(part)} ({share} %)", f"{rate(total - part)} ({100 - share} %)"
 
 
 def costs(cost: Cost) -> list[tuple[str, str]]:
@@ -76,11 +186,21 @@ def costs(cost: Cost) -> list[tuple[str, str]]:
 
 def hints(report: LeakReport, *, most: int) -> tuple[str, ...]:
     """
-    Return what to do about the first *most* holders about which there is something to say.
+    Return up to *most* pieces of advice, each with the holders that it is for.
 
     By what a holder is and holds. What the verdict's advice says already is left out.
     """
     if report.verdict.kind != "live_objects":
         return ()
-    found = [f"{holder.path}: {holder.advice}" for holder in report.holders if holder.advice]
-    return tuple(hint for hint in found[:most] if f"{hint}." != report.verdict.advice)
+    said: dict[str, list[str]] = {}
+    for holder in report.holders:
+        if holder.advice and f"{holder.path}: {holder.advice}." != report.verdict.advice:
+            said.setdefault(holder.advice, []).append(holder.path)
+    return tuple(f"{_listed(paths)}: {advice}" for advice, paths in said.items())[:most]
+
+
+def _listed(paths: Sequence[str]) -> str:
+    """Return *paths*, each once, the first few of them."""
+    shown = list(dict.fromkeys(paths))
+    more = f" and {len(shown) - _LISTED} more" if len(shown) > _LISTED else ""
+    return ", ".join(shown[:_LISTED]) + more

@@ -8,23 +8,32 @@ itself is written as an escape.
 
 from __future__ import annotations
 
-import itertools
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from memguard.leaks.report import Holder, LeakReport, Suspect, TypeGrowth
 from memguard.report.render.content import (
-    HOLDERS_NOTE,
     KINDS,
+    STATES,
     allocated_for,
     blocks,
     costs,
     explained,
     hints,
     holder_facts,
-    holder_pace,
+    holder_gain,
     holder_size,
+    holders_note,
+    holders_title,
+    label,
+    readings,
+    stack_shown,
+    suspects_note,
+    suspects_title,
+    trend_words,
+    why_no_user_line,
+    window,
 )
 from memguard.report.render.words import VERDICTS, Locations, limit, number, printable, rate
 from memguard.units import format_bytes, format_seconds
@@ -32,6 +41,7 @@ from memguard.units import format_bytes, format_seconds
 WIDTH = 100
 MAX_LINES = 60
 
+_LOUD = (KINDS["leak"], *STATES.values())
 _INDENT = " " * 16
 
 
@@ -47,15 +57,17 @@ class _Caps:
     prose: int  # lines of advice
 
 
-# The most generous that fits is taken. The last always fits: 5 lines of headline, 4 a holder, 2 a
-# suspect, 1 a type, 2 a limit, and a heading, an "and more" and a blank for each section.
+# The most generous that fits is taken. The last always fits: 6 lines of headline, 4 a holder, 2 a
+# suspect, 1 a type, 3 a hint, 2 a limit; and a heading, an "and more" and a blank a section.
 _CAPS = (
     _Caps(holders=10, suspects=8, types=8, limits=8, reasons=6, prose=8),
     _Caps(holders=6, suspects=4, types=4, limits=4, reasons=3, prose=4),
-    _Caps(holders=4, suspects=3, types=3, limits=3, reasons=2, prose=3),
+    _Caps(holders=4, suspects=3, types=3, limits=3, reasons=2, prose=4),
+    _Caps(holders=4, suspects=2, types=2, limits=2, reasons=1, prose=4),
+    _Caps(holders=3, suspects=2, types=2, limits=2, reasons=1, prose=3),
 )
-_HINTS = (3, 1, 0)
-"""How many hints are shown; they give way to what was found."""
+HINTS = 3
+"""Hints that are shown: what to do does not give way to minor lines."""
 
 
 def render_text(report: LeakReport, *, directory: str | None = None) -> str:
@@ -70,35 +82,37 @@ def render_text(report: LeakReport, *, directory: str | None = None) -> str:
     """
     locations = Locations(directory)
     lines: list[str] = []
-    for caps, most in itertools.product(_CAPS, _HINTS):
-        lines = _lines(report, locations, caps, hints(report, most=most))
+    for caps in _CAPS:
+        lines = _lines(report, locations, caps)
         if len(lines) <= MAX_LINES:
             break
     return "\n".join(lines) + "\n"
 
 
-def _lines(report: LeakReport, locations: Locations, caps: _Caps, said: Sequence[str]) -> list[str]:
+def _lines(report: LeakReport, locations: Locations, caps: _Caps) -> list[str]:
     holders = report.holders[: caps.holders]
     claimed = {holder.path: allocated_for(holder, report.suspects) for holder in holders}
     others = [suspect for suspect in report.suspects if suspect not in claimed.values()]
+    looks = window(report)
     sections = [
         _headline(report),
+        _advice(report, caps),
         _section(
-            f"Held by ({HOLDERS_NOTE})",
-            [_holder(holder, claimed[holder.path], locations) for holder in holders],
+            f"{holders_title(report)} ({holders_note(report)})",
+            [_holder(holder, report, claimed[holder.path], locations) for holder in holders],
             len(report.holders),
         ),
         _section(
-            "Also allocated at" if len(others) < len(report.suspects) else "Allocated at",
+            f"{suspects_title(report, some_claimed=len(others) < len(report.suspects))} "
+            f"({suspects_note(report)})",
             [_suspect(suspect, locations) for suspect in others[: caps.suspects]],
             len(others),
         ),
         _section(
-            "Growing types",
+            f"Growing types ({looks})" if looks else "Growing types",
             [_type(growth) for growth in report.types[: caps.types]],
             len(report.types),
         ),
-        _advice(report, caps, said),
         _section(
             "Not seen",
             [_wrapped("  - " + unseen, most=2) for unseen in report.limits[: caps.limits]],
@@ -119,19 +133,21 @@ def _section(title: str, entries: Sequence[Sequence[str]], found: int) -> list[s
 def _headline(report: LeakReport) -> list[str]:
     trend = report.trend
     revision = f", updated {report.updated_at}" if report.revision > 1 else ""
+    kind, words = label(report), trend_words(report)
     growth = (
-        f"  {format_bytes(trend.growth_bytes, signed=True)} over a baseline of "
-        f"{format_bytes(trend.baseline_bytes)}, {rate(trend.bytes_per_hour / 60)}; trend "
-        f"{printable(trend.kind, longest=40)}, confidence {number(trend.confidence, '.2f')}, "
-        f"{trend.samples:,} readings in {format_seconds(trend.span_seconds)}"
+        f"  {VERDICTS[report.verdict.kind]}; {format_bytes(trend.growth_bytes, signed=True)} over "
+        f"a baseline of {format_bytes(trend.baseline_bytes)}, {rate(trend.bytes_per_hour / 60)}"
     )
-    kind = "LEAK" if report.kind == "leak" else KINDS[report.kind]
-    lines = [f"{kind}: {VERDICTS[report.verdict.kind]}", growth]
+    lines = [
+        f"{kind.upper() if kind in _LOUD else kind}: {report.headline}",
+        growth,
+        f"  in {readings(report)}{f'; {words}' if words else ''}",
+    ]
     if trend.limit_bytes is not None:
         lines.append("  " + limit(trend, trend.limit_bytes))
-    share = explained(report)
-    if share is not None:
-        lines.append(f"  the holders named account for {share} of the growth rate")
+    parts = explained(report)
+    if parts is not None:
+        lines.append(f"  explained by the holders named: {parts[0]}; not explained: {parts[1]}")
     lines.append(
         "  "
         + printable(f"{report.detector}, process {report.pid}, {report.started_at}{revision}")
@@ -140,12 +156,15 @@ def _headline(report: LeakReport) -> list[str]:
     return lines
 
 
-def _holder(holder: Holder, suspect: Suspect | None, locations: Locations) -> list[str]:
-    facts = [printable(fact) for fact in holder_facts(holder, most_types=3)]
-    first = (
-        f"  {holder_size(holder):<12}  ({holder.entries_added:+,} entries{holder_pace(holder)})  "
-        f"held by  {printable(holder.path)} : {printable(holder.type, longest=80)}"
-    )
+def _holder(
+    holder: Holder, report: LeakReport, suspect: Suspect | None, locations: Locations
+) -> list[str]:
+    facts = [printable(fact) for fact in holder_facts(holder, report, most_types=3)]
+    kind, path = printable(holder.type, longest=80), printable(holder.path)
+    gain = holder_gain(holder, report)
+    what = f"{kind}, one is" if holder.unit == "instances" else "held by"
+    name = path if holder.unit == "instances" else f"{path} : {kind}"
+    first = f"  {holder_size(holder):<12}  {f'({gain})  ' if gain else ''}{what}  {name}"
     lines = [first, _INDENT + "; ".join(facts)]
     if suspect is not None:
         lines += _chain(f"{_INDENT}allocated at  ", suspect, locations)
@@ -162,17 +181,16 @@ def _suspect(suspect: Suspect, locations: Locations) -> list[str]:
 
 
 def _chain(start: str, suspect: Suspect, locations: Locations) -> list[str]:
-    """Return *start*, the allocating line and the nearest caller in the user's own code."""
-    line = start + locations.shown(suspect)
-    site = (suspect.file, suspect.line)
-    above = (frame for frame in suspect.frames[1:] if (frame.file, frame.line) != site)
-    caller = next((frame for frame in above if frame.in_user_code), None)
-    if caller is None:
+    """Return *start*, the user's line, and what it calls or is called by; or why there is none."""
+    first, beside, calls = stack_shown(suspect)
+    line = start + locations.shown(first)
+    if beside is not None:
+        more = f"{'→' if calls else '←'}  " + locations.shown(beside, after=first.file)
+    elif (reason := why_no_user_line(suspect)) is not None:
+        more = f"({reason})"
+    else:
         return [line]
-    called_from = "←  " + locations.shown(caller, after=suspect.file)
-    if len(line) + 2 + len(called_from) <= WIDTH:
-        return [f"{line}  {called_from}"]
-    return [line, _INDENT + called_from]
+    return [f"{line}  {more}"] if len(line) + 2 + len(more) <= WIDTH else [line, _INDENT + more]
 
 
 def _type(growth: TypeGrowth) -> list[str]:
@@ -181,13 +199,19 @@ def _type(growth: TypeGrowth) -> list[str]:
     return [f"  {added:<12}  {printable(growth.name)}  ({now})"]
 
 
-def _advice(report: LeakReport, caps: _Caps, said: Sequence[str]) -> list[str]:
-    advice = _wrapped("  " + report.verdict.advice, most=caps.prose)
-    reasons = report.verdict.reasons[: caps.reasons]
+def _advice(report: LeakReport, caps: _Caps) -> list[str]:
     lines = [
-        *advice,
-        *(line for hint in said for line in _wrapped("  - " + hint, most=2)),
-        *(line for reason in reasons for line in _wrapped("  - " + reason, most=1)),
+        *_wrapped("  " + report.verdict.advice, most=caps.prose),
+        *(
+            line
+            for hint in hints(report, most=HINTS)
+            for line in _wrapped("  - " + hint, most=caps.prose)
+        ),
+        *(
+            line
+            for reason in report.verdict.reasons[: caps.reasons]
+            for line in _wrapped("  - " + reason, most=1)
+        ),
     ]
     return ["What to do", *lines] if lines else []
 

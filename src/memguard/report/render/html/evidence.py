@@ -5,35 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from memguard.leaks.report import Frame, Holder, Suspect
+from memguard.leaks.report import Frame, Holder, LeakReport, Suspect
 from memguard.report.render.content import (
     allocated_for,
     blocks,
     holder_facts,
-    holder_pace,
+    holder_gain,
     holder_size,
+    stack_shown,
+    why_no_user_line,
 )
 from memguard.report.render.html.components import MOST_ENTRIES, bar, path
 from memguard.report.render.html.markup import Markup, element, join
 from memguard.report.render.html.tree import Branch, tree
-from memguard.report.render.words import Locations, rate
+from memguard.report.render.words import Locations
 from memguard.units import format_bytes
 
 
-def holder_tree(
-    holders: Sequence[Holder], suspects: Sequence[Suspect], locations: Locations
-) -> Markup:
-    """Return *holders* as a tree of their paths, each with what is known of it."""
+def holder_tree(holders: Sequence[Holder], report: LeakReport, locations: Locations) -> Markup:
+    """Return *holders* of *report* as a tree of their paths, each with what is known of it."""
     largest = max((_pace(holder) for holder in holders), default=0.0)
 
     def item(branch: Branch, above: str) -> Markup:
         shown = [
             _holder(
                 holders[number],
-                above,
-                _pace(holders[number]) / largest if largest > 0 else 0.0,
-                allocated_for(holders[number], suspects),
+                report,
                 locations,
+                above=above,
+                share=_pace(holders[number]) / largest if largest > 0 else 0.0,
             )
             for number in branch.members
         ]
@@ -51,23 +51,28 @@ def _pace(holder: Holder) -> float:
 
 
 def _holder(
-    holder: Holder, above: str, share: float, suspect: Suspect | None, locations: Locations
+    holder: Holder, report: LeakReport, locations: Locations, *, above: str, share: float
 ) -> Markup:
+    suspect = allocated_for(holder, report.suspects)
     own = holder.path[len(above) :]
     whole = element("code", element("span", path(above), class_="above"), path(own))
-    site: Suspect | Frame | None = suspect or holder.site
+    gain = holder_gain(holder, report)
+    site = _stack_place(suspect, locations) if suspect else None
+    if site is None and holder.site is not None:
+        site = _place(holder.site, locations)
+    type_ = f"one of the instances of {holder.type}" if holder.unit == "instances" else holder.type
     return element(
         "div",
-        element("p", whole, element("span", holder.type, class_="type"), class_="name"),
+        element("p", whole, element("span", type_, class_="type"), class_="name"),
         bar(share),
         element(
             "p",
             element("span", holder_size(holder), class_="size"),
-            f"{holder_pace(holder)}, {holder.entries_added:+,} entries",
+            f", {gain}" if gain else "",
             class_="number",
         ),
-        element("p", "; ".join(holder_facts(holder, most_types=5)), class_="soft small"),
-        element("p", "allocated at ", _place(site, locations), class_="small") if site else None,
+        element("p", "; ".join(holder_facts(holder, report, most_types=5)), class_="soft small"),
+        element("p", "allocated at ", site, class_="small") if site else None,
         _source(suspect) if suspect else None,
         class_="holder",
     )
@@ -80,34 +85,41 @@ def _place(place: Suspect | Frame, locations: Locations) -> Markup:
     return join(*shown)
 
 
+def _stack_place(suspect: Suspect, locations: Locations) -> Markup:
+    """Return the user's line, and beside it what it calls or is called by."""
+    first, beside, calls = stack_shown(suspect)
+    shown = [_place(first, locations)]
+    if beside is not None:
+        arrow = " \u2192 " if calls else " \u2190 "
+        shown += [element("span", arrow, class_="soft"), _place(beside, locations)]
+    elif (reason := why_no_user_line(suspect)) is not None:
+        shown.append(element("span", f" ({reason})", class_="soft small"))
+    return join(*shown)
+
+
 def _source(suspect: Suspect) -> Markup | None:
     if not suspect.source:
         return None
     text = suspect.source.expandtabs(4)
-    line = element("span", f"{suspect.line}", class_="line")
+    line = element("span", f"{stack_shown(suspect)[0].line}", class_="line")
     return element("pre", line, element("code", text), class_="source")
 
 
 def suspect_card(position: int, suspect: Suspect, locations: Locations) -> Markup:
     """Return a card with an allocating line, its text, and the stack that calls it."""
-    # What no holder explains may be a request in flight when a short burst ended: no rate.
-    pace = rate(suspect.bytes_per_minute) if suspect.held_by else "in no holder"
-    held = None
+    # No rate: what no holder explains may be a request in flight when a short burst ended.
+    held = element("p", "in no holder", class_="small soft")
     if suspect.held_by:
         held = element("p", "held by ", path(suspect.held_by), class_="small soft")
     return element(
         "div",
         element(
             "div",
-            element("p", _place(suspect, locations)),
+            element("p", _stack_place(suspect, locations)),
             element(
                 "p",
-                element("span", pace, class_="size"),
-                element(
-                    "span",
-                    f" \u2013 {format_bytes(suspect.bytes)} in {blocks(suspect)} still alive",
-                    class_="soft small",
-                ),
+                element("span", format_bytes(suspect.bytes), class_="size"),
+                element("span", f" in {blocks(suspect)} alive", class_="soft small"),
                 class_="number",
             ),
             class_="head",

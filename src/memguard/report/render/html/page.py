@@ -11,7 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memguard.leaks.report import Cost, LeakReport, TrendSummary, TypeGrowth
-from memguard.report.render.content import HOLDERS_NOTE, KINDS, costs, explained, hints
+from memguard.report.render.content import (
+    costs,
+    explained,
+    hints,
+    holders_note,
+    holders_title,
+    label,
+    readings,
+    suspects_note,
+    suspects_title,
+    trend_words,
+    window,
+)
 from memguard.report.render.html.chart import memory_chart
 from memguard.report.render.html.components import (
     MOST_ENTRIES,
@@ -53,7 +65,7 @@ def render_reports_html(reports: Sequence[LeakReport], *, directory: str | None 
 
 
 def _title(report: LeakReport) -> str:
-    return capital(VERDICTS[report.verdict.kind])
+    return report.headline  # it may begin with a name
 
 
 def _article(report: LeakReport, locations: Locations) -> Markup:
@@ -65,16 +77,16 @@ def _article(report: LeakReport, locations: Locations) -> Markup:
         _curve(report.trend),
         section("What to do", _advice(report)),
         section(
-            "Held by",
-            holder_tree(holders, report.suspects, locations) if holders else None,
-            note=shown_of(holders, report.holders, HOLDERS_NOTE),
+            holders_title(report),
+            holder_tree(holders, report, locations) if holders else None,
+            note=shown_of(holders, report.holders, holders_note(report)),
         ),
         section(
-            "Allocated at",
+            suspects_title(report, some_claimed=False),
             join(*(suspect_card(n, suspect, locations) for n, suspect in enumerate(suspects))),
-            note=shown_of(suspects, report.suspects, "lines whose memory is retained"),
+            note=shown_of(suspects, report.suspects, suspects_note(report)),
         ),
-        section("Growing types", _types(report.types[:MOST_ENTRIES])),
+        section("Growing types", _types(report.types[:MOST_ENTRIES]), note=window(report)),
         section("Not seen", points(report.limits) if report.limits else None),
         section("What this report cost the process", _cost(report.cost)),
         _footer(report),
@@ -87,13 +99,14 @@ def _header(report: LeakReport) -> Markup:
         "header",
         element(
             "p",
-            badge(report.kind, KINDS[report.kind]),
+            badge(report.kind, label(report)),
             f"memguard report of process {report.pid}",
             class_="kicker",
         ),
         element("h1", _title(report)),
         element(
             "p",
+            f"{capital(VERDICTS[report.verdict.kind])}: "
             f"{format_bytes(trend.growth_bytes, signed=True)} over a baseline of "
             f"{format_bytes(trend.baseline_bytes)}, within {format_seconds(trend.span_seconds)}.",
             class_="lede",
@@ -108,12 +121,12 @@ def _facts(report: LeakReport) -> list[Markup]:
         fact(
             "Growth rate",
             rate(trend.bytes_per_hour / 60),
-            f"trend {trend.kind}, confidence {number(trend.confidence, '.2f')}",
+            trend_words(report) or "",
         ),
         fact(
             "Now",
             format_bytes(trend.current_bytes),
-            f"{trend.samples:,} readings in {format_seconds(trend.span_seconds)}",
+            f"in {readings(report)}",
         ),
     ]
     if trend.limit_bytes is not None:
@@ -125,9 +138,11 @@ def _facts(report: LeakReport) -> list[Markup]:
             facts.append(
                 fact("Limit reached in about", format_seconds(trend.seconds_to_limit), limit)
             )
-    share = explained(report)
-    if share is not None:
-        facts.append(fact("Explained", share, "of the growth rate, by the holders named"))
+    parts = explained(report)
+    if parts is not None:
+        facts.append(
+            fact("Explained", parts[0], f"by the holders named; not explained: {parts[1]}")
+        )
     return facts
 
 
