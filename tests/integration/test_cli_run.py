@@ -342,14 +342,14 @@ def test_a_script_that_leaks_gets_a_report_that_names_its_line(tmp_path: Path) -
     assert (code, output) == (4, "ended\n")
     (stored,) = (tmp_path / "found").glob("leak-*.json")
     report = parse_json(stored.read_text())
-    assert report.kind == "leak"
+    assert (report.kind, report.state) == ("growth", "ended")  # with its program
     assert report.holders[0].path == "__main__.KEPT"
     assert (report.suspects[0].file, report.suspects[0].line) == (str(file), line)
     assert report.suspects[0].function == "remember"
     stack = [(frame.file, frame.function) for frame in report.suspects[0].frames]
     assert stack == [(str(file), "remember"), (str(file), "<module>")]  # nothing of what started it
     summary = errors.splitlines()
-    assert summary.count("memguard: found 1 leak") == 1
+    assert summary.count("memguard: found no leak; growth that ended: 1") == 1
     assert "held by       __main__.KEPT : list" in errors
     assert f"allocated at  leaky.py:{line}  remember" in errors
     page = Path(summary[-1].split()[-1])
@@ -360,7 +360,7 @@ def test_a_script_that_leaks_gets_a_report_that_names_its_line(tmp_path: Path) -
 
 def test_a_script_gets_the_summary_as_json_even_if_nothing_was_found(tmp_path: Path) -> None:
     write(tmp_path, "app.py", "import os; os.chdir('/'); print('ran')")
-    nothing = {"leaks": 0, "reports": []}
+    nothing = {"leaks": 0, "ended": 0, "reports": []}
     code, output, errors = python(tmp_path, *WATCHED, "--json", "app.py")
     assert (code, output) == (0, "ran\n")
     assert json.loads(errors) == nothing

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -365,13 +366,35 @@ def test_the_summary_counts_leaks_and_other_growth() -> None:
     lines = summary(reports, Path("out")).splitlines()
     assert lines == [
         "memguard: found 1 leak; growth that is not classified as one: 1",
-        "  leak: +61.0 MiB, 2.0 MiB/min, live Python objects",
+        "  leak: leaky_shop.app.SESSIONS grows 1.9 MiB/min; live Python objects",
         "    held by       leaky_shop.app.SESSIONS : dict",
         "    allocated at  /srv/shop/leaky_shop/app.py:57  remember_session",
         f"    read          {Path('out') / 'leak-a.html'}",
-        "  growth: +61.0 MiB, 2.0 MiB/min, live Python objects",
+        "  growth: memory grew 61.0 MiB: live Python objects",
         f"    read          {Path('out') / 'leak-b.html'}",
     ]
+
+
+def test_what_grew_until_its_program_ended_is_no_leak() -> None:
+    """A build grows until it is done: nothing of it is reached in 44 minutes."""
+    ended = [running.as_ended(report) for report in (leak_report(id="a"), leak_report(id="b"))]
+    lines = summary(ended, Path("out")).splitlines()
+    assert lines[:3] == [
+        "memguard: found no leak; growth that ended: 2",
+        "  what grows until its program ends is a leak in one that is to run on",
+        "  leaky_shop.app.SESSIONS grew 48.2 MiB, and has stopped; live Python objects",
+    ]
+    found = running.summary_data(ended, Path("/out"))
+    assert (found["leaks"], found["ended"]) == (0, 2)
+    text = render_text(ended[0])
+    assert text.startswith("ENDED: leaky_shop.app.SESSIONS grew 48.2 MiB, and has stopped\n")
+    assert "reached in" not in text
+
+
+@pytest.mark.parametrize("state", ["ended", "retracted"])
+def test_what_had_ended_before_its_program_stays_as_it_was(state: Any) -> None:
+    report = leak_report(state=state)
+    assert running.as_ended(report) is report
 
 
 def test_the_summary_names_who_called_a_library_that_allocates() -> None:
@@ -386,8 +409,8 @@ def test_the_summary_names_who_called_a_library_that_allocates() -> None:
     )
     lines = summary([leak_report(suspects=(suspect,))], Path("out")).splitlines()
     assert lines[3:5] == [
-        "    allocated at  /lib/encoder.py:258  iterencode",
-        "    called from   /srv/shop/labels.py:31  label",
+        "    allocated at  /srv/shop/labels.py:31  label",
+        "    calling       /lib/encoder.py:258  iterencode",
     ]
 
 

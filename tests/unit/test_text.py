@@ -66,6 +66,15 @@ def test_a_first_report_says_of_which_window_its_numbers_are() -> None:
     assert "Also allocated at (alive after 2.0 s of tracing)" in text
 
 
+def test_a_line_of_next_to_nothing_is_not_worth_a_line() -> None:
+    full = leak_report()
+    small = replace(full.suspects[1], bytes=500, line=11)
+    text = render_text(replace(full, suspects=(*full.suspects, small)))
+    assert "jinja2/environment.py:1010" in text
+    assert "jinja2/environment.py:11 " not in text
+    assert "  and 1 more\n" in text
+
+
 def test_instances_are_no_entries_of_a_container() -> None:
     """4,598 queues are not a queue of 4,598 entries."""
     (holder,) = leak_report().holders

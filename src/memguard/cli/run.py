@@ -23,7 +23,8 @@ import sys
 import types
 import zipfile
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,10 @@ from memguard.guard.memory_guard import MemoryGuard
 from memguard.leaks.evidence.frames import begin_after
 from memguard.leaks.report import LeakReport
 from memguard.report.publish.process_status import report_row
-from memguard.report.render.words import VERDICTS, Locations, printable, rate
+from memguard.report.render.content import stack_shown
+from memguard.report.render.words import VERDICTS, Locations, printable
+from memguard.report.sinks import ReportDirectory
 from memguard.schema import plain
-from memguard.units import format_bytes
 
 REPORT_DIR = "memguard-reports"
 MOST_REPORTS = 5
@@ -160,12 +162,15 @@ def command(
             (Path.cwd() / options.report_dir).rmdir()
     # At exit, not after the last line: threads of the program may go on after it. Registered before
     # the guard registers its own end, so that it runs after it.
-    atexit.register(
-        _Summary(guard, Path(options.report_dir), file=options.summary, as_json=options.json).write
-    )
+    end = _Summary(guard, Path(options.report_dir), file=options.summary, as_json=options.json)
+    atexit.register(end.write)
     guard.start()
     try:
         run(target)
+        end.program_ended = True
+    except SystemExit:
+        end.program_ended = True
+        raise
     except ProgramNotFoundError as error:
         parser.error(str(error))
     return 0
@@ -209,6 +214,8 @@ class _Summary:
         self._file = None if file is None else Path.cwd() / file
         self._as_json = as_json
         self._pid = os.getpid()
+        self.program_ended = False
+        """True once it has ended by itself: not by an interrupt, nor by an error."""
 
     def write(self) -> None:
         """Write it, unless nothing was found or this is a forked child of the program."""
@@ -219,6 +226,9 @@ class _Summary:
         if not reports and not self._as_json and self._file is None:
             return
         missing = self._missing(reports)
+        if self.program_ended:
+            reports = tuple(map(as_ended, reports))
+            self._write_again([report for report in reports if report.state == "ended"])
         if self._as_json:
             text = json.dumps(summary_data(reports, self._absolute, missing=missing)) + "\n"
         else:
@@ -234,11 +244,44 @@ class _Summary:
         elif sys.stderr is not None:
             terminal.write(text, error=True)
 
+    def _write_again(self, reports: Sequence[LeakReport]) -> None:
+        """Write what has become of those whose files are there."""
+        for report in reports:
+            if not self._missing([report]):
+                with contextlib.suppress(OSError, ValueError):
+                    ReportDirectory(self._absolute).write(report)
+
     def _missing(self, reports: Sequence[LeakReport]) -> set[str]:
         """Return the ids of reports that are not there: the disk was full, or they were rotated."""
         ids = [report.id for report in reports]
         # Unlike Path.exists, it returns False if the program has given up its permission to look.
         return {n for n in ids if not os.path.exists(self._absolute / f"leak-{n}.html")}  # noqa: PTH110 - reason: see above
+
+
+def as_ended(report: LeakReport) -> LeakReport:
+    """
+    Return *report* as it is once its program has ended by itself.
+
+    What ended with its program *grew*, as a build does until it is done. Whether it would have gone
+    on for ever nobody can tell from that: only in a program that is to run on is it a leak.
+    """
+    if report.kind != "leak" or report.state in ("ended", "retracted"):
+        return report
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return replace(
+        report,
+        kind="growth",
+        state="ended",
+        revision=report.revision + 1,
+        updated_at=now,
+        ended_at=now,
+        trend=replace(report.trend, seconds_to_limit=None),
+    )
+
+
+def _has_ended(report: LeakReport) -> bool:
+    """Return True for growth that ended, with the program or before; not for a leak that did."""
+    return report.kind == "growth" and report.state == "ended"
 
 
 def summary_data(
@@ -247,6 +290,7 @@ def summary_data(
     """Return for scripts what `summary` returns for people: all reports, oldest first."""
     return {
         "leaks": sum(report.kind == "leak" for report in reports),
+        "ended": sum(map(_has_ended, reports)),
         "reports": [
             {
                 **plain(asdict(report_row(report))),
@@ -263,9 +307,13 @@ def summary(
     """Return a few lines on *reports*, oldest first, and where to read those not *missing*."""
     leaks = sum(report.kind == "leak" for report in reports)
     found = "1 leak" if leaks == 1 else f"{leaks} leaks" if leaks else "no leak"
-    others = len(reports) - leaks
-    more = f"; growth that is not classified as one: {others}" if others else ""
+    ended = sum(map(_has_ended, reports))
+    others = len(reports) - leaks - ended
+    more = f"; growth that ended: {ended}" if ended else ""
+    more += f"; growth that is not classified as one: {others}" if others else ""
     lines = [f"memguard: found {found}{more}"]
+    if ended:
+        lines.append("  what grows until its program ends is a leak in one that is to run on")
     for report in reports[-MOST_REPORTS:]:
         lines += _finding(report, None if report.id in missing else directory)
     return "\n".join(lines) + "\n"
@@ -273,18 +321,20 @@ def summary(
 
 def _finding(report: LeakReport, directory: Path | None) -> list[str]:
     locations = Locations()
-    growth = format_bytes(report.trend.growth_bytes, signed=True)
-    pace = rate(report.trend.bytes_per_hour / 60)
-    lines = [f"  {report.kind}: {growth}, {pace}, {VERDICTS[report.verdict.kind]}"]
+    kind = "" if _has_ended(report) else f"{report.kind}: "
+    words = VERDICTS[report.verdict.kind]
+    more = "" if words in report.headline else f"; {words}"
+    lines = [f"  {kind}{report.headline}{more}"]
     lines += [
         f"    held by       {printable(holder.path)} : {printable(holder.type)}"
         for holder in report.holders[:1]
     ]
-    for suspect in report.suspects[:1]:
-        lines.append(f"    allocated at  {locations.shown(suspect)}")
-        mine = suspect.user_frame
-        if mine is not None and (mine.file, mine.line) != (suspect.file, suspect.line):
-            lines.append(f"    called from   {locations.shown(mine)}")
+    if report.place is not None:
+        lines.append(f"    allocated at  {locations.shown(report.place)}")
+        for suspect in report.suspects[:1]:
+            first, beside, calls = stack_shown(suspect)
+            if calls and beside is not None and first == report.place:
+                lines.append(f"    calling       {locations.shown(beside)}")
     if directory is None:
         return [*lines, "    its files are not there: not written, or deleted since"]
     return [*lines, f"    read          {directory / f'leak-{report.id}.html'}"]

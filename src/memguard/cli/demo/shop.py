@@ -34,10 +34,12 @@ def visit(number: int) -> None:
 
 
 def main() -> None:
-    """Serve visitors until the file ``stop`` appears."""
+    """Serve visitors until the file ``stop`` appears: it is interrupted then, as a server is."""
     end = time.monotonic() + MOST_SECONDS
     number = 0
-    while time.monotonic() < end and not Path("stop").exists():
+    while time.monotonic() < end:
+        if Path("stop").exists():
+            raise KeyboardInterrupt
         number += 1
         visit(number)
         time.sleep(0.02)

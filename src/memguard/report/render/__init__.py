@@ -9,6 +9,7 @@ from memguard import lazy
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from memguard.report.render import words as words
+    from memguard.report.render.content import stack_shown as stack_shown
     from memguard.report.render.html.page import render_html as render_html
     from memguard.report.render.html.page import render_reports_html as render_reports_html
     from memguard.report.render.json import parse_json as parse_json
@@ -26,6 +27,7 @@ else:
         __name__,
         {
             "memguard.report.render": "words",
+            "memguard.report.render.content": "stack_shown",
             "memguard.report.render.html.page": "render_html render_reports_html",
             "memguard.report.render.json": "parse_json render_json",
             "memguard.report.render.text": "WIDTH render_text",

@@ -127,6 +127,12 @@ def allocated_for(holder: Holder, suspects: Sequence[Suspect]) -> Suspect | None
     return max(own, key=lambda suspect: suspect.bytes, default=None)
 
 
+def of_weight(suspects: Sequence[Suspect], all_of_them: Sequence[Suspect]) -> list[Suspect]:
+    """Return those of *suspects* with more than a hundredth of the heaviest of all."""
+    least = max((suspect.bytes for suspect in all_of_them), default=0) / 100
+    return [suspect for suspect in suspects if suspect.bytes > least]
+
+
 def blocks(suspect: Suspect) -> str:
     """Return how many blocks a line allocated that stay."""
     return "1 block" if suspect.count == 1 else f"{suspect.count:,} blocks"

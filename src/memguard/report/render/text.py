@@ -27,6 +27,7 @@ from memguard.report.render.content import (
     holders_note,
     holders_title,
     label,
+    of_weight,
     readings,
     stack_shown,
     suspects_note,
@@ -93,6 +94,7 @@ def _lines(report: LeakReport, locations: Locations, caps: _Caps) -> list[str]:
     holders = report.holders[: caps.holders]
     claimed = {holder.path: allocated_for(holder, report.suspects) for holder in holders}
     others = [suspect for suspect in report.suspects if suspect not in claimed.values()]
+    heavy = of_weight(others, report.suspects)
     looks = window(report)
     sections = [
         _headline(report),
@@ -105,7 +107,7 @@ def _lines(report: LeakReport, locations: Locations, caps: _Caps) -> list[str]:
         _section(
             f"{suspects_title(report, some_claimed=len(others) < len(report.suspects))} "
             f"({suspects_note(report)})",
-            [_suspect(suspect, locations) for suspect in others[: caps.suspects]],
+            [_suspect(suspect, locations) for suspect in heavy[: caps.suspects]],
             len(others),
         ),
         _section(
