@@ -127,7 +127,7 @@ def classify(points: Sequence[Point], options: TrendOptions) -> Trend:
     )
 
 
-def _kind(
+def _kind(  # noqa: PLR0911 - reason: one return a kind of trend
     points: Sequence[Point], options: TrendOptions, growth: int, slope: float, confidence: float
 ) -> TrendKind:
     certain = confidence >= options.confidence
