@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MARK = "# <- allocates"
-BYTES_A_READING = 256 * 1024
+BYTES_A_READING = 160 * 1024
 """What a leak adds from one reading to the next, about."""
 LIVE = ("live_objects",)
 
@@ -460,7 +460,7 @@ HOLDERS: dict[str, Holder] = {
         INBOX, DONE = [], []
         ARRIVED, LEFT = threading.Semaphore(0), threading.Semaphore(0)
 
-        def work():
+        def attend():
             STORE = NEW
             while True:
                 ARRIVED.acquire()
@@ -468,14 +468,14 @@ HOLDERS: dict[str, Holder] = {
                 PUT
                 LEFT.release()
 
-        threading.Thread(target=work, daemon=True).start()
+        threading.Thread(target=attend, daemon=True).start()
 
         def step(i):
             INBOX.append(i)
             ARRIVED.release()
             LEFT.acquire()
         """,
-        paths=("local 'STORE' of running function shop.work",),
+        paths=("local 'STORE' of running function shop.attend",),
     ),
     "attribute_of_type": Holder(
         source="""
