@@ -23,6 +23,7 @@ import tracemalloc
 import types
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from memguard.leaks.detector import LeakDetector, diagnose
@@ -132,6 +133,16 @@ def run(module: types.ModuleType, tick: Callable[[], int]) -> None:
         pass
 
 
+def plain(report: LeakReport) -> dict[str, Any]:
+    """Return *report* with what it says first: its headline, and the line to read."""
+    place = report.place
+    return {
+        **asdict(report),
+        "headline": report.headline,
+        "place": place and f"{Path(place.file).name}:{place.line}",
+    }
+
+
 def look() -> LeakReport:
     """Look on demand, in seconds of the clock on the wall: nothing else goes on."""
     vars(tracing)["time"] = time
@@ -148,9 +159,9 @@ def main() -> None:
     reports = clock.detector.reports
     clock.detector.stop()
     answer: dict[str, Any] = {
-        "reports": [asdict(report) for report in reports],
-        "alarms": [asdict(report) for report in clock.alarms],
-        "looked": None if looked is None else asdict(looked),
+        "reports": [plain(report) for report in reports],
+        "alarms": [plain(report) for report in clock.alarms],
+        "looked": None if looked is None else plain(looked),
         "steps": clock.steps,
         "statistics": asdict(clock.detector.statistics()),
         "bytes_per_step": None,

@@ -44,6 +44,9 @@ class Program:
     needs: tuple[str, ...] = ()
     """Packages that it imports."""
 
+    may_hide_its_line: bool = False
+    """Whether it may allocate nothing while it is traced: a buffer has room to grow into."""
+
     @property
     def lines(self) -> set[int]:
         """The numbers of the lines that allocate what leaks."""
@@ -70,6 +73,7 @@ class Container:
     overhead: int = 50
     hashable_only: bool = False
     has_payload: bool = True
+    is_buffer: bool = False
     source: str = ""
 
 
@@ -314,12 +318,14 @@ CONTAINERS: dict[str, Container] = {
         put=f"STORE.extend(bytes(5_000 + i % 3))  {MARK}",
         overhead=5_000,
         has_payload=False,
+        is_buffer=True,
     ),
     "series": Container(
         new='array.array("d")',
         put=f"STORE.extend([1.5] * 500)  {MARK}",
         overhead=4_000,
         has_payload=False,
+        is_buffer=True,
         source="import array",
     ),
     "cached": Container(
@@ -516,6 +522,7 @@ def compose(container: str, payload: str, holder: str) -> Program:
         rate=max(1, BYTES_A_READING // size),
         holders=paths,
         needs=thing.needs if box.has_payload else (),
+        may_hide_its_line=box.is_buffer,
     )
 
 
@@ -743,7 +750,7 @@ _PILES = [
         STOP = threading.Event()
 
         def wait(i):
-            STOP.wait()
+            STOP.wait()  {MARK}
 
         def step(i):
             threading.Thread(target=wait, args=(i,), daemon=True).start()  {MARK}
@@ -762,7 +769,7 @@ _PILES = [
 
         async def job(i):
             rows = {ROWS}  {MARK}
-            await NEVER.wait()
+            await NEVER.wait()  {MARK}
             return rows
 
         async def spawn(i):
@@ -788,7 +795,7 @@ _PILES = [
 
         async def job(i):
             rows = {ROWS}  {MARK}
-            await NEVER.wait()
+            await NEVER.wait()  {MARK}
             return rows
 
         async def spawn(i):
@@ -812,7 +819,7 @@ _PILES = [
             os.dup(2)
         """,
         rate=10,
-        kinds=("files", "file_descriptors", "descriptors"),
+        kinds=("files",),
         share=None,
     ),
     _program(
