@@ -163,7 +163,7 @@ class Bench:
             "interval": 1.0,
             "warmup": 0,
             "cooldown": 5.0,
-            "limit": 1024 * MiB,
+            "limit": 200 * MiB,  # near: growth by 2 MiB a second is an alarm at once
             "timer": clock,
             "read": self.process.read,
         }

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from memguard.errors import ConfigError
+from memguard.leaks.report import FindingState
 from memguard.report.alerting import (
     GcShareAbove,
     GrowthAbove,
@@ -137,6 +138,33 @@ class TestLeaks:
         assert "app.py:57" in sign.summary
         assert dict(sign.facts)["report"] == "20261120T050714-4242-1"
         assert "BoundedCache" in dict(sign.facts)["advice"]
+
+    @pytest.mark.parametrize("detector", ["watching", "tracing", "cooling", "idle"])
+    @pytest.mark.parametrize("ending", ["ended", "retracted"])
+    def test_it_is_over_at_once_when_the_leak_is_and_says_so(
+        self, ending: FindingState, detector: str
+    ) -> None:
+        look = LeakSuspected().evaluator()
+        firing = frozenset({"a"})
+        leaking = leak_report(id="a", state="leaking", fingerprint="00ff00ff00ff00ff")
+        (sign,) = look(state_of(reports=(leaking,)), 0.0, firing)
+        assert sign.active
+        assert dict(sign.facts)["leak fingerprint"] == "00ff00ff00ff00ff"
+        over = replace(leaking, revision=2, state=ending)
+        (sign,) = look(state_of(reports=(over,), detector=detector), 1.0, firing)
+        assert sign.active is False
+        assert sign.summary.startswith("leak ended" if ending == "ended" else "no leak")
+
+    def test_what_is_only_suspected_raises_none(self) -> None:
+        report = leak_report(kind="growth", state="suspected")
+        assert LeakSuspected().evaluator()(state_of(reports=(report,)), 0.0, NONE) == []
+
+    def test_a_slow_leak_that_is_seldom_confirmed_is_not_over(self) -> None:
+        look = LeakSuspected().evaluator()
+        report = leak_report(id="a", state="leaking")
+        for hours in range(48):
+            (sign,) = look(state_of(reports=(report,)), hours * 3600.0, frozenset({"a"}))
+            assert sign.active
 
     def test_it_is_over_when_it_was_not_confirmed_for_long_while_somebody_watched(self) -> None:
         look = LeakSuspected(resolve_after="1h").evaluator()

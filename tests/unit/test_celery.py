@@ -208,7 +208,7 @@ def test_a_leak_report_names_the_task_that_added_most(
         detector = memguard.install().detector
         assert detector is not None
         report = leak_report(id="a-report")
-        detector._delivery.deliver(Finding(report, is_alarm=True))  # a leak takes minutes
+        detector._delivery.deliver(Finding(report, "new"))  # a leak takes minutes
     finally:
         workers.close()
     [line] = [r.getMessage() for r in caplog.records if "worker.leak" in r.getMessage()]

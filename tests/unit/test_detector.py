@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Iterator
@@ -127,7 +128,7 @@ class TestFindings:
         assert report.suspects[0].function == "remember"
         assert report.suspects[0].held_by == "shop.app.SESSIONS"
         assert report.uptime_seconds > 0
-        assert report.trend.limit_bytes == 1024 * MiB
+        assert report.trend.limit_bytes == 200 * MiB
         assert (report.trend.seconds_to_limit or 0) > 0
         assert LeakReport.from_dict(report.to_dict()) == report
 
@@ -162,9 +163,12 @@ class TestFindings:
             bench.leak_until("cooling")
         assert [made.trace for made in investigations.made] == [True, False, True]
 
-    def test_after_the_end_of_a_leak_the_next_one_is_a_new_finding(self, bench: Bench) -> None:
+    def test_after_the_end_of_a_leak_another_one_is_a_new_finding(
+        self, bench: Bench, investigations: type[ScriptedInvestigation]
+    ) -> None:
         bench.leak_until("cooling")
         first = bench.detector.reports[0]
+        investigations.bring = evidence(holder("shop.app.OTHER"))
         level = bench.process.level or 0
         bench.play([level] * 150)
         bench.leak_until("tracing")
@@ -229,6 +233,141 @@ class TestFindings:
         bench.detector.tick()
         bench.leak_until("cooling")
         assert bench.detector.reports[0].uptime_seconds == pytest.approx(bench.clock(), abs=2)
+
+
+@pytest.mark.usefixtures("investigations")
+class TestLifeOfAFinding:
+    """With a limit that is far: what grows may be a warm-up."""
+
+    def far(self, fake_clock: FakeClock, **options: Any) -> tuple[Bench, list[str]]:
+        told: list[str] = []
+        chosen: dict[str, Any] = {
+            "limit": 10**6 * MiB,
+            "on_leak": lambda report: told.append(f"{report.kind} {report.state}"),
+            "on_end": lambda report: told.append(f"end of {report.kind} {report.state}"),
+        }
+        return Bench(fake_clock, **{**chosen, **options}), told
+
+    @staticmethod
+    def grow(bench: Bench, readings: int, *, step: float = 2 * MiB) -> None:
+        for _ in range(readings):
+            bench.tick(round((bench.process.level or 0) + step))
+
+    @staticmethod
+    def readings_until_over(bench: Bench, most: int = 200) -> int:
+        for number in range(most):
+            if bench.detector.reports[-1].ended_at is not None:
+                return number
+            bench.tick()
+        raise AssertionError(f"never over: {bench.detector.reports[-1]}")
+
+    def test_a_warm_up_in_a_straight_line_is_suspected_and_ends_without_an_alarm(
+        self, fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        bench, told = self.far(fake_clock)
+        with caplog.at_level(logging.INFO, "memguard"):
+            self.grow(bench, 30)
+            (report,) = bench.detector.reports
+            assert (report.kind, report.state) == ("growth", "suspected")
+            assert "shop.app.SESSIONS" in (bench.detector.statistics().suspicion or "")
+            assert self.readings_until_over(bench) <= 30
+        (report,) = bench.detector.reports
+        assert (report.kind, report.state) == ("growth", "ended")
+        assert bench.detector.statistics().suspicion is None
+        assert bench.detector.statistics().findings == 0
+        assert told == []
+        assert {record.levelno for record in caplog.records} == {logging.INFO}
+
+    def test_a_spike_with_a_slow_rise_is_retracted_without_an_alarm(
+        self, fake_clock: FakeClock
+    ) -> None:
+        bench, told = self.far(fake_clock)
+        self.grow(bench, 30)
+        bench.process.level = 100 * MiB
+        assert self.readings_until_over(bench) <= 10
+        assert bench.detector.reports[-1].state == "retracted"
+        bench.play([100 * MiB] * 100)
+        assert told == []
+
+    def test_growth_that_outlasts_a_warm_up_is_an_alarm_and_one_finding(
+        self, fake_clock: FakeClock
+    ) -> None:
+        bench, told = self.far(fake_clock)
+        self.grow(bench, 60)
+        (report,) = bench.detector.reports
+        assert (report.kind, report.state) == ("leak", "leaking")
+        assert told == ["leak leaking"]
+        self.grow(bench, 300)
+        assert len(bench.detector.reports) == 1
+        assert told == ["leak leaking"]
+
+    def test_a_leak_that_stands_still_is_taken_back_in_files_log_and_callback(
+        self,
+        fake_clock: FakeClock,
+        investigations: type[ScriptedInvestigation],
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        folder = tmp_path / "reports"
+        bench, told = self.far(fake_clock, report_dir=folder)
+        self.grow(bench, 60)
+        investigations.bring = evidence(holder(entries_per_minute=0.0))
+        with caplog.at_level(logging.INFO, "memguard"):
+            assert self.readings_until_over(bench) <= 60
+        (report,) = bench.detector.reports
+        assert report.state == "ended"
+        assert report.trend.current_bytes == bench.process.level
+        assert report.trend.seconds_to_limit is None
+        (path,) = folder.glob("*.json")
+        assert LeakReport.from_dict(json.loads(path.read_text())) == report
+        assert len(events(caplog, "leak.ended")) == 1
+        assert told == ["leak leaking", "end of leak ended"]
+
+    def test_a_level_that_stands_still_is_no_end_while_the_holder_grows(
+        self, fake_clock: FakeClock
+    ) -> None:
+        """Its entries fill what was freed before."""
+        bench, told = self.far(fake_clock)
+        self.grow(bench, 60)
+        bench.play([bench.process.level or 0] * 200)
+        assert bench.detector.reports[-1].state == "leaking"
+        assert told == ["leak leaking"]
+
+    def test_a_leak_that_was_given_back_is_retracted(self, fake_clock: FakeClock) -> None:
+        bench, told = self.far(fake_clock)
+        self.grow(bench, 60)
+        bench.process.level = 100 * MiB
+        assert self.readings_until_over(bench) <= 10
+        assert told == ["leak leaking", "end of leak retracted"]
+
+    def test_a_slow_leak_is_told_once_in_days(self, fake_clock: FakeClock) -> None:
+        """Three MiB an hour, at a reading a minute, are less in a window than what counts."""
+        bench, told = self.far(fake_clock, interval=60.0, cooldown=1200.0, min_growth_bytes="16MiB")
+        bench.process.level = 50 * MiB
+        self.grow(bench, 36 * 60, step=3 * MiB / 60)
+        assert told == ["leak leaking"]
+        assert len(bench.detector.reports) == 1
+        assert bench.detector.reports[0].state == "leaking"
+
+    def test_a_failing_on_end_is_counted(self, fake_clock: FakeClock) -> None:
+        def fail(_: LeakReport) -> None:
+            raise KeyError("mine")
+
+        bench, _ = self.far(fake_clock, on_end=fail)
+        self.grow(bench, 60)
+        bench.process.level = 100 * MiB
+        self.readings_until_over(bench)
+        assert dict(bench.detector.statistics().errors_by_kind) == {"on_end: KeyError": 1}
+
+    def test_a_failing_last_look_is_counted_and_the_end_still_comes(
+        self, fake_clock: FakeClock, investigations: type[ScriptedInvestigation]
+    ) -> None:
+        bench, _ = self.far(fake_clock)
+        self.grow(bench, 60)
+        investigations.failure["look"] = MemoryError()
+        self.readings_until_over(bench)
+        assert bench.detector.statistics().errors >= 1
+        assert bench.detector.reports[-1].state == "ended"
 
 
 class TestFailures:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client.utils import floatToGoString
 
 from memguard import MemoryGuard
-from memguard.leaks.report import LeakReport, TrendSummary, Verdict
+from memguard.leaks.report import FindingState, LeakReport, TrendSummary, Verdict
 from memguard.observe.gcwatch import PAUSE_BOUNDS_NS, GcStatistics, GenerationStatistics
 from memguard.observe.readings import Reading
 from memguard.relief.records import PressureState
@@ -182,6 +182,25 @@ def test_the_latest_leak_is_told_with_its_time_and_rate(known: GuardState) -> No
     found = values("leaks", replace(known, reports=reports))
     assert found["memguard_leak_last_report_timestamp_seconds", "g"] == 1795168800.5
     assert found["memguard_leak_growth_bytes_per_second", "g"] == 2.0
+
+
+def test_a_leak_that_has_ended_grows_no_more(known: GuardState) -> None:
+    reports = (replace(leak("2026-11-20T10:00:00+00:00"), state="ended"),)
+    found = values("leaks", replace(known, reports=reports))
+    assert found["memguard_leak_growth_bytes_per_second", "g"] == 0.0
+
+
+def test_findings_are_counted_by_state(known: GuardState) -> None:
+    states: tuple[FindingState | None, ...] = ("ended", "leaking", "ended", None)
+    reports = tuple(replace(leak("2026-11-20T10:00:00+00:00"), state=each) for each in states)
+    found = replace(known, reports=reports)
+    (metric,) = (each for each in PARTS["leaks"] if each.prometheus == "memguard_leak_findings")
+    assert dict(metric.values(found)) == {
+        "suspected": 0,
+        "leaking": 1,
+        "ended": 2,
+        "retracted": 0,
+    }
 
 
 def test_a_rate_that_is_no_number_is_left_out(known: GuardState) -> None:

@@ -22,7 +22,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMet
 from memguard import BoundedCache, MemoryGuard
 from memguard.bounded.inventory import InventoryRow
 from memguard.errors import CapacityError, ConfigError, LifecycleError
-from memguard.leaks.report import LeakReport
+from memguard.leaks.report import FindingState, LeakReport
 from memguard.observe.readings import read_memory
 from memguard.relief.records import Alert
 from memguard.report.metrics import catalog
@@ -480,6 +480,22 @@ def test_a_new_leak_is_emitted_as_an_event() -> None:
     assert name_of(record) == "memguard.leak.suspected"
     assert record.attributes["code.line.number"] == leak_report().suspects[0].line
     assert record.attributes["memguard.leak.holder.path"] == leak_report().holders[0].path
+
+
+@pytest.mark.parametrize("state", ["ended", "retracted"])
+def test_the_end_of_a_leak_is_emitted_as_an_event_with_its_fingerprint(
+    state: FindingState,
+) -> None:
+    logs = Logs()
+    guard = MemoryGuard(leaks=False)
+    with Telemetry(guard, logger_provider=logs.provider, metrics=False):
+        guard._ended(leak_report(state=state, fingerprint="00ff00ff00ff00ff"))
+        wait_for(logs.records)
+    (record,) = logs.records()
+    assert name_of(record) == f"memguard.leak.{state}"
+    assert record.severity_text == "WARN"
+    assert record.attributes["memguard.leak.fingerprint"] == "00ff00ff00ff00ff"
+    assert record.attributes["memguard.leak.state"] == state
 
 
 @settings(max_examples=50)

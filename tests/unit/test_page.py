@@ -190,6 +190,18 @@ def test_alerts_and_reports_stand_with_the_newest_first() -> None:
     assert "2026-11-20 05:09:14 UTC" in shown
 
 
+def test_the_page_tells_the_state_of_a_finding() -> None:
+    detector = guard_state(MemoryGuard()).detector
+    reports = (
+        leak_report(id="a", kind="growth", state="suspected"),
+        leak_report(id="b", state="ended", ended_at=leak_report().updated_at, fingerprint="00ff"),
+    )
+    shown = text_of(page(known_figures(reports=reports, detector=detector)))
+    assert "growing, may end" in shown
+    assert "leak, ended" in shown
+    assert "00ff" in shown
+
+
 def test_the_last_run_shows_each_step() -> None:
     run = ReliefReport(
         reason="asked for",

@@ -27,6 +27,7 @@ from memguard.report.metrics import catalog
 from memguard.report.metrics.catalog import FAMILIES, PARTS, Metric
 from memguard.report.metrics.prometheus import gatherer
 from memguard.report.metrics.prometheus.collector import MemguardCollector
+from tests.specimens import leak_report
 
 
 @pytest.fixture
@@ -56,6 +57,20 @@ def test_the_openmetrics_form_is_read_by_its_strict_parser(guard: MemoryGuard) -
     found = {family.name for family in parse_openmetrics(text)}  # type: ignore[no-untyped-call]  # reason: theirs is untyped
     assert found == {family.prometheus.removesuffix("_total") for family in FAMILIES}
     del cache
+
+
+def test_the_count_of_leaks_has_the_fingerprint_of_the_latest_as_its_exemplar(
+    guard: MemoryGuard,
+) -> None:
+    assert guard.detector is not None
+    collector = MemguardCollector(guard)
+    for hour, mark in enumerate(("00ff00ff00ff00ff", "11ee11ee11ee11ee")):
+        report = leak_report(fingerprint=mark, updated_at=f"2026-11-20T0{hour}:00:00+00:00")
+        guard.detector._findings._append(report)
+        text = generate_openmetrics(collector.registry).decode()  # type: ignore[no-untyped-call]  # reason: theirs is untyped
+        families = {f.name: f for f in parse_openmetrics(text)}  # type: ignore[no-untyped-call]  # reason: theirs is untyped
+        (sample,) = families["memguard_leaks_found"].samples
+        assert sample.exemplar.labels == {"fingerprint": mark}
 
 
 def test_no_two_samples_have_the_same_name_and_labels(guard: MemoryGuard) -> None:

@@ -226,3 +226,14 @@ def test_readings_at_the_same_time_do_not_divide_by_zero() -> None:
     trend = classify([Point(5.0, n * MiB) for n in range(40)], DEFAULTS)
     assert trend.bytes_per_hour == 0.0
     assert trend.kind is not TrendKind.LEAK
+
+
+def test_growth_lasts_from_when_the_level_was_last_near_its_baseline() -> None:
+    """Calm before it is no part of it, and a step back to the baseline begins it anew."""
+    calm = [100 * MiB] * 20
+    growing = [100 * MiB + n * MiB for n in range(1, 31)]
+    lasted = classify(series(calm + growing, 1.0), TrendOptions()).rising_seconds
+    assert 26 <= lasted <= 30
+    dip = [*growing[:20], 100 * MiB, *growing[20:]]
+    assert classify(series(calm + dip, 1.0), TrendOptions()).rising_seconds <= 11
+    assert classify(series(calm, 1.0), TrendOptions()).rising_seconds == 0.0

@@ -265,7 +265,7 @@ def as_ended(report: LeakReport) -> LeakReport:
     What ended with its program *grew*, as a build does until it is done. Whether it would have gone
     on for ever nobody can tell from that: only in a program that is to run on is it a leak.
     """
-    if report.kind != "leak" or report.state in ("ended", "retracted"):
+    if not report.is_leaking and report.state != "suspected":
         return report
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     return replace(
@@ -289,7 +289,7 @@ def summary_data(
 ) -> dict[str, Any]:
     """Return for scripts what `summary` returns for people: all reports, oldest first."""
     return {
-        "leaks": sum(report.kind == "leak" for report in reports),
+        "leaks": sum(_is_leak(report) for report in reports),
         "ended": sum(map(_has_ended, reports)),
         "reports": [
             {
@@ -305,7 +305,7 @@ def summary(
     reports: Sequence[LeakReport], directory: Path, *, missing: Collection[str] = ()
 ) -> str:
     """Return a few lines on *reports*, oldest first, and where to read those not *missing*."""
-    leaks = sum(report.kind == "leak" for report in reports)
+    leaks = sum(_is_leak(report) for report in reports)
     found = "1 leak" if leaks == 1 else f"{leaks} leaks" if leaks else "no leak"
     ended = sum(map(_has_ended, reports))
     others = len(reports) - leaks - ended
@@ -317,6 +317,11 @@ def summary(
     for report in reports[-MOST_REPORTS:]:
         lines += _finding(report, None if report.id in missing else directory)
     return "\n".join(lines) + "\n"
+
+
+def _is_leak(report: LeakReport) -> bool:
+    """Return True for a leak, also one that has ended; False for one that was retracted."""
+    return report.kind == "leak" and report.state != "retracted"
 
 
 def _finding(report: LeakReport, directory: Path | None) -> list[str]:

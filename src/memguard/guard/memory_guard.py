@@ -140,6 +140,7 @@ class MemoryGuard:
         self._on_alert = check_callable(on_alert, "on_alert")
         self._on_recycle = check_callable(on_recycle, "on_recycle")
         self._on_leak = on_leak
+        self._on_end: Callable[[LeakReport], object] | None = None
         self._subscribers: Registry[Callable[[Alert | LeakReport], object]] = Registry(
             MOST_SUBSCRIBERS, "callbacks"
         )
@@ -166,9 +167,11 @@ class MemoryGuard:
         self.detector: LeakDetector | None = None
         if leaks:
             options: dict[str, Any] = {"limit": limit, "name": name, "report_dir": report_dir}
-            options |= {"on_leak": on_leak, **(leak_options or {})}
+            options |= {"on_leak": on_leak, "on_end": None, **(leak_options or {})}
             self._on_leak = check_callable(options["on_leak"], "on_leak")
-            self.detector = LeakDetector(**{**options, "on_leak": self._leaked})
+            self._on_end = check_callable(options["on_end"], "on_end")
+            options |= {"on_leak": self._leaked, "on_end": self._ended}
+            self.detector = LeakDetector(**options)
         self.publisher: Publisher | None = None
         if publish is not False:
             within = 3 * parse_seconds(interval, name="interval")  # at rest it looks less often
@@ -291,6 +294,9 @@ class MemoryGuard:
     def _leaked(self, report: LeakReport) -> None:
         _call_each((self._on_leak, *self._subscribers), report)
 
+    def _ended(self, report: LeakReport) -> None:
+        _call_each((self._on_end, *self._subscribers), report)
+
     # -- status and actions -----------------------------------------------------------------------
 
     @property
@@ -322,7 +328,10 @@ class MemoryGuard:
 
     def subscribe(self, callback: Callable[[Alert | LeakReport], object]) -> Subscription:
         """
-        Call *callback* with every `Alert` and each new `LeakReport`, as on_alert and on_leak are.
+        Call *callback* with every `Alert`, and each `LeakReport` that is new or over.
+
+        It is called as on_alert and on_leak are, and again with the last report of a leak that has
+        ended or was retracted: ``report.state`` is ``leaking``, ``ended`` or ``retracted``.
 
         It runs in the guard's threads, outside our locks; what it raises is counted. In a
         forked child it stays subscribed.

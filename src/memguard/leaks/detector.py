@@ -60,8 +60,11 @@ class LeakDetector(Service):
         max_reports: Reports kept in ``reports``.
         limit: Memory this process may use, bytes; ``"auto"`` asks cgroups, rlimits and the host.
         report_dir: Directory for reports (JSON, text and HTML, 0600 in 0700); None writes none.
-        on_leak: Called with each new finding, in the detector's thread, outside its lock.
-        on_error: What a failing *on_leak* does: ``"log"``, or ``"raise"`` from ``tick``.
+        on_leak: Called with each new leak, in the detector's thread, outside its lock. Growth that
+            may be a warm-up is none yet: see ``LeakReport.state``.
+        on_end: Likewise with the last report of a leak that has ended or was retracted.
+        on_error: What a failure of *on_leak* or *on_end* does: ``"log"``, or ``"raise"`` from
+            ``tick``.
         on_signal: A signal, such as ``signal.SIGUSR2``, that asks for a look at once: its report
             is written and logged. The former handler is called, too. None listens to none.
         name: For logs and statistics.
@@ -92,6 +95,7 @@ class LeakDetector(Service):
         limit: int | str = "auto",
         report_dir: str | os.PathLike[str] | None = None,
         on_leak: Callable[[LeakReport], object] | None = None,
+        on_end: Callable[[LeakReport], object] | None = None,
         on_error: OnError = "log",
         on_signal: int | None = None,
         name: str | None = None,
@@ -123,7 +127,7 @@ class LeakDetector(Service):
         self._findings = Findings(self.name, max_reports)
         self._spent = Spent()
         self._failures = Failures("detector.failed", detector=self.name)
-        self._delivery = _Delivery(report_dir, on_leak, on_error, self._failures)
+        self._delivery = _Delivery(report_dir, on_leak, on_end, on_error, self._failures)
         self._reset()
         reset_after_fork(self)
 
@@ -168,7 +172,7 @@ class LeakDetector(Service):
 
     def look_on_request(self) -> None:
         """Look now, write the report and log it: what the signal asks for."""
-        self._delivery.deliver(Finding(self.check(), is_alarm=False))
+        self._delivery.deliver(Finding(self.check(), "new"))
 
     def stop(self, timeout: float = 5.0) -> bool:
         """
@@ -215,6 +219,7 @@ class LeakDetector(Service):
             uptime_seconds=0.0 if search is None else search.uptime,
             investigations=spent.investigations,
             findings=self._findings.count,
+            suspicion=self._findings.suspicion,
             reports_dropped=self._findings.dropped,
             report_dir=self._delivery.directory,
         )
@@ -306,18 +311,20 @@ class _Delivery:
     Hand findings on: to a directory, to the log, to the application. None can stop the others.
 
     Bounded by: the directory's caps.
-    Locks: none of its own; *on_leak* runs under none of ours.
-    Keeps alive: *on_leak*.
+    Locks: none of its own; *on_leak* and *on_end* run under none of ours.
+    Keeps alive: *on_leak* and *on_end*.
     """
 
     def __init__(
         self,
         report_dir: str | os.PathLike[str] | None,
         on_leak: Callable[[LeakReport], object] | None,
+        on_end: Callable[[LeakReport], object] | None,
         on_error: OnError,
         failures: Failures,
     ) -> None:
         self._on_leak: Callable[[LeakReport], object] | None = check_callable(on_leak, "on_leak")
+        self._on_end: Callable[[LeakReport], object] | None = check_callable(on_end, "on_end")
         self._on_error: OnError = check_choice(on_error, ("log", "raise"), "on_error")
         if report_dir is not None and not isinstance(report_dir, str | os.PathLike):
             kind = type(report_dir).__name__
@@ -331,7 +338,7 @@ class _Delivery:
         return None if self._directory is None else str(self._directory.path)
 
     def deliver(self, finding: Finding) -> None:
-        """Write, log and announce *finding*; only a new leak is announced."""
+        """Write, log and announce *finding*; only a new leak and the end of one are announced."""
         paths: tuple[Path, ...] = ()
         if self._directory is not None:
             try:
@@ -339,12 +346,20 @@ class _Delivery:
             except Exception as error:  # noqa: BLE001 - reason: a full disk must not end the detector
                 self._failures.add("write report", error)
         finding.log(paths)
-        if self._on_leak is None or not finding.is_alarm:
+        if finding.is_alarm:
+            self._announce("on_leak", self._on_leak, finding.report)
+        elif finding.is_over:
+            self._announce("on_end", self._on_end, finding.report)
+
+    def _announce(
+        self, name: str, callback: Callable[[LeakReport], object] | None, report: LeakReport
+    ) -> None:
+        if callback is None:
             return
         try:
-            self._on_leak(finding.report)
+            callback(report)
         except Exception as error:
-            self._failures.add("on_leak", error)
+            self._failures.add(name, error)
             if self._on_error == "raise":
                 raise
 

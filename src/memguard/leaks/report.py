@@ -19,7 +19,7 @@ SCHEMA_VERSION = 1
 
 ReportKind = Literal["leak", "growth", "snapshot"]
 """``leak``: sustained growth, confirmed by evidence. ``growth``: the threshold was passed, but it
-may end (its state is ``suspected``) or the evidence speaks against a leak. ``snapshot``: one look
+may end (its state is ``suspected``), or the evidence speaks against a leak. ``snapshot``: one look
 on demand."""
 
 FindingState = Literal["suspected", "leaking", "ended", "retracted"]
@@ -296,6 +296,11 @@ class LeakReport:
     nor a holder is known.
     """
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def is_leaking(self) -> bool:
+        """True for a leak that goes on: False once it has ended or was retracted."""
+        return self.kind == "leak" and self.state not in ("ended", "retracted")
 
     @property
     def headline(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from memguard.bounded import inventory
 from memguard.leaks.evidence.census import HeapState
@@ -17,15 +18,19 @@ from memguard.leaks.evidence.gathered import Evidence
 from memguard.leaks.finding.findings import Finding, Findings, summarize
 from memguard.leaks.finding.investigate import POLL_SECONDS, Investigation
 from memguard.leaks.finding.judge import leak_among
+from memguard.leaks.finding.life import DOUBT, Standstill, holds_more, state_of_growth
 from memguard.leaks.growth.trend import Trend
 from memguard.leaks.growth.windows import Windows
 from memguard.leaks.holders import paths
 from memguard.leaks.options import DetectorOptions
+from memguard.leaks.report import FindingState, LeakReport
 from memguard.leaks.statistics import State
 from memguard.observe import allocator
 from memguard.observe.headroom import Allowance, read_allowance
 from memguard.observe.readings import Reading
 
+REST = 5
+"""Readings between the look at a suspicion and the next: none is taken before it is decided."""
 READINGS = 9
 """Between two looks on demand: enough to separate growth from what a request holds for a moment."""
 
@@ -73,12 +78,27 @@ class Search:
         self._spent = spent
         self._windows = Windows(options)
         self._investigation: Investigation | None = None
+        self._closing: Investigation | None = None
         self._before: HeapState | None = None
         self._trend: Trend | None = None
+        self._growing_since: float | None = None
         self._misses = 0
+        self._still = self._new_standstill()
         self._begin_at = self._cool_until = 0.0
         self._started_at = self._now = senses.timer()
         self.state: State = "watching"
+
+    @property
+    def _window(self) -> float:
+        """Seconds that a whole window of readings takes."""
+        return self._options.max_samples * self._options.interval
+
+    def _new_standstill(self) -> Standstill:
+        return Standstill(
+            interval=self._options.interval,
+            window=self._window,
+            least_growth=self._options.trend.min_growth_bytes,
+        )
 
     @property
     def uptime(self) -> float:
@@ -104,13 +124,68 @@ class Search:
         self._windows.draw(now, reading)
         if self.uptime < self._options.warmup:
             return None
-        self._windows.add(now, reading)
-        if self.state == "cooling":
-            if now < self._cool_until:
+        over = self._follow(now, reading, self._windows.add(now, reading))
+        if over is None:
+            if self.state == "cooling" and now >= self._cool_until:
+                self.state = "watching"
+            if self.state == "watching":
+                self._watch(now, reading)
+        return over
+
+    def _follow(self, now: float, reading: Reading, level: int) -> Finding | None:
+        """Return the end of what is going on, once it has stood still or was given back."""
+        going_on, still = self._findings.going_on, self._still
+        if going_on is None:
+            return None
+        still.add(now, level)
+        if still.was_given_back():
+            return self._end(reading, "retracted")
+        if not still.is_near(now):
+            self._closing = None
+        elif still.is_over(now):
+            if self._holds_more(now, reading, going_on):
+                still.go_on(now)
                 return None
-            self.state = "watching"
-        self._watch(now, reading)
+            return self._end(reading, "ended")
+        elif self._closing is None and going_on.holders and going_on.state == "leaking":
+            # A level may stand still while what was freed before is filled again.
+            self._closing = Investigation(
+                self._options,
+                containers=inventory.names,
+                headroom=self._senses.allowance(reading).left,
+                trace=False,
+            )
+            self._windows.pause(now, reading)
+            self._closing.look(now)
+            self._resume(self._senses.read(), pace=0.0)
         return None
+
+    def _holds_more(self, now: float, reading: Reading, going_on: LeakReport) -> bool:
+        """Return True where a holder that was reported has gone on to grow since the last look."""
+        closing, self._closing = self._closing, None
+        if closing is None or not closing.looked:
+            return False
+        self._windows.pause(now, reading)
+        try:
+            closing.begin(now, own=self._windows.storage_ids())
+            evidence = closing.finish()
+        finally:
+            closing.abandon()
+        self._resume(self._senses.read(), pace=0.0)
+        return holds_more(going_on.holders, evidence.holders)
+
+    def _end(self, reading: Reading, state: Literal["ended", "retracted"]) -> Finding | None:
+        finding = self._findings.end(
+            summarize(
+                self._windows.describe(),
+                self._senses.allowance(reading),
+                self._windows.curve(self._started_at),
+            ),
+            state,
+        )
+        self._before = self._investigation = self._closing = None
+        self._begin_anew()
+        return finding
 
     def _watch(self, now: float, reading: Reading) -> None:
         """Take the first look at half of the growth that counts; begin when it is a leak."""
@@ -118,23 +193,38 @@ class Search:
         trend = leak_among(windows.trends(), options.trend, whole_window=windows.is_full)
         self._misses = 0 if trend is not None else self._misses + 1
         self._trend = trend or self._trend
-        if self._misses >= options.max_samples and self._findings.open_since is not None:
-            # A whole window has seen nothing of the leak that was reported: it has ended. Sooner
-            # would report each stair of it again. What grows from here is another one.
-            self._findings.close()
-            self._before = self._investigation = None
-            self._begin_anew()
-        elif windows.growth_share() < 0.5:
+        if trend is not None:
+            since = now - trend.rising_seconds
+            self._growing_since = min(since, self._growing_since or since)
+        elif self._misses >= DOUBT * options.max_samples:
+            self._growing_since = None
+        if windows.growth_share() < 0.5:
             self._investigation = None
         elif self._investigation is None:
             self._prepare(now, reading)
-        elif trend is not None and now >= self._begin_at:
+        elif trend is not None and now >= self._begin_at and self._is_due(trend, reading):
             self._spent.investigations += 1
             windows.pause(now, reading)
             self._investigation.headroom = self._senses.allowance(reading).left
             self._investigation.growth_per_minute = trend.bytes_per_hour / 60
             self._investigation.begin(now, own=windows.storage_ids())
             self.state = "tracing"
+
+    def _is_due(self, trend: Trend, reading: Reading) -> bool:
+        """Return True unless there is a suspicion already that a look would not decide."""
+        going_on = self._findings.going_on
+        if going_on is None or going_on.state != "suspected":
+            return True
+        return self._state_of(trend, self._senses.allowance(reading)) == "leaking"
+
+    def _state_of(self, trend: Trend, allowance: Allowance) -> FindingState:
+        since = self._growing_since
+        return state_of_growth(
+            trend,
+            lasted=0.0 if since is None else self._now - since,
+            window=self._window,
+            seconds_to_limit=allowance.seconds_left(trend.bytes_per_hour),
+        )
 
     def _begin_anew(self) -> None:
         self._windows.clear()
@@ -158,8 +248,9 @@ class Search:
             self._resume(self._senses.read())
             self._begin_at = now + 2 * self._options.interval
 
-    def _resume(self, reading: Reading) -> None:
-        pace = 0.0 if self._trend is None else self._trend.bytes_per_hour
+    def _resume(self, reading: Reading, *, pace: float | None = None) -> None:
+        if pace is None:
+            pace = 0.0 if self._trend is None else self._trend.bytes_per_hour
         self._windows.resume(self._senses.timer(), reading, pace)
 
     def _conclude(self) -> Finding | None:
@@ -172,19 +263,40 @@ class Search:
         self._spent.traced_seconds += evidence.traced_seconds
         reading = self._senses.read()
         self._resume(reading)
+        allowance = self._senses.allowance(reading)
         finding = self._findings.conclude(
-            summarize(
-                trend, self._senses.allowance(reading), self._windows.curve(self._started_at)
-            ),
+            summarize(trend, allowance, self._windows.curve(self._started_at)),
             evidence,
             uptime_seconds=self.uptime,
             cpu_seconds=self._spent.cpu_seconds,
+            state=self._state_of(trend, allowance),
         )
-        if finding.report.kind == "leak":
-            self._before = investigation.after  # an update counts from here
-        else:
+        going_on = self._findings.going_on
+        if going_on is None or going_on.state is None:
+            self._before = None
             self._begin_anew()
+            return finding
+        self._before = investigation.after  # an update counts from here
+        if finding is not None:
+            self._confirm(finding, going_on.state)
+        if going_on.state == "suspected":
+            self._cool_until = min(self._cool_until, self._now + REST * self._options.interval)
         return finding
+
+    def _confirm(self, finding: Finding, state: FindingState) -> None:
+        """Take note that what is going on was seen to."""
+        if finding.change == "new":
+            self._still = self._new_standstill()
+        elif finding.change == "resumed":
+            self._still.paused()
+        trend = finding.report.trend
+        self._still.confirm(
+            self._now,
+            trend.current_bytes,
+            baseline=trend.baseline_bytes,
+            bytes_per_hour=trend.bytes_per_hour,
+            state=state,
+        )
 
     def cool(self) -> None:
         """Take no evidence for a while."""
@@ -198,6 +310,7 @@ class Search:
             investigation.abandon()
             self._spent.traced_seconds += investigation.traced_seconds
             self.state = "watching"
+        self._closing = None
 
 
 def prepare() -> None:

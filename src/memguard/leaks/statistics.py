@@ -26,6 +26,8 @@ class LeakDetectorStatistics:
     investigations: int
     findings: int
     """Leaks reported, updates not counted."""
+    suspicion: str | None = None
+    """Growth that may be a leak and may end, in a line; None where there is none, or a leak."""
     reports_dropped: int
     """Reports that left ``reports`` for its bound."""
     report_dir: str | None

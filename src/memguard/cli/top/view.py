@@ -339,10 +339,13 @@ def _alert(row: AlertRow) -> Line:
 
 
 def _report(row: ReportRow) -> tuple[Line, ...]:
-    style: Style = "critical" if row.kind == "leak" else "elevated"
+    is_over = row.state in ("ended", "retracted")
+    style: Style = "ok" if is_over else "critical" if row.kind == "leak" else "elevated"
     size = format_bytes(row.growth_bytes, signed=True)
     what = f"  {size}, {rate(row.bytes_per_minute)}, {printable(row.verdict)}"
-    lines: list[Line] = [(Span(printable(row.kind), style), Span(what))]
+    is_plain = row.state in (None, "leaking")  # its kind says it
+    name = row.kind if is_plain else f"{row.kind}, {row.state}"
+    lines: list[Line] = [(Span(printable(name), style), Span(what))]
     if row.holder is not None:
         kind = "" if row.holder_type is None else f" : {printable(row.holder_type)}"
         held = f"{printable(row.holder)}{kind}"

@@ -47,6 +47,27 @@ def functions_at(locations: Iterable[Location], *, may_walk: bool = True) -> dic
         locations: Files and lines.
         may_walk: False where the heap must not be walked for what no module leads to.
 
+    Cost: that of `qualified_at`.
+    """
+    found = qualified_at(locations, may_walk=may_walk)
+    return {place: unqualified(name) for place, name in found.items()}
+
+
+def unqualified(name: str) -> str:
+    """Return the last part of a qualified name, which is the function's own."""
+    return name.rpartition(".")[2]
+
+
+def qualified_at(locations: Iterable[Location], *, may_walk: bool = True) -> dict[Location, str]:
+    """
+    Return the qualified name of the innermost live function around each location.
+
+    Those without are left out.
+
+    Args:
+        locations: Files and lines.
+        may_walk: False where the heap must not be walked for what no module leads to.
+
     Cost: 1 ms, mostly; where a function hangs on no module, one gentle walk of the heap, about
         0.1 s of processor time for a million objects.
     """
@@ -124,7 +145,7 @@ def _cover(code: types.CodeType, lines: set[int], best: dict[Location, tuple[int
                 location = (code.co_filename, line)
                 size = last - code.co_firstlineno
                 if location not in best or size <= best[location][0]:
-                    best[location] = (size, code.co_name)
+                    best[location] = (size, code.co_qualname)
     for constant in code.co_consts:
         if type(constant) is types.CodeType:
             _cover(constant, lines, best)
@@ -154,6 +175,24 @@ def is_user_module(namespace: dict[str, Any]) -> bool:
     """Return True for the namespace of a user's module; ``__main__`` without a file is one."""
     file, name = namespace.get("__file__"), namespace.get("__name__")
     return is_user_code(file) if type(file) is str else type(name) is str and name == "__main__"
+
+
+def package_relative(file: str) -> str:
+    """
+    Return *file* within its package, ``shop/cart.py``: the same wherever it was installed.
+
+    Of a file outside a package, its name. Cost: a few stats of the file system.
+    """
+    path = Path(file)
+    parts = [path.name]
+    for folder in path.parents:
+        try:
+            if not (folder / "__init__.py").is_file():
+                break
+        except (OSError, ValueError):
+            break
+        parts.append(folder.name)
+    return "/".join(reversed(parts))
 
 
 def source_line(file: str, line: int, *, older_than: float = IMPORTED_AT) -> str | None:

@@ -47,6 +47,8 @@ class Evidence:
     """Likewise, unfiltered."""
     trace: Trace | None = None
     functions: dict[Location, str] = field(default_factory=dict)
+    qualified: dict[Location, str] = field(default_factory=dict)
+    """Their qualified names: ``Shop.remember``."""
     sources: dict[Location, str] = field(default_factory=dict)
     """Text of the suspected lines, where it is what runs."""
     notes: list[str] = field(default_factory=list)

@@ -10,46 +10,75 @@ import sys
 import uuid
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from memguard import log
 from memguard.leaks.evidence.gathered import Evidence
 from memguard.leaks.finding.compose import Origin, compose
+from memguard.leaks.finding.fingerprint import fingerprint
 from memguard.leaks.finding.rank import is_light
 from memguard.leaks.growth.trend import Trend
-from memguard.leaks.report import CurvePoint, LeakReport, TrendSummary
+from memguard.leaks.report import CurvePoint, FindingState, LeakReport, ReportKind, TrendSummary
 from memguard.observe.headroom import Allowance
+from memguard.units import format_bytes
 
 WEIGHTY = 0.1
 """Share of the growth at which a holder without a line is worth another burst of tracing."""
 
 
+Change = Literal["new", "updated", "resumed", "ended", "retracted"]
+"""What became of a finding: ``resumed`` is growth that had ended, and goes on."""
+
+
+_EVENTS: dict[tuple[ReportKind, Change], str] = {
+    ("leak", "new"): "leak.suspected",
+    ("leak", "updated"): "leak.updated",
+    ("leak", "resumed"): "leak.resumed",
+    ("leak", "ended"): "leak.ended",
+    ("leak", "retracted"): "leak.retracted",
+    ("growth", "new"): "growth.observed",
+    ("growth", "updated"): "growth.observed",
+    ("growth", "resumed"): "growth.observed",
+    ("growth", "ended"): "growth.ended",
+    ("growth", "retracted"): "growth.retracted",
+    ("snapshot", "new"): "memory.looked_at",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A report and whether it is news."""
+    """A report, and what is new about it."""
 
     report: LeakReport
-    is_alarm: bool
-    """True for a new leak; False for an update, and for growth that is none."""
+    change: Change
+
+    @property
+    def is_alarm(self) -> bool:
+        """True for a new leak; False for growth that is none, or not yet, and for all else."""
+        return self.change == "new" and self.report.kind == "leak"
+
+    @property
+    def is_over(self) -> bool:
+        """True for the end of a leak that was an alarm."""
+        return self.change in ("ended", "retracted") and self.report.kind == "leak"
 
     def log(self, paths: Sequence[Path]) -> None:
-        """Log one structured event: ``leak.suspected``, or what else the report is."""
+        """Log one structured event: ``leak.suspected``, or what else became of it."""
         report = self.report
         place = report.place
         holder = report.holders[0] if report.holders else None
-        event = {
-            "leak": "leak.updated",
-            "growth": "growth.observed",
-            "snapshot": "memory.looked_at",
-        }
+        is_loud = report.kind == "leak" and self.change != "updated"
         log.event(
-            logging.WARNING if self.is_alarm else logging.INFO,
-            "leak.suspected" if self.is_alarm else event[report.kind],
+            logging.WARNING if is_loud else logging.INFO,
+            _EVENTS[report.kind, self.change],
             what=report.headline,
             id=report.id,
             revision=report.revision,
+            state=report.state,
+            fingerprint=report.fingerprint,
             detector=report.detector,
             verdict=report.verdict.kind,
             growth_bytes=report.trend.growth_bytes,
@@ -65,8 +94,10 @@ def summarize(
     trend: Trend, allowance: Allowance, curve: tuple[CurvePoint, ...] = ()
 ) -> TrendSummary:
     """Return *trend* as a report has it, with the time to the limit."""
+    fields = {**asdict(trend), "kind": trend.kind.value}
+    del fields["rising_seconds"]
     return TrendSummary(
-        **{**asdict(trend), "kind": trend.kind.value},
+        **fields,
         limit_bytes=allowance.limit,
         limit_source=allowance.source,
         seconds_to_limit=allowance.seconds_left(trend.bytes_per_hour),
@@ -97,9 +128,18 @@ class Findings:
         return tuple(self._reports)
 
     @property
-    def open_since(self) -> str | None:
-        """When the leak that is still going on was first reported; None when there is none."""
-        return self._open.started_at if self._open else None
+    def going_on(self) -> LeakReport | None:
+        """The leak or the suspicion that may go on; None when there is none."""
+        return self._open
+
+    @property
+    def suspicion(self) -> str | None:
+        """What is suspected now, in a line; None where nothing is."""
+        report = self._open
+        if report is None or report.state != "suspected":
+            return None
+        grown = format_bytes(report.trend.growth_bytes, signed=True)
+        return f"{report.headline}; {grown} so far"
 
     @property
     def wants_tracing(self) -> bool:
@@ -116,7 +156,7 @@ class Findings:
         )
 
     def close(self) -> None:
-        """The leak that was going on has ended; further growth is a new finding."""
+        """Nobody watches what was going on: its state stays, further growth is a new finding."""
         self._open = None
 
     def conclude(
@@ -126,8 +166,22 @@ class Findings:
         *,
         uptime_seconds: float,
         cpu_seconds: float,
-    ) -> Finding:
-        """Return the finding: new, or the update of the one that is going on."""
+        state: FindingState = "leaking",
+    ) -> Finding | None:
+        """
+        Return the finding: new, or the update of the one that is going on.
+
+        Args:
+            trend: What the readings did.
+            evidence: What the investigation gathered.
+            uptime_seconds: Since the detector's start.
+            cpu_seconds: Processor time of it all.
+            state: What growth is that the evidence calls a leak.
+
+        Returns:
+            None where one look speaks against a leak that others confirmed: if it has ended, its
+            level will show it.
+        """
         previous = self._open
         report = compose(
             self._origin(previous, uptime_seconds),
@@ -137,21 +191,89 @@ class Findings:
             previous=previous,
             had_stopped=self._had_stopped,
         )
-        self._had_stopped = report.kind == "growth" and not report.holders
+        is_leak = report.kind == "leak"
+        if report.verdict.kind == "cycles" and not evidence.collector_enabled:
+            state = "leaking"  # nothing will end it
+        self._had_stopped = not is_leak and not report.holders
+        was_leaking = previous is not None and previous.state == "leaking"
+        if not is_leak and was_leaking and not report.holders:
+            return None
+        if is_leak:
+            report = replace(
+                report,
+                kind="leak" if was_leaking or state == "leaking" else "growth",
+                state="leaking" if was_leaking else state,
+                fingerprint=_fingerprint(report, evidence, previous),
+            )
+            return self._keep_on(report, previous)
         if previous is not None:
+            return self._end(replace(report, kind=previous.kind), "retracted", previous)
+        self._append(report)
+        return Finding(report, "new")
+
+    def _keep_on(self, report: LeakReport, previous: LeakReport | None) -> Finding:
+        """Keep what goes on: new, an update, or the same as one that had ended."""
+        change: Change = "updated"
+        if previous is None:
+            previous = self._find_ended(report.fingerprint)
+            change = "new" if previous is None else "resumed"
+            if previous is not None:
+                report = _continued(report, previous)
+        if report.state == "leaking" and (previous is None or previous.kind != "leak"):
+            change = "new"  # also of what was suspected until now
+            self.count += 1
+        if previous is None:
+            self._append(report)
+        else:
             self._replace(previous, report)
-            return Finding(report, is_alarm=False)
+        self._open = report
+        return Finding(report, change)
+
+    def _find_ended(self, mark: str) -> LeakReport | None:
+        """Return the last report of growth that had ended and had that fingerprint."""
+        ended = (r for r in reversed(self._reports) if r.state == "ended" and r.fingerprint == mark)
+        return next(ended, None) if mark else None
+
+    def end(self, trend: TrendSummary, state: Literal["ended", "retracted"]) -> Finding | None:
+        """
+        Return the last revision of what was going on, in *state*; None where nothing was.
+
+        Args:
+            trend: Of the readings up to now.
+            state: ``ended`` or ``retracted``.
+        """
+        previous = self._open
+        if previous is None:
+            return None
+        origin = self._origin(previous, previous.uptime_seconds)
+        shown = replace(
+            previous.trend,
+            current_bytes=trend.current_bytes,
+            seconds_to_limit=None,
+            curve=trend.curve,
+        )
+        report = replace(
+            previous, revision=origin.revision, updated_at=origin.updated_at, trend=shown
+        )
+        return self._end(report, state, previous)
+
+    def _end(self, report: LeakReport, state: FindingState, previous: LeakReport) -> Finding:
+        report = replace(
+            report,
+            state=state,
+            ended_at=report.updated_at,
+            fingerprint=previous.fingerprint or report.fingerprint,
+        )
+        self._replace(previous, report)
+        self._open = None
+        return Finding(report, "ended" if state == "ended" else "retracted")
+
+    def _append(self, report: LeakReport) -> None:
         if len(self._reports) == self._reports.maxlen:
             self.dropped += 1
         self._reports.append(report)
-        if report.kind != "leak":
-            return Finding(report, is_alarm=False)
-        self._open = report
-        self.count += 1
-        return Finding(report, is_alarm=True)
 
     def _replace(self, previous: LeakReport, report: LeakReport) -> None:
-        self._open = report if report.kind == "leak" else None
         kept = [report if known.id == previous.id else known for known in self._reports]
         self._reports = deque(kept, maxlen=self._reports.maxlen)
 
@@ -184,3 +306,24 @@ class Findings:
             uptime_seconds=previous.uptime_seconds if previous else uptime_seconds,
             python=f"{platform.python_implementation()} {platform.python_version()} {sys.platform}",
         )
+
+
+def _continued(report: LeakReport, ended: LeakReport) -> LeakReport:
+    """Return *report* as the next revision of one that had *ended*: a leak is one again."""
+    return replace(
+        report,
+        id=ended.id,
+        kind="leak" if ended.kind == "leak" else report.kind,
+        state="leaking" if ended.kind == "leak" else report.state,
+        started_at=ended.started_at,
+        revision=ended.revision + 1,
+        uptime_seconds=ended.uptime_seconds,
+    )
+
+
+def _fingerprint(report: LeakReport, evidence: Evidence, previous: LeakReport | None) -> str:
+    """Return the fingerprint: that of a leak stays, whatever an update sees."""
+    known = previous.fingerprint if previous is not None else ""
+    if previous is not None and (previous.state == "leaking" or (known and evidence.trace is None)):
+        return known
+    return fingerprint(report, evidence) or known

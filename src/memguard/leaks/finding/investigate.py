@@ -227,7 +227,10 @@ def _name_functions(evidence: Evidence, *, may_walk: bool) -> None:
         heaviest = sorted(evidence.trace.sites.values(), key=lambda site: -site.bytes)
         for site in heaviest[:SITES]:
             wanted.update((site.location, *site.stack))
-    evidence.functions = frames.functions_at(wanted, may_walk=may_walk)
+    evidence.qualified = frames.qualified_at(wanted, may_walk=may_walk)
+    evidence.functions = {
+        place: frames.unqualified(name) for place, name in evidence.qualified.items()
+    }
     for location in wanted:
         text = frames.source_line(*location)
         if text is not None:

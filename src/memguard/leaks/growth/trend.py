@@ -26,6 +26,8 @@ SEGMENTS = 6
 
 LEAST_STEP = 0.1
 """Of the mean step between troughs: what a step must be to count as one upwards."""
+NEAR = 0.1
+"""Of the growth: what is above the baseline by less is still at it."""
 STILL = 0.25
 """Of the whole slope: what the end of a series must show for its growth to be going on."""
 
@@ -78,6 +80,8 @@ class Trend:
     """Trough of the latest eighth of the series (three points at least)."""
     samples: int
     span_seconds: float
+    rising_seconds: float = 0.0
+    """Since the level was last near its baseline: how long the growth has gone on."""
 
     @property
     def growth_bytes(self) -> int:
@@ -124,6 +128,7 @@ def classify(points: Sequence[Point], options: TrendOptions) -> Trend:
         current_bytes=current,
         samples=len(points),
         span_seconds=points[-1].at - points[0].at,
+        rising_seconds=_rising_seconds(points, baseline, current),
     )
 
 
@@ -146,12 +151,20 @@ def _kind(  # noqa: PLR0911 - reason: one return a kind of trend
     if max(steps) > 0.6 * total:
         # One step may be the first period of a leak; it is one only if the growth continues.
         return TrendKind.BLOAT if steps.index(max(steps)) < len(steps) - 1 else TrendKind.HEALTHY
-    if late < total * third / len(steps) / 3 or (early > 0 and late < early / 3):
-        return TrendKind.WARMING_UP
-    if not _goes_on(points, slope):
+    slows_down = late < total * third / len(steps) / 3 or (early > 0 and late < early / 3)
+    if slows_down or not _goes_on(points, slope):
         return TrendKind.WARMING_UP
     rising = sum(step > LEAST_STEP * total / len(steps) for step in steps)
     return TrendKind.LEAK if rising >= len(steps) - 1 else TrendKind.SAWTOOTH
+
+
+def _rising_seconds(points: Sequence[Point], baseline: int, current: int) -> float:
+    """Return the seconds since a point was last near *baseline*; 0 without growth."""
+    if current <= baseline:
+        return 0.0
+    near = baseline + NEAR * (current - baseline)
+    began = next((point.at for point in reversed(points) if point.value <= near), points[0].at)
+    return points[-1].at - began
 
 
 def _goes_on(points: Sequence[Point], slope: float) -> bool:

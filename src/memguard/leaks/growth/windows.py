@@ -53,11 +53,12 @@ class Windows:
             for at, value in self._curve.points()
         )
 
-    def add(self, now: float, reading: Reading) -> None:
-        """Add a reading; what tracing itself takes does not count as growth."""
+    def add(self, now: float, reading: Reading) -> int:
+        """Add a reading and return its level; what tracing itself takes is no growth."""
         level = self._level(reading) - self._own_bytes
         self._whole.add(now, level)
         self._recent.append(Point(now, level))
+        return level
 
     @staticmethod
     def _level(reading: Reading) -> int:

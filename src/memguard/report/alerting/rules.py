@@ -260,15 +260,16 @@ class LeakSuspected(Rule):
     """
     The detector found a leak, with the line that allocates and what holds it: one alert each.
 
-    It is resolved when the finding was not confirmed again for *resolve_after*, and the detector is
-    watching.
+    It is resolved when the leak has ended or was retracted. What may be a warm-up raises none.
 
     Bounded by: the reports that the detector keeps.
     Locks: none.
     Keeps alive: nothing.
 
     Args:
-        resolve_after: Seconds without a further confirmation.
+        resolve_after: Seconds without a further confirmation after which it is resolved even so,
+            while the detector is watching. None waits for the end, which a slow leak needs: hours
+            may pass between two confirmations.
         name: Unique among the rules of an `Alerts`.
         severity: How grave it is.
         repeat: Seconds between two notices while it fires.
@@ -277,13 +278,15 @@ class LeakSuspected(Rule):
     def __init__(
         self,
         *,
-        resolve_after: float | str = "1h",
+        resolve_after: float | str | None = None,
         name: str = "leak_suspected",
         severity: Severity = "warning",
         repeat: float | str | None = "1d",
     ) -> None:
         super().__init__(name=name, severity=severity, resolve_after=0.0, repeat=repeat)
-        self.confirmed_within = check_seconds(resolve_after, "resolve_after", 1)
+        self.confirmed_within = (
+            math.inf if resolve_after is None else check_seconds(resolve_after, "resolve_after", 1)
+        )
 
     def evaluator(self) -> Evaluator:
         """Return a function that remembers when each finding was last confirmed."""
@@ -309,11 +312,17 @@ class _Confirmed:
             if report.revision != revision:
                 revision, at = report.revision, now
                 self._seen[ident] = revision, at
-            active: bool | None = now - at < self._rule.confirmed_within
-            if not active and asleep and ident in firing:
+            active: bool | None = report.is_leaking and now - at < self._rule.confirmed_within
+            if not active and report.is_leaking and asleep and ident in firing:
                 active = None
             found.append(_leak(report, active=active))
         return found
+
+
+_LEAK_STATES = {
+    "ended": "leak ended, what has grown is kept",
+    "retracted": "no leak, what has grown was given back or has a bound",
+}
 
 
 def _leak(report: LeakReport, *, active: bool | None) -> Condition:
@@ -333,12 +342,14 @@ def _leak(report: LeakReport, *, active: bool | None) -> Condition:
     if trend.seconds_to_limit is not None:
         facts.append(("limit reached in", format_seconds(trend.seconds_to_limit)))
     facts.append(("report", report.id))
+    if report.fingerprint:
+        facts.append(("leak fingerprint", report.fingerprint))
     times = "once" if report.revision == 1 else f"{report.revision} times"
     facts.append(("confirmed", f"{times}, last {report.updated_at}"))
     return Condition(
         key=report.id,
         active=active,
-        summary="leak suspected: " + ", ".join(parts),
+        summary=f"{_LEAK_STATES.get(report.state or '', 'leak suspected')}: {', '.join(parts)}",
         value=trend.bytes_per_hour,
         unit="bytes/hour",
         facts=tuple(facts),

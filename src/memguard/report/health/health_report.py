@@ -117,7 +117,11 @@ class LeakHealth:
     growth_bytes: int
     growth_bytes_per_hour: float
     holder: str | None
-    """The path of what holds the most; None if nothing nameable was found."""
+    """The path of what holds the most; None where nothing nameable was found."""
+    state: str | None = None
+    """``suspected``, ``leaking``, ``ended`` or ``retracted``; None where never suspected."""
+    fingerprint: str = ""
+    """The same for the same leak in every process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,4 +343,6 @@ def _leak(found: LeakReport) -> LeakHealth:
         growth_bytes=found.trend.growth_bytes,
         growth_bytes_per_hour=found.trend.bytes_per_hour,
         holder=None if holder is None else printable(holder, longest=_LONGEST_NAME),
+        state=found.state,
+        fingerprint=found.fingerprint,
     )

@@ -24,7 +24,7 @@ from operator import attrgetter
 from typing import Any, Literal, get_args
 
 from memguard._version import __version__
-from memguard.leaks.report import LeakReport
+from memguard.leaks.report import FindingState, LeakReport
 from memguard.relief.levels import SEVERITY
 from memguard.relief.records import AlertKind, PressureState
 from memguard.report.state import GuardState
@@ -199,6 +199,19 @@ def _latest_leak(read: Callable[[LeakReport], float]) -> Callable[[GuardState], 
         return read(max(leaks, key=lambda report: report.updated_at))
 
     return value
+
+
+def latest_fingerprint(state: GuardState) -> str:
+    """Return the fingerprint of the latest leak; empty where there is none."""
+    leaks = [report for report in state.reports if report.kind == "leak"]
+    return max(leaks, key=lambda report: report.updated_at).fingerprint if leaks else ""
+
+
+def _findings(state: GuardState) -> dict[str, int] | None:
+    if state.detector is None:
+        return None
+    states = [report.state for report in state.reports]
+    return {each: states.count(each) for each in get_args(FindingState)}
 
 
 def _updated(report: LeakReport) -> float:
@@ -408,12 +421,21 @@ _ADMISSION = (
 
 # -- leaks and the collector of garbage -----------------------------------------------------------
 
+LEAKS_FOUND = _counter(
+    "leaks_found",
+    "Leaks reported; updates of a report do not count.",
+    "detector.findings",
+    otel=("memguard.leaks", "{leak}"),
+)
 _LEAKS = (
-    _counter(
-        "leaks_found",
-        "Leaks reported; updates of a report do not count.",
-        "detector.findings",
-        otel=("memguard.leaks", "{leak}"),
+    LEAKS_FOUND,
+    _gauge(
+        "leak_findings",
+        "Reports that are kept, by state: suspected, leaking, ended or retracted.",
+        _findings,
+        "state",
+        across="livesum",
+        otel=("memguard.leak.findings", "{finding}", "sum"),
     ),
     _gauge(
         "leak_last_report_timestamp_seconds",
@@ -423,8 +445,10 @@ _LEAKS = (
     ),
     _gauge(
         "leak_growth_bytes_per_second",
-        "Growth of the latest reported leak, at that time.",
-        _latest_leak(lambda report: report.trend.bytes_per_hour / 3600),
+        "Growth of the latest reported leak, at that time; 0 once it has ended.",
+        _latest_leak(
+            lambda report: report.trend.bytes_per_hour / 3600 if report.is_leaking else 0.0
+        ),
     ),
     _counter(
         "leak_investigations",

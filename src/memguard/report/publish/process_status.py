@@ -16,7 +16,7 @@ from typing import Any
 from memguard._version import __version__
 from memguard.bounded.inventory import InventoryRow
 from memguard.errors import ReportFormatError
-from memguard.leaks.report import LeakReport
+from memguard.leaks.report import FindingState, LeakReport
 from memguard.observe.readings import Reading
 from memguard.relief.records import Alert
 from memguard.report.render.words import VERDICTS, Locations
@@ -75,6 +75,9 @@ class ReportRow:
     holder_type: str | None
     place: str | None
     """The line that allocates the most, and its function."""
+    state: FindingState | None = None
+    fingerprint: str = ""
+    """The same for the same leak in every process; see `memguard.LeakReport`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,6 +293,8 @@ def report_row(report: LeakReport) -> ReportRow:
         holder=None if holder is None else _cut(holder.path),
         holder_type=None if holder is None else _cut(holder.type),
         place=None if place is None else _cut(Locations().shown(place)),
+        state=report.state,
+        fingerprint=_cut(report.fingerprint),
     )
 
 

@@ -253,6 +253,15 @@ def reports_section(state: GuardState, locations: Locations) -> Markup:
     return join(*(_report(report, locations) for report in latest))
 
 
+def _state_badge(report: LeakReport) -> tuple[str, str]:
+    """Return the kind that a badge has its colour from, and its words."""
+    if report.state == "suspected":
+        return "growth", "growing, may end"
+    if report.state in ("ended", "retracted"):
+        return "growth", f"{report.kind}, {report.state}"
+    return report.kind, _KINDS.get(report.kind, report.kind)
+
+
 def _report(report: LeakReport, locations: Locations) -> Markup:
     trend = report.trend
     kind = VERDICTS.get(report.verdict.kind, report.verdict.kind)
@@ -269,10 +278,14 @@ def _report(report: LeakReport, locations: Locations) -> Markup:
         facts.append(("Allocated at", place))
     if report.verdict.advice:
         facts.append(("What to do", report.verdict.advice))
+    if report.ended_at is not None:
+        facts.append((capital(report.state or "ended"), moment(report.ended_at)))
     facts.append(("Report", f"{report.id}, revision {report.revision}"))
+    if report.fingerprint:
+        facts.append(("Fingerprint", report.fingerprint))
     title = element(
         "h3",
-        badge(report.kind, _KINDS.get(report.kind, report.kind)),
+        badge(*_state_badge(report)),
         report.headline,
     )
     return element(

@@ -74,13 +74,15 @@ def of_alert(alert: Alert, guard: str) -> Event:
 
 
 def of_report(report: LeakReport, guard: str) -> Event:
-    """Return a new finding as an event. Pure."""
+    """Return a new finding, or the end of one, as an event. Pure."""
     place = report.place
     holder = report.holders[0] if report.holders else None
     fields: dict[str, Any] = {
         "memguard.guard": guard,
         "memguard.leak.id": report.id,
         "memguard.leak.kind": report.kind,
+        "memguard.leak.state": report.state,
+        "memguard.leak.fingerprint": report.fingerprint or None,
         "memguard.leak.verdict": report.verdict.kind,
         "memguard.leak.growth": report.trend.growth_bytes,
         "memguard.leak.bytes_per_hour": report.trend.bytes_per_hour,
@@ -94,12 +96,18 @@ def of_report(report: LeakReport, guard: str) -> Event:
     }
     at = f", allocated at {place.file}:{place.line}" if place else ""
     return Event(
-        name="memguard.leak.suspected" if report.kind == "leak" else "memguard.growth.observed",
+        name=_name(report),
         is_warning=report.kind == "leak",
         body=_cut(f"{report.headline}{at}; {report.verdict.advice}"),
         attributes=_plain(fields),
         time_ns=_nanoseconds(report.updated_at),
     )
+
+
+def _name(report: LeakReport) -> str:
+    if report.kind != "leak":
+        return "memguard.growth.observed"
+    return "memguard.leak.suspected" if report.is_leaking else f"memguard.leak.{report.state}"
 
 
 def _nanoseconds(text: str) -> int:

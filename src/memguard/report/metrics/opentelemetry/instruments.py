@@ -46,6 +46,7 @@ _ATTRIBUTES = {
     "level": "memguard.level",
     "outcome": "memguard.outcome",
     "part": "memguard.part",
+    "state": "memguard.leak.state",
 }
 """What the labels of the catalog are called here."""
 

@@ -9,7 +9,7 @@ scrapes, and no thread is started. For servers of several processes see
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Self
 
 from memguard.bounded.options import check_instance
@@ -24,7 +24,7 @@ from memguard.report.state import Guarded
 try:
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric as Family
-    from prometheus_client.samples import Sample
+    from prometheus_client.samples import Exemplar, Sample
 except ImportError as error:
     raise missing("prometheus-client", "prometheus") from error
 
@@ -118,6 +118,8 @@ class MemguardCollector:
         for metric, family in self._families.items():
             # A new list: who scrapes at the same time goes on with the earlier one.
             family.samples = self._samples(metric, table.get(metric, _NOTHING)).copy()
+        found, marks = self._families[catalog.LEAKS_FOUND], self._gatherer.fingerprints
+        found.samples = [_with_exemplar(sample, marks) for sample in found.samples]
         return list(self._families.values())
 
     def _samples(self, metric: Metric, column: Column) -> list[Sample]:
@@ -154,6 +156,12 @@ def _samples(metric: Metric, column: Column) -> list[Sample]:
     if metric.kind == "histogram":
         return [sample for labels, pauses in pairs for sample in _histogram(name, labels, pauses)]
     return [Sample(name, labels, value) for labels, value in pairs]
+
+
+def _with_exemplar(sample: Sample, fingerprints: Mapping[str, str]) -> Sample:
+    """Return *sample* with the fingerprint of the guard's latest leak; OpenMetrics shows it."""
+    mark = fingerprints.get(sample.labels["guard"])
+    return sample._replace(exemplar=Exemplar({"fingerprint": mark}, 1.0)) if mark else sample
 
 
 def _histogram(name: str, labels: dict[str, str], pauses: Pauses) -> list[Sample]:

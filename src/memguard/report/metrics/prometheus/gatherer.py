@@ -60,6 +60,8 @@ class Gatherer:
         self._containers = ContainerMetrics(max_containers, containers)
         self._labels: dict[Labels, dict[str, str]] = {}
         """Those of containers: the same objects again, which are quickly compared."""
+        self.fingerprints: dict[str, str] = {}
+        """By guard: of its latest leak, as of the last time they were gathered."""
         self._timer = timer
         self._failures = Failures("prometheus.failed")
         self.reset()
@@ -100,6 +102,7 @@ class Gatherer:
             state = self._try("guard", guard_state, guard)
             if state is None:
                 continue
+            self.fingerprints[name] = catalog.latest_fingerprint(state)
             for part in catalog.PARTS:
                 if part != "process" or seen is None:
                     self._try(part, _add, table, part, state, name)

@@ -1,0 +1,57 @@
+"""
+A fingerprint of a finding: the same for the same leak, in whichever process it was found.
+
+Made of names and text only. A restart, another process, an edit elsewhere in the file or another
+size of the leak do not change it; another line, holder or kind of growth does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from memguard.leaks.evidence.frames import package_relative
+from memguard.leaks.evidence.gathered import Evidence
+from memguard.leaks.evidence.tracing import Location
+from memguard.leaks.report import LeakReport
+
+LENGTH = 16
+"""Hexadecimal digits."""
+_NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
+
+
+def fingerprint(report: LeakReport, evidence: Evidence) -> str:
+    """
+    Return the fingerprint of *report*; empty where it names neither a line nor a holder.
+
+    Args:
+        report: The finding.
+        evidence: What it was composed of: the qualified names and the text of lines.
+    """
+    line, holder = _line(report), report.holders[0] if report.holders else None
+    if line is None and holder is None:
+        return ""
+    parts: list[str] = [report.verdict.kind]
+    if line is not None:
+        name = evidence.qualified.get(line) or evidence.functions.get(line) or ""
+        parts += [package_relative(line[0]), name, evidence.sources.get(line, "").strip()]
+    if holder is not None:
+        parts += [_shape(holder.path), holder.type]
+    return hashlib.sha256("\0".join(parts).encode(errors="replace")).hexdigest()[:LENGTH]
+
+
+def _line(report: LeakReport) -> Location | None:
+    """Return the user's line: of the first holder, or of the first suspect without one."""
+    if report.holders and report.holders[0].site is not None:
+        site = report.holders[0].site
+        return site.file, site.line
+    if report.suspects:
+        suspect = report.suspects[0]
+        place = suspect.user_frame or suspect
+        return place.file, place.line
+    return None
+
+
+def _shape(path: str) -> str:
+    """Return *path* without what differs between processes: indices, addresses, thread numbers."""
+    return _NUMBERS.sub("#", path)

@@ -1,0 +1,150 @@
+"""
+The life of a finding: suspected, leaking, ended or retracted. Pure: the time is given.
+
+A warm-up grows in a straight line, too, until it is over. What tells a leak from it is that it goes
+on: for most of a window of readings, or until the limit is near. What stands still afterwards, as
+long as that, has ended; what falls back proves that it was none.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from memguard.leaks.evidence.gathered import HolderEvidence
+from memguard.leaks.growth.trend import Trend
+from memguard.leaks.report import FindingState, Holder
+
+LASTING = 0.6
+"""Share of a window for which growth must have gone on to be a leak."""
+ENDED = 0.75
+"""Share of a window without growth at which a leak has ended."""
+DOUBT = 1 / 3
+"""Share of a window without growth at which a suspicion has ended."""
+STILL = 0.15
+"""Of the pace that was reported: what grows by less stands still."""
+LEAST_RISE = 1 / 8
+"""Of the growth that counts: a smaller rise is noise."""
+GIVEN_BACK = 0.25
+"""Share of the growth at which, when no more is left, it was given back."""
+TROUGH = 5
+"""Readings of which the lowest is the level: garbage that waits is no growth."""
+MOST_PATIENCE = 16
+"""Times that a window may become longer for a leak that has paused before."""
+
+
+def state_of_growth(
+    trend: Trend, *, lasted: float, window: float, seconds_to_limit: float | None
+) -> FindingState:
+    """
+    Return whether growth that the evidence calls a leak is one yet: ``leaking`` or ``suspected``.
+
+    Args:
+        trend: Of the readings.
+        lasted: Seconds for which it is known to grow, before what *trend* covers, too.
+        window: Seconds that a whole window of readings takes.
+        seconds_to_limit: At its pace; None where there is no limit.
+    """
+    if max(trend.rising_seconds, lasted) >= LASTING * window:
+        return "leaking"
+    # No time to see whether it ends by itself.
+    return "leaking" if seconds_to_limit is not None and seconds_to_limit < window else "suspected"
+
+
+def holds_more(reported: Iterable[Holder], seen: Iterable[HolderEvidence]) -> bool:
+    """Return True where a *reported* holder is *seen* to grow on, at a pace that counts."""
+    paces = {holder.path: holder.entries_per_minute for holder in reported}
+    return any(
+        holder.steady and holder.entries_per_minute > STILL * paces[holder.path]
+        for holder in seen
+        if holder.path in paces
+    )
+
+
+class Standstill:
+    """
+    Notice when growth that was reported is over.
+
+    It goes on while the level reaches new heights, each a step above the last. A step is what the
+    reported pace makes in a window, times ``STILL``; for a slow leak it is at least what is no
+    noise, and the time allowed for it is as much longer.
+
+    Bounded by: ``TROUGH`` levels.
+    Locks: none; one thread.
+    Keeps alive: numbers only.
+    """
+
+    def __init__(self, *, interval: float, window: float, least_growth: int) -> None:
+        """
+        Prepare for growth that begins with `confirm`.
+
+        Args:
+            interval: Seconds between readings.
+            window: Seconds that a whole window of readings takes.
+            least_growth: Bytes of growth that count.
+        """
+        self._window = window
+        self._least = max(1.0, LEAST_RISE * least_growth)
+        self._lag = TROUGH * interval
+        self._levels: deque[int] = deque(maxlen=TROUGH)
+        self._baseline = self._highest = 0
+        self._since = 0.0
+        self._step = self._least
+        self._patience = window
+        self._pauses = 1.0
+
+    def confirm(
+        self, now: float, level: int, *, baseline: int, bytes_per_hour: float, state: FindingState
+    ) -> None:
+        """
+        Take note that the growth goes on.
+
+        Args:
+            now: Seconds.
+            level: Bytes, now.
+            baseline: The level from which it has grown.
+            bytes_per_hour: Its pace.
+            state: ``suspected`` or ``leaking``.
+        """
+        pace = max(0.0, bytes_per_hour) / 3600
+        if state == "suspected":
+            self._patience = DOUBT * self._window
+            self._step = max(self._least, STILL * pace * self._patience)
+        else:
+            window = ENDED * self._window
+            self._step = max(self._least, STILL * pace * window)
+            self._patience = max(window, self._step / (STILL * pace)) if pace else window
+        self._baseline = baseline
+        self._highest = max(self._highest, level)
+        self._since = now
+
+    def add(self, now: float, level: int) -> None:
+        """Add a reading."""
+        self._levels.append(level)
+        trough = min(self._levels)
+        if trough >= self._highest + self._step:
+            self._highest = trough
+            self._since = now
+
+    def go_on(self, now: float) -> None:
+        """Take note that it grows though the level stands still, as a holder shows."""
+        self._since = now
+        self.paused()
+
+    def paused(self) -> None:
+        """Wait twice as long from now on: it has stood still before, and went on."""
+        self._pauses = min(2 * self._pauses, MOST_PATIENCE)
+
+    def is_near(self, now: float) -> bool:
+        """Return True when half of the time for it is over."""
+        return now - self._since >= self._lag + self._pauses * self._patience / 2
+
+    def is_over(self, now: float) -> bool:
+        """Return True when the level has stood still for long enough."""
+        return now - self._since >= self._lag + self._pauses * self._patience
+
+    def was_given_back(self) -> bool:
+        """Return True when next to nothing is left of the growth."""
+        grown = self._highest - self._baseline
+        is_low = len(self._levels) == TROUGH and grown > 0
+        return is_low and max(self._levels) <= self._baseline + GIVEN_BACK * grown
