@@ -132,7 +132,7 @@ def classify(points: Sequence[Point], options: TrendOptions) -> Trend:
     )
 
 
-def _kind(  # noqa: PLR0911 - reason: one return a kind of trend
+def _kind(
     points: Sequence[Point], options: TrendOptions, growth: int, slope: float, confidence: float
 ) -> TrendKind:
     certain = confidence >= options.confidence
