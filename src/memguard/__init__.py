@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from memguard.bounded.lifetime.weak_attribute import WeakAttribute
     from memguard.bounded.pool.buffer_pool import BufferPool
     from memguard.bounded.pool.object_pool import ObjectPool
-    from memguard.bounded.sizing import size_of
+    from memguard.bounded.sizing.contents import size_of
     from memguard.bounded.streams import (
         ain_batches,
         apaginate,
@@ -140,7 +140,7 @@ if not TYPE_CHECKING:
             "memguard.bounded.lifetime.weak_attribute": "WeakAttribute",
             "memguard.bounded.pool.buffer_pool": "BufferPool",
             "memguard.bounded.pool.object_pool": "ObjectPool",
-            "memguard.bounded.sizing": "size_of",
+            "memguard.bounded.sizing.contents": "size_of",
             "memguard.bounded.streams": (
                 "ain_batches apaginate apaginate_after apipeline astream_lines in_batches paginate "
                 "paginate_after pipeline stream_lines"

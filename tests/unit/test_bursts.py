@@ -165,6 +165,6 @@ def test_the_deeper_stack_wins_when_bursts_are_summed() -> None:
 
 
 def test_samples_of_two_bursts_add_up() -> None:
-    into, more = Sample(entries=2, bytes=10), Sample(entries=3, bytes=20)
-    bursts._merge(into, more)
-    assert (into.entries, into.bytes) == (5, 30)
+    total = Sample(entries=2, bytes=10)
+    total.add(Sample(entries=3, bytes=20))
+    assert (total.entries, total.bytes) == (5, 30)

@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
-from memguard.leaks.evidence import newest
+from memguard.bounded.sizing import retained
+from memguard.bounded.sizing.contents import size_of
 from memguard.leaks.evidence.newest import (
+    Sample,
     newest_entries,
     sample_container,
-    sample_object,
+    sample_objects,
+    weigh_together,
 )
 from memguard.leaks.evidence.tracing import Location
 from tests import strangers
@@ -48,34 +51,35 @@ def test_the_newest_entries_come_from_the_end_where_there_is_one(
 
 def test_a_sample_counts_types_bytes_and_lines() -> None:
     first, second = bytearray(1000), bytearray(3000)
-    sample = sample_container(
-        {"a": first, "b": second}, 2, origin=from_here(first, second), seen=set()
-    )
+    sample = sample_container({"a": first, "b": second}, 2, origin=from_here(first, second))
     assert sample.entries == 2
     assert sample.types == {"bytearray": 2}
     assert sample.lines[HERE] == sys.getsizeof(first) + sys.getsizeof(second)
     assert sample.stacks[HERE] == (HERE, ("main.py", 1))
-    assert sample.bytes_per_entry == round((sample.lines[HERE] + 2 * 100) / 2)
+    assert sample.bytes_per_entry is not None
+    assert 2000 < sample.bytes_per_entry < 2500
 
 
-def test_what_two_containers_share_is_weighed_once() -> None:
-    shared = bytearray(10_000)
-    seen: set[int] = set()
-    first = sample_container([shared], 1, origin=None, seen=seen)
-    second = sample_container([shared], 1, origin=None, seen=seen)
-    assert first.bytes > 10_000 > second.bytes
+def test_what_two_containers_hold_counts_for_the_nearer_one() -> None:
+    rows = [[bytearray(10_000)] for _ in range(20)]
+    index = dict(enumerate(rows))
+    first, second = Sample(), Sample()
+    claimed = weigh_together([(rows, 20, first), (index, 20, second)])
+    assert first.bytes > 200_000
+    assert second.bytes < 20_000
+    assert claimed == [0.0, 1.0]
 
 
 def test_with_tracing_only_what_was_made_meanwhile_is_weighed() -> None:
     old, new = bytearray(10_000), bytearray(10)
-    sample = sample_container([[old, new]], 1, origin=from_here(new), seen=set())
+    sample = sample_container([[old, new]], 1, origin=from_here(new))
     assert sample.bytes < 1000
     assert sum(sample.lines.values()) == sys.getsizeof(new)
 
 
 def test_no_more_entries_are_sampled_than_came_in() -> None:
-    assert sample_container(list(range(100)), 3, origin=None, seen=set()).entries == 3
-    assert sample_container(list(range(100)), 99, origin=None, seen=set()).entries == 32
+    assert sample_container(list(range(100)), 3, origin=None).entries == 3
+    assert sample_container(list(range(100)), 99, origin=None).entries == 64
 
 
 @pytest.mark.parametrize("make", [set, collections.deque])
@@ -83,7 +87,7 @@ def test_in_a_set_and_a_deque_the_new_ones_are_asked_for(make: Callable[[Any], A
     """Neither has an end that is sure to be the newest."""
     old = [f"old {n}" for n in range(20)]
     new = "new one"
-    sample = sample_container(make([*old, new]), 5, origin=from_here(new), seen=set())
+    sample = sample_container(make([*old, new]), 5, origin=from_here(new))
     assert sample.entries == 1
     assert sample.lines[HERE] == sys.getsizeof(new)
 
@@ -91,7 +95,7 @@ def test_in_a_set_and_a_deque_the_new_ones_are_asked_for(make: Callable[[Any], A
 def test_in_a_set_a_tuple_from_the_free_list_is_known_by_what_is_in_it() -> None:
     """CPython hands out the memory of dead tuples again, which the tracer does not see."""
     new = "new one"
-    sample = sample_container({(1, "old"), (2, new)}, 5, origin=from_here(new), seen=set())
+    sample = sample_container({(1, "old"), (2, new)}, 5, origin=from_here(new))
     assert sample.entries == 1
     assert sample.lines[HERE] == sys.getsizeof(new)
 
@@ -102,71 +106,81 @@ def test_the_program_itself_is_not_weighed() -> None:
     def handler() -> object:
         return sys
 
-    sample = sample_container([[sys, list, handler]], 1, origin=None, seen=set())
+    sample = sample_container([[sys, list, handler]], 1, origin=None)
     assert sample.bytes < 2000
 
 
-def test_one_entry_is_looked_into_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(newest, "MAX_NODES", 10)
-    wide = [bytearray(100) for _ in range(1000)]
-    assert sample_container([wide], 1, origin=None, seen=set()).bytes < 12_000
+def test_an_entry_of_more_objects_than_are_looked_at_is_estimated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retained, "ENTRY_NODES", 50)
+    wide = [[[bytearray(1000)] for _ in range(1000)] for _ in range(4)]
+    sample = sample_container(wide, 4, origin=None)
+    assert sample.bytes_per_entry is not None
+    assert 1_000_000 < sample.bytes_per_entry < 1_300_000
 
 
 @pytest.mark.parametrize("make", [list, collections.deque, tuple, frozenset, dict.fromkeys])
-def test_a_huge_entry_is_weighed_and_not_opened(
+def test_a_huge_entry_is_estimated_from_some_of_what_is_in_it(
     make: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(newest, "MAX_OPENED", 50)
-    huge = make([f"text {n}" for n in range(100)])
-    assert sample_container([huge], 1, origin=None, seen=set()).bytes == sys.getsizeof(huge) + 9
+    monkeypatch.setattr(retained, "HUGE", 50)
+    huge = [make(f"text {n:05}" for n in range(500))]
+    exact = size_of(huge[0])
+    sample = sample_container(huge, 1, origin=None)
+    assert exact * 0.95 < sample.bytes < exact * 1.05 + 100
 
 
-def test_a_single_object_is_weighed_like_an_entry() -> None:
-    sample = sample_object(bytearray(500), origin=None, seen=set())
-    assert (sample.entries, sample.types) == (1, {"bytearray": 1})
-    assert sample.bytes_per_entry == sys.getsizeof(bytearray(500))
+def test_objects_that_no_container_holds_are_weighed_like_entries() -> None:
+    blocks = [bytearray(500), bytearray(1500)]
+    sample = sample_objects(blocks, origin=from_here(blocks[0]))
+    assert (sample.entries, sample.types) == (2, {"bytearray": 2})
+    assert sample.lines == {HERE: sys.getsizeof(blocks[0])}
+    weigh_together([(blocks, 2, sample)])
+    assert sample.bytes_per_entry is not None
+    assert 1000 < sample.bytes_per_entry < 1200
 
 
 def test_an_empty_sample_has_no_weight() -> None:
-    assert sample_container([], 5, origin=None, seen=set()).bytes_per_entry is None
+    assert sample_container([], 5, origin=None).bytes_per_entry is None
 
 
 def test_no_stranger_is_touched_by_a_sample() -> None:
     made = strangers.make([1])
     dict.update(made[3], dict.fromkeys(range(20), 1))
     for stranger in made:
-        sample_object(stranger, origin=None, seen=set())
-        sample_container([stranger], 1, origin=lambda _: (HERE,), seen=set())
-    sample_container(made[3], 10, origin=None, seen=set())
-    sample_container(made[4], 10, origin=None, seen=set())
+        sample_objects([stranger], origin=lambda _: (HERE,))
+        sample_container([stranger], 1, origin=lambda _: (HERE,))
+    sample_container(made[3], 10, origin=None)
+    sample_container(made[4], 10, origin=None)
     assert strangers.touched == []
 
 
 def test_no_value_is_in_a_sample() -> None:
     secret = "correct horse battery staple"  # noqa: S105 - reason: it looks like one, on purpose
-    assert secret not in repr(sample_container({secret: [secret]}, 1, origin=None, seen=set()))
+    assert secret not in repr(sample_container({secret: [secret]}, 1, origin=None))
 
 
 def test_classes_made_by_calls_are_data_of_the_entry_that_holds_them() -> None:
     """A model per tenant weighs what its class weighs; the classes of the program weigh nothing."""
     made = type("Row", (), {"__module__": __name__, "columns": ["x" * 5000]})
     for origin in (None, from_here(made, vars(made)["columns"], made.columns[0])):  # type: ignore[attr-defined] # reason: made above
-        assert sample_container({"t": made}, 1, origin=origin, seen=set()).bytes > 5000
-    assert sample_container({"t": Program}, 1, origin=None, seen=set()).bytes < 500
+        assert sample_container({"t": made}, 1, origin=origin).bytes > 5000
+    assert sample_container({"t": Program}, 1, origin=None).bytes < 500
     instance = made()
-    assert sample_container([[instance]], 1, origin=None, seen=set()).bytes < 1000
+    assert sample_container([[instance]], 1, origin=None).bytes < 1000
 
 
 def test_a_method_of_a_buffer_weighs_what_the_buffer_weighs() -> None:
     """A callback may be all that keeps it."""
-    assert sample_container([bytearray(5000).clear], 1, origin=None, seen=set()).bytes > 5000
-    assert sample_container([len], 1, origin=None, seen=set()).bytes < 100
+    assert sample_container([bytearray(5000).clear], 1, origin=None).bytes > 5000
+    assert sample_container([len], 1, origin=None).bytes < 100
 
 
 def test_an_object_of_an_extension_is_noted_wherever_it_hangs_below_an_entry() -> None:
     streams = [{"peer": [zlib.compressobj()]}]
-    assert sample_container(streams, 1, origin=None, seen=set()).extends
-    assert not sample_container([{"peer": ["text"]}], 1, origin=None, seen=set()).extends
+    assert sample_container(streams, 1, origin=None).extends
+    assert not sample_container([{"peer": ["text"]}], 1, origin=None).extends
 
 
 class Program:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from memguard.bounded.options import check_positive_int as check_positive_int
     from memguard.bounded.options import check_seconds as check_seconds
     from memguard.bounded.options import check_share as check_share
-    from memguard.bounded.sizing import shallow_size as shallow_size
+    from memguard.bounded.sizing.alone import shallow_size as shallow_size
 else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
@@ -38,6 +38,6 @@ else:
                 "check_instance check_int check_number check_path check_positive_int "
                 "check_seconds check_share"
             ),
-            "memguard.bounded.sizing": "shallow_size",
+            "memguard.bounded.sizing.alone": "shallow_size",
         },
     )

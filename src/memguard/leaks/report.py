@@ -131,7 +131,10 @@ class Holder:
     bytes_per_entry: int | None
     """Measured on a sample of new entries; None where none could be measured."""
     bytes_added: int | None
-    """*entries_added* x *bytes_per_entry*: an estimate."""
+    """
+    *entries_added* x *bytes_per_entry*: an estimate. Never more than the growth of the process in
+    that time plus *entries_added* x *bytes_per_entry_error*.
+    """
     bytes_per_minute: float | None
     site: Frame | None = None
     """The line that allocated most of the sampled entries; None where nothing was traced."""
@@ -149,6 +152,13 @@ class Holder:
     """False where *path* begins in a library, or has no name."""
     advice: str | None = None
     """What to do about it, by what it is and holds; None where nothing is to be said."""
+    bytes_per_entry_error: int | None = None
+    """
+    Bytes by which *bytes_per_entry* may be off because entries differ: two standard errors of the
+    sample, so that it is closer 19 times of 20. None where fewer than two entries were weighed.
+    """
+    unknown_types: tuple[str, ...] = ()
+    """Types below the entries whose memory only their library knows: it is in no number here."""
 
     @property
     def allows(self) -> int | None:

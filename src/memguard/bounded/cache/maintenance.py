@@ -9,7 +9,7 @@ from typing import Any
 
 from memguard.bounded import options
 from memguard.bounded.inventory import TRUSTED_SECONDS, Measured, Reclaimed
-from memguard.bounded.sizing import bytes_of
+from memguard.bounded.sizing.contents import bytes_of
 from memguard.units import parse_bytes
 
 _MOST_NODES = 100

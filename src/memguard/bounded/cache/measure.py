@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from memguard.bounded.cache.entry import FullEntry
-from memguard.bounded.sizing import bytes_of
+from memguard.bounded.sizing.contents import bytes_of
 from memguard.errors import ConfigError, ValueTooLargeError
 
 NUMBER_BYTES = 24

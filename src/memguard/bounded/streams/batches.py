@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, Literal, TypeVar
 
 from memguard.bounded import options
-from memguard.bounded.sizing import bytes_of
+from memguard.bounded.sizing.contents import bytes_of
 from memguard.errors import ConfigError, ValueTooLargeError
 
 OVERSIZED = ("raise", "alone")

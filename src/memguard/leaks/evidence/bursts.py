@@ -169,16 +169,18 @@ class Bursts:
                 gc.collect(1)  # young garbage looks alive; what leaks survives this
             tracer.photograph()
             self._grown.append(_growth(self._levels))
-            seen: set[int] = {id(self._candidates)}
+            held = {id(candidate.obj) for candidate in self._candidates}
             for candidate in self._candidates:
                 candidate.measure()
                 if candidate.added:
                     more = newest.sample_container(
-                        candidate.obj, candidate.added, origin=tracer.origin, seen=seen
+                        candidate.obj, candidate.added, origin=tracer.origin, held=held
                     )
                     if walk.size_of_buffer(type(candidate.obj)) is not None:
-                        _trace_buffer(candidate, tracer, more)
-                    _merge(candidate.sample, more)
+                        _trace_block(candidate.now, tracer, more)
+                    elif not more.lines and (size := newest.untraced_block(candidate.obj)):
+                        _trace_block(size, tracer, more)
+                    candidate.sample.add(more)
             self._sample_more(tracer)
             self._traces.append(tracer.finish())
         finally:
@@ -214,24 +216,12 @@ def _growth(levels: list[tuple[float, int]]) -> tuple[float, float]:
     return float(last[1] - first[1]), last[0] - first[0]
 
 
-def _trace_buffer(candidate: Candidate, tracer: tracing.Tracer, sample: newest.Sample) -> None:
-    """Enter the line that made the buffer grow, which is where its block was allocated last."""
-    stack = tracer.origin_of_block(candidate.now)
+def _trace_block(size: int, tracer: tracing.Tracer, sample: newest.Sample) -> None:
+    """Enter the line that allocated a block of *size* bytes last: for a buffer, to make it grow."""
+    stack = tracer.origin_of_block(size)
     if stack:
-        sample.lines[stack[0]] += sample.bytes
+        sample.lines[stack[0]] += round(sample.bytes)
         sample.stacks[stack[0]] = stack
-
-
-def _merge(into: newest.Sample, more: newest.Sample) -> None:
-    """Add a later burst's sample; its stacks are deeper, so they win."""
-    into.entries += more.entries
-    into.bytes += more.bytes
-    into.extends = into.extends or more.extends
-    into.types.update(more.types)
-    into.kinds.update(more.kinds)
-    into.keeps.update(more.keeps)
-    into.lines.update(more.lines)
-    into.stacks.update(more.stacks)
 
 
 def _combined(traces: list[tracing.Trace]) -> tracing.Trace:

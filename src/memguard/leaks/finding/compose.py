@@ -59,7 +59,7 @@ def compose(
             traced now.
         had_stopped: See `judge`.
     """
-    holders, light = rank_holders(evidence, trend, previous)
+    holders, light, wrong = rank_holders(evidence, trend, previous)
     judgement = judge(
         _signs(growth_per_minute(trend, on_demand=on_demand), trend, evidence, holders),
         on_demand=on_demand,
@@ -86,7 +86,10 @@ def compose(
         ),
         window_seconds=evidence.gap_seconds + (previous.window_seconds if previous else 0.0),
         explained_ratio=judgement.explained_ratio,
-        limits=_limits(evidence, judgement, is_update=previous is not None, light=light),
+        limits=(
+            *_limits(evidence, judgement, is_update=previous is not None, light=light),
+            *wrong,
+        ),
         cost=_cost(evidence, cpu_seconds, previous.cost if previous else Cost()),
     )
 

@@ -26,13 +26,20 @@ HOLDERS = 12
 """Holders whose path is searched."""
 INSTANCES = 6
 """Growing types of which an instance is followed to its holder."""
+WEIGHED = 16
+"""Instances of each that are weighed."""
+CLAIMED = 0.5
+"""Share of them that came with a container's entries at which their type is no finding."""
+GLANCE = 8
+"""Entries of each candidate that are weighed to tell the heavy ones."""
 
 
 @dataclass(slots=True)
-class Instance:
-    """A new object of a growing type: what no container explains may lead further."""
+class Instances:
+    """Some new objects of a growing type: what no container explains may lead further."""
 
-    obj: Any
+    objects: list[Any]
+    """The first one is followed to its holder; all of them are weighed."""
     sample: newest.Sample
 
 
@@ -40,7 +47,8 @@ class Followed:
     """
     The containers that grew, and instances of the types that did.
 
-    Bounded by: ``CANDIDATES``, ``BUFFERS`` and ``NEWBORN`` containers, ``INSTANCES`` instances.
+    Bounded by: ``CANDIDATES``, ``BUFFERS`` and ``NEWBORN`` containers, ``INSTANCES`` times
+        ``WEIGHED`` instances.
     Locks: none; one thread.
     Keeps alive: them, until `clear`.
     """
@@ -48,7 +56,7 @@ class Followed:
     def __init__(self) -> None:
         self.containers: list[Candidate] = []
         """Heaviest first. The list stays the same: walks of the heap know it as ours."""
-        self._instances: dict[str, Instance] = {}
+        self._instances: dict[str, Instances] = {}
 
     def clear(self) -> None:
         """Let go of everything. Idempotent."""
@@ -75,22 +83,23 @@ class Followed:
         )
         for candidate in self.containers:
             if not candidate.newborn:
-                candidate.weight = candidate.gained * (_untraced(candidate).bytes_per_entry or 0)
+                sample = self._untraced(candidate, most=GLANCE)
+                candidate.weight = candidate.gained * (sample.bytes_per_entry or 0)
         self.containers.sort(key=lambda candidate: -candidate.weight)
 
     def sample_types(self, first: census.Look, second: census.Look, tracer: Tracer) -> None:
-        """Keep a new instance of each type that grew most, while *tracer* knows its origin."""
+        """Keep new instances of the types that grew most, while *tracer* knows their origin."""
         names = census.types_to_follow(first, second, limit=INSTANCES)
         found = census.newest_instances(names, per_type=50, scan=200_000) if names else {}
-        seen: set[int] = set()
         for name in names:
-            for obj in reversed(found.get(name, ())):
-                origin = tracer.origin(obj)
-                if origin and not is_own_code(origin[0][0]):
-                    sample = newest.sample_object(obj, origin=tracer.origin, seen=seen)
-                    self._instances[name] = Instance(obj, sample)
-                    break
-        found.clear()
+            new: list[Any] = []
+            for obj in reversed(found.pop(name, [])):
+                origin = newest.origin_of(obj, tracer.origin)
+                if origin and not is_own_code(origin[0][0]) and len(new) < WEIGHED:
+                    new.append(obj)
+            if new:
+                sample = newest.sample_objects(new, origin=tracer.origin)
+                self._instances[name] = Instances(new, sample)
 
     def bytes_gained(self) -> int:
         """Return what the containers gained between the looks, by the weight of their entries."""
@@ -120,7 +129,7 @@ class Followed:
         ]
         for candidate in self.containers:
             if not candidate.sample.entries:
-                candidate.sample = _untraced(candidate)
+                candidate.sample = self._untraced(candidate)
         # One that was emptied weighs what it did: that it was, is evidence, too.
         self.containers.sort(
             key=lambda c: -max(c.gained * (c.sample.bytes_per_entry or 0), c.weight)
@@ -139,14 +148,20 @@ class Followed:
             names: ``inventory.names()``.
         """
         wanted = {id(candidate.obj): candidate.obj for candidate in self.containers}
-        wanted.update((id(each.obj), each.obj) for each in self._instances.values())
+        for each in self._instances.values():
+            wanted[id(each.objects[0])] = each.objects[0]
         paths = find_paths(
             wanted,
             seconds=seconds,
             containers=names,
-            ignore=[id(self.containers), id(self._instances)],
+            ignore=[
+                id(self.containers),
+                id(self._instances),
+                *(id(each.objects) for each in self._instances.values()),
+            ],
         )
         wanted.clear()
+        self._weigh(paths)
         gap = evidence.gap_seconds
         for candidate in self.containers:
             kind = naming.type_name(type(candidate.obj))
@@ -162,14 +177,45 @@ class Followed:
         gained = {name: (count, more) for name, count, more in evidence.all_types}
         for name, each in self._instances.items():
             count, more = gained.get(name, (0, 0))
-            found = paths[id(each.obj)]
+            found = paths[id(each.objects[0])]
             holder = _holder(found, name, each.sample, more, gap, entries=count)
             holder.unit = "instances"
             evidence.holders.append(holder)
 
+    def _weigh(self, paths: Mapping[int, Retention]) -> None:
+        """
+        Weigh what was found, each byte once: for the holder that is nearest to a name.
 
-def _untraced(candidate: Candidate) -> newest.Sample:
-    return newest.sample_container(candidate.obj, candidate.gained, origin=None, seen=set())
+        Instances come last. A type of which most came with the entries of a container is dropped:
+        the container is what holds them.
+        """
+        groups = [
+            (candidate.obj, candidate.gained, candidate.sample)
+            for candidate in sorted(self.containers, key=lambda c: _distance(paths[id(c.obj)]))
+            if walk.size_of_buffer(type(candidate.obj)) is None
+        ]
+        types = list(self._instances)
+        for name in types:
+            each = self._instances[name]
+            groups.append((each.objects, len(each.objects), each.sample))
+        claimed = newest.weigh_together(groups, held=self._ids())
+        groups.clear()
+        for name, share in zip(types, claimed[len(claimed) - len(types) :], strict=True):
+            if share >= CLAIMED:
+                del self._instances[name]
+
+    def _ids(self) -> set[int]:
+        return {id(candidate.obj) for candidate in self.containers}
+
+    def _untraced(self, candidate: Candidate, most: int = newest.MAX_ENTRIES) -> newest.Sample:
+        return newest.sample_container(
+            candidate.obj, candidate.gained, origin=None, held=self._ids(), most=most
+        )
+
+
+def _distance(found: Retention) -> tuple[bool, int]:
+    """Return how far an object is from a name, to be compared."""
+    return (not found.anchored, found.depth)
 
 
 def _holder(

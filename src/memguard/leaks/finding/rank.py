@@ -15,6 +15,7 @@ from memguard.leaks.evidence.own_code import is_own_code
 from memguard.leaks.evidence.tracing import Location, Site
 from memguard.leaks.finding import advice
 from memguard.leaks.finding.judge import is_explained
+from memguard.leaks.finding.plausible import bounds_of, hold_to
 from memguard.leaks.report import Frame, Holder, LeakReport, Suspect, TrendSummary
 
 SUSPECTS = 10
@@ -27,9 +28,11 @@ LIGHT = 3
 
 def rank_holders(
     evidence: Evidence, trend: TrendSummary, previous: LeakReport | None
-) -> tuple[tuple[Holder, ...], tuple[Holder, ...]]:
+) -> tuple[tuple[Holder, ...], tuple[Holder, ...], list[str]]:
     """
-    Return the holders of the growth and, where they do not explain it, the light ones that grew.
+    Return the holders of the growth, light ones that grew, and notes on weights that were wrong.
+
+    Light ones only where the others do not explain the growth.
 
     Only those with objects of an extension in their entries: a few bytes of Python may keep much
     more alive in a C library.
@@ -46,14 +49,15 @@ def rank_holders(
         growing = {name for name, _, _ in evidence.all_types}
         seen = {row.path for row in rows}
         rows += [h for h in known.values() if h.path not in seen and h.type in growing]
+    rows, notes = hold_to(bounds_of(evidence, trend), rows)
     rows.sort(key=lambda row: -(row.bytes_per_minute or 0.0))
     growth = max(0.0, trend.bytes_per_hour / 60)
     heavy = [row for row in rows if not is_light(row, trend)][:HOLDERS]
     if is_explained(sum(row.bytes_per_minute or 0.0 for row in heavy), growth):
-        return tuple(heavy), ()
+        return tuple(heavy), (), notes
     extends = {holder.path for holder in evidence.holders if holder.sample.extends}
     light = [r for r in rows if is_light(r, trend) and r.path in extends and _may_hold_more(r)]
-    return tuple(heavy), tuple(light[: min(LIGHT, HOLDERS - len(heavy))])
+    return tuple(heavy), tuple(light[: min(LIGHT, HOLDERS - len(heavy))]), notes
 
 
 def is_light(holder: Holder, trend: TrendSummary) -> bool:
@@ -83,13 +87,13 @@ def _known_by_path(evidence: Evidence, previous: LeakReport | None) -> dict[str,
 def _holder(
     evidence: HolderEvidence, known: Holder | None, functions: dict[Location, str]
 ) -> Holder:
-    weight = evidence.sample.bytes_per_entry
+    weight, error = evidence.sample.bytes_per_entry, evidence.sample.error_per_entry
     added = evidence.entries_added
     if known is not None:
         # An update counts from the first report on, and trusts the weight that was traced then.
         added = max(added, known.entries_added + evidence.entries - known.entries)
         if not evidence.sample.lines and known.bytes_per_entry is not None:
-            weight = known.bytes_per_entry
+            weight, error = known.bytes_per_entry, known.bytes_per_entry_error
     return Holder(
         path=evidence.path,
         type=evidence.type,
@@ -107,6 +111,8 @@ def _holder(
         unit=evidence.unit,
         in_user_code=evidence.in_user_code,
         advice=advice.of_holder(evidence),
+        bytes_per_entry_error=error if weight is not None else None,
+        unknown_types=tuple(name for name, _ in evidence.sample.unknown.most_common(5)),
     )
 
 
@@ -183,11 +189,13 @@ def _rates_by_line(
     for holder in holders:
         if not holder.steady:
             continue
-        per_entry = holder.entries_per_minute / max(1, holder.sample.entries)
+        # What has no line, such as the container itself, follows those that have one.
+        whole = (holder.sample.bytes_per_entry or 0) * holder.entries_per_minute
+        per_byte = whole / max(1, sum(holder.sample.lines.values()))
         for line, size in holder.sample.lines.items():
             if is_own_code(line[0]):  # our history fills its ring; bursts leave our lines out, too
                 continue
-            rate = size * per_entry
+            rate = size * per_byte
             rates[line] += rate
             if line not in heaviest or rate > heaviest[line][0]:
                 heaviest[line] = (rate, holder)

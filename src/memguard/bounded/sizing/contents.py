@@ -1,25 +1,27 @@
-"""
-How many bytes is this value? Bounded in time, and without running user code.
-
-Sizes come from built-in types through their own methods: no ``__sizeof__``, ``__len__``,
-``__class__`` or property of anybody else's class is called, and no ``__eq__`` or ``__hash__`` of
-its metaclass. What an object refers to comes from ``gc.get_referents``, which asks C code alone.
-"""
+"""How many bytes is this value, with its contents? Bounded in time; a large one is estimated."""
 
 from __future__ import annotations
 
 import collections
 import datetime as dt
-import gc
-import io
 import sys
 import types
 from array import array
-from collections.abc import Callable
 from itertools import islice
 from typing import Any, Self
 
 from memguard.bounded.options import check_positive_int
+from memguard.bounded.sizing.alone import (
+    array_contents,
+    data_of,
+    has_gc,
+    is_known,
+    is_made_by_a_call,
+    numpy_array,
+    own_bytes,
+    receiver_of,
+    running_frames,
+)
 
 DEFAULT_MAX_NODES = 10_000
 """About two milliseconds of walking."""
@@ -32,7 +34,7 @@ _ATOMS = frozenset(
         (
             str, bytes, int, float, bool, complex, type(None), bytearray, range, array,
             dt.date, dt.datetime, dt.time, dt.timedelta,
-            memoryview, type(...), type(NotImplemented), object,
+            type(...), type(NotImplemented), object,
         ),
     )
 )  # fmt: skip
@@ -44,35 +46,21 @@ _MAPPINGS = frozenset(
 )
 
 _SHARED = (
-    type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.CodeType,
-    types.FrameType, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType,
-    property, staticmethod, classmethod,
+    type, types.ModuleType, types.CodeType, property, staticmethod, classmethod,
+    types.MethodDescriptorType, types.WrapperDescriptorType, types.GetSetDescriptorType,
+    types.MemberDescriptorType,
 )  # fmt: skip
 """What a value refers to but does not own: code, classes and modules outlive it."""
-
-_SIZERS: tuple[tuple[type, Callable[[Any], int]], ...] = tuple(
-    (base, base.__sizeof__)
-    for base in (
-        collections.OrderedDict, dict, list, tuple, set, frozenset, collections.deque,
-        str, bytes, bytearray, array, int, io.BytesIO, io.StringIO,
-        type, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType,
-    )
-)  # fmt: skip
-"""Types whose instances are not all of one size, and the method that knows: first match counts."""
-
-_FLAGS = type.__dict__["__flags__"].__get__
-_BASICSIZE = type.__dict__["__basicsize__"].__get__
-_HAS_GC = 1 << 14
-_MANAGED_DICT = 1 << 4
-_GC_HEADER = sys.getsizeof([]) - [].__sizeof__()
-_POINTER = 8
 
 
 class Size(int):
     """A number of bytes, counted or estimated."""
 
     estimated: bool
-    """True when the walk was cut short and the rest extrapolated from what was seen."""
+    """
+    True when the walk was cut short and the rest extrapolated from what was seen; or when a value
+    of a library was met that has memory of its own, which is not counted.
+    """
     nodes: int
     """Objects looked at."""
 
@@ -93,10 +81,10 @@ def size_of(obj: object, *, max_nodes: int = DEFAULT_MAX_NODES) -> Size:
     """
     Return the bytes of *obj*, with the contents and attributes that it may be the only one to hold.
 
-    Each object counts once, however often it is referred to. Classes, functions, modules and
-    running frames count nothing. A numpy array counts its data when it owns them; a view counts as
-    its header alone, because a view is not a copy, unless it is an attribute of an object, which
-    then counts the owner of the data as well.
+    Each object counts once, however often it is referred to. Classes, modules, running frames and
+    functions that a name leads to count nothing; a closure counts what it has closed over, a
+    generator or coroutine what its frame holds. A numpy array counts its data when it owns them; a
+    view counts the owner, which it keeps alive.
 
     Thread-safe; the containers may change meanwhile, and then the size is estimated.
     Cost: about 0.2 µs a node; more than *max_nodes* nodes are estimated from a sample.
@@ -112,7 +100,7 @@ def size_of(obj: object, *, max_nodes: int = DEFAULT_MAX_NODES) -> Size:
     check_positive_int(max_nodes, "max_nodes", "; the default is 10000")
     if id(type(obj)) in _ATOMS:
         return Size(sys.getsizeof(obj))
-    walk = _Walk(max_nodes)
+    walk = Walk(max_nodes)
     total = walk.measure([obj])
     return Size(total, estimated=walk.estimated, nodes=walk.nodes)
 
@@ -121,54 +109,23 @@ def bytes_of(obj: object, max_nodes: int = DEFAULT_MAX_NODES) -> int:
     """Return ``int(size_of(obj))``, faster for atoms; for the hot path of byte-bounded caches."""
     if id(type(obj)) in _ATOMS:
         return sys.getsizeof(obj)
-    return int(_Walk(max_nodes).measure([obj]))
+    return int(Walk(max_nodes).measure([obj]))
 
 
-def shallow_size(obj: object) -> int:
-    """
-    Return the bytes of *obj* alone, attributes in its own table included, contents not.
-
-    For any object: classes, functions and generators weigh what they weigh, unlike in `size_of`.
-    For an extension's object of varying size: what every instance of its type takes.
-
-    Thread-safe; cost: about a microsecond, more with thousands of attributes.
-    """
-    kind = type(obj)
-    if not _FLAGS(kind) & _MANAGED_DICT:
-        return _own_bytes(obj, kind)
-    return _own_bytes(obj, kind, sum(child is not kind for child in gc.get_referents(obj)))
-
-
-def _own_bytes(obj: Any, kind: type, attributes: int = 0) -> int:
-    ndarray = _ndarray()
-    if ndarray is not None and issubclass(kind, ndarray):
-        return int(ndarray.__sizeof__(obj))  # the data of an owner, only the header of a view
-    flags = _FLAGS(kind)
-    size: int = _GC_HEADER if flags & _HAS_GC else 0
-    if flags & _MANAGED_DICT:
-        # Attributes live in a table beside the object: its header and one slot for each.
-        size += 2 * _POINTER + (attributes + 1) * _POINTER
-    for base, sizeof in _SIZERS:
-        if issubclass(kind, base):
-            return size + sizeof(obj)
-    # Not object.__sizeof__: it trusts a length that some types keep something else in.
-    return size + int(_BASICSIZE(kind))
-
-
-def _ndarray() -> Any:
-    return getattr(sys.modules.get("numpy"), "ndarray", None)
-
-
-class _Walk:
+class Walk:
     """One walk over an object graph, with what it has seen and may still spend."""
 
-    __slots__ = ("budget", "estimated", "nodes", "seen")
+    __slots__ = ("budget", "estimated", "kinds", "nodes", "running", "seen")
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self.nodes = 0
         self.estimated = False
         self.seen: set[int] = set()
+        self.kinds: dict[int, tuple[type, bool]] = {}
+        """Types met, by id, and whether their weight is known."""
+        self.running: set[int] = set()
+        """ids of the frames that run, once one was met."""
 
     def measure(self, stack: list[Any]) -> float:
         """Return the bytes of everything on *stack* and below; empties it."""
@@ -254,27 +211,40 @@ class _Walk:
     def _open(self, obj: Any, stack: list[Any]) -> float:
         """Return the bytes of one object of any other type, and put what it owns on *stack*."""
         kind = type(obj)
-        if issubclass(kind, _SHARED):
+        if issubclass(kind, _SHARED) or self._is_code(obj, kind):
             return 0
-        ndarray = _ndarray()
+        ndarray = numpy_array()
         if ndarray is not None and issubclass(kind, ndarray):
-            if ndarray.dtype.__get__(obj).hasobject:
-                self.estimated = True
-            return _own_bytes(obj, kind)
-        if not _FLAGS(kind) & _HAS_GC:
-            return _own_bytes(obj, kind)
-        children = [child for child in gc.get_referents(obj) if child is not kind]
-        size = _own_bytes(obj, kind, len(children))
+            children, complete = array_contents(ndarray, obj, max(1, self.budget - self.nodes))
+            self.estimated = self.estimated or not complete
+            stack += children
+            return own_bytes(obj, kind)
+        if not self._knows(kind):
+            self.estimated = True
+        if not has_gc(kind):
+            return own_bytes(obj, kind)
+        children = [child for child in data_of(obj, kind) if child is not kind]
+        size = own_bytes(obj, kind, len(children))
         if len(children) > self.budget - self.nodes:
             self.estimated = True
             del children[max(1, self.budget - self.nodes) :]
         stack += children
-        if ndarray is not None:
-            # A table's columns are views of an array that only the table holds.
-            for held in [children, *[dict.values(c) for c in children if type(c) is dict]]:
-                stack += [
-                    child.base
-                    for child in held
-                    if type(child) is ndarray and child.base is not None
-                ]
         return size
+
+    def _knows(self, kind: type) -> bool:
+        known = self.kinds.get(id(kind))
+        if known is None:
+            known = self.kinds[id(kind)] = (kind, is_known(kind))
+        return known[1]
+
+    def _is_code(self, obj: Any, kind: type) -> bool:
+        """Return True for a function that its name leads to, and for a frame that runs."""
+        if kind is types.FunctionType:
+            return not is_made_by_a_call(obj)
+        if kind is types.BuiltinFunctionType:
+            return receiver_of(obj) is None
+        if kind is types.FrameType:
+            if not self.running:
+                self.running = set(map(id, running_frames()))
+            return id(obj) in self.running
+        return False

@@ -1,0 +1,26 @@
+"""
+How many bytes is this value? Bounded in time, and without running user code.
+
+The one home of weighing: an object `alone`, its `contents`, and what it alone `retains`.
+"""
+
+from memguard import lazy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from memguard.bounded.sizing.alone import is_known as is_known
+    from memguard.bounded.sizing.alone import shallow_size as shallow_size
+    from memguard.bounded.sizing.contents import Size as Size
+    from memguard.bounded.sizing.contents import bytes_of as bytes_of
+    from memguard.bounded.sizing.contents import size_of as size_of
+    from memguard.bounded.sizing.retained import Weighing as Weighing
+    from memguard.bounded.sizing.retained import Weight as Weight
+else:
+    __getattr__, __dir__ = lazy.exports(
+        __name__,
+        {
+            "memguard.bounded.sizing.alone": "is_known shallow_size",
+            "memguard.bounded.sizing.contents": "Size bytes_of size_of",
+            "memguard.bounded.sizing.retained": "Weighing Weight",
+        },
+    )
