@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from memguard.leaks.finding.investigate import POLL_SECONDS as POLL_SECONDS
     from memguard.leaks.finding.investigate import Investigation as Investigation
     from memguard.leaks.finding.judge import leak_among as leak_among
+    from memguard.leaks.finding.life import DOUBT as DOUBT
+    from memguard.leaks.finding.life import Standstill as Standstill
+    from memguard.leaks.finding.life import holds_more as holds_more
+    from memguard.leaks.finding.life import state_of_growth as state_of_growth
 else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
@@ -21,5 +25,6 @@ else:
             "memguard.leaks.finding.findings": "Finding Findings summarize",
             "memguard.leaks.finding.investigate": "Investigation POLL_SECONDS",
             "memguard.leaks.finding.judge": "leak_among",
+            "memguard.leaks.finding.life": "DOUBT Standstill holds_more state_of_growth",
         },
     )

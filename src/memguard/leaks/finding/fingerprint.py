@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from memguard.leaks.evidence.frames import package_relative
+from memguard.leaks.evidence import frames
 from memguard.leaks.evidence.gathered import Evidence
 from memguard.leaks.evidence.tracing import Location
 from memguard.leaks.report import LeakReport
@@ -34,7 +34,7 @@ def fingerprint(report: LeakReport, evidence: Evidence) -> str:
     parts: list[str] = [report.verdict.kind]
     if line is not None:
         name = evidence.qualified.get(line) or evidence.functions.get(line) or ""
-        parts += [package_relative(line[0]), name, evidence.sources.get(line, "").strip()]
+        parts += [frames.package_relative(line[0]), name, evidence.sources.get(line, "").strip()]
     if holder is not None:
         parts += [_shape(holder.path), holder.type]
     return hashlib.sha256("\0".join(parts).encode(errors="replace")).hexdigest()[:LENGTH]
