@@ -68,6 +68,48 @@ def test_a_cheap_first_burst_is_followed_by_a_deeper_one() -> None:
     assert len(stack) > 1, "who called the line that allocates"
 
 
+def below(depth: int, function: Any) -> Any:
+    return function() if depth == 0 else below(depth - 1, function)
+
+
+def test_where_libraries_fill_all_frames_a_last_burst_reaches_the_users_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in pandas or an ORM: more frames of theirs than a burst records."""
+    monkeypatch.setattr(bursts, "is_user_code", lambda file: file != __file__)
+    rows, candidate = growing()
+    burst = make([candidate])
+    burst.start()
+    for _ in range(10**6):
+        rows.append(below(20, entry))
+        if burst.poll():
+            break
+    assert len(burst._traces) == 3
+    stack = candidate.sample.stacks[__file__, LINE]
+    assert len(stack) > 21
+
+
+def test_a_stack_that_reaches_the_users_code_is_deep_enough() -> None:
+    rows, candidate = growing()
+    burst = make([candidate])
+    burst.start()
+    for _ in range(10**6):
+        rows.append(below(20, entry))
+        if burst.poll():
+            break
+    assert len(burst._traces) == 2
+
+
+def test_where_entries_come_slowly_the_only_burst_records_stacks() -> None:
+    """One frame, and no time for more, would name a line of a library and not the user's."""
+    rows, candidate = growing(gained=2)  # in a second, which is half of what tracing may take
+    burst = make([candidate], trace_seconds=2.0)
+    burst.start()
+    rows.append(below(3, entry))
+    burst.end()
+    assert len(candidate.sample.stacks[__file__, LINE]) > 3
+
+
 def test_one_frame_is_enough_where_no_more_are_wanted() -> None:
     rows, candidate = growing()
     burst = make([candidate], trace_frames=1)

@@ -51,7 +51,8 @@ class LeakDetector(Service):
         max_samples: Readings kept in full; older ones are thinned out, not forgotten.
         warmup: Seconds from the start that are not judged; None is *min_samples* intervals.
         cooldown: Pause in seconds after a finding; None is 20 intervals (600 s at the default).
-        trace_frames: Frames of a stack, 1 to 64, where one frame was cheap.
+        trace_frames: Frames of a stack, 1 to 64, where one frame was cheap; more, up to 100, if
+            none of them is in the user's own code. 1 never records more.
         trace_seconds: Seconds that tracing may be on for a finding; None is two intervals, from
             1 to 5. It mostly ends much sooner: when enough was seen.
         trace_bytes: Memory of the tracer at which tracing stops; taking it down stalls 12 ms a MiB.

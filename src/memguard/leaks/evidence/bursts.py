@@ -3,7 +3,9 @@ Bursts of tracing: short, ended once they have seen enough, deeper only if that 
 
 While tracing is on, every allocation of the process pays for it. So the first burst records one
 frame a block and lasts until the containers that grow have shown enough new entries. If that took
-less than half of the time allowed, a second one records whole stacks.
+less than half of the time allowed, a second one records stacks; where entries come so slowly that
+it would not, the first one does. A third records whole stacks where the user's own code was out of
+sight, deep below a library.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 
 from memguard.heap import walk
 from memguard.leaks.evidence import newest, tracing
+from memguard.leaks.evidence.frames import is_user_code
 from memguard.leaks.options import DetectorOptions
 
 ENOUGH_ENTRIES = 4
@@ -24,6 +27,10 @@ WEIGHTY = 0.05
 BLIND = 0.25
 """Share of the time that is spent where no candidate can be expected to show anything."""
 MIN_SECONDS = 0.03
+DEEPEST = 100
+"""Frames a block of a last burst, if all frames of the one before are in libraries."""
+SITES = 3
+"""Heaviest lines that are asked for a line of the user's if no container shows any."""
 MAX_LEVELS = 4_000
 """Polls of a burst whose level is kept."""
 
@@ -67,7 +74,7 @@ class Candidate:
 
 class Bursts:
     """
-    One or two bursts of tracing over the same candidates.
+    One to three bursts of tracing over the same candidates.
 
     Bounded by: the options' ``trace_seconds`` and ``trace_bytes``.
     Locks: none; one thread calls it.
@@ -96,6 +103,7 @@ class Bursts:
         self._gap = max(gap, 0.001)
         self._sample_more = sample_more
         self._tracer: tracing.Tracer | None = None
+        self._frames = 1
         self._traces: list[tracing.Trace] = []
         self._levels: list[tuple[float, int]] = []
         self._grown: list[tuple[float, float]] = []
@@ -108,8 +116,11 @@ class Bursts:
         running = self._tracer.seconds if self._tracer and not self._tracer.foreign else 0.0
         return running + sum(trace.seconds for trace in self._traces if not trace.foreign)
 
-    def start(self, frames: int = 1) -> None:
-        """Begin a burst of *frames* frames a block."""
+    def start(self, frames: int | None = None) -> None:
+        """Begin a burst of *frames* frames a block; by default one, more if none will follow."""
+        if frames is None:
+            frames = self._options.trace_frames if self._is_slow() else 1
+        self._frames = frames
         for candidate in self._candidates:
             candidate.measure()
             candidate.at_start = candidate.now
@@ -135,19 +146,53 @@ class Bursts:
             self.note = "tracing stopped early: it reached trace_bytes"
         elif spent < options.trace_seconds and not self._seen_enough(tracer.seconds):
             return False
-        deeper = not self._traces and options.trace_frames > 1 and not tracer.foreign and not full
+        may_go_on = options.trace_frames > 1 and not tracer.foreign and not full
         self.end()
-        if deeper and spent <= options.trace_seconds / 2:
-            self.start(options.trace_frames)
-            return False
-        return True
+        deeper = self._deeper(spent) if may_go_on else None
+        if deeper is None:
+            return True
+        self.start(deeper)
+        return False
+
+    def _deeper(self, spent: float) -> int | None:
+        """Return the frames of the next burst; None for no further one."""
+        allowed, frames = self._options.trace_seconds, self._options.trace_frames
+        if self._frames < frames:
+            return frames if spent <= allowed / 2 else None
+        # The stack may go on above what was recorded: pandas or an ORM fills eight frames alone.
+        if self._frames < DEEPEST and spent <= allowed * 3 / 4:
+            return None if self._user_code_was_reached() else DEEPEST
+        return None
+
+    def _user_code_was_reached(self) -> bool:
+        """Return False if a line that matters fills all frames without one of the user's."""
+        stacks = [_heaviest_stack(each.sample) for each in self._candidates if each.sample.lines]
+        if not stacks:
+            sites = sorted(self._traces[-1].sites.values(), key=lambda site: -site.bytes)
+            stacks = [site.stack for site in sites[:SITES]]
+        return not any(
+            len(stack) >= self._options.trace_frames
+            and not any(is_user_code(file) for file, _ in stack)
+            for stack in stacks
+        )
+
+    def _is_slow(self) -> bool:
+        """Return True if a first burst will take so long that there is no time for a second one."""
+        seconds = self._options.trace_seconds / 2
+        rates = [each.gained / self._gap for each in self._candidates if each.weight >= self._least]
+        return any(0 < rate * seconds < ENOUGH_ENTRIES for rate in rates)
+
+    @property
+    def _least(self) -> float:
+        """What a candidate must weigh to be waited for."""
+        return WEIGHTY * sum(candidate.weight for candidate in self._candidates)
 
     def _seen_enough(self, seconds: float) -> bool:
         """Return True when each weighty candidate has shown where its entries come from."""
         if seconds < MIN_SECONDS:
             return False
         allowed = self._options.trace_seconds
-        least = WEIGHTY * sum(candidate.weight for candidate in self._candidates)
+        least = self._least
         expected = [
             candidate
             for candidate in self._candidates
@@ -200,6 +245,11 @@ class Bursts:
         """Return the growth of what is alive while tracing, in bytes; None where too short."""
         seconds = sum(lasted for _, lasted in self._grown)
         return sum(grown for grown, _ in self._grown) / seconds * 60 if seconds > 0 else None
+
+
+def _heaviest_stack(sample: newest.Sample) -> tuple[tracing.Location, ...]:
+    line, _ = sample.lines.most_common(1)[0]
+    return sample.stacks.get(line, ())
 
 
 def _growth(levels: list[tuple[float, int]]) -> tuple[float, float]:
