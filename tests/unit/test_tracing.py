@@ -125,6 +125,84 @@ def test_a_session_that_was_stopped_under_us_is_no_error(tracer: Tracer) -> None
     assert tracer.finish().sites == {}
 
 
+@pytest.fixture
+def clean_up() -> Iterator[None]:
+    yield
+    tracemalloc.stop()
+
+
+@pytest.mark.usefixtures("clean_up")
+def test_a_session_that_the_host_starts_meanwhile_is_as_it_asked_for(tracer: Tracer) -> None:
+    start, stop = tracemalloc.start, tracemalloc.stop
+    tracer.start(1)
+    tracemalloc.start(25)
+    assert tracer.is_lost
+    assert tracemalloc.get_traceback_limit() == 25
+    assert (tracemalloc.start, tracemalloc.stop) == (start, stop)
+    kept = allocate(10_000)
+    tracer.photograph()
+    assert tracer.finish().sites == {}, "what the host traces is no burst of ours"
+    assert tracemalloc.is_tracing()
+    assert tracemalloc.get_object_traceback(kept) is not None
+
+
+@pytest.mark.usefixtures("clean_up")
+def test_a_session_that_the_host_restarts_meanwhile_is_left_running(tracer: Tracer) -> None:
+    tracer.start(1)
+    tracemalloc.stop()
+    assert not tracemalloc.is_tracing()
+    tracemalloc.start(1)
+    tracer.abandon()
+    assert tracemalloc.is_tracing()
+
+
+@pytest.mark.usefixtures("clean_up")
+@pytest.mark.parametrize("frames", [1, 25])
+def test_one_that_is_restarted_behind_our_back_is_left_running(tracer: Tracer, frames: int) -> None:
+    """A program may have imported the functions by name before."""
+    start, stop = tracemalloc.start, tracemalloc.stop
+    tracer.start(1)
+    stop()
+    start(frames)
+    tracer.photograph()
+    tracer.finish()
+    assert tracemalloc.is_tracing()
+    assert tracemalloc.get_traceback_limit() == frames
+    assert (tracemalloc.start, tracemalloc.stop) == (start, stop)
+
+
+def test_the_host_ends_tracing_whoever_began_it(tracer: Tracer) -> None:
+    other = Tracer()
+    tracer.start(1)
+    other.start(1)
+    tracemalloc.stop()
+    assert not tracemalloc.is_tracing()
+    again = Tracer()
+    again.start(1)
+    tracer.abandon()
+    other.abandon()
+    assert tracemalloc.is_tracing(), "those of a session that is over do not end the next one"
+    again.abandon()
+    assert not tracemalloc.is_tracing()
+
+
+def test_a_start_that_the_host_gets_wrong_is_its_error(tracer: Tracer) -> None:
+    tracer.start(1)
+    with pytest.raises(ValueError, match="number of frames"):
+        tracemalloc.start(0)
+    assert not tracemalloc.is_tracing()
+
+
+def test_what_the_host_took_from_the_module_meanwhile_works_afterwards(tracer: Tracer) -> None:
+    tracer.start(1)
+    start, stop = tracemalloc.start, tracemalloc.stop
+    tracer.abandon()
+    start(3)
+    assert tracemalloc.get_traceback_limit() == 3
+    stop()
+    assert not tracemalloc.is_tracing()
+
+
 def test_the_child_of_a_fork_ends_its_copy_of_our_session(tracer: Tracer) -> None:
     tracer.start(1)
     tracing.session.after_fork_in_child()

@@ -242,7 +242,7 @@ class Measuring:
 
     def _is_over(self, run: _Run) -> bool:
         limit = run.plan.limit
-        if not tracing.is_on():
+        if run.tracer.is_lost or not tracing.is_on():
             run.note("not_measured", f"the peak: {TracingStoppedError()}")
             return False
         run.note("peak_bytes", run.peak.bytes)

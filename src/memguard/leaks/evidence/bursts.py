@@ -137,6 +137,11 @@ class Bursts:
         tracer, options = self._tracer, self._options
         if tracer is None:
             return True
+        if tracer.is_lost:
+            self.note = "tracing stopped early: the program started or stopped tracemalloc itself"
+            self._levels = []
+            self.end()
+            return True
         if len(self._levels) < MAX_LEVELS:
             self._levels.append((tracer.seconds, tracer.live_bytes))
         # A foreign session costs nothing extra, but it must end, too.

@@ -2,7 +2,8 @@
 Which line allocates: tracemalloc in a short, bounded burst. The only module that uses tracemalloc.
 
 A session that the host runs is used, never stopped, cleared or shortened. One of ours is ended as
-soon as it has shown what it can, since every allocation of the process pays for it meanwhile.
+soon as it has shown what it can, since every allocation of the process pays for it meanwhile. If
+the host starts or stops tracing meanwhile, ours is over and the host has what it asked for.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ class Tracer:
         self.foreign = False
         """True if the session existed before: it also knows older blocks."""
         self.running = False
+        self._number = 0
 
     def start(self, frames: int, *, to_photograph: bool = True) -> None:
         """
@@ -102,6 +104,7 @@ class Tracer:
         """
         own_code.claim_generated_code()
         joined = session.join(frames)
+        self._number = session.number
         self.joined = joined != "foreign"
         self.foreign = joined != "ours"
         small = tracemalloc.get_traced_memory()[0] <= FOREIGN_LIMIT_BYTES
@@ -109,6 +112,11 @@ class Tracer:
             self._before = tracemalloc.take_snapshot()
         self.running = True
         self._started_at = time.perf_counter()
+
+    @property
+    def is_lost(self) -> bool:
+        """True if the session of ours that was joined is over: the host started or stopped one."""
+        return self.joined and not session.is_ours(self._number)
 
     @property
     def seconds(self) -> float:
@@ -142,7 +150,7 @@ class Tracer:
         """
         trace = self._trace  # made before the burst, so as not to be in the picture
         trace.foreign, trace.seconds = self.foreign, self.seconds
-        if tracemalloc.is_tracing():  # else the host stopped the session meanwhile
+        if tracemalloc.is_tracing() and not self.is_lost:  # else the host ended it meanwhile
             trace.tracer_bytes = tracemalloc.get_tracemalloc_memory()
             trace.traced_bytes = tracemalloc.get_traced_memory()[0]
             if not self.foreign or self._before is not None:
@@ -183,19 +191,37 @@ class Tracer:
     def _end(self) -> None:
         if self.joined:
             self.joined = False
-            session.leave()
+            session.leave(self._number)
 
 
 class _Session:
     """
     The tracing session that memguard runs: its first user starts it, its last one stops it.
 
+    tracemalloc has one session for the whole process and ignores a second start, so that the end of
+    ours would end the host's. While ours runs, ``start`` and ``stop`` of the module therefore are
+    stand-ins: what the host calls ends ours first. A function that the host has imported by name
+    before cannot be seen; a session that was restarted by it is known by its frames and by what it
+    does not know.
+
     A forked child ends its copy: it does not pay for its parent's tracing.
     """
 
     def __init__(self) -> None:
-        self._lock = locks.Lock()
+        self._lock = (
+            locks.RLock()
+        )  # a handler of the host may start tracing in the thread that joins
         self._users = 0
+        self.number = 0
+        """Counts the sessions of ours."""
+        self._frames = 0
+        self._mark: object = None
+        self._real = (tracemalloc.start, tracemalloc.stop)
+        self._stand_ins = (self._start_for_host, self._stop_for_host)
+
+    def is_ours(self, number: int) -> bool:
+        """Return whether the session of that number is still running."""
+        return self._users > 0 and number == self.number
 
     def join(self, frames: int) -> Literal["ours", "shared", "foreign"]:
         """Begin a session (*ours*), or enter one that our own code (*shared*) or another runs."""
@@ -204,25 +230,62 @@ class _Session:
             if self._users == 0:
                 if tracemalloc.is_tracing():
                     return "foreign"
-                tracemalloc.start(frames)
+                self._begin(frames)
             self._users += 1
             return "ours" if self._users == 1 else "shared"
 
-    def leave(self) -> None:
-        """Undo one ``join`` that was not foreign."""
+    def leave(self, number: int | None = None) -> None:
+        """Undo one ``join`` that was not foreign; nothing where that session is over already."""
         with self._lock:
-            if self._users == 0:
-                return  # joined before a fork, left in the child, where the session has ended
+            if self._users == 0 or number not in (None, self.number):
+                return
             self._users -= 1
             if self._users == 0:
-                tracemalloc.stop()
+                self._end()
+
+    def _begin(self, frames: int) -> None:
+        self._real = (tracemalloc.start, tracemalloc.stop)
+        tracemalloc.start(frames)
+        self.number += 1
+        self._frames = frames
+        self._mark = bytearray(1)
+        tracemalloc.start, tracemalloc.stop = self._stand_ins
+
+    def _end(self) -> None:
+        """Stop tracing, if it is ours that is running."""
+        start, stop = self._real
+        if tracemalloc.start is self._stand_ins[0]:
+            tracemalloc.start = start
+        if tracemalloc.stop is self._stand_ins[1]:
+            tracemalloc.stop = stop
+        if (
+            tracemalloc.is_tracing()
+            and tracemalloc.get_traceback_limit() == self._frames
+            and tracemalloc.get_object_traceback(self._mark) is not None
+        ):
+            stop()
+        self._mark = None
+
+    def _start_for_host(self, nframe: int = 1) -> None:
+        with self._lock:
+            if self._users:
+                self._users = 0
+                self._end()
+            self._real[0](nframe)
+
+    def _stop_for_host(self) -> None:
+        with self._lock:
+            if self._users:
+                self._users = 0
+                self._end()
+            self._real[1]()
 
     def after_fork_in_child(self) -> None:
         """End the copy of a session of ours."""
-        self._lock = locks.Lock()
+        self._lock = locks.RLock()
         if self._users:
             self._users = 0
-            tracemalloc.stop()
+            self._end()
 
 
 session = _Session()
