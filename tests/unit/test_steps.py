@@ -261,7 +261,7 @@ def test_a_long_collection_is_a_last_resort(options: dict[str, Any], generation:
         share=1.0,
         timer=lambda: 0.0,
         collect=collect,
-        blocks=lambda: 4_000_000,  # a tenth of a second
+        blocks=lambda: 1_000_000,  # a quarter of a second
     )
     relief.relieve(2**40, **options)
     assert asked == [generation]

@@ -144,8 +144,10 @@ class MemoryGuard:
         self._subscribers: Registry[Callable[[Alert | LeakReport], object]] = Registry(
             MOST_SUBSCRIBERS, "callbacks"
         )
-        self.relief: Relief | None = Relief() if relief is True else relief or None
         self.gc_watch: GcWatch | None = GcWatch() if gc_watch else None
+        self.relief: Relief | None = (
+            Relief(watch=self.gc_watch) if relief is True else relief or None
+        )
         self.gc_policy: GcPolicy | None = check_instance(
             gc_policy, GcPolicy, "gc_policy", optional=True
         )

@@ -31,7 +31,7 @@ PAUSE_BOUNDS_NS = tuple(
 """Upper bounds of the histogram's buckets, nanoseconds; one more bucket takes what is longer."""
 
 GENERATIONS = 3
-_TOTAL, _MAX, _COLLECTED, _UNCOLLECTABLE, _HISTOGRAM = range(5)
+_TOTAL, _MAX, _LAST, _COLLECTED, _UNCOLLECTABLE, _HISTOGRAM = range(6)
 _ROW = _HISTOGRAM + len(PAUSE_BOUNDS_NS) + 1
 
 
@@ -211,6 +211,11 @@ class GcWatch(Service):
                 )
         return found
 
+    @property
+    def last_full_pause(self) -> float | None:
+        """Seconds that the last collection of all generations took; None before one was seen."""
+        return self._tally.rows[-1][_LAST] / 1e9 or None
+
     def statistics(self) -> GcStatistics:
         """Return what was counted so far. Thread-safe; it reads a copy."""
         self._after_fork()
@@ -325,6 +330,7 @@ def _make_callback(
         row = tally.rows[generation]
         row[_TOTAL] += pause
         row[_MAX] = max(row[_MAX], pause)
+        row[_LAST] = pause
         row[_COLLECTED] += collected
         row[_UNCOLLECTABLE] += uncollectable
         row[_HISTOGRAM + bisect_left(PAUSE_BOUNDS_NS, pause)] += 1

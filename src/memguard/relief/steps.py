@@ -18,10 +18,17 @@ from typing import Any, Literal
 from memguard import log
 from memguard.bounded import inventory
 from memguard.bounded.inventory import Footprint, Reclaimed
-from memguard.bounded.options import ON_ERROR, check_callable, check_choice, check_number
+from memguard.bounded.options import (
+    ON_ERROR,
+    check_callable,
+    check_choice,
+    check_instance,
+    check_number,
+)
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.lifecycle.turn import Turn
+from memguard.observe.gcwatch import GcWatch
 from memguard.observe.readings import Reading
 from memguard.relief.caches import Caps, Shares
 from memguard.relief.callbacks import (
@@ -300,6 +307,8 @@ class Relief:
         gc_pause: The longest full collection, seconds, that a monitor may cause.
         gc_last_pause: The longest one as a last resort: where memory is critical and relief has
             been futile, and in `relieve`.
+        watch: Knows how long the collections of this process take. None learns it from those of
+            relief; before the first, a collection is taken to be slow.
         trim_interval: Least seconds between two calls of ``malloc_trim``; a tenth at critical.
         on_error: What a failing callback does: ``"log"``, or ``"raise"`` from `relieve` when all
             the others have been called.
@@ -317,6 +326,7 @@ class Relief:
         gc_share: float = 0.05,
         gc_pause: float | str = 0.01,
         gc_last_pause: float | str = 0.5,
+        watch: GcWatch | None = None,
         trim_interval: float | str = 1.0,
         on_error: OnError = "log",
         timer: Callable[[], float] = time.monotonic,
@@ -332,7 +342,11 @@ class Relief:
             shares=Shares(failures),
             caps=Caps(),
             callbacks=Callbacks(failures),
-            collecting=Collecting(share=gc_share, timer=timer),
+            collecting=Collecting(
+                share=gc_share,
+                timer=timer,
+                watch=check_instance(watch, GcWatch, "watch", optional=True),
+            ),
             trimming=Trimming(parse_seconds(trim_interval, name="trim_interval"), timer=timer),
             failures=failures,
             pause=parse_seconds(gc_pause, name="gc_pause"),
