@@ -18,7 +18,18 @@ from tests.waiting import wait_for
 
 UNITS = ("bytes", "seconds", "ratio", "percent", "per_minute", "per_hour", "objects", "blocks")
 COUNTS = {
-    *("process_id", "threads", "pauses", "runs", "refused_runs", "lowered_caches", "errors"),
+    *(
+        "process_id",
+        "threads",
+        "open_descriptors",
+        "allowed_descriptors",
+        "asyncio_tasks",
+        "pauses",
+        "runs",
+        "refused_runs",
+        "lowered_caches",
+        "errors",
+    ),
     *("running", "admitted", "refused", "waited", "count", "items", "watching"),
 }
 

@@ -34,7 +34,7 @@ def test_it_shows_what_the_guard_knows() -> None:
     text = shown(a_status())
     for words in (
         "shop.py, process 4242   guard memguard",
-        "150.0 MiB private   180.0 MiB resident   1.0 MiB swapped   7 threads",
+        "150.0 MiB private   180.0 MiB resident   1.0 MiB swapped   7 threads   40 fds   12 tasks",
         "78%  400.0 MiB of 512.0 MiB (memory.max)   elevated",
         "78 % of the limit is used",
         "last 5 min: 100.0 MiB to 150.0 MiB, growth +10.0 MiB/min",
@@ -64,6 +64,8 @@ def test_what_is_not_known_is_not_made_up() -> None:
         private=None,
         swap=None,
         threads=None,
+        descriptors=None,
+        tasks=None,
         limit=None,
         used=None,
         level="insufficient_data",

@@ -14,7 +14,8 @@ from memguard.leaks.finding.findings import Finding, Findings, summarize
 from memguard.leaks.finding.investigate import POLL_SECONDS
 from memguard.leaks.options import OnError, detector_options
 from memguard.leaks.report import LeakReport
-from memguard.leaks.search import Search, Senses, Spent, look_now, prepare
+from memguard.leaks.search import Search, look_now, prepare
+from memguard.leaks.senses import Senses, Spent
 from memguard.leaks.statistics import LeakDetectorStatistics, State
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
@@ -46,7 +47,8 @@ class LeakDetector(Service):
             a test at 0.25 and a service at 60 behave alike.
         growth_threshold: Level over baseline at which growth counts as soon as it is certain.
             Slower growth counts once *max_samples* readings have gone by.
-        min_growth_bytes: Growth below this never counts.
+        min_growth_bytes: Growth below this never counts. Threads, asyncio tasks, sockets and files
+            that pile up are found by their numbers: see ``docs/reports.md``.
         min_samples: Readings needed before anything is reported, 6 to 10000.
         max_samples: Readings kept in full; older ones are thinned out, not forgotten.
         warmup: Seconds from the start that are not judged; None is *min_samples* intervals.
@@ -126,6 +128,7 @@ class LeakDetector(Service):
         )
         self._signal = None if on_signal is None else ChainedHandler(on_signal, self._on_signal)
         self._findings = Findings(self.name, max_reports)
+        self._resources = Findings(self.name, max_reports)
         self._spent = Spent()
         self._failures = Failures("detector.failed", detector=self.name)
         self._delivery = _Delivery(report_dir, on_leak, on_end, on_error, self._failures)
@@ -165,7 +168,7 @@ class LeakDetector(Service):
         return self
 
     def _new_search(self) -> Search:
-        return Search(self._options, self._senses, self._findings, self._spent)
+        return Search(self._options, self._senses, self._findings, self._resources, self._spent)
 
     def _on_signal(self) -> None:
         if self._ticker is not None:
@@ -199,11 +202,15 @@ class LeakDetector(Service):
         if search is not None:
             search.abandon()
         self._findings.close()
+        self._resources.close()
 
     @property
     def reports(self) -> tuple[LeakReport, ...]:
         """The latest findings, oldest first, each as of its last update; at most *max_reports*."""
-        return self._findings.reports
+        found = sorted(
+            (*self._findings.reports, *self._resources.reports), key=lambda each: each.started_at
+        )
+        return tuple(found[-self._options.max_reports :])
 
     def statistics(self) -> LeakDetectorStatistics:
         """Return what was done so far and what it cost. Thread-safe."""
@@ -219,9 +226,9 @@ class LeakDetector(Service):
             traced_seconds=spent.traced_seconds + tracing_now,
             uptime_seconds=0.0 if search is None else search.uptime,
             investigations=spent.investigations,
-            findings=self._findings.count,
-            suspicion=self._findings.suspicion,
-            reports_dropped=self._findings.dropped,
+            findings=self._findings.count + self._resources.count,
+            suspicion=self._findings.suspicion or self._resources.suspicion,
+            reports_dropped=self._findings.dropped + self._resources.dropped,
             report_dir=self._delivery.directory,
         )
 

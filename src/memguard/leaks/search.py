@@ -8,8 +8,6 @@ is taken; at all of it a second look, and ``tracing`` begins. ``cooling`` is the
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from memguard.bounded import inventory
@@ -24,38 +22,17 @@ from memguard.leaks.growth.windows import Windows
 from memguard.leaks.holders import paths
 from memguard.leaks.options import DetectorOptions
 from memguard.leaks.report import FindingState, LeakReport
+from memguard.leaks.resource_search import ResourceSearch
+from memguard.leaks.senses import Senses, Spent
 from memguard.leaks.statistics import State
 from memguard.observe import allocator
-from memguard.observe.headroom import Allowance, read_allowance
+from memguard.observe.headroom import Allowance
 from memguard.observe.readings import Reading
 
 REST = 5
 """Readings between the look at a suspicion and the next: none is taken before it is decided."""
 READINGS = 9
 """Between two looks on demand: enough to separate growth from what a request holds for a moment."""
-
-
-@dataclass(slots=True)
-class Spent:
-    """What a detector has done and what that took, searches that are over included. Seconds."""
-
-    ticks: int = 0
-    cpu_seconds: float = 0.0
-    traced_seconds: float = 0.0
-    investigations: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Senses:
-    """How a detector sees: its clock, its readings, and the bound that it was given."""
-
-    timer: Callable[[], float]
-    read: Callable[[], Reading]
-    limit: int | None
-
-    def allowance(self, reading: Reading) -> Allowance:
-        """Return the bound that growth will meet first."""
-        return read_allowance(reading, self.limit)
 
 
 class Search:
@@ -70,13 +47,29 @@ class Search:
     """
 
     def __init__(
-        self, options: DetectorOptions, senses: Senses, findings: Findings, spent: Spent
+        self,
+        options: DetectorOptions,
+        senses: Senses,
+        findings: Findings,
+        resources: Findings,
+        spent: Spent,
     ) -> None:
+        """
+        Prepare a search.
+
+        Args:
+            options: Windows, times and budgets.
+            senses: How it sees.
+            findings: Where findings about memory are kept.
+            resources: And those about threads, tasks, sockets and files.
+            spent: What was done so far, earlier searches included.
+        """
         self._options = options
         self._senses = senses
         self._findings = findings
         self._spent = spent
         self._windows = Windows(options)
+        self._resources = ResourceSearch(options, senses, resources, spent, self._windows)
         self._investigation: Investigation | None = None
         self._closing: Investigation | None = None
         self._before: HeapState | None = None
@@ -109,12 +102,15 @@ class Search:
     def traced_seconds(self) -> float:
         """Seconds that tracing was on for the evidence that is being taken."""
         investigation = self._investigation  # once: another thread may be ending it
-        return 0.0 if investigation is None else investigation.traced_seconds
+        own = 0.0 if investigation is None else investigation.traced_seconds
+        return own + self._resources.traced_seconds
 
     def step(self) -> Finding | None:
         """Take a reading, or a look at the burst under way, and act on it."""
         self._now = now = self._senses.timer()
         if self.state == "tracing":
+            if self._resources.is_tracing:
+                return self._conclude_resources()
             if self._investigation is not None and not self._investigation.poll():
                 return None
             return self._conclude()
@@ -124,13 +120,26 @@ class Search:
         self._windows.draw(now, reading)
         if self.uptime < self._options.warmup:
             return None
-        over = self._follow(now, reading, self._windows.add(now, reading))
+        level = self._windows.add(now, reading)
+        over = self._resources.follow(now, reading) or self._follow(now, reading, level)
         if over is None:
             if self.state == "cooling" and now >= self._cool_until:
                 self.state = "watching"
             if self.state == "watching":
                 self._watch(now, reading)
+            self._watch_resources(now, reading)
         return over
+
+    def _watch_resources(self, now: float, reading: Reading) -> None:
+        is_free = self.state != "tracing"
+        if is_free and self._resources.watch(now, reading, self._findings.going_on):
+            self.state = "tracing"
+
+    def _conclude_resources(self) -> Finding | None:
+        if not self._resources.poll():
+            return None
+        self.state = "cooling"  # until memory may be looked at, which is another matter
+        return self._resources.conclude(self._now, uptime_seconds=self.uptime)
 
     def _follow(self, now: float, reading: Reading, level: int) -> Finding | None:
         """Return the end of what is going on, once it has stood still or was given back."""
@@ -167,7 +176,7 @@ class Search:
             return False
         self._windows.pause(now, reading)
         try:
-            closing.begin(now, own=self._windows.storage_ids())
+            closing.begin(now, own=self._storage_ids())
             evidence = closing.finish()
         finally:
             closing.abandon()
@@ -207,8 +216,11 @@ class Search:
             windows.pause(now, reading)
             self._investigation.headroom = self._senses.allowance(reading).left
             self._investigation.growth_per_minute = trend.bytes_per_hour / 60
-            self._investigation.begin(now, own=windows.storage_ids())
+            self._investigation.begin(now, own=self._storage_ids())
             self.state = "tracing"
+
+    def _storage_ids(self) -> set[int]:
+        return self._windows.storage_ids() | self._resources.storage_ids()
 
     def _is_due(self, trend: Trend, reading: Reading) -> bool:
         """Return True unless there is a suspicion already that a look would not decide."""
@@ -263,9 +275,15 @@ class Search:
         self._spent.traced_seconds += evidence.traced_seconds
         reading = self._senses.read()
         self._resume(reading)
+        evidence.counts = self._resources.rising()
         allowance = self._senses.allowance(reading)
+        summary = summarize(trend, allowance, self._windows.curve(self._started_at))
+        if self._findings.going_on is None and self._resources.explains(summary, evidence):
+            self._before = None
+            self._begin_anew()
+            return None
         finding = self._findings.conclude(
-            summarize(trend, allowance, self._windows.curve(self._started_at)),
+            summary,
             evidence,
             uptime_seconds=self.uptime,
             cpu_seconds=self._spent.cpu_seconds,
@@ -306,9 +324,11 @@ class Search:
     def abandon(self) -> None:
         """End any tracing of ours and drop the evidence that is being taken. Idempotent."""
         investigation, self._investigation = self._investigation, None
+        self._resources.abandon()
         if investigation is not None:
             investigation.abandon()
             self._spent.traced_seconds += investigation.traced_seconds
+        if self.state == "tracing":
             self.state = "watching"
         self._closing = None
 

@@ -9,6 +9,7 @@ from memguard import lazy
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from memguard.observe import allocator as allocator
+    from memguard.observe import counts as counts
     from memguard.observe.allocator import AllocatorState as AllocatorState
     from memguard.observe.allocator import read_allocator as read_allocator
     from memguard.observe.gcwatch import GcStatistics as GcStatistics
@@ -31,7 +32,7 @@ else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
-            "memguard.observe": "allocator",
+            "memguard.observe": "allocator counts",
             "memguard.observe.allocator": "AllocatorState read_allocator",
             "memguard.observe.gcwatch": "GcStatistics GcWatch",
             "memguard.observe.headroom": "Allowance Fill Headroom read_allowance read_headroom",

@@ -240,13 +240,22 @@ def gauge(share: float, *, width: int, glyphs: Glyphs = BLOCKS) -> str:
     return glyphs.full * filled + glyphs.empty * (width - filled)
 
 
+def _counts(status: ProcessStatus) -> str:
+    """Return the threads, descriptors and tasks of a process; empty for what is not known."""
+    counts = [] if status.threads is None else [f"{status.threads:,} threads"]
+    if status.descriptors is not None:
+        counts.append(f"{status.descriptors:,} fds")
+    if status.tasks:
+        counts.append(f"{status.tasks:,} tasks")
+    return "".join(f"   {each}" for each in counts)
+
+
 def _memory(
     status: ProcessStatus, points: Sequence[Point], *, width: int, rows: int, glyphs: Glyphs
 ) -> tuple[Line, ...]:
-    threads = "" if status.threads is None else f"   {status.threads} threads"
     sizes = (
         Span(f"{_bytes(status.private)} private", "bold"),
-        Span(f"   {_bytes(status.rss)} resident   {_bytes(status.swap)} swapped{threads}"),
+        Span(f"   {_bytes(status.rss)} resident   {_bytes(status.swap)} swapped{_counts(status)}"),
     )
     lines: list[Line] = [sizes, _limit(status, width, glyphs)]
     lines += [(Span(printable(reason), _style(status.level)),) for reason in status.reasons]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from memguard.leaks.evidence import census as census
     from memguard.leaks.evidence import frames as frames
     from memguard.leaks.evidence import newest as newest
+    from memguard.leaks.evidence import resources as resources
     from memguard.leaks.evidence import tracing as tracing
     from memguard.leaks.evidence.bursts import Bursts as Bursts
     from memguard.leaks.evidence.bursts import Candidate as Candidate
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from memguard.leaks.evidence.gathered import Evidence as Evidence
     from memguard.leaks.evidence.gathered import HolderEvidence as HolderEvidence
     from memguard.leaks.evidence.own_code import is_own_code as is_own_code
+    from memguard.leaks.evidence.resources import ResourceChange as ResourceChange
     from memguard.leaks.evidence.tracing import Location as Location
     from memguard.leaks.evidence.tracing import Site as Site
     from memguard.leaks.evidence.tracing import Tracer as Tracer
@@ -32,7 +34,7 @@ else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
-            "memguard.leaks.evidence": "census frames newest tracing",
+            "memguard.leaks.evidence": "census frames newest resources tracing",
             "memguard.leaks.evidence.bursts": "Bursts Candidate",
             "memguard.leaks.evidence.census": "HeapState MEAN_BLOCK_BYTES MIN_ENTRIES",
             "memguard.leaks.evidence.frames": (
@@ -41,5 +43,6 @@ else:
             "memguard.leaks.evidence.gathered": "Evidence HolderEvidence",
             "memguard.leaks.evidence.own_code": "is_own_code",
             "memguard.leaks.evidence.tracing": "Location Site Tracer",
+            "memguard.leaks.evidence.resources": "ResourceChange",
         },
     )

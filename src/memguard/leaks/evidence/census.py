@@ -16,6 +16,7 @@ from typing import Any
 
 from memguard.heap import walk
 from memguard.heap.naming import type_name
+from memguard.leaks.evidence.resources import ResourceLook
 from memguard.leaks.options import DetectorOptions
 from memguard.observe.allocator import AllocatorState, read_allocator
 from memguard.observe.readings import read_memory
@@ -248,6 +249,8 @@ class HeapState:
     """Memory that only this process holds, bytes."""
     data: int | None = None
     """Address space it may write to, bytes, touched or not."""
+    resources: ResourceLook | None = None
+    """Threads, tasks, sockets and files."""
 
 
 def refusal(options: DetectorOptions, headroom: int | None) -> str | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from memguard.leaks.evidence.newest import Sample
+from memguard.leaks.evidence.resources import ResourceChange
 from memguard.leaks.evidence.tracing import Location, Trace
+from memguard.leaks.growth.counts import CountTrend
 from memguard.leaks.report import HolderUnit
 
 
@@ -72,6 +74,12 @@ class Evidence:
     modules_imported: int = 0
     """Between the two looks."""
     collector_enabled: bool = True
+    resources: tuple[ResourceChange, ...] = ()
+    """Threads, tasks, sockets and files between the two looks."""
+    counts: tuple[CountTrend, ...] = ()
+    """What piles up according to the readings."""
+    memory_grows: bool = True
+    """False where only counts have called for evidence."""
 
     def note(self, note: str | None) -> None:
         """Add *note*, once; None is no note."""

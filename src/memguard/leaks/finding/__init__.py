@@ -8,6 +8,7 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from memguard.leaks.finding.compose import verdict_kind as verdict_kind
     from memguard.leaks.finding.findings import Finding as Finding
     from memguard.leaks.finding.findings import Findings as Findings
     from memguard.leaks.finding.findings import summarize as summarize
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from memguard.leaks.finding.life import Standstill as Standstill
     from memguard.leaks.finding.life import holds_more as holds_more
     from memguard.leaks.finding.life import state_of_growth as state_of_growth
+    from memguard.leaks.finding.resources import LEAST as LEAST
+    from memguard.leaks.finding.resources import resource_signs as resource_signs
 else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
@@ -26,5 +29,7 @@ else:
             "memguard.leaks.finding.investigate": "Investigation POLL_SECONDS",
             "memguard.leaks.finding.judge": "leak_among",
             "memguard.leaks.finding.life": "DOUBT Standstill holds_more state_of_growth",
+            "memguard.leaks.finding.compose": "verdict_kind",
+            "memguard.leaks.finding.resources": "LEAST resource_signs",
         },
     )

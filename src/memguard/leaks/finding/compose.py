@@ -19,7 +19,8 @@ from memguard.leaks.finding.judge import (
     judge,
 )
 from memguard.leaks.finding.rank import rank_holders, rank_suspects
-from memguard.leaks.report import Cost, Holder, LeakReport, TrendSummary, TypeGrowth
+from memguard.leaks.finding.resources import resource_growth, resource_signs
+from memguard.leaks.report import Cost, Holder, LeakReport, TrendSummary, TypeGrowth, VerdictKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +61,9 @@ def compose(
         had_stopped: See `judge`.
     """
     holders, light, wrong = rank_holders(evidence, trend, previous)
+    signs = _signs(growth_per_minute(trend, on_demand=on_demand), trend, evidence, holders)
     judgement = judge(
-        _signs(growth_per_minute(trend, on_demand=on_demand), trend, evidence, holders),
+        signs,
         on_demand=on_demand,
         had_stopped=had_stopped,
         standing=previous.verdict if previous and evidence.trace is None else None,
@@ -85,6 +87,7 @@ def compose(
             for name, count, added in evidence.types
         ),
         window_seconds=evidence.gap_seconds + (previous.window_seconds if previous else 0.0),
+        resources=resource_growth(evidence, signs.resources),
         explained_ratio=judgement.explained_ratio,
         limits=(
             *_limits(evidence, judgement, is_update=previous is not None, light=light),
@@ -92,6 +95,13 @@ def compose(
         ),
         cost=_cost(evidence, cpu_seconds, previous.cost if previous else Cost()),
     )
+
+
+def verdict_kind(trend: TrendSummary, evidence: Evidence) -> VerdictKind:
+    """Return what kind of growth it is, as a report would have it."""
+    holders, *_ = rank_holders(evidence, trend, None)
+    growth = growth_per_minute(trend, on_demand=False)
+    return judge(_signs(growth, trend, evidence, holders)).verdict.kind
 
 
 def _cost(evidence: Evidence, cpu_seconds: float, before: Cost) -> Cost:
@@ -133,6 +143,8 @@ def _signs(
         private_bytes=evidence.private_bytes,
         heap_free_bytes=evidence.heap_free_bytes,
         modules_imported=evidence.modules_imported,
+        resources=resource_signs(evidence, holders),
+        memory_grows=evidence.memory_grows,
     )
 
 

@@ -12,8 +12,9 @@ import gc
 import time
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 
-from memguard.leaks.evidence import census, frames, tracing
+from memguard.leaks.evidence import census, frames, resources, tracing
 from memguard.leaks.evidence.bursts import Bursts
 from memguard.leaks.evidence.census import HeapState
 from memguard.leaks.evidence.gathered import Evidence
@@ -68,6 +69,7 @@ class Investigation:
         self._bursts: Bursts | None = None
         self._followed = Followed()
         self._evidence = Evidence()
+        self._first_resources = None if before is None else before.resources
 
     @property
     def looked(self) -> bool:
@@ -95,11 +97,16 @@ class Investigation:
         return refused is None
 
     def _look(self, at: float) -> HeapState | None:
-        if not self._may_walk():
-            return None
-        found = census.read_state(at)
-        self._evidence.census_seconds += found.look.seconds
-        return found
+        found = census.read_state(at) if self._may_walk() else None
+        if found is not None:
+            self._evidence.census_seconds += found.look.seconds
+        held = resources.take_look(at, None if found is None else found.look.types)
+        if self._first_resources is None:
+            self._first_resources = held
+        else:
+            self._evidence.resources = resources.compare(self._first_resources, held)
+            self._evidence.gap_seconds = held.at - self._first_resources.at
+        return None if found is None else replace(found, resources=held)
 
     def begin(self, at: float, *, own: AbstractSet[int] = frozenset()) -> None:
         """

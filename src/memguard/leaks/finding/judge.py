@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from memguard.leaks.finding.advice import KINDS
+from memguard.leaks.finding.resources import LEAST, ResourceSigns
 from memguard.leaks.growth.trend import Trend, TrendKind, TrendOptions
 from memguard.leaks.report import Holder, ReportKind, TrendSummary, Verdict, VerdictKind
 from memguard.units import format_bytes
@@ -36,6 +37,8 @@ RESERVED = 0.25
 """Share of the growth that must have been allocated since, or it is memory reserved before."""
 STOPPED = 0.05
 """Share of the growth below which it has stopped."""
+EACH_BYTES = (256, 4 * 1024 * 1024)
+"""What a thread, a task or a descriptor may make memory grow by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +80,10 @@ class Signs:
     """What the C allocator keeps though it was freed."""
     modules_imported: int = 0
     """Between the looks."""
+    resources: tuple[ResourceSigns, ...] = ()
+    """Threads, tasks, sockets and files, causes first."""
+    memory_grows: bool = True
+    """False where only such counts have called for evidence."""
 
     @property
     def python_per_minute(self) -> float:
@@ -164,21 +171,75 @@ def judge(
         standing: The verdict of a finding for whose update nothing was traced: what was seen then
             directly outweighs what is inferred now.
     """
-    kind: ReportKind = "leak"
+    resource = None if on_demand else _piling_up(signs)
+    kind: ReportKind = "growth" if _is_no_leak(signs, resource, had_stopped=had_stopped) else "leak"
     if on_demand:
         kind = "snapshot"
-    elif (not had_stopped and _has_stopped(signs)) or _is_bounded(signs):
-        kind = "growth"
-    verdict = _verdict(signs)
-    if standing is not None and verdict.kind != "live_objects":
+    verdict = _verdict(signs) if resource is None else _of_resource(resource, signs)
+    if standing is not None and verdict.kind != "live_objects" and resource is None:
         verdict = standing
-    growth = signs.growth_per_minute
+    growth = signs.growth_per_minute if signs.memory_grows else 0.0
     return Judgement(
         kind=kind,
         verdict=verdict,
         explained_ratio=min(1.0, signs.explained_per_minute / growth) if growth > 0 else None,
         was_reserved=_was_reserved(signs),
     )
+
+
+def _is_no_leak(signs: Signs, resource: ResourceSigns | None, *, had_stopped: bool) -> bool:
+    if resource is not None and resource.piles_up:
+        return False
+    if not signs.memory_grows:
+        return True
+    return (not had_stopped and _has_stopped(signs)) or _is_bounded(signs)
+
+
+def _piling_up(signs: Signs) -> ResourceSigns | None:
+    """
+    Return the resource that piles up and is what the report is about, or None.
+
+    Where memory grows, too, it must be what makes it grow: held by what holds the growth, or heavy
+    enough where nothing else explains it.
+    """
+    growth = signs.growth_per_minute
+    for each in signs.resources:
+        if not each.outgrows:
+            continue
+        if not signs.memory_grows or growth <= 0:
+            if each.piles_up:
+                return each
+            continue
+        is_held = each.gained >= LEAST and is_explained(each.held_per_minute, growth)
+        weight = growth / each.per_minute if each.per_minute > 0 else 0.0
+        is_heavy = each.piles_up and EACH_BYTES[0] <= weight <= EACH_BYTES[1]
+        if is_held or (is_heavy and not is_explained(signs.explained_per_minute, growth)):
+            return each
+    return None
+
+
+def _of_resource(found: ResourceSigns, signs: Signs) -> Verdict:
+    reasons = [
+        f"{found.gained:+,} {found.kind} between the looks, {found.per_minute:,.0f} a minute",
+    ]
+    if signs.memory_grows and signs.growth_per_minute > 0:
+        reasons.append(
+            f"memory grows with them, by {format_bytes(signs.growth_per_minute)} a minute"
+        )
+    return Verdict(kind=found.kind, advice=KINDS[found.kind], reasons=tuple(reasons))
+
+
+def _of_bounded_resource(signs: Signs) -> Verdict | None:
+    """Return the verdict on a resource that has grown and has a bound, or has stopped."""
+    for each in signs.resources:
+        if each.piles_up:
+            if each.bounded:
+                said = f"{each.bounded:,} of them in pools with a maximum, or of clients"
+            else:
+                said = "no more than there were when it was looked at first"
+            reason = f"{each.gained:+,} {each.kind} between the looks; {said}"
+            return Verdict(kind=each.kind, advice=KINDS["none"], reasons=(reason,))
+    return None
 
 
 def _is_bounded(signs: Signs) -> bool:
@@ -255,6 +316,10 @@ def _verdict(signs: Signs) -> Verdict:
 
     The order matters: what was seen directly (held entries) outweighs an inferred remainder.
     """
+    if not signs.memory_grows:
+        bounded = _of_bounded_resource(signs)
+        if bounded is not None:
+            return bounded
     kind, reasons = _without_growth(signs) if signs.growth_per_minute <= 0 else _of_growth(signs)
     return Verdict(kind=kind, advice=KINDS[kind], reasons=tuple(reasons))
 

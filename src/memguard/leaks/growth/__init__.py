@@ -8,6 +8,10 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from memguard.leaks.growth.counts import Counted as Counted
+    from memguard.leaks.growth.counts import Counts as Counts
+    from memguard.leaks.growth.counts import CountTrend as CountTrend
+    from memguard.leaks.growth.counts import least_growth as least_growth
     from memguard.leaks.growth.series import Point as Point
     from memguard.leaks.growth.trend import Trend as Trend
     from memguard.leaks.growth.trend import TrendKind as TrendKind
@@ -21,5 +25,6 @@ else:
             "memguard.leaks.growth.series": "Point",
             "memguard.leaks.growth.trend": "Trend TrendKind TrendOptions classify",
             "memguard.leaks.growth.windows": "Windows",
+            "memguard.leaks.growth.counts": "Counted Counts CountTrend least_growth",
         },
     )

@@ -40,6 +40,12 @@ class MemoryHealth:
     """Blocks in use by Python's allocator."""
     threads: int | None
     """Threads of the process, not only those Python started."""
+    open_descriptors: int | None
+    """Open file descriptors, sockets included."""
+    allowed_descriptors: int | None
+    """How many may be open (RLIMIT_NOFILE)."""
+    asyncio_tasks: int | None
+    """Tasks alive; from CPython 3.14 on those of event loops that were seen running."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +233,9 @@ class HealthReport:
                 virtual_bytes=reading.vms,
                 allocated_blocks=reading.blocks,
                 threads=reading.threads,
+                open_descriptors=reading.open_files,
+                allowed_descriptors=reading.open_files_limit,
+                asyncio_tasks=reading.tasks,
             ),
             limit=LimitHealth(
                 used_bytes=pressure.used,

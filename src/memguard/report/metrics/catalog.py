@@ -255,6 +255,17 @@ _PROCESS = (
         "threads", "Threads of this process, not only those that Python started.", "reading.threads"
     ),
     _process_gauge(
+        "open_descriptors",
+        "Open file descriptors, sockets included; of servers of several processes, too.",
+        "reading.open_files",
+    ),
+    _process_gauge(
+        "asyncio_tasks",
+        "Tasks that are alive; from CPython 3.14 on, of event loops that were seen running.",
+        "reading.tasks",
+        otel=("memguard.asyncio.tasks", "{task}", "sum"),
+    ),
+    _process_gauge(
         "traced_bytes",
         "Memory that tracemalloc traces; 0 while it is off.",
         lambda state: state.reading.traced or 0,
@@ -611,6 +622,20 @@ CONVENTIONAL = (
         "reading.vms",
         of_guard=False,
         otel=("process.memory.virtual", "By", "sum"),
+    ),
+    _gauge(
+        "",
+        "Process threads count.",
+        "reading.threads",
+        of_guard=False,
+        otel=("process.thread.count", "{thread}", "sum"),
+    ),
+    _gauge(
+        "",
+        "Number of unix file descriptors in use by the process.",
+        "reading.open_files",
+        of_guard=False,
+        otel=("process.unix.file_descriptor.count", "{file_descriptor}", "sum"),
     ),
     _counter(
         "",

@@ -103,6 +103,11 @@ class ProcessStatus:
     """What only this process holds; the number a leak grows."""
     swap: int | None
     threads: int | None
+    descriptors: int | None
+    """Open file descriptors, sockets included."""
+    descriptors_limit: int | None
+    tasks: int | None
+    """asyncio tasks."""
     level: str
     reasons: tuple[str, ...]
     used: int | None
@@ -176,6 +181,9 @@ def status_of(
         private=reading.private,
         swap=reading.swap,
         threads=reading.threads,
+        descriptors=reading.open_files,
+        descriptors_limit=reading.open_files_limit,
+        tasks=reading.tasks,
         level=pressure.level,
         reasons=tuple(map(_cut, pressure.reasons[:5])),
         used=pressure.used,

@@ -36,6 +36,7 @@ from memguard.report.render.content import (
     why_no_user_line,
     window,
 )
+from memguard.report.render.resources import group_places, resource_facts, resources_title
 from memguard.report.render.words import VERDICTS, Locations, limit, number, printable, rate
 from memguard.units import format_bytes, format_seconds
 
@@ -56,16 +57,18 @@ class _Caps:
     limits: int
     reasons: int
     prose: int  # lines of advice
+    resources: int
+    groups: int  # of each resource
 
 
 # The most generous that fits is taken. The last always fits: 6 lines of headline, 4 a holder, 2 a
 # suspect, 1 a type, 3 a hint, 2 a limit; and a heading, an "and more" and a blank a section.
 _CAPS = (
-    _Caps(holders=10, suspects=8, types=8, limits=8, reasons=6, prose=8),
-    _Caps(holders=6, suspects=4, types=4, limits=4, reasons=3, prose=4),
-    _Caps(holders=4, suspects=3, types=3, limits=3, reasons=2, prose=4),
-    _Caps(holders=4, suspects=2, types=2, limits=2, reasons=1, prose=4),
-    _Caps(holders=3, suspects=2, types=2, limits=2, reasons=1, prose=3),
+    _Caps(holders=10, suspects=8, types=8, limits=8, reasons=6, prose=8, resources=4, groups=8),
+    _Caps(holders=6, suspects=4, types=4, limits=4, reasons=3, prose=4, resources=3, groups=4),
+    _Caps(holders=4, suspects=3, types=3, limits=3, reasons=2, prose=4, resources=2, groups=2),
+    _Caps(holders=4, suspects=2, types=2, limits=2, reasons=1, prose=4, resources=1, groups=2),
+    _Caps(holders=3, suspects=2, types=2, limits=2, reasons=1, prose=3, resources=1, groups=1),
 )
 HINTS = 3
 """Hints that are shown: what to do does not give way to minor lines."""
@@ -99,6 +102,7 @@ def _lines(report: LeakReport, locations: Locations, caps: _Caps) -> list[str]:
     sections = [
         _headline(report),
         _advice(report, caps),
+        _resources(report, caps, locations),
         _section(
             f"{holders_title(report)} ({holders_note(report)})",
             [_holder(holder, report, claimed[holder.path], locations) for holder in holders],
@@ -130,6 +134,23 @@ def _section(title: str, entries: Sequence[Sequence[str]], found: int) -> list[s
         return []
     more = [f"  and {found - len(entries):,} more"] if found > len(entries) else []
     return [title, *(line for entry in entries for line in entry), *more]
+
+
+def _resources(report: LeakReport, caps: _Caps, locations: Locations) -> list[str]:
+    if not report.resources:
+        return []
+    looks = window(report)
+    title = resources_title(report)
+    lines = [f"{title} ({looks})" if looks else title]
+    for growth in report.resources[: caps.resources]:
+        lines.append(f"  {printable(resource_facts(growth))}")
+        for group in growth.groups[: caps.groups]:
+            added = f"{group.added:+,}"
+            lines.append(f"    {added:<10}  {printable(group.name)}  ({group.count:,} now)")
+            places = [f"{said}  {locations.shown(at)}" for said, at in group_places(group)]
+            if places:
+                lines.append(_INDENT + "; ".join(places))
+    return lines
 
 
 def _headline(report: LeakReport) -> list[str]:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from memguard.leaks.report import Frame, Holder, LeakReport, Suspect
+from memguard.leaks.report import (
+    Frame,
+    Holder,
+    LeakReport,
+    ResourceGroup,
+    ResourceGrowth,
+    Suspect,
+)
 from memguard.report.render.content import (
     allocated_for,
     blocks,
@@ -18,6 +25,7 @@ from memguard.report.render.content import (
 from memguard.report.render.html.components import MOST_ENTRIES, bar, path
 from memguard.report.render.html.markup import Markup, element, join
 from memguard.report.render.html.tree import Branch, tree
+from memguard.report.render.resources import group_places, resource_facts
 from memguard.report.render.words import Locations
 from memguard.units import format_bytes
 
@@ -103,6 +111,31 @@ def _source(suspect: Suspect) -> Markup | None:
     text = suspect.source.expandtabs(4)
     line = element("span", f"{stack_shown(suspect)[0].line}", class_="line")
     return element("pre", line, element("code", text), class_="source")
+
+
+def resource_card(growth: ResourceGrowth, locations: Locations) -> Markup:
+    """Return a card with a resource that piles up, and who opened it."""
+    groups = [_group(group, locations) for group in growth.groups[:MOST_ENTRIES]]
+    return element(
+        "div",
+        element("p", element("span", resource_facts(growth), class_="size"), class_="number"),
+        *groups,
+        class_="card",
+    )
+
+
+def _group(group: ResourceGroup, locations: Locations) -> Markup:
+    places = [
+        element("p", f"{said} ", _place(at, locations), class_="soft small")
+        for said, at in group_places(group)
+    ]
+    return element(
+        "div",
+        element("p", element("code", group.name), class_="name"),
+        element("p", f"{group.added:+,}, {group.count:,} now", class_="number"),
+        *places,
+        class_="holder",
+    )
 
 
 def suspect_card(position: int, suspect: Suspect, locations: Locations) -> Markup:

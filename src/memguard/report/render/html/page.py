@@ -39,9 +39,10 @@ from memguard.report.render.html.components import (
     table,
     wide_card,
 )
-from memguard.report.render.html.evidence import holder_tree, suspect_card
+from memguard.report.render.html.evidence import holder_tree, resource_card, suspect_card
 from memguard.report.render.html.markup import Markup, element, join
 from memguard.report.render.html.style import report_document
+from memguard.report.render.resources import resources_title
 from memguard.report.render.words import VERDICTS, Locations, capital, number, rate
 from memguard.units import format_bytes, format_seconds
 
@@ -76,6 +77,7 @@ def _article(report: LeakReport, locations: Locations) -> Markup:
         _header(report),
         _curve(report.trend),
         section("What to do", _advice(report)),
+        section(resources_title(report), _resources(report, locations), note=window(report)),
         section(
             holders_title(report),
             holder_tree(holders, report, locations) if holders else None,
@@ -169,6 +171,12 @@ def _advice(report: LeakReport) -> Markup | None:
         bullets(points) if points else None,
         class_="card advice",
     )
+
+
+def _resources(report: LeakReport, locations: Locations) -> Markup | None:
+    if not report.resources:
+        return None
+    return join(*(resource_card(growth, locations) for growth in report.resources[:MOST_ENTRIES]))
 
 
 def _types(types: Sequence[TypeGrowth]) -> Markup | None:

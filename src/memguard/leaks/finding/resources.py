@@ -1,0 +1,117 @@
+"""Threads, tasks, sockets and files as a report has them, from two looks and readings. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memguard.leaks.evidence.gathered import Evidence
+from memguard.leaks.evidence.resources import ResourceChange
+from memguard.leaks.growth.counts import CountTrend
+from memguard.leaks.report import Holder, ResourceGrowth, ResourceKind
+
+ORDER: tuple[ResourceKind, ...] = ("threads", "tasks", "sockets", "files")
+"""Causes before what they bring along: a thread or a task that hangs keeps its sockets open."""
+LEAST = 16
+"""Gained between two looks, to be named as what makes memory grow."""
+ALIKE = 4.0
+"""Times as fast, or as slow, as a resource that a container may grow and still hold it."""
+PER_CLIENT = 4
+"""Threads, or tasks, that one connected client may have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceSigns:
+    """The numbers by which a resource is judged."""
+
+    kind: ResourceKind
+    gained: int
+    """Between the two looks."""
+    per_minute: float
+    bounded: int = 0
+    """Of *gained*: in pools that have a maximum, or of clients that have connected."""
+    piles_up: bool = False
+    """Its readings have passed the thresholds for such counts, and keep rising."""
+    held_per_minute: float = 0.0
+    """Bytes a minute of the holders whose entries grow at a like rate."""
+
+    @property
+    def outgrows(self) -> bool:
+        """True where most of what was gained has no bound."""
+        return self.gained > 0 and self.bounded <= self.gained / 2
+
+
+def resource_signs(evidence: Evidence, holders: tuple[Holder, ...]) -> tuple[ResourceSigns, ...]:
+    """Return what is known of each resource, in the order in which they are judged."""
+    changes = {change.kind: change for change in evidence.resources}
+    clients = max((change.clients for change in evidence.resources), default=0)
+    piling = {kind_of(count, changes) for count in evidence.counts}
+    return tuple(
+        _signs(
+            changes[kind],
+            piles_up=kind in piling,
+            clients=clients,
+            gap=evidence.gap_seconds,
+            holders=holders,
+        )
+        for kind in ORDER
+        if kind in changes
+    )
+
+
+def kind_of(count: CountTrend, changes: dict[ResourceKind, ResourceChange]) -> ResourceKind:
+    """Return what of descriptors grows: sockets, or others."""
+    if count.counted != "descriptors":
+        return count.counted
+    sockets, files = changes.get("sockets"), changes.get("files")
+    if sockets is None or files is None:
+        return "files" if sockets is None else "sockets"
+    gained = max(0, sockets.added), max(0, files.added)
+    more = gained if any(gained) else (sockets.count, files.count)
+    return "sockets" if more[0] >= more[1] else "files"
+
+
+def _signs(
+    change: ResourceChange,
+    *,
+    piles_up: bool,
+    clients: int,
+    gap: float,
+    holders: tuple[Holder, ...],
+) -> ResourceSigns:
+    pace = change.added / gap * 60 if gap > 0 else 0.0
+    connected = {"sockets": clients, "files": 0}.get(change.kind, PER_CLIENT * clients)
+    return ResourceSigns(
+        kind=change.kind,
+        gained=change.added,
+        per_minute=pace,
+        bounded=min(max(0, change.added), max(change.filling, connected)),
+        piles_up=piles_up,
+        held_per_minute=sum(
+            holder.bytes_per_minute or 0.0
+            for holder in holders
+            if pace > 0 and 1 / ALIKE <= holder.entries_per_minute / pace <= ALIKE
+        ),
+    )
+
+
+def resource_growth(
+    evidence: Evidence, signs: tuple[ResourceSigns, ...]
+) -> tuple[ResourceGrowth, ...]:
+    """Return the resources that a report shows: those that pile up, and what is worth a look."""
+    changes = {change.kind: change for change in evidence.resources}
+    trends = {kind_of(count, changes): count for count in evidence.counts}
+    shown = [each for each in signs if each.piles_up or (each.outgrows and each.gained >= LEAST)]
+    shown.sort(key=lambda each: not each.piles_up)
+    return tuple(_row(changes[each.kind], each, trends.get(each.kind)) for each in shown)
+
+
+def _row(change: ResourceChange, signs: ResourceSigns, count: CountTrend | None) -> ResourceGrowth:
+    return ResourceGrowth(
+        kind=change.kind,
+        count=change.count,
+        added=change.added if count is None else count.trend.growth_bytes,
+        per_minute=signs.per_minute if count is None else count.per_minute,
+        limit=None if count is None else count.limit,
+        seconds_to_limit=None if count is None else count.seconds_to_limit,
+        groups=change.groups,
+    )
