@@ -7,15 +7,18 @@ import collections
 import dataclasses
 import io
 import json
+import re
 import sys
+import threading
 import weakref
+import zlib
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.bounded.sizing.alone import shallow_size
+from memguard.bounded.sizing.alone import is_known, shallow_size
 from memguard.bounded.sizing.contents import Size, bytes_of, size_of
 from memguard.errors import ConfigError
 from tests import strangers
@@ -331,3 +334,48 @@ def test_a_view_that_is_an_attribute_counts_the_owner_of_its_data() -> None:
     numpy = pytest.importorskip("numpy")
     table = Plain(numpy.zeros(100_000)[:])
     assert 800_000 <= size_of(table) < 801_000
+
+
+def rows_of(block: bytearray) -> Any:
+    yield len(block)
+    yield block
+
+
+def test_closures_generators_and_views_count_what_they_hold() -> None:
+    """A cache of at most 1 MiB of them held 40 MB."""
+
+    def make(block: bytearray) -> Any:
+        return lambda: block
+
+    rows = rows_of(bytearray(10_000))
+    next(rows)
+    for value in (
+        make(bytearray(10_000)),
+        rows,
+        memoryview(bytearray(10_000))[5:],
+        bytearray(10_000).append,
+    ):
+        assert 10_000 < size_of(value) < 11_000
+        assert size_of([value, value]) < 11_200
+        assert not size_of(value).estimated
+
+
+def test_what_surrounds_code_counts_nothing() -> None:
+    """Neither the module of a closure nor the frames that run now belong to a value."""
+    local = [bytes(10_000_000)]
+
+    def inner(number: int) -> int:
+        return number
+
+    assert size_of(inner) < 1000
+    frame = sys._getframe()
+    assert size_of([frame]) == sys.getsizeof([frame])
+    assert local
+
+
+def test_the_size_of_a_librarys_object_is_a_lower_bound_and_says_so() -> None:
+    assert size_of(zlib.compressobj()).estimated
+    assert size_of([{"stream": zlib.decompressobj()}]).estimated
+    assert not is_known(type(zlib.compressobj()))
+    plain: list[Any] = [collections.deque(), re.compile("a"), threading.Lock(), Plain(1), Derived()]
+    assert [value for value in plain if not is_known(type(value))] == []

@@ -36,7 +36,6 @@ _SIZERS: tuple[tuple[type, Callable[[Any], int]], ...] = tuple(
 _SLOTS: Any = vars(type)
 _FLAGS = _SLOTS["__flags__"].__get__
 _BASICSIZE = _SLOTS["__basicsize__"].__get__
-_ITEMSIZE = _SLOTS["__itemsize__"].__get__
 _MRO = _SLOTS["__mro__"].__get__
 _DICT = _SLOTS["__dict__"].__get__
 _MODULE = _SLOTS["__module__"].__get__
@@ -124,7 +123,7 @@ def is_known(kind: type) -> bool:
             continue
         if not _is_of_python(base) or _module_of(base) in _OPAQUE:
             return False
-        if base is io.StringIO or (_ITEMSIZE(base) and _sizer_of(base) is None):
+        if base is io.StringIO:
             return False
     return True
 
