@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from memguard.leaks.report import (
+    VERDICTS,
     Cost,
     CurvePoint,
     Frame,
@@ -72,7 +73,7 @@ trends = st.builds(
 )
 verdicts = st.builds(
     Verdict,
-    kind=st.sampled_from(["live_objects", "cycles", "fragmentation", "native", "unknown", "none"]),
+    kind=st.sampled_from(sorted(VERDICTS)),
     advice=st.text(max_size=60),
     reasons=st.lists(names, max_size=9).map(tuple),
 )

@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memguard.leaks.evidence.garbage import Collector, Garbage
 from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
 from memguard.leaks.evidence.newest import Sample
 from memguard.leaks.evidence.tracing import Site, Trace
 from memguard.leaks.finding.compose import Origin, compose
 from memguard.leaks.report import LeakReport, TrendSummary
 from memguard.observe import readings
-from memguard.report.render.content import explained
+from memguard.report.render import render_text
+from memguard.report.render.content import explained, garbage
 from tests import strategies
 from tests.detecting import LINE, MiB, evidence, holder
 
@@ -95,7 +97,10 @@ evidences = st.builds(
     heap_in_use_growth=st.none() | st.integers(-(2**40), 2**40),
     heap_free_growth=st.none() | st.integers(-(2**40), 2**40),
     blocks_growth=st.none() | st.integers(-(2**40), 2**40),
-    collector_enabled=st.booleans(),
+    collector=st.builds(Collector, st.booleans(), st.integers(0, 10**6)),
+    garbage=st.none() | st.builds(Garbage, sizes, sizes),
+    garbage_growth=rates,
+    objects_growth=st.integers(-(2**40), 2**40),
 )
 trends = st.builds(
     TrendSummary,
@@ -171,6 +176,20 @@ def test_what_is_not_explained_is_said() -> None:
     report = composed(evidence(holder(entries_per_minute=30.0 * 1024)))
     assert report.explained_ratio == pytest.approx(0.5)
     assert explained(report) == ("30.0 MiB/min (50 %)", "30.0 MiB/min (50 %)")
+    assert garbage(report) is None
+
+
+def test_holders_garbage_and_what_is_not_explained_add_up() -> None:
+    found = evidence(
+        holder(entries_per_minute=12.0 * 1024),
+        garbage=Garbage(objects=10, bytes=10 * MiB),
+        garbage_growth=7.0 * MiB,
+    )
+    report = composed(found)
+    assert report.verdict.kind == "cycles"
+    assert garbage(report) == "42.0 MiB/min (70 %)"
+    assert explained(report) == ("12.0 MiB/min (20 %)", "6.0 MiB/min (10 %)")
+    assert "garbage in reference cycles: 42.0 MiB/min (70 %)" in render_text(report)
 
 
 def test_a_holder_of_a_hundredth_of_the_growth_is_left_out() -> None:

@@ -30,7 +30,7 @@ import sys
 import time
 from array import array
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -86,7 +86,7 @@ def counter_of(kind: type) -> Callable[[Any], int] | None:
     return length_of(kind) or size_of_buffer(kind)
 
 
-def live_slices(*, pause: float = PAUSE_SECONDS) -> Iterator[list[Any]]:
+def live_slices(*, pause: float = PAUSE_SECONDS) -> Generator[list[Any]]:
     """
     Yield the objects that the collector tracks, but tuples, a slice at a time, the youngest first.
 
@@ -118,9 +118,9 @@ def live_slices(*, pause: float = PAUSE_SECONDS) -> Iterator[list[Any]]:
 
 
 def _generations() -> list[int | None]:
-    # None is all of them at once. On 3.14 up to 3.14.4 the numbers mean something else; without a
+    # None is all of them at once. From 3.14.0 to 3.14.4 the numbers mean something else; without a
     # GIL there are no generations, and each number means all objects.
-    whole = locks.FREE_THREADED or sys.version_info[:2] == (3, 14)
+    whole = locks.FREE_THREADED or (3, 14) <= sys.version_info[:3] < (3, 14, 5)
     return [None] if whole else [0, 1, 2]
 
 

@@ -35,9 +35,11 @@ ResourceKind = Literal["threads", "tasks", "sockets", "files"]
 
 VerdictKind = Literal[
     "live_objects",
+    "extension",
     "cycles",
     "fragmentation",
     "native",
+    "interpreter",
     "threads",
     "tasks",
     "sockets",
@@ -48,9 +50,11 @@ VerdictKind = Literal[
 
 VERDICTS: dict[str, str] = {
     "live_objects": "live Python objects",
-    "cycles": "reference cycles that the collector has not taken",
+    "extension": "objects that nothing in Python holds",
+    "cycles": "garbage in reference cycles",
     "fragmentation": "free memory that the allocator keeps",
     "native": "memory outside Python's allocators",
+    "interpreter": "memory of another interpreter in this process",
     "threads": "threads that do not end",
     "tasks": "asyncio tasks that do not finish",
     "sockets": "sockets that are not closed",
@@ -68,7 +72,7 @@ NO_LIMIT = 2**31 - 1
 
 RESOURCES: frozenset[str] = frozenset(typing.get_args(ResourceKind))
 _OVER = ("ended", "retracted")
-_LINES_ARE_OF_OTHERS = ("native", "fragmentation", "none")
+_LINES_ARE_OF_OTHERS = ("native", "interpreter", "fragmentation", "none")
 """Kinds that lines of Python which were busy meanwhile do not show."""
 _OF_WEIGHT = 0.25
 """Share of the growth that a holder must account for to be what grows."""
@@ -290,6 +294,12 @@ class LeakReport:
     """From the first look at the heap to the last: what holders and types gained is of it."""
     explained_ratio: float | None = None
     """Share of the growth rate that the named holders account for; None where not measured."""
+    garbage_ratio: float | None = None
+    """
+    Share of the growth rate that is garbage in reference cycles; None where not measured.
+
+    With *explained_ratio* at most 1; what is left is not explained.
+    """
     limits: tuple[str, ...] = ()
     """What this report could not see, and why."""
     cost: Cost = Cost()

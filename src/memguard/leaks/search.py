@@ -11,6 +11,7 @@ import threading
 from typing import Literal
 
 from memguard.bounded import inventory
+from memguard.leaks.evidence import garbage
 from memguard.leaks.evidence.census import HeapState
 from memguard.leaks.evidence.gathered import Evidence
 from memguard.leaks.finding.findings import Finding, Findings, summarize
@@ -341,6 +342,7 @@ def prepare() -> None:
     of as growth of the program.
     """
     allocator.prepare()
+    garbage.prepare()
     paths.prepare()
 
 

@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from memguard.leaks.evidence import census as census
     from memguard.leaks.evidence import frames as frames
+    from memguard.leaks.evidence import garbage as garbage
     from memguard.leaks.evidence import newest as newest
     from memguard.leaks.evidence import resources as resources
     from memguard.leaks.evidence import tracing as tracing
@@ -34,7 +35,7 @@ else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
-            "memguard.leaks.evidence": "census frames newest resources tracing",
+            "memguard.leaks.evidence": "census frames garbage newest resources tracing",
             "memguard.leaks.evidence.bursts": "Bursts Candidate",
             "memguard.leaks.evidence.census": "HeapState MEAN_BLOCK_BYTES MIN_ENTRIES",
             "memguard.leaks.evidence.frames": (

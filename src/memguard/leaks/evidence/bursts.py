@@ -10,13 +10,12 @@ sight, deep below a library.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from memguard.heap import walk
-from memguard.leaks.evidence import newest, tracing
+from memguard.leaks.evidence import census, newest, tracing
 from memguard.leaks.evidence.frames import is_user_code
 from memguard.leaks.options import DetectorOptions
 
@@ -88,6 +87,7 @@ class Bursts:
         *,
         gap: float,
         sample_more: Callable[[tracing.Tracer], None],
+        collect: bool = True,
     ) -> None:
         """
         Prepare bursts.
@@ -97,11 +97,14 @@ class Bursts:
             candidates: The containers that grew; their samples are filled.
             gap: Seconds between the looks that found them, for how fast they grow.
             sample_more: Called at the end of a burst, while origins can still be asked for.
+            collect: Let young garbage go before what is alive is taken down. Not where garbage is
+                what grows, and never where the host has switched the collector off.
         """
         self._options = options
         self._candidates = candidates
         self._gap = max(gap, 0.001)
         self._sample_more = sample_more
+        self._collect = collect
         self._tracer: tracing.Tracer | None = None
         self._frames = 1
         self._traces: list[tracing.Trace] = []
@@ -109,6 +112,8 @@ class Bursts:
         self._grown: list[tuple[float, float]] = []
         self.note: str | None = None
         """What went otherwise than planned."""
+        self.collected_bytes: int | None = None
+        """What collections of ours have freed; None where there was none."""
 
     @property
     def seconds(self) -> float:
@@ -215,8 +220,10 @@ class Bursts:
         if tracer is None:
             return
         try:
-            if gc.isenabled():
-                gc.collect(1)  # young garbage looks alive; what leaks survives this
+            if self._collect:  # young garbage looks alive; what leaks survives this
+                freed = census.collect(1)
+                if freed is not None:
+                    self.collected_bytes = (self.collected_bytes or 0) + freed
             tracer.photograph()
             self._grown.append(_growth(self._levels))
             held = {id(candidate.obj) for candidate in self._candidates}

@@ -16,6 +16,7 @@ from typing import Any
 
 from memguard.heap import walk
 from memguard.heap.naming import type_name
+from memguard.leaks.evidence.garbage import collector
 from memguard.leaks.evidence.resources import ResourceLook
 from memguard.leaks.options import DetectorOptions
 from memguard.observe.allocator import AllocatorState, read_allocator
@@ -271,17 +272,20 @@ def read_state(at: float) -> HeapState:
     return HeapState(take_look(at), allocator, blocks, modules, row.private, row.data)
 
 
-def collect() -> int | None:
+def collect(generation: int = 2) -> int | None:
     """
     Collect garbage and return about how many bytes that freed; None where it was not done.
 
     Not done where the collector is off, which is the host's decision, or the heap is large.
+
+    Args:
+        generation: The oldest that is collected; 2 is everything.
     """
     blocks = sys.getallocatedblocks()
-    if not gc.isenabled() or blocks > COLLECT_BLOCKS:
+    if not collector().is_on or (generation == 2 and blocks > COLLECT_BLOCKS):
         return None
     in_use = read_allocator().in_use
-    gc.collect()
+    gc.collect(generation)
     small = (blocks - sys.getallocatedblocks()) * MEAN_BLOCK_BYTES
     after = read_allocator().in_use
     large = 0 if in_use is None or after is None else in_use - after

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from memguard.leaks.evidence.garbage import Collector, Garbage
 from memguard.leaks.evidence.newest import Sample
 from memguard.leaks.evidence.resources import ResourceChange
 from memguard.leaks.evidence.tracing import Location, Trace
@@ -34,6 +35,8 @@ class HolderEvidence:
     through: tuple[str, ...] = ()
     owner: tuple[str, ...] = ()
     """As in `Retention`."""
+    unseen: bool = False
+    """True where nothing in Python holds it, as far up as its holders go."""
 
 
 @dataclass(slots=True)
@@ -73,13 +76,21 @@ class Evidence:
     blocks_growth: int | None = None
     modules_imported: int = 0
     """Between the two looks."""
-    collector_enabled: bool = True
     resources: tuple[ResourceChange, ...] = ()
     """Threads, tasks, sockets and files between the two looks."""
     counts: tuple[CountTrend, ...] = ()
     """What piles up according to the readings."""
     memory_grows: bool = True
     """False where only counts have called for evidence."""
+    interpreters: int = 0
+    """Others than this one in the process."""
+    collector: Collector = field(default_factory=Collector)
+    garbage: Garbage | None = None
+    """Among the youngest objects at the second look, before anything was collected."""
+    garbage_growth: float = 0.0
+    """Bytes of garbage gained between the looks, by the types that it is of."""
+    objects_growth: int = 0
+    """Of objects that the collector knows, between the looks."""
 
     def note(self, note: str | None) -> None:
         """Add *note*, once; None is no note."""

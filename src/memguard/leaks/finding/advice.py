@@ -28,7 +28,7 @@ KINDS: dict[str, str] = {
     "off, lower gc.set_threshold() if it was raised, call gc.collect() when the process is idle, "
     "or break the cycles (weakref for parent links).",
     "extension": "No object of Python holds these: an extension written in C does, or has lost "
-    "count of its references. Look at the call into C on the lines named here, update that "
+    "count of its references. Look at the call into C on the allocating lines, update that "
     "package, or report a reference leak to it.",
     "interpreter": "Other interpreters run in this process, and their objects cannot be seen from "
     "here: run a LeakDetector inside of them, or give their work to processes.",

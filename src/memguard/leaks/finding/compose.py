@@ -89,6 +89,7 @@ def compose(
         window_seconds=evidence.gap_seconds + (previous.window_seconds if previous else 0.0),
         resources=resource_growth(evidence, signs.resources),
         explained_ratio=judgement.explained_ratio,
+        garbage_ratio=judgement.garbage_ratio,
         limits=(
             *_limits(evidence, judgement, is_update=previous is not None, light=light),
             *wrong,
@@ -122,12 +123,21 @@ def _signs(
     minutes = evidence.gap_seconds / 60
     blocks, trace = evidence.blocks_growth, evidence.trace
     rates = [(holder.bytes_per_minute or 0.0, ends_by_itself(holder, trend)) for holder in holders]
+    unseen = {holder.path for holder in evidence.holders if holder.unseen}
+    garbage, objects = evidence.garbage, evidence.objects_growth
+    threshold = evidence.collector.threshold
     return Signs(
         growth_per_minute=growth,
         growth_bytes=trend.growth_bytes,
         minutes=minutes or None,
         explained_per_minute=sum(rate for rate, _ in rates),
         filling_per_minute=sum(rate for rate, ends in rates if ends),
+        unseen_per_minute=sum(h.bytes_per_minute or 0.0 for h in holders if h.path in unseen),
+        garbage_per_minute=(
+            evidence.garbage_growth / minutes if garbage is not None and minutes else None
+        ),
+        garbage_bytes=garbage.bytes if garbage is not None else 0,
+        garbage_cycle=garbage.cycle if garbage is not None else None,
         emptied_bytes=sum(held.bytes_added for held in evidence.holders if not held.steady),
         traced_seconds=None if trace is None or trace.foreign else trace.seconds,
         traced_per_minute=evidence.traced_growth_per_minute,
@@ -138,13 +148,17 @@ def _signs(
         data_growth=evidence.data_growth,
         heap_in_use_growth=evidence.heap_in_use_growth,
         heap_free_growth=evidence.heap_free_growth,
-        collector_enabled=evidence.collector_enabled,
+        collector_enabled=evidence.collector.enabled,
+        collector_threshold=threshold,
+        minutes_to_collection=threshold * minutes / objects if objects > 0 else None,
+        seconds_to_limit=trend.seconds_to_limit,
         collected_bytes=evidence.collected_bytes,
         private_bytes=evidence.private_bytes,
         heap_free_bytes=evidence.heap_free_bytes,
         modules_imported=evidence.modules_imported,
         resources=resource_signs(evidence, holders),
         memory_grows=evidence.memory_grows,
+        interpreters=evidence.interpreters,
     )
 
 

@@ -192,7 +192,7 @@ class Findings:
             had_stopped=self._had_stopped,
         )
         is_leak = report.kind == "leak"
-        if report.verdict.kind == "cycles" and not evidence.collector_enabled:
+        if is_leak and report.verdict.kind == "cycles" and not evidence.collector.is_soon:
             state = "leaking"  # nothing will end it
         self._had_stopped = not is_leak and not report.holders
         was_leaking = previous is not None and previous.state == "leaking"

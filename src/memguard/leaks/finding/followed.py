@@ -163,9 +163,12 @@ class Followed:
         wanted.clear()
         self._weigh(paths)
         gap = evidence.gap_seconds
+        is_garbage = evidence.garbage.is_garbage if evidence.garbage else _never
         for candidate in self.containers:
             kind = naming.type_name(type(candidate.obj))
             found = paths[id(candidate.obj)]
+            if found.unseen and is_garbage(kind):
+                continue
             holder = _holder(
                 found, kind, candidate.sample, candidate.gained, gap, entries=candidate.now
             )
@@ -178,6 +181,8 @@ class Followed:
         for name, each in self._instances.items():
             count, more = gained.get(name, (0, 0))
             found = paths[id(each.objects[0])]
+            if found.unseen and is_garbage(name):
+                continue
             holder = _holder(found, name, each.sample, more, gap, entries=count)
             holder.unit = "instances"
             evidence.holders.append(holder)
@@ -218,6 +223,10 @@ def _distance(found: Retention) -> tuple[bool, int]:
     return (not found.anchored, found.depth)
 
 
+def _never(_: str) -> bool:
+    return False
+
+
 def _holder(
     found: Retention, name: str, sample: newest.Sample, gained: int, gap: float, *, entries: int
 ) -> HolderEvidence:
@@ -235,4 +244,5 @@ def _holder(
         in_user_code=found.in_user_code,
         through=found.through,
         owner=found.owner,
+        unseen=found.unseen,
     )

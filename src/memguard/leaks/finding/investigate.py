@@ -8,13 +8,12 @@ shown where they come from. The way to their holders is searched when tracing is
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
-from memguard.leaks.evidence import census, frames, resources, tracing
+from memguard.leaks.evidence import census, frames, garbage, resources, tracing
 from memguard.leaks.evidence.bursts import Bursts
 from memguard.leaks.evidence.census import HeapState
 from memguard.leaks.evidence.gathered import Evidence
@@ -119,6 +118,7 @@ class Investigation:
         self._after = self._look(at)
         if self._before is not None and self._after is not None:
             _compare(self._evidence, self._before, self._after)
+            _find_garbage(self._evidence)
             self._followed.begin(self._before.look, self._after.look, own)
         if not self._trace:
             return
@@ -130,6 +130,7 @@ class Investigation:
                 self._followed.containers,
                 gap=self._evidence.gap_seconds,
                 sample_more=self._sample_types,
+                collect=not _is_garbage_growing(self._evidence),
             )
             self._bursts.start()
 
@@ -173,12 +174,12 @@ class Investigation:
 
     def _gather(self) -> Evidence:
         evidence, followed = self._evidence, self._followed
-        evidence.collector_enabled = gc.isenabled()
         if self._bursts is not None:
             evidence.note(self._bursts.note)
             evidence.trace = self._bursts.trace()
             evidence.traced_seconds = self._bursts.seconds
             evidence.traced_growth_per_minute = self._bursts.growth_per_minute()
+            evidence.collected_bytes = self._bursts.collected_bytes
         started = time.perf_counter()
         followed.settle()
         if self._is_explained():
@@ -194,7 +195,9 @@ class Investigation:
         evidence.private_bytes = read_memory().private
         if not followed.were_traced():
             # Nothing is held by a container that grew: is it garbage that waits?
-            evidence.collected_bytes = census.collect()
+            collected = census.collect()
+            if collected is not None:
+                evidence.collected_bytes = (evidence.collected_bytes or 0) + collected
         return evidence
 
 
@@ -207,6 +210,7 @@ def _compare(evidence: Evidence, before: HeapState, after: HeapState) -> None:
     evidence.types = [
         row for row in grown if row[2] >= least and not row[0].startswith(census.OWN_TYPES)
     ][:TYPES]
+    evidence.objects_growth = after.look.objects - before.look.objects
     evidence.modules_imported = max(0, after.modules - before.modules)
     evidence.blocks_growth = after.blocks - before.blocks
     old, new = before.allocator, after.allocator
@@ -218,6 +222,24 @@ def _compare(evidence: Evidence, before: HeapState, after: HeapState) -> None:
     evidence.data_growth = _difference(before.data, after.data)
     if after.look.dropped:
         evidence.note(f"{after.look.dropped:,} containers were not followed (bound reached)")
+
+
+def _find_garbage(evidence: Evidence) -> None:
+    """Look for garbage among what is new, before anything is collected."""
+    evidence.collector = garbage.collector()
+    evidence.interpreters = garbage.other_interpreters()
+    gained = {name: more for name, _, more in evidence.all_types}
+    found = evidence.garbage = garbage.find_garbage(sum(gained.values()))
+    if found is None:
+        evidence.note("garbage was not looked for: the heap is too large without generations")
+    elif found.objects:
+        new = sum(gained.get(name, 0) * dead / young for name, young, dead in found.types)
+        evidence.garbage_growth = new * found.bytes / found.objects
+
+
+def _is_garbage_growing(evidence: Evidence) -> bool:
+    """Return True where the lines that make garbage are what is asked for."""
+    return evidence.garbage is not None and evidence.garbage_growth > 0
 
 
 def _difference(before: int | None, after: int | None) -> int | None:

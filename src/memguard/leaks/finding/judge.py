@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from memguard.leaks.evidence import garbage
 from memguard.leaks.finding.advice import KINDS
 from memguard.leaks.finding.resources import LEAST, ResourceSigns
 from memguard.leaks.growth.trend import Trend, TrendKind, TrendOptions
@@ -39,6 +40,10 @@ STOPPED = 0.05
 """Share of the growth below which it has stopped."""
 EACH_BYTES = (256, 4 * 1024 * 1024)
 """What a thread, a task or a descriptor may make memory grow by."""
+SPEAKS = 0.25
+"""Share of the growth at which a sign speaks for a leak: without any it is not called one."""
+SOON = 60.0
+"""Minutes within which the collector must come for garbage to be growth that ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,14 @@ class Signs:
     """By growing holders: new entries times the weight of an entry."""
     filling_per_minute: float = 0.0
     """The part of *explained_per_minute* that ends by itself; see `ends_by_itself`."""
+    unseen_per_minute: float = 0.0
+    """The part of *explained_per_minute* that nothing in Python holds."""
+    garbage_per_minute: float | None = None
+    """Unreachable objects in cycles, found before anything was collected; None if not measured."""
+    garbage_bytes: int = 0
+    """Of these among the young objects that were looked at."""
+    garbage_cycle: str | None = None
+    """One of the cycles."""
     emptied_bytes: float = 0.0
     """What containers had gained between the looks and lost since."""
     traced_seconds: float | None = None
@@ -72,8 +85,14 @@ class Signs:
     heap_free_growth: int | None = None
     """Change of what it keeps though it was freed."""
     collector_enabled: bool = True
+    collector_threshold: int = 700
+    """New objects at which the youngest generation is collected; 0 is never."""
+    minutes_to_collection: float | None = None
+    """Until that many are there at this pace; None where not known."""
+    seconds_to_limit: float | None = None
+    """Until memory is full at this pace; None where not known."""
     collected_bytes: int | None = None
-    """What a full collection freed; None where none was made."""
+    """What collections of ours freed; None where none was made."""
     private_bytes: int | None = None
     """Private memory of the process."""
     heap_free_bytes: int | None = None
@@ -84,12 +103,24 @@ class Signs:
     """Threads, tasks, sockets and files, causes first."""
     memory_grows: bool = True
     """False where only such counts have called for evidence."""
+    interpreters: int = 0
+    """Other interpreters in the process, whose objects are not seen."""
+
+    @property
+    def collector_is_on(self) -> bool:
+        """False where it never runs by itself."""
+        return self.collector_enabled and self.collector_threshold > 0
+
+    @property
+    def known_per_minute(self) -> float:
+        """What is known to be what: held, or garbage."""
+        return self.explained_per_minute + (self.garbage_per_minute or 0.0)
 
     @property
     def python_per_minute(self) -> float:
         """What Python's allocators account for, by the sign that shows most."""
         return max(
-            self.explained_per_minute,
+            self.known_per_minute,
             self.traced_per_minute or 0.0,
             self.blocks_bytes_per_minute or 0.0,
         )
@@ -110,6 +141,8 @@ class Judgement:
     verdict: Verdict
     explained_ratio: float | None
     """Share of the growth that holders account for, at most 1; None without growth."""
+    garbage_ratio: float | None
+    """Share that is garbage, at most the rest; None without growth, or where not measured."""
     was_reserved: bool
     """True if memory that was reserved before is being filled."""
 
@@ -179,10 +212,16 @@ def judge(
     if standing is not None and verdict.kind != "live_objects" and resource is None:
         verdict = standing
     growth = signs.growth_per_minute if signs.memory_grows else 0.0
+    rate = signs.garbage_per_minute
+    explained = min(1.0, signs.explained_per_minute / growth) if growth > 0 else None
+    waiting = None
+    if explained is not None and rate is not None:
+        waiting = min(1.0 - explained, rate / growth)
     return Judgement(
         kind=kind,
         verdict=verdict,
-        explained_ratio=min(1.0, signs.explained_per_minute / growth) if growth > 0 else None,
+        explained_ratio=explained,
+        garbage_ratio=waiting,
         was_reserved=_was_reserved(signs),
     )
 
@@ -192,7 +231,7 @@ def _is_no_leak(signs: Signs, resource: ResourceSigns | None, *, had_stopped: bo
         return False
     if not signs.memory_grows:
         return True
-    return (not had_stopped and _has_stopped(signs)) or _is_bounded(signs)
+    return (not had_stopped and _was_over(signs)) or _is_bounded(signs)
 
 
 def _piling_up(signs: Signs) -> ResourceSigns | None:
@@ -253,8 +292,31 @@ def _is_bounded(signs: Signs) -> bool:
     )
 
 
+def _was_over(signs: Signs) -> bool:
+    """Return True for growth of which nothing was left to see when it was looked at."""
+    return _has_stopped(signs) or _is_unaccounted_for(signs)
+
+
 def _waits_for_the_collector(signs: Signs) -> bool:
-    return signs.collector_enabled and (signs.collected_bytes or 0) > signs.growth_bytes / 2
+    """Return True for garbage that the collector will take before long."""
+    if not signs.collector_is_on:
+        return False
+    if (signs.collected_bytes or 0) > signs.growth_bytes / 2:
+        return True
+    if not is_explained(signs.garbage_per_minute or 0.0, max(signs.growth_per_minute, 1.0)):
+        return False
+    until = signs.minutes_to_collection or 0.0
+    left = signs.seconds_to_limit
+    return until <= SOON and (left is None or until < left / 60)
+
+
+def _is_unaccounted_for(signs: Signs) -> bool:
+    """Return True where all was measured, C's memory too, and next to nothing has grown."""
+    grown, data, in_use = signs.growth_per_minute, signs.data_growth, signs.heap_in_use_growth
+    if grown <= 0 or signs.minutes is None or data is None or in_use is None:
+        return False
+    outside = max(data, in_use, signs.heap_free_growth or 0) / signs.minutes
+    return max(signs.python_per_minute, outside) < SPEAKS * grown
 
 
 def _has_stopped(signs: Signs) -> bool:
@@ -306,7 +368,7 @@ def _is_code(signs: Signs) -> bool:
     return (
         modules >= IMPORTS
         and modules * MODULE_BYTES > signs.growth_bytes / 2
-        and signs.explained_per_minute < LIVE_SHARE * growth
+        and signs.known_per_minute < LIVE_SHARE * growth
     )
 
 
@@ -333,33 +395,75 @@ def _of_growth(signs: Signs) -> tuple[VerdictKind, list[str]]:
             f"Python's allocators account for about {min(share, 1.0):.0%} of that, "
             f"held entries for {min(held, 1.0):.0%}"
         ),
+        *_about_garbage(signs),
     ]
-    if held < LIVE_SHARE and _is_garbage(signs, reasons):
-        return "cycles", reasons
-    if share >= LIVE_SHARE:
-        return "live_objects", reasons
+    return _in_python(signs, reasons) or _outside(signs, reasons), reasons
+
+
+def _in_python(signs: Signs, reasons: list[str]) -> VerdictKind | None:
+    """Return the kind of objects that account for the growth; None where none do."""
+    growth, held = signs.growth_per_minute, signs.explained_per_minute
+    waiting = signs.garbage_per_minute or 0.0
+    if waiting > held and is_explained(waiting, growth):
+        return "cycles"
+    if not is_explained(held, growth) and _was_garbage(signs, reasons):
+        return "cycles"
+    if is_explained(held, growth) and signs.unseen_per_minute > held / 2:
+        reasons.append("nothing that Python can see holds these objects")
+        return "extension"
+    if signs.interpreters and not is_explained(signs.known_per_minute, growth):
+        reasons.append(f"other interpreters in this process: {signs.interpreters}")
+        return "interpreter"
+    return "live_objects" if is_explained(signs.python_per_minute, growth) else None
+
+
+def _outside(signs: Signs, reasons: list[str]) -> VerdictKind:
+    """Return the kind of a growth that is no objects of Python."""
     free, in_use = signs.heap_free_growth or 0, signs.heap_in_use_growth
     if in_use is not None and free > 2 * max(in_use, 0) and signs.kept_share >= KEPT_SHARE:
         reasons.append(f"the C heap keeps {format_bytes(free, signed=True)} more that was freed")
-        return "fragmentation", reasons
+        return "fragmentation"
     if signs.traced_per_minute is None and signs.blocks_bytes_per_minute is None:
-        return "unknown", reasons
-    return "native", reasons
+        return "unknown"
+    return "native"
 
 
-def _is_garbage(signs: Signs, reasons: list[str]) -> bool:
+def _about_garbage(signs: Signs) -> list[str]:
+    """Return what is to be said of garbage, and of a collector that is not as Python set it up."""
+    reasons = []
+    rate, growth = signs.garbage_per_minute or 0.0, signs.growth_per_minute
+    if growth > 0 and rate >= GARBAGE_SHARE * growth:
+        cycle = f", such as {signs.garbage_cycle}" if signs.garbage_cycle else ""
+        share = min(rate / growth, 1.0)
+        reasons.append(f"garbage in reference cycles accounts for {share:.0%} of it{cycle}")
     if not signs.collector_enabled:
-        reasons.append("the garbage collector is switched off")
+        reasons.append("the garbage collector is switched off: gc.disable()")
+    elif not signs.collector_is_on:
+        reasons.append("the garbage collector is switched off: gc.set_threshold(0)")
+    elif signs.collector_threshold >= garbage.RAISED:
+        reasons.append(
+            "the garbage collector waits for "
+            f"{signs.collector_threshold:,} new objects: gc.set_threshold()"
+        )
+    return reasons
+
+
+def _was_garbage(signs: Signs, reasons: list[str]) -> bool:
+    """Return True where a collection freed much, or where it is not known and none is made."""
+    if not signs.collector_is_on and signs.garbage_per_minute is None:
         return True
-    if signs.collected_bytes is not None and signs.private_bytes is not None:
-        reasons.append(f"a full collection freed {format_bytes(signs.collected_bytes)}")
-        return signs.collected_bytes > GARBAGE_SHARE * signs.private_bytes
-    return False
+    if not signs.collected_bytes or signs.private_bytes is None:
+        return False
+    reasons.append(f"collections of ours freed {format_bytes(signs.collected_bytes)}")
+    return signs.collected_bytes > GARBAGE_SHARE * signs.private_bytes
 
 
 def _without_growth(signs: Signs) -> tuple[VerdictKind, list[str]]:
     """Return what could be won though nothing grew while it was watched."""
-    reasons = ["memory did not grow beyond its noise while it was watched"]
+    reasons = [
+        "memory did not grow beyond its noise while it was watched",
+        *_about_garbage(signs),
+    ]
     gained = signs.explained_per_minute * (signs.minutes or 0.0)
     if gained >= GAINED_BYTES:
         # They fill what was freed before: readings will grow when that is used up.
@@ -370,7 +474,10 @@ def _without_growth(signs: Signs) -> tuple[VerdictKind, list[str]]:
     private = signs.private_bytes
     if private is None:
         return "none", reasons
-    if _is_garbage(signs, reasons) and signs.collected_bytes:
+    waits = signs.garbage_bytes > GARBAGE_SHARE * private and not signs.collector_is_on
+    if waits:
+        reasons.append(f"at least {format_bytes(signs.garbage_bytes)} of garbage waits")
+    if waits or (signs.collected_bytes and _was_garbage(signs, reasons)):
         return "cycles", reasons
     kept = signs.heap_free_bytes
     if kept is not None and kept > KEPT_SHARE * private:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from memguard.heap import naming, walk
-from memguard.leaks.evidence import frames
+from memguard.leaks.evidence import frames, garbage
 from memguard.leaks.evidence.own_code import is_own_code
 from memguard.leaks.holders import anchors, descent
 
@@ -68,6 +68,8 @@ class Retention:
     """The types on the way to it, the anchor's first; ``class`` for a class."""
     owner: tuple[str, ...] = ()
     """The type of the nearest object above it that is no plain dict, and its base types."""
+    unseen: bool = False
+    """True where no object of Python holds it, or what holds it."""
 
 
 @dataclass(slots=True)
@@ -413,7 +415,7 @@ def _unanchored(search: _Search, key: int) -> Retention:
     # Garbage in a cycle, or held by C; or the search ended before its holders.
     ended = search.time_is_up or key in search.cut_short
     seen = "above it nothing was found in time" if ended else _HELD_BY_NOTHING
-    return Retention(f"{text}, {seen}", anchored=False, depth=highest.depth)
+    return Retention(f"{text}, {seen}", anchored=False, depth=highest.depth, unseen=not ended)
 
 
 def prepare() -> None:
@@ -432,6 +434,8 @@ class _BudgetSpentError(Exception):
 def _second_opinion(search: _Search, key: int) -> Retention | None:
     """Ask objgraph, where the heap is small and time is left."""
     if search.time_is_up or walk.too_large(OBJGRAPH_OBJECTS) is not None:
+        return None
+    if not garbage.collector().is_on:  # objgraph collects, and that is the host's decision
         return None
     import objgraph  # noqa: PLC0415 - reason: needed here only, and a megabyte of modules
 

@@ -164,9 +164,9 @@ def why_no_user_line(suspect: Suspect) -> str | None:
 
 def explained(report: LeakReport) -> tuple[str, str] | None:
     """
-    Return how much of the growth the holders account for and how much not; None for unknown.
+    Return how much of the growth the holders account for and how much is left; None for unknown.
 
-    The two add up to the growth rate of the readings.
+    With `garbage`, if any, the two add up to the growth rate of the readings.
     """
     ratio = report.explained_ratio
     if ratio is None:
@@ -175,8 +175,25 @@ def explained(report: LeakReport) -> tuple[str, str] | None:
     if not math.isfinite(ratio):
         return "an unknown part", "the rest"
     share = round(min(1.0, max(0.0, ratio)) * 100)
-    part = total * share / 100
-    return f"{rate(part)} ({share} %)", f"{rate(total - part)} ({100 - share} %)"
+    left = 100 - share - _garbage_percent(report)
+    return f"{rate(total * share / 100)} ({share} %)", f"{rate(total * left / 100)} ({left} %)"
+
+
+def garbage(report: LeakReport) -> str | None:
+    """Return how much of the growth is garbage in reference cycles; None for none, or unknown."""
+    percent = _garbage_percent(report)
+    return (
+        f"{rate(report.trend.bytes_per_hour / 60 * percent / 100)} ({percent} %)"
+        if percent
+        else None
+    )
+
+
+def _garbage_percent(report: LeakReport) -> int:
+    held, ratio = report.explained_ratio or 0.0, report.garbage_ratio or 0.0
+    if not math.isfinite(held + ratio):
+        return 0
+    return min(100 - round(min(1.0, max(0.0, held)) * 100), round(max(0.0, ratio) * 100))
 
 
 def costs(cost: Cost) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ from memguard.report.render.content import (
     blocks,
     costs,
     explained,
+    garbage,
     hints,
     holder_facts,
     holder_gain,
@@ -170,7 +171,11 @@ def _headline(report: LeakReport) -> list[str]:
         lines.append("  " + limit(trend, trend.limit_bytes))
     parts = explained(report)
     if parts is not None:
-        lines.append(f"  explained by the holders named: {parts[0]}; not explained: {parts[1]}")
+        waits = garbage(report)
+        between = f"; garbage in reference cycles: {waits}" if waits else ""
+        lines.append(
+            f"  explained by the holders named: {parts[0]}{between}; not explained: {parts[1]}"
+        )
     lines.append(
         "  "
         + printable(f"{report.detector}, process {report.pid}, {report.started_at}{revision}")

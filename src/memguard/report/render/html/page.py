@@ -14,6 +14,7 @@ from memguard.leaks.report import Cost, LeakReport, TrendSummary, TypeGrowth
 from memguard.report.render.content import (
     costs,
     explained,
+    garbage,
     hints,
     holders_note,
     holders_title,
@@ -145,6 +146,9 @@ def _facts(report: LeakReport) -> list[Markup]:
         facts.append(
             fact("Explained", parts[0], f"by the holders named; not explained: {parts[1]}")
         )
+        waits = garbage(report)
+        if waits is not None:
+            facts.append(fact("Garbage", waits, "in reference cycles"))
     return facts
 
 
