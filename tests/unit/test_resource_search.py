@@ -93,6 +93,9 @@ def test_it_is_one_finding_however_long_it_goes_on(bench: Counting) -> None:
     assert len(bench.said) == 1
     (report,) = bench.detector.reports
     assert report.revision > 1
+    looked = report.revision
+    (growth,) = report.resources
+    assert growth.added == growth.groups[0].added == 900 * looked, "from the first look to the last"
 
 
 def test_descriptors_that_are_no_sockets_are_called_files(

@@ -188,7 +188,7 @@ class ResourceGroup:
     """What they are: ``shop.workers.poll``, ``tcp, CLOSE_WAIT, remote port 5432``."""
     count: int
     added: int
-    """Between the first look and the last."""
+    """Between the first look and the last; an update adds to what the report had."""
     begins_at: Frame | None = None
     """The function that a thread or task runs; None where there is none, or it is not known."""
     waits_at: Frame | None = None
@@ -203,7 +203,7 @@ class ResourceGrowth:
     count: int
     """At the last reading."""
     added: int
-    """Over the lowest quarter of the first readings."""
+    """Between the first look and the last, as for *groups*."""
     per_minute: float
     limit: int | None = None
     """How many the system allows (RLIMIT_NOFILE); None where none is known."""
@@ -355,7 +355,7 @@ class LeakReport:
             return f"{self.verdict.kind} pile up"
         which = f": {pile.groups[0].name}" if pile.groups else ""
         over = self.state in _OVER
-        pace = f"+{pile.added:,}" if over else f"{pile.per_minute:,.3g}/min"
+        pace = f"+{pile.added:,}" if over else f"{pile.per_minute:,.0f}/min"
         return (
             f"{self.verdict.kind} pile{'d' if over else ''} up, {pace}, {pile.count:,} now{which}"
         )

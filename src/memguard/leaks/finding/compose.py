@@ -87,7 +87,7 @@ def compose(
             for name, count, added in evidence.types
         ),
         window_seconds=evidence.gap_seconds + (previous.window_seconds if previous else 0.0),
-        resources=resource_growth(evidence, signs.resources),
+        resources=resource_growth(evidence, signs.resources, previous),
         explained_ratio=judgement.explained_ratio,
         garbage_ratio=judgement.garbage_ratio,
         limits=(

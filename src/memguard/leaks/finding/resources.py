@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memguard.leaks.evidence.gathered import Evidence
 from memguard.leaks.evidence.resources import ResourceChange
 from memguard.leaks.growth.counts import CountTrend
-from memguard.leaks.report import Holder, ResourceGrowth, ResourceKind
+from memguard.leaks.report import (
+    Holder,
+    LeakReport,
+    ResourceGroup,
+    ResourceGrowth,
+    ResourceKind,
+)
 
 ORDER: tuple[ResourceKind, ...] = ("threads", "tasks", "sockets", "files")
 """Causes before what they bring along: a thread or a task that hangs keeps its sockets open."""
@@ -95,23 +101,51 @@ def _signs(
 
 
 def resource_growth(
-    evidence: Evidence, signs: tuple[ResourceSigns, ...]
+    evidence: Evidence, signs: tuple[ResourceSigns, ...], previous: LeakReport | None = None
 ) -> tuple[ResourceGrowth, ...]:
-    """Return the resources that a report shows: those that pile up, and what is worth a look."""
+    """
+    Return the resources that a report shows: those that pile up, and what is worth a look.
+
+    Args:
+        evidence: What two looks saw.
+        signs: How each is judged.
+        previous: The report that is updated: what was gained since counts from its first look.
+    """
+    before = {} if previous is None else {each.kind: each for each in previous.resources}
     changes = {change.kind: change for change in evidence.resources}
     trends = {kind_of(count, changes): count for count in evidence.counts}
     shown = [each for each in signs if each.piles_up or (each.outgrows and each.gained >= LEAST)]
     shown.sort(key=lambda each: not each.piles_up)
-    return tuple(_row(changes[each.kind], each, trends.get(each.kind)) for each in shown)
+    return tuple(
+        _row(changes[each.kind], each, trends.get(each.kind), before.get(each.kind))
+        for each in shown
+    )
 
 
-def _row(change: ResourceChange, signs: ResourceSigns, count: CountTrend | None) -> ResourceGrowth:
+def _row(
+    change: ResourceChange,
+    signs: ResourceSigns,
+    count: CountTrend | None,
+    before: ResourceGrowth | None,
+) -> ResourceGrowth:
     return ResourceGrowth(
         kind=change.kind,
         count=change.count,
-        added=change.added if count is None else count.trend.growth_bytes,
+        added=change.added + (before.added if before else 0),
         per_minute=signs.per_minute if count is None else count.per_minute,
         limit=None if count is None else count.limit,
         seconds_to_limit=None if count is None else count.seconds_to_limit,
-        groups=change.groups,
+        groups=_added_up(change.groups, before.groups if before else ()),
     )
+
+
+def _added_up(
+    groups: tuple[ResourceGroup, ...], before: tuple[ResourceGroup, ...]
+) -> tuple[ResourceGroup, ...]:
+    """Return *groups* with what they had gained *before*, the largest growth first."""
+    known = {(group.name, group.begins_at): group.added for group in before}
+    found = (
+        replace(group, added=group.added + known.get((group.name, group.begins_at), 0))
+        for group in groups
+    )
+    return tuple(sorted(found, key=lambda group: -group.added))
