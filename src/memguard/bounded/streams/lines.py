@@ -128,9 +128,10 @@ def astream_lines(
     """
     Yield what `stream_lines` does, for ``async for``: threads of the loop's executor read the file.
 
-    They bring lines by 64 Ki characters, for which memory is needed besides. The file is closed
-    after the last line, and when the iterator is closed (`contextlib.aclosing`); a read that is
-    under way when the task is cancelled ends first, in its thread.
+    They bring lines by 64 Ki characters, for which memory is needed besides: without a GIL, for
+    each thread of the executor that has read some. The file is closed after the last line, and when
+    the iterator is closed (`contextlib.aclosing`); a read that is under way when the task is
+    cancelled ends first, in its thread.
 
     Args:
         path: As in `stream_lines`, like all others.
