@@ -135,7 +135,7 @@ def test_results_expire(fake_clock: FakeClock) -> None:
 
 
 def test_a_function_may_be_bounded_by_bytes_alone() -> None:
-    @cached(maxbytes="100KiB")
+    @cached(maxbytes="103KiB")
     def block(number: int) -> bytes:  # noqa: ARG001 - reason: it is the key
         return bytes(10_000)
 

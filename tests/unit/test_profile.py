@@ -12,9 +12,23 @@ import pytest
 
 from memguard import MemoryProfile, profile_memory
 from memguard.errors import ConfigError, LifecycleError
+from memguard.lifecycle import locks
 from memguard.units import KiB, MiB
 
 
+traced = pytest.mark.skipif(
+    locks.FREE_THREADED, reason="tracing is refused without a GIL, see the test of the refusal"
+)
+
+
+@pytest.mark.skipif(not locks.FREE_THREADED, reason="tracing is refused only without a GIL")
+def test_without_a_gil_a_block_is_refused_and_nothing_is_traced() -> None:
+    with pytest.raises(LifecycleError, match="tracemalloc is not safe without the GIL"):
+        profile_memory().__enter__()
+    assert not tracemalloc.is_tracing()
+
+
+@traced
 def test_growth_peak_and_line_are_those_of_the_block() -> None:
     with profile_memory(name="build") as block:
         passing = bytearray(4 * MiB)
@@ -33,12 +47,14 @@ def test_growth_peak_and_line_are_those_of_the_block() -> None:
     assert "build: +1.0 MiB, peak 4.0 MiB" in str(result)
 
 
+@traced
 def test_a_block_leaves_tracing_off() -> None:
     with profile_memory():
         assert tracemalloc.is_tracing()
     assert not tracemalloc.is_tracing()
 
 
+@traced
 def test_nested_blocks_have_peaks_of_their_own() -> None:
     with profile_memory(name="outer") as outer:
         early = bytearray(6 * MiB)
@@ -51,6 +67,7 @@ def test_nested_blocks_have_peaks_of_their_own() -> None:
     assert not tracemalloc.is_tracing()
 
 
+@traced
 def test_blocks_that_overlap_in_threads_do_not_end_one_anothers_tracing() -> None:
     started, ended = threading.Event(), threading.Event()
     results: list[MemoryProfile] = []
@@ -74,6 +91,7 @@ def test_blocks_that_overlap_in_threads_do_not_end_one_anothers_tracing() -> Non
     assert results[0].growth_bytes >= MiB
 
 
+@traced
 def test_somebody_elses_session_goes_on_with_its_peak() -> None:
     tracemalloc.start(3)
     try:
@@ -92,6 +110,7 @@ def test_somebody_elses_session_goes_on_with_its_peak() -> None:
         tracemalloc.stop()
 
 
+@traced
 def test_a_function_is_measured_at_each_call() -> None:
     results: list[MemoryProfile] = []
 
@@ -109,6 +128,7 @@ def test_a_function_is_measured_at_each_call() -> None:
     assert results[0].name.endswith("build")
 
 
+@traced
 def test_a_bare_decorator_logs_the_result(caplog: pytest.LogCaptureFixture) -> None:
     @profile_memory
     def build() -> bytes:
@@ -119,6 +139,7 @@ def test_a_bare_decorator_logs_the_result(caplog: pytest.LogCaptureFixture) -> N
     assert "memory.profiled" in caplog.text
 
 
+@traced
 def test_a_coroutine_is_measured_until_it_is_done() -> None:
     results: list[MemoryProfile] = []
 
@@ -132,6 +153,7 @@ def test_a_coroutine_is_measured_until_it_is_done() -> None:
     assert results[0].growth_bytes >= MiB
 
 
+@traced
 def test_an_error_in_the_block_passes_and_ends_tracing() -> None:
     with pytest.raises(ZeroDivisionError), profile_memory() as block:
         _ = 1 / 0
@@ -139,6 +161,7 @@ def test_an_error_in_the_block_passes_and_ends_tracing() -> None:
     assert block.result.seconds >= 0
 
 
+@traced
 def test_there_is_no_result_before_the_end() -> None:
     with (
         profile_memory() as block,
@@ -164,6 +187,7 @@ def test_bad_options_are_refused(
         make()
 
 
+@traced
 def test_without_lines_the_numbers_are_the_same() -> None:
     with profile_memory(top=0) as block:
         kept = bytearray(MiB)
@@ -172,6 +196,7 @@ def test_without_lines_the_numbers_are_the_same() -> None:
     assert MiB <= block.result.growth_bytes <= block.result.peak_bytes < 1.2 * MiB
 
 
+@traced
 def test_a_block_that_is_printed_says_what_came_of_it() -> None:
     block = profile_memory(name="load")
     assert repr(block) == "<ProfiledBlock not begun>"

@@ -9,12 +9,15 @@ from typing import Any
 from memguard.bounded.cache.entry import FullEntry
 from memguard.bounded.sizing.contents import bytes_of
 from memguard.errors import ConfigError, ValueTooLargeError
+from memguard.lifecycle import locks
 
-NUMBER_BYTES = 24
+NUMBER_BYTES = sys.getsizeof(1.0)
+"""A time, or a size: 24, and 40 without a GIL."""
+
 DICT_BYTES = 40 + NUMBER_BYTES
 """What an entry costs besides itself: its share of a dict filled on average, and a time."""
 
-TICKET_BYTES = 144
+TICKET_BYTES = 96 + 2 * NUMBER_BYTES
 """What an entry costs in the heap of deadlines: a list of three, its numbers, a place."""
 
 
@@ -36,9 +39,9 @@ class Measure:
         self._oversized = oversized
         self.overhead = sys.getsizeof(kind()) + DICT_BYTES
         """Bookkeeping of an entry, in bytes."""
-        # Its own size. CPython 3.15 keeps one of each number up to 1024; compared with larger ones,
-        # it is little.
-        if kind is FullEntry and sys.version_info < (3, 15):
+        # Its own size. CPython keeps one of each number up to 256: a full entry, or any without a
+        # GIL, is mostly larger. From 3.15 on it keeps them up to 1024: above that, it is little.
+        if (kind is FullEntry or locks.FREE_THREADED) and sys.version_info < (3, 15):
             self.overhead += NUMBER_BYTES
         self._ticket_bytes = TICKET_BYTES
         if idle is not None:  # each entry has its ticket anyway
