@@ -15,7 +15,6 @@ from memguard.errors import ConfigError, LifecycleError
 from memguard.lifecycle import locks
 from memguard.units import KiB, MiB
 
-
 traced = pytest.mark.skipif(
     locks.FREE_THREADED, reason="tracing is refused without a GIL, see the test of the refusal"
 )
