@@ -38,7 +38,8 @@ class Pace:
         late = time.monotonic() - self.begin - self.number / RATE
         if late < 0:
             time.sleep(-late)
-        if self.detector.reports or time.monotonic() - self.begin > self.seconds:
+        has_found = any(report.is_leaking for report in self.detector.reports)
+        if has_found or time.monotonic() - self.begin > self.seconds:
             raise Done
         return self.number
 

@@ -262,7 +262,10 @@ class TestLifeOfAFinding:
         raise AssertionError(f"never over: {bench.detector.reports[-1]}")
 
     def test_a_warm_up_in_a_straight_line_is_suspected_and_ends_without_an_alarm(
-        self, fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
+        self,
+        fake_clock: FakeClock,
+        investigations: type[ScriptedInvestigation],
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         bench, told = self.far(fake_clock)
         with caplog.at_level(logging.INFO, "memguard"):
@@ -270,6 +273,7 @@ class TestLifeOfAFinding:
             (report,) = bench.detector.reports
             assert (report.kind, report.state) == ("growth", "suspected")
             assert "shop.app.SESSIONS" in (bench.detector.statistics().suspicion or "")
+            investigations.bring = evidence(holder(entries_per_minute=0.0))
             assert self.readings_until_over(bench) <= 30
         (report,) = bench.detector.reports
         assert (report.kind, report.state) == ("growth", "ended")

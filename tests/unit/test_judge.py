@@ -129,6 +129,8 @@ def test_a_trend_calls_for_evidence_by_the_ratio_or_when_a_whole_window_has_seen
     slow, steep, warming = trend(149), trend(150), trend(900, TrendKind.WARMING_UP)
     assert leak_among([slow], options, whole_window=False) is None
     assert leak_among([slow], options, whole_window=True) is slow
+    lasting = replace(slow, rising_seconds=45.0)
+    assert leak_among([slow, lasting], options, whole_window=False, enough_seconds=45.0) is lasting
     assert leak_among([warming, slow, steep], options, whole_window=False) is steep
     assert leak_among([warming], options, whole_window=True) is None
     assert leak_among([], options, whole_window=True) is None

@@ -50,6 +50,13 @@ def test_growth_is_a_leak_when_it_outlasts_a_warm_up_or_the_limit_is_near(
     )
 
 
+def test_what_rises_through_a_whole_window_has_lasted_however_it_began() -> None:
+    found = state_of_growth(
+        trend(20.0), lasted=0.0, window=60.0, seconds_to_limit=None, whole_window=True
+    )
+    assert found == "leaking"
+
+
 def standstill(
     state: FindingState, *, pace: float = MiB, least_growth: int = MiB
 ) -> tuple[Standstill, float]:

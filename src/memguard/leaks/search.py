@@ -17,7 +17,7 @@ from memguard.leaks.evidence.gathered import Evidence
 from memguard.leaks.finding.findings import Finding, Findings, summarize
 from memguard.leaks.finding.investigate import POLL_SECONDS, Investigation
 from memguard.leaks.finding.judge import leak_among
-from memguard.leaks.finding.life import DOUBT, Standstill, holds_more, state_of_growth
+from memguard.leaks.finding.life import DOUBT, SLOW, Standstill, holds_more, state_of_growth
 from memguard.leaks.growth.trend import Trend
 from memguard.leaks.growth.windows import Windows
 from memguard.leaks.holders import paths
@@ -157,8 +157,8 @@ class Search:
                 still.go_on(now)
                 return None
             return self._end(reading, "ended")
-        elif self._closing is None and going_on.holders and going_on.state == "leaking":
-            # A level may stand still while what was freed before is filled again.
+        elif self._closing is None and going_on.holders:
+            # A level may stand still while what was freed before is filled again, by us perhaps.
             self._closing = Investigation(
                 self._options,
                 containers=inventory.names,
@@ -200,7 +200,12 @@ class Search:
     def _watch(self, now: float, reading: Reading) -> None:
         """Take the first look at half of the growth that counts; begin when it is a leak."""
         windows, options = self._windows, self._options
-        trend = leak_among(windows.trends(), options.trend, whole_window=windows.is_full)
+        trend = leak_among(
+            windows.trends(),
+            options.trend,
+            whole_window=windows.is_full,
+            enough_seconds=SLOW * self._window,
+        )
         self._misses = 0 if trend is not None else self._misses + 1
         self._trend = trend or self._trend
         if trend is not None:
@@ -236,6 +241,7 @@ class Search:
             trend,
             lasted=0.0 if since is None else self._now - since,
             window=self._window,
+            whole_window=self._windows.is_full,
             seconds_to_limit=allowance.seconds_left(trend.bytes_per_hour),
         )
 

@@ -13,7 +13,7 @@ import re
 from memguard.leaks.evidence import frames
 from memguard.leaks.evidence.gathered import Evidence
 from memguard.leaks.evidence.tracing import Location
-from memguard.leaks.report import LeakReport
+from memguard.leaks.report import RESOURCES, Frame, LeakReport, Suspect
 
 LENGTH = 16
 """Hexadecimal digits."""
@@ -41,15 +41,15 @@ def fingerprint(report: LeakReport, evidence: Evidence) -> str:
 
 
 def _line(report: LeakReport) -> Location | None:
-    """Return the user's line: of the first holder, or of the first suspect without one."""
-    if report.holders and report.holders[0].site is not None:
-        site = report.holders[0].site
-        return site.file, site.line
-    if report.suspects:
-        suspect = report.suspects[0]
-        place = suspect.user_frame or suspect
-        return place.file, place.line
-    return None
+    """Return the user's line: of what piles up, of the first holder, or of the first suspect."""
+    place: Frame | Suspect | None = None
+    if report.verdict.kind in RESOURCES:
+        place = report.place
+    elif report.holders:
+        place = report.holders[0].site
+    if place is None and report.suspects:
+        place = report.suspects[0].user_frame or report.suspects[0]
+    return None if place is None else (place.file, place.line)
 
 
 def _shape(path: str) -> str:

@@ -6,6 +6,7 @@ All is decided here, from numbers: `Signs` are what was measured, a `Judgement` 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -148,7 +149,11 @@ class Judgement:
 
 
 def leak_among(
-    trends: Iterable[Trend], options: TrendOptions, *, whole_window: bool
+    trends: Iterable[Trend],
+    options: TrendOptions,
+    *,
+    whole_window: bool,
+    enough_seconds: float = math.inf,
 ) -> Trend | None:
     """
     Return the first of *trends* that calls for evidence, or None.
@@ -157,10 +162,12 @@ def leak_among(
         trends: Of several views of the same readings.
         options: When growth counts.
         whole_window: A whole window of readings has been seen: then slow growth counts, too.
+        enough_seconds: It also does once it has gone on for so long.
     """
     for trend in trends:
         is_steep = trend.current_bytes >= trend.baseline_bytes * options.growth_threshold
-        if trend.kind is TrendKind.LEAK and (is_steep or whole_window):
+        has_lasted = whole_window or trend.rising_seconds >= enough_seconds
+        if trend.kind is TrendKind.LEAK and (is_steep or has_lasted):
             return trend
     return None
 

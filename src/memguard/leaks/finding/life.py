@@ -17,6 +17,8 @@ from memguard.leaks.report import FindingState, Holder
 
 LASTING = 0.6
 """Share of a window for which growth must have gone on to be a leak."""
+SLOW = 0.75
+"""Likewise, to be looked at, of growth that is small beside the baseline."""
 ENDED = 0.75
 """Share of a window without growth at which a leak has ended."""
 DOUBT = 1 / 3
@@ -34,7 +36,12 @@ MOST_PATIENCE = 16
 
 
 def state_of_growth(
-    trend: Trend, *, lasted: float, window: float, seconds_to_limit: float | None
+    trend: Trend,
+    *,
+    lasted: float,
+    window: float,
+    seconds_to_limit: float | None,
+    whole_window: bool = False,
 ) -> FindingState:
     """
     Return whether growth that the evidence calls a leak is one yet: ``leaking`` or ``suspected``.
@@ -44,8 +51,9 @@ def state_of_growth(
         lasted: Seconds for which it is known to grow, before what *trend* covers, too.
         window: Seconds that a whole window of readings takes.
         seconds_to_limit: At its pace; None where there is no limit.
+        whole_window: A whole window was seen: what rises in most of it has lasted.
     """
-    if max(trend.rising_seconds, lasted) >= LASTING * window:
+    if whole_window or max(trend.rising_seconds, lasted) >= LASTING * window:
         return "leaking"
     # No time to see whether it ends by itself.
     return "leaking" if seconds_to_limit is not None and seconds_to_limit < window else "suspected"
