@@ -232,3 +232,26 @@ def test_a_sample_says_how_far_off_it_may_be() -> None:
     assert mixed.error_per_entry is not None
     assert 1000 < mixed.error_per_entry < 1500
     assert sample_container([1.5], 1, origin=None).error_per_entry is None
+
+
+def test_an_application_that_every_entry_knows_does_not_take_the_place_of_entries() -> None:
+    application = Plain(1)
+    application.data = [f"text {n}" for n in range(20_000)]  # type: ignore[assignment] # reason: large
+    rows = [{"application": application, "data": bytes(1000)} for _ in range(200)]
+    sample = sample_container(rows, 200, origin=None)
+    assert sample.entries == 64
+    assert 1000 < (sample.bytes_per_entry or 0) < 1500
+
+
+def test_a_node_that_all_others_of_its_entry_refer_to_belongs_to_it() -> None:
+    def document(number: int) -> Any:
+        root = Plain(number)
+        below = [Plain(each) for each in range(300)]
+        for each in below:
+            each.name = root  # type: ignore[assignment] # reason: anything may be there
+        root.data = below  # type: ignore[assignment] # reason: likewise
+        return {"document": root}
+
+    rows = [document(number) for number in range(8)]
+    sample = sample_container(rows, 8, origin=None)
+    assert (sample.bytes_per_entry or 0) > 300 * 400

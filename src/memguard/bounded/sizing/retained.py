@@ -28,6 +28,8 @@ from memguard.bounded.sizing.contents import Walk
 
 GROUP_NODES = 4_000
 """Objects looked at below the entries of one container; no further entry is begun then."""
+LEAST = 3
+"""Entries that are looked at whatever they take: one alone does not show how they differ."""
 ENTRY_NODES = 10_000
 """Objects looked at below one entry; what is left is estimated."""
 HUGE = 10_000
@@ -36,10 +38,10 @@ SOME = 64
 """Entries of a huge container, or objects that were not reached, that are looked at."""
 SLACK = 8
 """References to an entry itself from elsewhere: it is handed around, and another one holds it."""
-FAR = 2
-"""Steps below an entry from which on what very many refer to is taken for the program's."""
 MANY = 64
-"""And how many that is."""
+"""References from elsewhere to what is the program's most likely, such as the application."""
+HUB_NODES = 2_000
+"""Objects below it that are looked at to see whether they are what refers to it."""
 
 
 @dataclass(slots=True)
@@ -73,7 +75,8 @@ class Weighing:
             weighing.add(newest_entries(container))
         weights = weighing.finish()
 
-    Bounded by: `GROUP_NODES` objects a group, or `ENTRY_NODES` where one entry has more.
+    Bounded by: `GROUP_NODES` objects a group, or `LEAST` times `ENTRY_NODES` where entries are
+        large.
     Locks: none; one thread uses it. Others may change what is weighed meanwhile.
     Keeps alive: what it has looked at, until `finish`.
     """
@@ -107,6 +110,8 @@ class Weighing:
         self._owner: list[int] = []
         """The entry that led to each first."""
         self._huge: set[int] = set()
+        self._apart = 0
+        """Objects below what turned out to be the program's."""
         self._cut: list[int] = []
         """What was not opened for want of nodes."""
         self._kinds: dict[int, tuple[type, bool]] = {}
@@ -125,8 +130,11 @@ class Weighing:
         group: list[int] = []
         self._groups.append(group)
         entries.reverse()
-        begun = len(self._objects)
-        while entries and len(self._objects) - begun < GROUP_NODES:
+        begun, apart = len(self._objects), self._apart
+        while entries:
+            spent = len(self._objects) - begun - (self._apart - apart)
+            if spent >= GROUP_NODES and len(group) >= LEAST:
+                break
             owner = len(self._roots)
             group.append(owner)
             self._roots.append([])
@@ -154,27 +162,44 @@ class Weighing:
         return node
 
     def _explore(self, owner: int) -> None:
-        """Open what the entry *owner* leads to, the nearest first."""
-        roots = self._roots[owner]
-        todo = deque(node for node in roots if self._owner[node] == owner)
+        """Open what the entry *owner* leads to, the nearest first, hubs last."""
+        roots = [node for node in self._roots[owner] if self._owner[node] == owner]
+        hubs = self._open_all(roots, owner, ENTRY_NODES)
+        for hub in hubs:
+            known = len(self._objects)
+            self._open(hub, owner)
+            self._open_all(range(known, len(self._objects)), owner, HUB_NODES)
+            if self._is_hub(hub):
+                self._apart += len(self._objects) - known
+
+    def _open_all(self, nodes: Iterable[int], owner: int, most: int) -> list[int]:
+        """Open *nodes* and what is below them, up to *most*; return the hubs, which are not."""
+        todo = deque(nodes)
+        hubs: list[int] = []
         begun = len(self._objects)
         while todo:
             node = todo.popleft()
             if self._below[node] is not None:
                 continue
-            if len(self._objects) - begun > ENTRY_NODES:
+            if len(self._objects) - begun > most:
                 self._cut.append(node)
+                continue
+            if self._depth[node] and self._is_hub(node):
+                hubs.append(node)
                 continue
             known = len(self._objects)
             self._open(node, owner)
             todo.extend(range(known, len(self._objects)))
+        return hubs
+
+    def _is_hub(self, node: int) -> bool:
+        """Return True where very many refer to it that were not met."""
+        return sys.getrefcount(self._objects[node]) - self._found[node] > MANY
 
     def _open(self, node: int, owner: int) -> None:
         obj, depth = self._objects[node], self._depth[node]
         below: list[int] = []
         self._below[node] = below
-        if depth >= FAR and sys.getrefcount(obj) > MANY:
-            return  # it would have to be found in what refers to it, all over the program
         below.extend(
             self._met(child, owner, depth + 1)
             for child in self._contents(obj, node)
