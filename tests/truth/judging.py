@@ -17,7 +17,7 @@ from tests.truth.programs import Program
 HOST = Path(__file__).with_name("host.py")
 TOLERANCE = 0.15
 """By how much a share may differ from what tracemalloc measures."""
-OTHER_HEADLINES = ("instances of shop.", *(f"{kind} pile up" for kind in RESOURCES))
+OTHER_HEADLINES = ("instances of ", *(f"{kind} pile up" for kind in RESOURCES))
 SECONDS = 120
 """For a program, however busy the machine is."""
 
@@ -131,11 +131,13 @@ def _wrong_holder(program: Program, report: dict[str, Any]) -> list[str]:
 
 
 def _share(program: Program, report: dict[str, Any], bytes_per_step: float | None) -> float | None:
-    """Return the share of the leak that the report gives its first holder that has a name."""
-    named = next((holder for holder in report["holders"] if holder["anchored"]), None)
-    if program.share is None or named is None or not bytes_per_step:
+    """Return the share of the leak that its first holder has, or first instances without one."""
+    holders = report["holders"]
+    if program.holders:
+        holders = [holder for holder in holders if holder["anchored"]]
+    if program.share is None or not holders or not bytes_per_step:
         return None
-    rate: float = named["bytes_per_minute"] or 0.0
+    rate: float = holders[0]["bytes_per_minute"] or 0.0
     return rate / (bytes_per_step * program.rate * 60)
 
 

@@ -133,7 +133,7 @@ PAYLOADS: dict[str, Payload] = {
     "markup": Payload(
         source=f"""
         class Markup(str):
-            pass
+            __slots__ = ()
 
         def make(i):
             return Markup("%020d" % i * 450)  {MARK}
@@ -714,7 +714,7 @@ def step(i):
     value = {make}  {MARK}
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
 """
-    return _program(f"extension-{name}", source, rate=rate, kinds=EXTENSION, share=None)
+    return _program(f"extension-{name}", source, rate=rate, kinds=EXTENSION)
 
 
 EXTENSION = ("live_objects", "extension")
@@ -835,6 +835,7 @@ _PILES = [
         rate=6,
         kinds=("sockets",),
         holders=("shop.OPEN",),
+        may_hide_its_line=True,
         share=None,
     ),
 ]

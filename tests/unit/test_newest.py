@@ -100,6 +100,25 @@ def test_in_a_set_a_tuple_from_the_free_list_is_known_by_what_is_in_it() -> None
     assert sample.lines[HERE] == sys.getsizeof(new)
 
 
+def test_a_list_from_the_free_list_below_a_new_object_leads_to_what_is_in_it() -> None:
+    """CPython uses the blocks of lists, tuples and dicts again: the tracer may not know them."""
+    text = "x" * 3000
+
+    def closing_over(rows: list[str]) -> Callable[[], list[str]]:
+        return lambda: rows
+
+    later = closing_over([text])
+    assert later.__closure__ is not None
+    sample = sample_container([later], 1, origin=from_here(later, later.__closure__[0], text))
+    assert sample.lines[HERE] > 3000
+
+
+def test_a_list_from_before_the_burst_below_an_old_object_is_not_looked_into() -> None:
+    text = "x" * 3000
+    entry = [[[[text]]]]
+    assert sample_container([entry], 1, origin=from_here(entry, text)).lines[HERE] < 3000
+
+
 def test_the_program_itself_is_not_weighed() -> None:
     """A request that knows its application does not weigh as much as the application."""
 

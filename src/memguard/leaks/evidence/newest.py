@@ -267,24 +267,26 @@ def _trace(entries: Iterable[tuple[Any, ...]], sample: Sample, origin: Origin) -
     seen: set[int] = set()
     left = MAX_ORIGINS
     for entry in entries:
-        todo = [(obj, 0) for obj in entry]
+        todo = [(obj, 0, True) for obj in entry]  # and whether what it is held by is new
         for _ in range(min(left, MAX_NODES)):
             if not todo:
                 break
-            obj, depth = todo.pop()
+            obj, depth, held_by_new = todo.pop()
             if id(obj) in seen or belongs_to_the_program(obj):
                 continue
             seen.add(id(obj))
             left -= 1
-            stack = origin(obj)
+            kind, stack = type(obj), origin(obj)
+            unknown = _has_no_origin(kind) or (held_by_new and _is_recycled(kind))
             if stack:
                 sample.made.add(id(obj))
                 sample.lines[stack[0]] += shallow_size(obj)
                 sample.stacks.setdefault(stack[0], stack)
-            elif depth > 1 and not _has_no_origin(type(obj)):
+            elif depth > 1 and not unknown:
                 continue  # older than the burst: shared with the rest of the program
             if 0 <= opener.entries(obj) <= MAX_OPENED:
-                todo.extend((below, depth + 1) for below in gc.get_referents(obj))
+                is_new = bool(stack) or _has_no_origin(kind)
+                todo.extend((below, depth + 1, is_new) for below in gc.get_referents(obj))
 
 
 def untraced_block(container: Any) -> int | None:
@@ -294,6 +296,11 @@ def untraced_block(container: Any) -> int | None:
         if _has_no_origin(type(entry[-1])) and size >= LARGE:
             return size
     return None
+
+
+def _is_recycled(kind: type) -> bool:
+    """Return True for what CPython keeps to use again: its block may be older than the object."""
+    return kind is list or kind is tuple or kind is dict
 
 
 def _has_no_origin(kind: type) -> bool:
