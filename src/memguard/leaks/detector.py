@@ -19,6 +19,7 @@ from memguard.leaks.senses import Senses, Spent
 from memguard.leaks.statistics import LeakDetectorStatistics, State
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.interpreter import require_main
 from memguard.lifecycle.service import Service
 from memguard.lifecycle.signals import ChainedHandler
 from memguard.lifecycle.ticker import Ticker
@@ -149,9 +150,10 @@ class LeakDetector(Service):
         Start the thread that ticks every *interval* seconds, and return the detector.
 
         Raises:
-            LifecycleError: It is running already.
+            LifecycleError: It is running already, or this is a subinterpreter.
             RuntimeError: There is no thread to be had.
         """
+        require_main("LeakDetector.start()")
         if self._ticker is not None:
             raise LifecycleError(f"detector {self.name!r} is already started; call stop() first")
         self._turn.run(self._end, busy=None, timeout=5.0)
@@ -291,10 +293,12 @@ class LeakDetector(Service):
 
         Raises:
             ConfigError: *seconds* is not from 0 to 3600.
-            LifecycleError: Called from within a tick or check of this detector, by a finalizer.
+            LifecycleError: Called from within a tick or check of this detector, by a finalizer; or
+                in a subinterpreter.
         """
         gap = min(self._options.interval, 1.0) if seconds is None else seconds
         check_number(gap, "seconds", 0, 3600)
+        require_main("a look at the heap")
         return self._turn.wait(lambda: self._check(gap))
 
     def _check(self, gap: float) -> LeakReport:
@@ -388,6 +392,7 @@ def diagnose(*, seconds: float = 1.0) -> LeakReport:
 
     Raises:
         ConfigError: *seconds* is out of its range.
+        LifecycleError: This is a subinterpreter.
     """
     # Tracing no longer than half of the watching, since the caller waits.
     burst = min(5.0, max(0.25, seconds / 2))

@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from memguard.lifecycle import fork as fork
     from memguard.lifecycle import identity as identity
+    from memguard.lifecycle import interpreter as interpreter
     from memguard.lifecycle import janitor as janitor
     from memguard.lifecycle import locks as locks
     from memguard.lifecycle.at_exit import call_at_exit as call_at_exit
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from memguard.lifecycle.identity import UNKNOWN as UNKNOWN
     from memguard.lifecycle.identity import is_running as is_running
     from memguard.lifecycle.identity import started as started
+    from memguard.lifecycle.interpreter import require_main as require_main
     from memguard.lifecycle.queues import drain as drain
     from memguard.lifecycle.registry import Registration as Registration
     from memguard.lifecycle.registry import Registry as Registry
@@ -33,11 +35,12 @@ else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
-            "memguard.lifecycle": "fork identity janitor locks",
+            "memguard.lifecycle": "fork identity interpreter janitor locks",
             "memguard.lifecycle.at_exit": "call_at_exit not_at_exit stop_at_exit",
             "memguard.lifecycle.failures": "Failures",
             "memguard.lifecycle.fork": "call_in_child reset_after_fork",
             "memguard.lifecycle.identity": "UNKNOWN is_running started",
+            "memguard.lifecycle.interpreter": "require_main",
             "memguard.lifecycle.queues": "drain",
             "memguard.lifecycle.registry": "Registration Registry",
             "memguard.lifecycle.service": "Service",

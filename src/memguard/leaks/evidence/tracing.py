@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from memguard.leaks.evidence import own_code
-from memguard.lifecycle import locks
+from memguard.lifecycle import interpreter, locks
 from memguard.lifecycle.fork import call_in_child
 
 Location = tuple[str, int]
@@ -63,6 +63,8 @@ def unsupported() -> str | None:
     """Return why this interpreter must not be traced, or None."""
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         return "no tracing: tracemalloc is not safe without the GIL (python/cpython#126315)"
+    if not interpreter.is_main():
+        return "no tracing: in a subinterpreter it may block the process"
     return None
 
 
