@@ -11,15 +11,22 @@ allocators that fail here, and their removal would put it back after its end.
 from __future__ import annotations
 
 import _testcapi  # type: ignore[import-not-found] # reason: no stubs of it
+import itertools
 import logging
 import sys
+import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from memguard.leaks.detector import LeakDetector
+from memguard.observe.readings import Reading
 from memguard.relief.monitor import PressureMonitor
 from memguard.relief.steps import Relief
+from memguard.units import MiB
+
+TICKS_BEFORE_A_LOOK = 14
+"""At a MiB each, half of 24 MiB over the baseline is reached at the next one."""
 
 
 @dataclass
@@ -36,6 +43,22 @@ def tick() -> Operation:
     """Return a tick of a detector that watches."""
     detector = LeakDetector(interval=0.05, warmup=0)
     detector.tick()
+    return Operation(
+        detector.tick, detector.stop, may_raise=False, ticks=lambda: detector.statistics().ticks
+    )
+
+
+def look() -> Operation:
+    """Return a tick of a detector that takes its first look at the heap: memory has grown."""
+    levels = itertools.count(100 * MiB, MiB)
+    detector = LeakDetector(
+        interval=0.05,
+        warmup=0,
+        min_growth_bytes="24MiB",
+        read=lambda: Reading(at=time.monotonic(), anon=next(levels), threads=3, open_files=9),
+    )
+    for _ in range(TICKS_BEFORE_A_LOOK):
+        detector.tick()
     return Operation(
         detector.tick, detector.stop, may_raise=False, ticks=lambda: detector.statistics().ticks
     )
@@ -62,7 +85,7 @@ def relief() -> Operation:
     return Operation(lambda: run.relieve("1MiB"))
 
 
-OPERATIONS = (tick, check, monitor, relief)
+OPERATIONS = (tick, look, check, monitor, relief)
 
 
 def spoilt_by(number: int, make: Callable[[], Operation]) -> str | None:

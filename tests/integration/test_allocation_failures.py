@@ -33,6 +33,10 @@ def test_what_one_failed_allocation_interrupts_goes_on_afterwards(operation: str
     assert spoilt(operation, 1, 401, 1) == ""
 
 
+def test_a_first_look_that_one_failed_allocation_ends_is_taken_again() -> None:
+    assert spoilt("look", 1, 401, 1) == ""
+
+
 def test_a_look_that_one_failed_allocation_ends_leaves_no_tracing_on() -> None:
     assert spoilt("check", 1, 401, 25) == ""
 
