@@ -6,6 +6,7 @@ import array
 import collections
 import gc
 import io
+import subprocess
 import sys
 import types
 import weakref
@@ -277,3 +278,24 @@ def test_a_large_heap_is_not_collected_to_see_what_it_gives(
 ) -> None:
     monkeypatch.setattr(census, "COLLECT_BLOCKS", 10)
     assert census.collect() is None
+
+
+def test_a_look_imports_nothing() -> None:
+    """It would be growth of the program; and a fork must not meet an import half done."""
+    script = """
+import sys
+from memguard.leaks.evidence import census, garbage
+from memguard.leaks.search import prepare
+
+prepare()
+before = set(sys.modules)
+census.read_state(0.0)
+garbage.find_garbage(1000)
+garbage.other_interpreters()
+print(*sorted(sys.modules.keys() - before))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr == ""
+    assert done.stdout.strip() == ""

@@ -65,7 +65,21 @@ def test_an_lru_cache_with_a_maxsize_is_bounded() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["maxsize", "_maxsize", "max_size", "_Cache__maxsize", "capacity", "MAX_ENTRIES", "size_limit"],
+    [
+        "maxsize",
+        "_maxsize",
+        "max_size",
+        "_Cache__maxsize",
+        "capacity",
+        "MAX_ENTRIES",
+        "size_limit",
+        "_maxconnections",
+        "maxcached",
+        "max_idle",
+        "pool_max_size",
+        "max_sessions",
+        "_max_clients",
+    ],
 )
 def test_an_owner_says_it_in_many_spellings(name: str) -> None:
     owner = Owner(**{name: 100})
@@ -73,7 +87,19 @@ def test_an_owner_says_it_in_many_spellings(name: str) -> None:
     assert declared_bound([owner, owner.entries], 10) == 100
 
 
-@pytest.mark.parametrize("name", ["max", "maximum_mood", "climax_size_", "limits", "maxsize_hint"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "max",
+        "maximum_mood",
+        "climax_size_",
+        "limits",
+        "maxsize_hint",
+        "max_age",
+        "max_retries",
+        "cache_size",
+    ],
+)
 def test_other_names_say_nothing(name: str) -> None:
     assert declared_bound([Owner(**{name: 100}), {}], 10) is None
 

@@ -220,3 +220,12 @@ def test_growth_that_no_measurement_shows_is_not_called_a_leak() -> None:
         {"garbage_per_minute": 0.3 * MiB, "collector_enabled": False},
     ):
         assert judge(replace(unseen, **sign)).kind == "leak", sign
+
+
+def test_an_update_says_what_it_sees_though_nothing_was_traced_for_it() -> None:
+    standing = judge(Signs(growth_per_minute=MiB, traced_per_minute=0.0)).verdict
+    assert standing.kind == "native"
+    inferred = judge(Signs(growth_per_minute=MiB, blocks_bytes_per_minute=0.0), standing=standing)
+    assert inferred.verdict is standing
+    seen = judge(replace(CYCLES, collector_enabled=False), standing=standing)
+    assert seen.verdict.kind == "cycles"

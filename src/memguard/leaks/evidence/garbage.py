@@ -27,7 +27,7 @@ from memguard.heap.naming import type_name
 from memguard.lifecycle import locks
 
 FEWEST = 4096
-MOST = 65_536
+MOST = 20_000
 """Young objects that are looked at: cycles of leaked garbage are of one age."""
 WEIGHED = 4096
 """Objects of the garbage that are weighed; the others count as these do."""
@@ -108,7 +108,7 @@ def find_garbage(newest: int) -> Garbage | None:
     Without a GIL the collector does not know which objects are young: all are looked at, and it is
     unknown where that would be more than ``MOST``.
 
-    Cost: about 2 µs an object, in slices that let other threads run.
+    Cost: 5 to 10 µs an object, in slices that let other threads run.
     """
     count = max(FEWEST, min(newest, MOST))
     young = _youngest(MOST + 1 if locks.FREE_THREADED else count)

@@ -104,7 +104,7 @@ class Table:
 def _rows(path: Path) -> Iterator[list[str]]:
     """Yield the rows of a table, without its heading; nothing where it cannot be read."""
     try:
-        with path.open(encoding="ascii", errors="replace") as lines:
+        with path.open(encoding="utf-8", errors="replace") as lines:
             yield from map(str.split, islice(lines, 1, MAX_ROWS))
     except OSError:
         return

@@ -41,6 +41,8 @@ STOPPED = 0.05
 """Share of the growth below which it has stopped."""
 EACH_BYTES = (256, 4 * 1024 * 1024)
 """What a thread, a task or a descriptor may make memory grow by."""
+SEEN: tuple[VerdictKind, ...] = ("live_objects", "extension", "cycles")
+"""Kinds that are seen without tracing."""
 SPEAKS = 0.25
 """Share of the growth at which a sign speaks for a leak: without any it is not called one."""
 SOON = 60.0
@@ -216,7 +218,7 @@ def judge(
     if on_demand:
         kind = "snapshot"
     verdict = _verdict(signs) if resource is None else _of_resource(resource, signs)
-    if standing is not None and verdict.kind != "live_objects" and resource is None:
+    if standing is not None and verdict.kind not in SEEN and resource is None:
         verdict = standing
     growth = signs.growth_per_minute if signs.memory_grows else 0.0
     rate = signs.garbage_per_minute

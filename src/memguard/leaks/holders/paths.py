@@ -37,10 +37,16 @@ MAX_HOLDERS = 1000
 _LRU_WRAPPER: type = type(functools.lru_cache(maxsize=1)(id))
 _DEQUE_MAXLEN: Any = vars(deque)["maxlen"]
 _NAMES = re.compile(
-    r"_*(?:\w+?__)?(?:max_?(?:size|len|length|entries|items|count|keys)|capacity|size_limit|maxsize)",
+    r"_*(?:\w+?__)?(?:(?:pool_?)?max_?(?:size|len(?:gth)?|count|pool_?size|cached?|idle|"
+    r"entries|items|elements|members|objects|keys|rows|records|messages|events|jobs|tasks|"
+    r"conn(?:ection)?s?|clients|sessions|channels|sockets)|capacity|size_limit)",
     re.IGNORECASE,
 )
-"""Public, private and mangled spellings: ``maxsize``, ``_capacity``, ``_Cache__maxsize``."""
+"""
+Public, private and mangled spellings: ``maxsize``, ``_capacity``, ``_Cache__maxsize``, and the most
+of what a container holds: ``max_connections``, ``_maxcached``. Not what is no number of entries
+(``max_age``, ``max_retries``), nor what may be the number now (``cache_size``).
+"""
 _ENDLESS = sys.maxsize >> 3
 """More entries than any list can have: who writes such a bound means none."""
 _ABOVE = 3
