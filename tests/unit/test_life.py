@@ -34,9 +34,9 @@ def trend(rising: float) -> Trend:
         (20.0, 20.0, None, "suspected"),
         (20.0, 20.0, 3600.0, "suspected"),
         (20.0, 20.0, 59.0, "leaking"),
-        (36.0, 0.0, None, "leaking"),
-        (20.0, 36.0, None, "leaking"),
-        (35.0, 35.0, 61.0, "suspected"),
+        (40.0, 0.0, None, "leaking"),
+        (20.0, 40.0, None, "leaking"),
+        (39.0, 39.0, 61.0, "suspected"),
     ],
 )
 def test_growth_is_a_leak_when_it_outlasts_a_warm_up_or_the_limit_is_near(

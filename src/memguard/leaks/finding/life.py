@@ -15,7 +15,7 @@ from memguard.leaks.evidence.gathered import HolderEvidence
 from memguard.leaks.growth.trend import Trend
 from memguard.leaks.report import FindingState, Holder
 
-LASTING = 0.6
+LASTING = 2 / 3
 """Share of a window for which growth must have gone on to be a leak."""
 SLOW = 0.75
 """Likewise, to be looked at, of growth that is small beside the baseline."""
