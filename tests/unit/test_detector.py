@@ -368,7 +368,7 @@ class TestLifeOfAFinding:
     ) -> None:
         bench, _ = self.far(fake_clock)
         self.grow(bench, 60)
-        investigations.failure["look"] = MemoryError()
+        investigations.failure["begin"] = MemoryError()
         self.readings_until_over(bench)
         assert bench.detector.statistics().errors >= 1
         assert bench.detector.reports[-1].state == "ended"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from memguard.leaks.evidence.gathered import HolderEvidence
-from memguard.leaks.finding.life import Standstill, holds_more, state_of_growth
+from memguard.leaks.finding.life import Standstill, grown_on, holds_more, state_of_growth
 from memguard.leaks.growth.trend import Trend, TrendKind
 from memguard.leaks.report import FindingState, Holder
 from tests.detecting import MiB, holder
@@ -183,3 +183,12 @@ def test_a_level_that_stands_still_is_no_end_while_the_holder_grows(
     goes_on: bool,  # noqa: FBT001 - reason: parametrized
 ) -> None:
     assert holds_more([known()], [seen]) is goes_on
+
+
+def test_the_last_revision_counts_what_a_holder_gained_after_it_was_reported() -> None:
+    """A suspicion is reported early; by its end the holder has several times as much."""
+    (grown,) = grown_on([known()], [holder(entries=9000)])
+    assert (grown.entries, grown.entries_added) == (9000, 8000)
+    assert grown.bytes_added == 8000 * 1024
+    assert grown_on([known()], [holder("shop.app.OTHER", entries=9000)]) == (known(),)
+    assert grown_on([known()], [holder(entries=9000, steady=False)]) == (known(),)

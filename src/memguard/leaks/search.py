@@ -13,7 +13,7 @@ from typing import Literal
 from memguard.bounded import inventory
 from memguard.leaks.evidence import garbage
 from memguard.leaks.evidence.census import HeapState
-from memguard.leaks.evidence.gathered import Evidence
+from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
 from memguard.leaks.finding.findings import Finding, Findings, summarize
 from memguard.leaks.finding.investigate import POLL_SECONDS, Investigation
 from memguard.leaks.finding.judge import leak_among
@@ -22,7 +22,7 @@ from memguard.leaks.growth.trend import Trend
 from memguard.leaks.growth.windows import Windows
 from memguard.leaks.holders import paths
 from memguard.leaks.options import DetectorOptions
-from memguard.leaks.report import FindingState, LeakReport
+from memguard.leaks.report import FindingState
 from memguard.leaks.resource_search import ResourceSearch
 from memguard.leaks.senses import Senses, Spent
 from memguard.leaks.statistics import State
@@ -72,7 +72,8 @@ class Search:
         self._windows = Windows(options)
         self._resources = ResourceSearch(options, senses, resources, spent, self._windows)
         self._investigation: Investigation | None = None
-        self._closing: Investigation | None = None
+        self._is_closing = False
+        self._late: tuple[HolderEvidence, ...] = ()
         self._before: HeapState | None = None
         self._trend: Trend | None = None
         self._growing_since: float | None = None
@@ -151,38 +152,37 @@ class Search:
         if still.was_given_back():
             return self._end(reading, "retracted")
         if not still.is_near(now):
-            self._closing = None
+            self._is_closing, self._late = False, ()
         elif still.is_over(now):
-            if self._holds_more(now, reading, going_on):
+            is_closing, self._is_closing = self._is_closing, False
+            # A level may stand still while what was freed before is filled again, by us perhaps.
+            if is_closing and holds_more(going_on.holders, self._look_at_holders(now, reading)):
                 still.go_on(now)
                 return None
             return self._end(reading, "ended")
-        elif self._closing is None and going_on.holders:
-            # A level may stand still while what was freed before is filled again, by us perhaps.
-            self._closing = Investigation(
-                self._options,
-                containers=inventory.names,
-                headroom=self._senses.allowance(reading).left,
-                trace=False,
-            )
-            self._windows.pause(now, reading)
-            self._closing.look(now)
-            self._resume(self._senses.read(), pace=0.0)
+        elif not self._is_closing and going_on.holders:
+            self._is_closing = True
+            self._late = self._look_at_holders(now, reading)
         return None
 
-    def _holds_more(self, now: float, reading: Reading, going_on: LeakReport) -> bool:
-        """Return True where a holder that was reported has gone on to grow since the last look."""
-        closing, self._closing = self._closing, None
-        if closing is None or not closing.looked:
-            return False
+    def _look_at_holders(self, now: float, reading: Reading) -> tuple[HolderEvidence, ...]:
+        """Return what has grown since the last look; the next counts from here."""
+        investigation = Investigation(
+            self._options,
+            containers=inventory.names,
+            headroom=self._senses.allowance(reading).left,
+            trace=False,
+            before=self._before,
+        )
         self._windows.pause(now, reading)
         try:
-            closing.begin(now, own=self._storage_ids())
-            evidence = closing.finish()
+            investigation.begin(now, own=self._storage_ids())
+            self._before = investigation.after
+            found = tuple(investigation.finish().holders)
         finally:
-            closing.abandon()
+            investigation.abandon()
         self._resume(self._senses.read(), pace=0.0)
-        return holds_more(going_on.holders, evidence.holders)
+        return found
 
     def _end(self, reading: Reading, state: Literal["ended", "retracted"]) -> Finding | None:
         finding = self._findings.end(
@@ -192,8 +192,10 @@ class Search:
                 self._windows.curve(self._started_at),
             ),
             state,
+            seen=self._late,
         )
-        self._before = self._investigation = self._closing = None
+        self._before = self._investigation = None
+        self._is_closing, self._late = False, ()
         self._begin_anew()
         return finding
 
@@ -337,7 +339,6 @@ class Search:
             self._spent.traced_seconds += investigation.traced_seconds
         if self.state == "tracing":
             self.state = "watching"
-        self._closing = None
 
 
 def prepare() -> None:

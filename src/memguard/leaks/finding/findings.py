@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Literal
 
 from memguard import log
-from memguard.leaks.evidence.gathered import Evidence
+from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
 from memguard.leaks.finding.compose import Origin, compose
 from memguard.leaks.finding.fingerprint import fingerprint
+from memguard.leaks.finding.life import grown_on
 from memguard.leaks.finding.rank import is_light
 from memguard.leaks.growth.trend import Trend
 from memguard.leaks.report import CurvePoint, FindingState, LeakReport, ReportKind, TrendSummary
@@ -234,13 +235,20 @@ class Findings:
         ended = (r for r in reversed(self._reports) if r.state == "ended" and r.fingerprint == mark)
         return next(ended, None) if mark else None
 
-    def end(self, trend: TrendSummary, state: Literal["ended", "retracted"]) -> Finding | None:
+    def end(
+        self,
+        trend: TrendSummary,
+        state: Literal["ended", "retracted"],
+        *,
+        seen: Sequence[HolderEvidence] = (),
+    ) -> Finding | None:
         """
         Return the last revision of what was going on, in *state*; None where nothing was.
 
         Args:
             trend: Of the readings up to now.
             state: ``ended`` or ``retracted``.
+            seen: What of its holders was seen since.
         """
         previous = self._open
         if previous is None:
@@ -253,7 +261,11 @@ class Findings:
             curve=trend.curve,
         )
         report = replace(
-            previous, revision=origin.revision, updated_at=origin.updated_at, trend=shown
+            previous,
+            revision=origin.revision,
+            updated_at=origin.updated_at,
+            trend=shown,
+            holders=grown_on(previous.holders, seen),
         )
         return self._end(report, state, previous)
 

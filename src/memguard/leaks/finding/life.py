@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 
 from memguard.leaks.evidence.gathered import HolderEvidence
 from memguard.leaks.growth.trend import Trend
@@ -66,6 +67,23 @@ def holds_more(reported: Iterable[Holder], seen: Iterable[HolderEvidence]) -> bo
         holder.steady and holder.entries_per_minute > STILL * paces[holder.path]
         for holder in seen
         if holder.path in paces
+    )
+
+
+def grown_on(reported: Iterable[Holder], seen: Iterable[HolderEvidence]) -> tuple[Holder, ...]:
+    """Return the *reported* holders with the entries that they were *seen* to have later."""
+    entries = {holder.path: holder.entries for holder in seen if holder.steady}
+    return tuple(_with_entries(each, entries.get(each.path, each.entries)) for each in reported)
+
+
+def _with_entries(holder: Holder, entries: int) -> Holder:
+    added = holder.entries_added + max(0, entries - holder.entries)
+    weight = holder.bytes_per_entry
+    return replace(
+        holder,
+        entries=max(entries, holder.entries),
+        entries_added=added,
+        bytes_added=holder.bytes_added if weight is None else weight * added,
     )
 
 
