@@ -98,6 +98,7 @@ def leak_report(**changes: object) -> LeakReport:
         ),
         "types": (TypeGrowth(name="Session", count=13_002, added=11_240, per_minute=374.7),),
         "window_seconds": 1500.0,
+        "gap_seconds": 300.0,
         "explained_ratio": 0.79,
         "limits": ("48.2 of 61.0 MiB explained; 12.8 MiB outside Python's allocators",),
         "cost": Cost(

@@ -169,6 +169,12 @@ CASES: list[tuple[str, HolderEvidence, str]] = [
         held("shop.app.Plugin.registry", through=("class", "dict")),
         "one for all its instances",
     ),
+    (
+        "a context",
+        held("<_contextvars.Context><hamt>, held by nothing that Python can see", anchored=False),
+        "reset(",
+    ),
+    ("of a library", held("aiohttp.POOL.waiters", in_user_code=False), "belongs to a library"),
     ("instances", held(type="shop.Node", unit="instances"), "makes and keeps"),
     ("a buffer", held(type="bytearray", unit="bytes"), "write it out"),
     ("a mapping", held(type="collections.OrderedDict"), "BoundedCache"),
@@ -241,3 +247,19 @@ def test_live_objects_get_the_advice_for_their_holder() -> None:
     assert "named here" in advice.of_verdict("live_objects", (first,))
     unnamed = holder(anchored=False)
     assert advice.of_verdict("live_objects", (unnamed,)) == advice.LIVE_WITHOUT_HOLDER
+
+
+def test_threads_that_pile_up_are_not_called_the_fault_of_an_extension() -> None:
+    """A thread is a stack, which is no memory of Python's."""
+    threads = advice.of_holder(held("threading._active", "dict"))
+    said = advice.of_verdict("native", (holder(path="threading._active", advice=threads),))
+    assert said.startswith("threading._active: threads pile up")
+    assert "extension" not in said
+    assert "extension" in advice.of_verdict("native", (holder(advice="bound it"),))
+
+
+def test_a_value_of_a_running_context_is_not_called_the_fault_of_an_extension() -> None:
+    path = "<_contextvars.Context><hamt>, held by nothing that Python can see"
+    said = advice.of_verdict("extension", (holder(path=path, advice=advice.OF_A_CONTEXT),))
+    assert "reset(token)" in said
+    assert "reference leak" in advice.of_verdict("extension", (holder(anchored=False),))

@@ -137,6 +137,7 @@ class TestLeaks:
         )
         assert "app.py:57" in sign.summary
         assert dict(sign.facts)["report"] == "20261120T050714-4242-1"
+        assert dict(sign.facts)["what"] == "leaky_shop.app.SESSIONS grows 1.9 MiB/min"
         assert "BoundedCache" in dict(sign.facts)["advice"]
 
     @pytest.mark.parametrize("detector", ["watching", "tracing", "cooling", "idle"])

@@ -55,6 +55,11 @@ def test_a_message_is_plain_json() -> None:
     assert notice(status="resolved").title.startswith("[resolved]")
 
 
+def test_the_title_names_what_leaks() -> None:
+    leak = notice(rule="leak_suspected", facts=(("what", "app.SEEN grows 33.0 MiB/min"),))
+    assert leak.title == "[critical] leak_suspected: app.SEEN grows 33.0 MiB/min, shop on web-1"
+
+
 def test_a_fingerprint_tells_parts_apart() -> None:
     assert fingerprint(["ab", "c"]) != fingerprint(["a", "bc"])
     assert fingerprint(["ab", "c"]) == fingerprint(["ab", "c"])

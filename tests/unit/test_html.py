@@ -115,7 +115,7 @@ def test_everything_that_the_report_knows_is_on_the_page() -> None:
         "leaky_shop.app.SESSIONS",
         "leaky_shop.app.SESSIONS grows 1.9 MiB/min",
         "+48.2 MiB, +11,240 entries",
-        "13,002 entries now, about 55.8 MiB, 4.4 KiB each; 1.9 MiB/min since the look before",
+        "13,002 entries now, about 55.8 MiB, 4.4 KiB each; 1.9 MiB/min in the last 5 min",
         "new ones are str, Session",
         "in 25 min from the first look to the last",
         "leaky_shop/app.py:57 remember_session",

@@ -193,6 +193,12 @@ def test_the_place_of_a_report_is_the_users_line_though_a_library_allocates() ->
     assert leak_report(suspects=(suspect,)).place == mine
 
 
+def test_a_headline_is_no_way_to_something_without_a_name() -> None:
+    (holder,) = leak_report().holders
+    lost = replace(holder, path="<dict>[…], held by nothing that Python can see", anchored=False)
+    assert leak_report(holders=(lost,)).headline == "memory grows 2.0 MiB/min: live Python objects"
+
+
 @pytest.mark.parametrize("name", ["a\nb", "\x1b[31m", "\u202e"])
 def test_a_headline_is_one_printable_line(name: str) -> None:
     holder = replace(leak_report().holders[0], path=name)

@@ -40,15 +40,15 @@ def test_a_report_reads_from_the_most_important_down() -> None:
         "\n"
         "Held by (in 25 min from the first look to the last; sizes estimated from samples)\n"
         "  +48.2 MiB     (+11,240 entries)  held by  leaky_shop.app.SESSIONS : dict\n"
-        "                13,002 entries now, about 55.8 MiB, 4.4 KiB each; 1.9 MiB/min since the "
-        "look before; new ones are str, Session\n"
+        "                13,002 entries now, about 55.8 MiB, 4.4 KiB each; 1.9 MiB/min in the last "
+        "5 min; new ones are str, Session\n"
         "                allocated at  leaky_shop/app.py:57  remember_session  ←  app.py:31  "
         "checkout\n"
         "\n"
         "Also allocated at (alive after tracing)\n"
         "  +3.0 MiB      (120 blocks alive)  jinja2/environment.py:1010  compile\n"
         "\n"
-        "Growing types (in 25 min from the first look to the last)\n"
+        "Growing types (in 5 min between the last two looks)\n"
         "  +11,240       Session  (13,002 now, 375/min)\n"
         "\n"
         "Not seen\n"
@@ -60,7 +60,7 @@ def test_a_report_reads_from_the_most_important_down() -> None:
 
 
 def test_a_first_report_says_of_which_window_its_numbers_are() -> None:
-    text = render_text(leak_report(revision=1))
+    text = render_text(leak_report(revision=1, gap_seconds=1500.0))
     assert "Held by (in 25 min between two looks; sizes estimated from samples)" in text
     assert "+48.2 MiB     (+11,240 entries, 1.9 MiB/min)  held by" in text
     assert "Also allocated at (alive after 2.0 s of tracing)" in text

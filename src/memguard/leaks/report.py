@@ -291,7 +291,9 @@ class LeakReport:
     resources: tuple[ResourceGrowth, ...] = ()
     """Threads, tasks, sockets and files that pile up, by themselves or along with memory."""
     window_seconds: float = 0.0
-    """From the first look at the heap to the last: what holders and types gained is of it."""
+    """From the first look at the heap to the last: what holders gained is of it."""
+    gap_seconds: float = 0.0
+    """Between the last two looks: what types gained, and all rates of holders and types."""
     explained_ratio: float | None = None
     """Share of the growth rate that the named holders account for; None where not measured."""
     garbage_ratio: float | None = None
@@ -336,7 +338,8 @@ class LeakReport:
             return _on_one_line(self._pile())
         holder = next(iter(self.holders), None)
         total = self.trend.bytes_per_hour / 60
-        if holder is None or kind in _LINES_ARE_OF_OTHERS:
+        has_no_name = holder is not None and not holder.anchored and holder.unit != "instances"
+        if holder is None or has_no_name or kind in _LINES_ARE_OF_OTHERS:
             much = self._much(total, self.trend.growth_bytes)
             return _on_one_line(f"memory {much}: {words}")
         own = holder.bytes_per_minute

@@ -58,12 +58,25 @@ def of_verdict(kind: VerdictKind, holders: Sequence[Holder]) -> str:
 
     The advice for the first holder about which there is something to say, where objects are alive.
     """
+    if kind == "native":
+        owner = next((h for h in holders if h.advice in OWN_MEMORY_OF_C), None)
+        return KINDS[kind] if owner is None else _of_owner(owner)
+    if kind == "extension":  # or C code of Python itself
+        context = next((h for h in holders if h.advice == OF_A_CONTEXT), None)
+        return KINDS[kind] if context is None else f"{context.path}: {context.advice}."
     if kind != "live_objects":
         return KINDS[kind]
     said = next((f"{h.path}: {h.advice}." for h in holders if h.advice is not None), None)
     if said is not None:
         return said
     return KINDS[kind] if any(holder.anchored for holder in holders) else LIVE_WITHOUT_HOLDER
+
+
+def _of_owner(holder: Holder) -> str:
+    return (
+        f"{holder.path}: {holder.advice}. Each keeps memory outside Python's allocators, which may "
+        "be this growth; if it is not, a native profiler (memray --native, heaptrack) names it."
+    )
 
 
 def of_holder(evidence: HolderEvidence) -> str | None:
@@ -84,6 +97,7 @@ class _Clue:
     unit: str
     is_ours: bool
     anchored: bool
+    in_user_code: bool
     bound: int | None
     kinds: frozenset[str]
     """Types of at least half of the sampled entries, base types included."""
@@ -103,6 +117,7 @@ class _Clue:
             unit=evidence.unit,
             is_ours=evidence.inventory_name is not None,
             anchored=evidence.anchored,
+            in_user_code=evidence.in_user_code,
             bound=None if (evidence.bound or NO_LIMIT) >= NO_LIMIT else evidence.bound,
             kinds=frozenset(common[:1]) | _of_half(sample.kinds, entries),
             keeps=_of_half(sample.keeps, entries),
@@ -443,21 +458,22 @@ HOLDERS: tuple[Row, ...] = (
     ),
     # -- where it is held -------------------------------------------------------------------------
     Row(
+        "a context",
+        lambda clue: (
+            not {"_contextvars.Context", "_contextvars.ContextVar", "hamt"}.isdisjoint(clue.through)
+            or "ContextVar" in clue.path
+            or "<_contextvars.Context>" in clue.path
+        ),
+        "a context variable keeps it as long as its context lives: reset(token) when the request "
+        "is done, and set a new value for each request instead of adding to one",
+    ),
+    Row(
         "held by nothing",
         lambda clue: not clue.anchored and "held by nothing" in clue.path,
         "no name leads to it: garbage in a cycle, which gc.collect() frees, or objects that an "
         "extension holds",
     ),
     Row("not found in time", lambda clue: not clue.anchored, ""),
-    Row(
-        "a context",
-        lambda clue: (
-            not {"_contextvars.Context", "_contextvars.ContextVar", "hamt"}.isdisjoint(clue.through)
-            or "ContextVar" in clue.path
-        ),
-        "a context variable keeps it as long as its context lives: reset(token) when the request "
-        "is done, and set a new value for each request instead of adding to one",
-    ),
     Row(
         "thread-local",
         lambda clue: "_thread._local" in clue.through or "_thread._local" in clue.path,
@@ -504,6 +520,12 @@ HOLDERS: tuple[Row, ...] = (
         "it is only added to: write it out and truncate it, in pieces of fixed size",
     ),
     Row(
+        "of a library",
+        lambda clue: not clue.in_user_code,
+        "it belongs to a library: look for what the program hands to it and does not take back "
+        "(close, unsubscribe, clear)",
+    ),
+    Row(
         "a mapping",
         lambda clue: clue.type.rpartition(".")[2] in ("dict", "OrderedDict", "defaultdict"),
         "if it is a cache, replace it with memguard.BoundedCache(maxsize, ttl=...)",
@@ -522,3 +544,12 @@ HOLDERS: tuple[Row, ...] = (
     Row("a set", lambda clue: clue.type == "set", "remove entries that are done"),
 )
 """The first that fits is what is said; an empty advice says nothing."""
+
+OWN_MEMORY_OF_C = frozenset(
+    row.advice
+    for row in HOLDERS
+    if row.name in {"threads", "tables and arrays", "open files and sockets"}
+)
+"""For entries that keep more outside Python's allocators than in them: stacks, buffers."""
+OF_A_CONTEXT = next(row.advice for row in HOLDERS if row.name == "a context")
+"""A context that runs is held by C code of Python, which nothing can see into."""

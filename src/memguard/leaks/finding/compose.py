@@ -88,6 +88,7 @@ def compose(
         ),
         window_seconds=evidence.gap_seconds + (previous.window_seconds if previous else 0.0),
         resources=resource_growth(evidence, signs.resources, previous),
+        gap_seconds=evidence.gap_seconds,
         explained_ratio=judgement.explained_ratio,
         garbage_ratio=judgement.garbage_ratio,
         limits=(

@@ -26,6 +26,10 @@ VERSION = 1
 """Of `Notice.to_dict`; counts its changes."""
 
 
+WHAT = "what"
+"""The fact that a title names, where a rule gives one: what grows, for a leak."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
     """One message about one alert: it fires, fires still, or is resolved."""
@@ -62,9 +66,12 @@ class Notice:
 
     @property
     def title(self) -> str:
-        """One line for a subject: status, severity, rule, and where."""
+        """One line for a subject: status, severity, rule, what it names, and where."""
         state = self.severity if self.status == "firing" else self.status
-        return printable(f"[{state}] {self.rule}: {self.guard} on {self.host}", longest=150)
+        what = dict(self.facts).get(WHAT)
+        named = f"{printable(what, longest=100)}, " if what else ""
+        where = f"{self.guard} on {self.host}"
+        return printable(f"[{state}] {self.rule}: {named}{where}", longest=250 if what else 150)
 
     @property
     def period(self) -> list[tuple[str, str]]:

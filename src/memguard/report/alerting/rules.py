@@ -22,7 +22,7 @@ from memguard.leaks.growth.series import Point
 from memguard.leaks.growth.trend import Trend, TrendKind, TrendOptions, classify
 from memguard.leaks.report import LeakReport
 from memguard.relief.levels import SEVERITY as LEVELS
-from memguard.report.alerting.notice import SEVERITIES, Severity
+from memguard.report.alerting.notice import SEVERITIES, WHAT, Severity
 from memguard.report.render import words
 from memguard.report.state import GuardState
 from memguard.units import format_bytes, format_seconds, parse_bytes, parse_seconds
@@ -329,7 +329,8 @@ def _leak(report: LeakReport, *, active: bool | None) -> Condition:
     trend = report.trend
     grown = format_bytes(trend.growth_bytes, signed=True)
     parts = [words.printable(report.headline, longest=160), f"{grown} in all"]
-    facts = [("verdict", words.VERDICTS.get(report.verdict.kind, report.verdict.kind))]
+    facts = [(WHAT, report.headline)]
+    facts.append(("verdict", words.VERDICTS.get(report.verdict.kind, report.verdict.kind)))
     facts.append(("advice", report.verdict.advice))
     if report.holders:
         holder = report.holders[0]

@@ -63,11 +63,23 @@ def holders_note(report: LeakReport) -> str:
 
 
 def window(report: LeakReport) -> str | None:
-    """Return the time in which holders and types gained what they did; None for unknown."""
+    """Return the time in which holders gained what they did; None for unknown."""
     if report.window_seconds <= 0:
         return None
-    looks = "between two looks" if report.revision == 1 else "from the first look to the last"
+    looks = "between two looks" if _is_one_window(report) else "from the first look to the last"
     return f"in {format_seconds(report.window_seconds)} {looks}"
+
+
+def last_window(report: LeakReport) -> str | None:
+    """Return the time in which types gained what they did; None for unknown."""
+    if report.gap_seconds <= 0 or _is_one_window(report):
+        return window(report)
+    return f"in {format_seconds(report.gap_seconds)} between the last two looks"
+
+
+def _is_one_window(report: LeakReport) -> bool:
+    """Return True where there were two looks only."""
+    return report.window_seconds <= report.gap_seconds or report.revision == 1
 
 
 def suspects_title(report: LeakReport, *, some_claimed: bool) -> str:
@@ -80,7 +92,7 @@ def suspects_title(report: LeakReport, *, some_claimed: bool) -> str:
 def suspects_note(report: LeakReport) -> str:
     """Return the window in which the lines allocated what they did."""
     traced = report.cost.traced_seconds
-    lasted = f" {format_seconds(traced)} of" if report.revision == 1 and traced > 0 else ""
+    lasted = f" {format_seconds(traced)} of" if _is_one_window(report) and traced > 0 else ""
     return f"alive after{lasted} tracing"
 
 
@@ -96,7 +108,7 @@ def holder_gain(holder: Holder, report: LeakReport) -> str:
     gained = (
         [] if holder.unit == "bytes" else [f"+{count(max(0, holder.entries_added), holder.unit)}"]
     )
-    if holder.bytes_per_minute is not None and report.revision == 1:
+    if holder.bytes_per_minute is not None and _is_one_window(report):
         gained.append(rate(holder.bytes_per_minute))
     return ", ".join(gained)
 
@@ -108,8 +120,9 @@ def holder_facts(holder: Holder, report: LeakReport, *, most_types: int) -> list
         all_of_them = format_bytes(holder.entries * holder.bytes_per_entry)
         entries += f", about {all_of_them}, {format_bytes(holder.bytes_per_entry)} each"
     facts = [entries]
-    if holder.bytes_per_minute is not None and report.revision > 1:
-        facts.append(f"{rate(holder.bytes_per_minute)} since the look before")
+    if holder.bytes_per_minute is not None and not _is_one_window(report):
+        last = f" in the last {format_seconds(report.gap_seconds)}" if report.gap_seconds else ""
+        facts.append(f"{rate(holder.bytes_per_minute)}{last}")
     if holder.entry_types and holder.unit == "entries":
         facts.append("new ones are " + ", ".join(holder.entry_types[:most_types]))
     if holder.inventory_name:

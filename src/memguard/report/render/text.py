@@ -27,7 +27,9 @@ from memguard.report.render.content import (
     holder_size,
     holders_note,
     holders_title,
+    is_of_others,
     label,
+    last_window,
     of_weight,
     readings,
     stack_shown,
@@ -35,7 +37,6 @@ from memguard.report.render.content import (
     suspects_title,
     trend_words,
     why_no_user_line,
-    window,
 )
 from memguard.report.render.resources import group_places, resource_facts, resources_title
 from memguard.report.render.words import VERDICTS, Locations, limit, number, printable, rate
@@ -99,7 +100,7 @@ def _lines(report: LeakReport, locations: Locations, caps: _Caps) -> list[str]:
     claimed = {holder.path: allocated_for(holder, report.suspects) for holder in holders}
     others = [suspect for suspect in report.suspects if suspect not in claimed.values()]
     heavy = of_weight(others, report.suspects)
-    looks = window(report)
+    looks = last_window(report)
     sections = [
         _headline(report),
         _advice(report, caps),
@@ -140,7 +141,7 @@ def _section(title: str, entries: Sequence[Sequence[str]], found: int) -> list[s
 def _resources(report: LeakReport, caps: _Caps, locations: Locations) -> list[str]:
     if not report.resources:
         return []
-    looks = window(report)
+    looks = last_window(report)
     title = resources_title(report)
     lines = [f"{title} ({looks})" if looks else title]
     for growth in report.resources[: caps.resources]:
@@ -171,10 +172,11 @@ def _headline(report: LeakReport) -> list[str]:
         lines.append("  " + limit(trend, trend.limit_bytes))
     parts = explained(report)
     if parts is not None:
+        by = "objects" if is_of_others(report) else "holders"
         waits = garbage(report)
         between = f"; garbage in reference cycles: {waits}" if waits else ""
         lines.append(
-            f"  explained by the holders named: {parts[0]}{between}; not explained: {parts[1]}"
+            f"  explained by the {by} named: {parts[0]}{between}; not explained: {parts[1]}"
         )
     lines.append(
         "  "

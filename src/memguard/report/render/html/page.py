@@ -19,11 +19,11 @@ from memguard.report.render.content import (
     holders_note,
     holders_title,
     label,
+    last_window,
     readings,
     suspects_note,
     suspects_title,
     trend_words,
-    window,
 )
 from memguard.report.render.html.chart import memory_chart
 from memguard.report.render.html.components import (
@@ -78,7 +78,7 @@ def _article(report: LeakReport, locations: Locations) -> Markup:
         _header(report),
         _curve(report.trend),
         section("What to do", _advice(report)),
-        section(resources_title(report), _resources(report, locations), note=window(report)),
+        section(resources_title(report), _resources(report, locations), note=last_window(report)),
         section(
             holders_title(report),
             holder_tree(holders, report, locations) if holders else None,
@@ -89,7 +89,7 @@ def _article(report: LeakReport, locations: Locations) -> Markup:
             join(*(suspect_card(n, suspect, locations) for n, suspect in enumerate(suspects))),
             note=shown_of(suspects, report.suspects, suspects_note(report)),
         ),
-        section("Growing types", _types(report.types[:MOST_ENTRIES]), note=window(report)),
+        section("Growing types", _types(report.types[:MOST_ENTRIES]), note=last_window(report)),
         section("Not seen", points(report.limits) if report.limits else None),
         section("What this report cost the process", _cost(report.cost)),
         _footer(report),
@@ -143,9 +143,7 @@ def _facts(report: LeakReport) -> list[Markup]:
             )
     parts = explained(report)
     if parts is not None:
-        facts.append(
-            fact("Explained", parts[0], f"by the holders named; not explained: {parts[1]}")
-        )
+        facts.append(fact("Explained", parts[0], f"by what is named; not explained: {parts[1]}"))
         waits = garbage(report)
         if waits is not None:
             facts.append(fact("Garbage", waits, "in reference cycles"))
