@@ -68,6 +68,9 @@ def test_code_of_the_library_of_packages_and_of_memguard_is_not_the_users() -> N
     assert not is_user_code(memguard.__file__)
     assert is_user_code("/srv/shop/app.py")
     assert is_user_code(HERE)
+    for typed in ("<stdin>", "<python-input-0>", "<ipython-input-3-a1b2>", "<doctest shop[0]>"):
+        assert is_user_code(typed)
+    assert not is_user_code("<string>")  # a dataclass, a namedtuple
 
 
 @pytest.mark.parametrize("key", ["stdlib", "purelib"])

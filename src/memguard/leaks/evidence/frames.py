@@ -164,8 +164,18 @@ def prepare() -> None:
     _library_folders()
 
 
+_TYPED = ("<stdin", "<python-input", "<ipython-input", "<console>", "<doctest ")
+"""How code that was typed names its file: an interpreter, a notebook, an example of a docstring."""
+
+
 def is_user_code(file: str) -> bool:
-    """Return True for a file outside the standard library, installed packages and memguard."""
+    """
+    Return True for a file outside the standard library, installed packages and memguard.
+
+    Typed code is the user's, too; other code without a file was made by a library, mostly.
+    """
+    if file.startswith(_TYPED):
+        return True
     if file.startswith("<") or "site-packages" in file or "dist-packages" in file:
         return False
     return not file.startswith(_library_folders())
