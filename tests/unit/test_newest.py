@@ -160,6 +160,18 @@ def test_objects_that_no_container_holds_are_weighed_like_entries() -> None:
     assert 1000 < sample.bytes_per_entry < 1200
 
 
+def test_of_a_chain_of_nodes_each_is_weighed_alone() -> None:
+    """The newest one keeps the whole chain alive; what it adds is itself."""
+    chain: list[Any] = []
+    for number in range(200):
+        chain.append({"data": bytes(2000 + number % 2), "before": chain[-1] if chain else None})
+    newest = chain[-10:]
+    del chain[1:]
+    sample = sample_objects(newest, origin=lambda _: ())
+    weigh_together([(newest, 10, sample)])
+    assert 2000 < (sample.bytes_per_entry or 0) < 2500
+
+
 def test_an_empty_sample_has_no_weight() -> None:
     assert sample_container([], 5, origin=None).bytes_per_entry is None
 

@@ -161,6 +161,8 @@ class Holder:
     Bytes by which *bytes_per_entry* may be off because entries differ: two standard errors of the
     sample, so that it is closer 19 times of 20. None where fewer than two entries were weighed.
     """
+    containers: int = 1
+    """How many containers of this type at this path are counted together: the lists of a dict."""
     unknown_types: tuple[str, ...] = ()
     """Types below the entries whose memory only their library knows: it is in no number here."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from memguard.leaks.evidence.garbage import Collector, Garbage
@@ -37,6 +38,35 @@ class HolderEvidence:
     """As in `Retention`."""
     unseen: bool = False
     """True where nothing in Python holds it, as far up as its holders go."""
+    containers: int = 1
+    """How many of one type and path are counted together here."""
+
+    def join(self, other: HolderEvidence) -> None:
+        """Count *other* in: another container that is reached the same way."""
+        self.containers += other.containers
+        self.entries += other.entries
+        self.entries_added += other.entries_added
+        self.entries_per_minute += other.entries_per_minute
+        self.bytes_added += other.bytes_added
+        self.sample.add(other.sample)
+
+
+def joined(holders: Iterable[HolderEvidence]) -> list[HolderEvidence]:
+    """
+    Return *holders*, those in one that have a type and a named path in common.
+
+    Of the lists in one dict each has the path of all, and what grows is the dict of lists.
+    """
+    kept: dict[tuple[object, ...], HolderEvidence] = {}
+    for number, holder in enumerate(holders):
+        key: tuple[object, ...] = (number,)
+        if holder.anchored and holder.inventory_name is None and holder.bound is None:
+            key = (holder.path, holder.type, holder.unit, holder.steady)
+        if key in kept:
+            kept[key].join(holder)
+        else:
+            kept[key] = holder
+    return list(kept.values())
 
 
 @dataclass(slots=True)

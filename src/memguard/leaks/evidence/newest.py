@@ -64,6 +64,8 @@ class Sample:
     """Objects whose memory only their library knows, by type: they weigh nothing here."""
     unknown_entries: int = 0
     """Entries in which there is nothing else."""
+    alike: bool = False
+    """True for objects of one type, of which one may hold the next, rather than entries."""
     made: set[int] = field(default_factory=set)
     """ids of objects below the entries that were allocated in the burst."""
 
@@ -181,7 +183,7 @@ def sample_container(
 
 def sample_objects(objects: Sequence[Any], *, origin: Origin) -> Sample:
     """Return a sample of *objects*, of one type, that no container holds; not their weight."""
-    sample = Sample(entries=len(objects))
+    sample = Sample(entries=len(objects), alike=True)
     sample.types[naming.type_name(type(objects[0]))] += len(objects)
     _trace([(obj,) for obj in objects], sample, origin)
     return sample
@@ -209,7 +211,8 @@ def weigh_together(
     for container, added, sample in known:
         entries = _chosen(container, added, None, made)
         types = _types_of(entries)
-        if weighed := weighing.add(entries):
+        until = type(entries[0][-1]) if entries and sample.alike else None
+        if weighed := weighing.add(entries, until=until):
             sample.types = Counter(types[:weighed])
     claimed = []
     for (container, _, sample), weight in zip(known, weighing.finish(), strict=True):

@@ -11,7 +11,7 @@ from typing import Any
 from memguard.heap import naming, walk
 from memguard.leaks.evidence import census, newest
 from memguard.leaks.evidence.bursts import Candidate
-from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
+from memguard.leaks.evidence.gathered import Evidence, HolderEvidence, joined
 from memguard.leaks.evidence.own_code import is_own_code
 from memguard.leaks.evidence.tracing import Tracer
 from memguard.leaks.holders.paths import Retention, find_paths
@@ -23,9 +23,12 @@ BUFFERS = 8
 NEWBORN = 1_000
 """Containers that are followed because they are new: static entries of a leak, mostly."""
 HOLDERS = 12
-"""Holders whose path is searched."""
+"""Holders whose path is searched, and those that have a share of `ALIKE`."""
+ALIKE = 0.01
 INSTANCES = 6
 """Growing types of which an instance is followed to its holder."""
+YOUNGEST = 400
+"""Of each that are asked for where they come from: not all of them are new, and some are ours."""
 WEIGHED = 16
 """Instances of each that are weighed."""
 CLAIMED = 0.5
@@ -90,7 +93,7 @@ class Followed:
     def sample_types(self, first: census.Look, second: census.Look, tracer: Tracer) -> None:
         """Keep new instances of the types that grew most, while *tracer* knows their origin."""
         names = census.types_to_follow(first, second, limit=INSTANCES)
-        found = census.newest_instances(names, per_type=50, scan=200_000) if names else {}
+        found = census.newest_instances(names, per_type=YOUNGEST, scan=200_000) if names else {}
         for name in names:
             new: list[Any] = []
             for obj in reversed(found.pop(name, [])):
@@ -134,7 +137,11 @@ class Followed:
         self.containers.sort(
             key=lambda c: -max(c.gained * (c.sample.bytes_per_entry or 0), c.weight)
         )
-        del self.containers[HOLDERS:]
+        # Many that grow alike, such as the lists in one dict, are the growth together.
+        weights = [c.gained * (c.sample.bytes_per_entry or 0) for c in self.containers]
+        least = ALIKE * sum(weights)
+        heavy = sum(weight >= least for weight in weights[:CANDIDATES])
+        del self.containers[max(HOLDERS, heavy) :]
 
     def find_holders(
         self, evidence: Evidence, *, seconds: float, names: Mapping[int, tuple[str, str]]
@@ -177,6 +184,7 @@ class Followed:
             if walk.size_of_buffer(type(candidate.obj)) is not None:
                 holder.unit = "bytes"
             evidence.holders.append(holder)
+        evidence.holders[:] = joined(evidence.holders)
         gained = {name: (count, more) for name, count, more in evidence.all_types}
         for name, each in self._instances.items():
             count, more = gained.get(name, (0, 0))

@@ -111,6 +111,7 @@ def _holder(
         unit=evidence.unit,
         in_user_code=evidence.in_user_code,
         advice=advice.of_holder(evidence),
+        containers=evidence.containers,
         bytes_per_entry_error=error if weight is not None else None,
         unknown_types=tuple(name for name, _ in evidence.sample.unknown.most_common(5)),
     )

@@ -119,6 +119,8 @@ def holder_facts(holder: Holder, report: LeakReport, *, most_types: int) -> list
     if holder.bytes_per_entry is not None and holder.unit != "bytes":
         all_of_them = format_bytes(holder.entries * holder.bytes_per_entry)
         entries += f", about {all_of_them}, {format_bytes(holder.bytes_per_entry)} each"
+    if holder.containers > 1:
+        entries += f", in {holder.containers} of them"
     facts = [entries]
     if holder.bytes_per_minute is not None and not _is_one_window(report):
         last = f" in the last {format_seconds(report.gap_seconds)}" if report.gap_seconds else ""
