@@ -240,7 +240,6 @@ def test_too_little_memory_below_the_limit_means_no_evidence() -> None:
     assert any("no tracing: too little memory" in note for note in notes)
 
 
-@pytest.mark.stress
 @pytest.mark.parametrize("change", [{"max_objects": 10_000}, {"headroom": 1}])
 def test_a_heap_that_became_too_large_is_not_walked_for_anything(
     shop: types.ModuleType, monkeypatch: pytest.MonkeyPatch, change: dict[str, int]
@@ -264,6 +263,7 @@ def test_a_heap_that_became_too_large_is_not_walked_for_anything(
     assert any(note.startswith("no census") for note in evidence.notes)
 
 
+@pytest.mark.stress
 def test_tracing_stops_when_the_tracer_has_grown_too_large(shop: types.ModuleType) -> None:
     rows: list[list[int]] = []
     shop.__dict__["ROWS"] = rows

@@ -40,7 +40,7 @@ def running(function: Callable[..., Any], *arguments: Any) -> Iterator[list[Any]
 def names(*wanted: object) -> list[str]:
     """Return how the locals of running functions name *wanted*."""
     anchors = Anchors({})
-    found = list(anchors.locals_holding(map(id, wanted)))
+    found = list(anchors.locals_holding(set(map(id, wanted))))
     return [anchors.of([local, None]).name for local, _ in found]  # type: ignore[union-attr] # reason: a local always is one
 
 

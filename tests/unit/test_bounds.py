@@ -9,7 +9,7 @@ from typing import Any
 import cachetools
 import pytest
 
-from memguard.leaks.holders.paths import declared_bound
+from memguard.leaks.holders.bounds import declared_bound
 
 
 class Owner:

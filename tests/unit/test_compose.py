@@ -135,10 +135,11 @@ def test_any_evidence_makes_a_report_that_survives_being_stored(
 
 
 @given(evidences)
-def test_holders_come_by_weight_and_none_of_them_shrank(found: Evidence) -> None:
+def test_holders_come_by_name_and_weight_and_none_of_them_shrank(found: Evidence) -> None:
+    """What a person can find comes before what has no name, however heavy that is."""
     report = composed(found)
-    rates_told = [held.bytes_per_minute or 0.0 for held in report.holders]
-    assert rates_told == sorted(rates_told, reverse=True)
+    order = [(held.anchored, held.bytes_per_minute or 0.0) for held in report.holders]
+    assert order == sorted(order, reverse=True)
     steady = {held.path for held in found.holders if held.steady}
     assert {held.path for held in report.holders} <= steady
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from memguard.heap import naming
+from memguard.leaks.holders import links
 from tests import strangers
 
 
@@ -93,18 +94,18 @@ def test_a_path_through_attributes_and_containers_reads_like_code() -> None:
     target: list[int] = []
     inner = {"ada@example.org": target}
     holder = Plain(inner)
-    assert naming.links([holder, inner, target]) == ".jobs[str]"
-    assert naming.links([holder, vars(holder), inner, target]) == ".jobs[str]"
-    assert naming.links([[target], target]) == "[…]"
-    assert naming.links([(target,), target]) == "[…]"
-    assert naming.links([collections.deque([target]), target]) == "[…]"
-    assert naming.links([collections.OrderedDict({3: target}), target]) == "[int]"
-    assert naming.links([collections.defaultdict(list, {(1,): target}), target]) == "[tuple]"
+    assert links.links([holder, inner, target]) == ".jobs[str]"
+    assert links.links([holder, vars(holder), inner, target]) == ".jobs[str]"
+    assert links.links([[target], target]) == "[…]"
+    assert links.links([(target,), target]) == "[…]"
+    assert links.links([collections.deque([target]), target]) == "[…]"
+    assert links.links([collections.OrderedDict({3: target}), target]) == "[int]"
+    assert links.links([collections.defaultdict(list, {(1,): target}), target]) == "[tuple]"
 
 
 def test_a_key_is_named_by_its_type_and_never_by_its_value() -> None:
     target: list[int] = []
-    assert "ada" not in naming.links([{"ada@example.org": target}, target])
+    assert "ada" not in links.links([{"ada@example.org": target}, target])
 
 
 def test_a_closure_names_its_variable() -> None:
@@ -112,12 +113,12 @@ def test_a_closure_names_its_variable() -> None:
     listener = closing_over(held)
     cells = listener.__closure__
     cell = next(cell for cell in cells if cell.cell_contents is held)
-    assert naming.links([listener, cells, cell, held]) == ".<closure payload>"
+    assert links.links([listener, cells, cell, held]) == ".<closure payload>"
 
 
 def test_a_bound_method_leads_to_its_object() -> None:
     holder = Plain([])
-    assert naming.links([holder.method, holder]) == ".__self__"
+    assert links.links([holder.method, holder]) == ".__self__"
 
 
 def test_instance_dicts_are_found_and_properties_of_that_name_are_not_called() -> None:
@@ -141,8 +142,8 @@ def test_no_stranger_is_touched() -> None:
         naming.instance_dict(stranger)
         list(naming.slots_of(stranger))
         naming.attribute_link(stranger, held)
-        naming.links([stranger, held])
-        naming.links([[stranger], stranger, held])
+        links.links([stranger, held])
+        links.links([[stranger], stranger, held])
     assert naming.type_name(strangers.OfHostileMeta) == "tests.strangers.OfHostileMeta"
     assert strangers.touched == []
 

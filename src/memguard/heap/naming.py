@@ -1,5 +1,5 @@
 """
-Name objects without running their code: types, and the link from a holder to what it holds.
+Name objects without running their code: types, attributes, and which of them is an object.
 
 Everything is read through the slots of CPython's own types, so that no property, proxy or
 metaclass of the host's runs: a lazy settings object stays asleep. Types are compared by ``is`` and
@@ -11,8 +11,7 @@ from __future__ import annotations
 import itertools
 import sys
 import types
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, TypeGuard
 
 _TYPE_SLOTS: Any = vars(type)
@@ -119,7 +118,10 @@ def instance_dict(obj: object) -> dict[str, Any] | None:
     for kind in mro_of(type(obj)):
         descriptor = dict_of_type(kind).get("__dict__")
         if descriptor is not None:
-            if type(descriptor) is not types.GetSetDescriptorType:
+            if not (
+                type(descriptor) is types.GetSetDescriptorType
+                or type(descriptor) is types.MemberDescriptorType
+            ):
                 return None  # a property of that name would run the host's code
             namespace = descriptor.__get__(obj)
             return namespace if type(namespace) is dict else None
@@ -166,59 +168,3 @@ def attribute_link(holder: object, held: object) -> str | None:
         if value is held:
             return f".{clean(name)}"
     return None
-
-
-def links(path: Sequence[Any]) -> str:
-    """
-    Return the way down *path* as text: ``".jobs"``, ``"[str].lines"``, ``".<closure payload>"``.
-
-    Args:
-        path: A holder, what it holds, what that holds and so on.
-
-    Dict keys are named by type, never by value: they may be a session or an address.
-    """
-    text, at = "", 0
-    while at < len(path) - 1:
-        below = path[at + 2] if at + 2 < len(path) else None
-        name, steps = _link(path[at], path[at + 1], below)
-        text += name
-        at += steps
-    return text
-
-
-def _link_through_dict(holder: Any, held: Any, below: Any) -> str | None:
-    """Return ``".name"`` of *below* in the dict *held* of an instance or a class, else None."""
-    if type(held) is not dict or below is None:
-        return None
-    if instance_dict(holder) is held:
-        found, key = find_key(held, below)
-        return f".{clean(key) if found else '?'}"
-    # The dict of a class is behind a proxy for everybody but the collector.
-    return attribute_link(holder, below) if is_type(holder) else None
-
-
-def _link(  # noqa: PLR0911 - reason: one return a kind of link
-    holder: Any, held: Any, below: Any
-) -> tuple[str, int]:
-    """Return the name of a link and how many steps down it covers."""
-    kind = type(holder)
-    if kind is types.CellType:
-        return "", 1
-    if kind is types.FunctionType and type(below) is types.CellType:
-        for name, cell in zip(holder.__code__.co_freevars, holder.__closure__ or (), strict=False):
-            if cell is below:
-                return f".<closure {clean(name)}>", 2
-    if kind is types.MethodType:
-        return ".__self__" if holder.__self__ is held else ".__func__", 1
-    through = _link_through_dict(holder, held, below)
-    if through is not None:
-        return through, 2
-    name = attribute_link(holder, held)
-    if name is not None:
-        return name, 1
-    if issubclass(kind, dict):
-        found, key = find_key(holder, held)
-        return f"[{type_name(type(key))}]" if found else "[key]", 1
-    if issubclass(kind, list | tuple | set | frozenset | deque):
-        return "[…]", 1
-    return f"<{type_name(kind)}>", 1

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from memguard.leaks.evidence.gathered import HolderEvidence as HolderEvidence
     from memguard.leaks.evidence.gathered import joined as joined
     from memguard.leaks.evidence.own_code import is_own_code as is_own_code
+    from memguard.leaks.evidence.own_code import is_own_module as is_own_module
     from memguard.leaks.evidence.resources import ResourceChange as ResourceChange
     from memguard.leaks.evidence.tracing import Location as Location
     from memguard.leaks.evidence.tracing import Site as Site
@@ -43,7 +44,7 @@ else:
                 "begin_after frames_of functions_at is_user_code is_user_module"
             ),
             "memguard.leaks.evidence.gathered": "Evidence HolderEvidence joined",
-            "memguard.leaks.evidence.own_code": "is_own_code",
+            "memguard.leaks.evidence.own_code": "is_own_code is_own_module",
             "memguard.leaks.evidence.tracing": "Location Site Tracer",
             "memguard.leaks.evidence.resources": "ResourceChange",
         },

@@ -24,6 +24,7 @@ from typing import Any
 from memguard.bounded.sizing import shallow_size
 from memguard.heap import naming, walk
 from memguard.heap.naming import type_name
+from memguard.leaks.holders import links
 from memguard.lifecycle import locks
 
 FEWEST = 4096
@@ -250,7 +251,7 @@ def _name_a_cycle(dead: dict[int, Any]) -> str | None:
             for path in level:
                 for below in gc.get_referents(path[-1]):
                     if below is root:
-                        return type_name(type(root)) + naming.links([*path, below])
+                        return type_name(type(root)) + links.links([*path, below])
                     if id(below) in dead and id(below) not in seen and len(seen) < FEWEST:
                         seen.add(id(below))
                         deeper.append([*path, below])

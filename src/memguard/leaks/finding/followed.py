@@ -174,7 +174,7 @@ class Followed:
         for candidate in self.containers:
             kind = naming.type_name(type(candidate.obj))
             found = paths[id(candidate.obj)]
-            if found.unseen and is_garbage(kind):
+            if found.is_own or _is_dead(found, is_garbage(kind)):
                 continue
             holder = _holder(
                 found, kind, candidate.sample, candidate.gained, gap, entries=candidate.now
@@ -189,7 +189,7 @@ class Followed:
         for name, each in self._instances.items():
             count, more = gained.get(name, (0, 0))
             found = paths[id(each.objects[0])]
-            if found.unseen and is_garbage(name):
+            if found.is_own or _is_dead(found, is_garbage(name)):
                 continue
             holder = _holder(found, name, each.sample, more, gap, entries=count)
             holder.unit = "instances"
@@ -229,6 +229,11 @@ class Followed:
 def _distance(found: Retention) -> tuple[bool, int]:
     """Return how far an object is from a name, to be compared."""
     return (not found.anchored, found.depth)
+
+
+def _is_dead(found: Retention, are_garbage: bool) -> bool:  # noqa: FBT001 - reason: what is known of its type
+    """Return True for what only a cycle holds, where that is known of it or of its like."""
+    return found.is_garbage or (found.unseen and are_garbage)
 
 
 def _never(_: str) -> bool:

@@ -50,7 +50,7 @@ def rank_holders(
         seen = {row.path for row in rows}
         rows += [h for h in known.values() if h.path not in seen and h.type in growing]
     rows, notes = hold_to(bounds_of(evidence, trend), rows)
-    rows.sort(key=lambda row: -(row.bytes_per_minute or 0.0))
+    rows.sort(key=lambda row: (not row.anchored, -(row.bytes_per_minute or 0.0)))
     growth = max(0.0, trend.bytes_per_hour / 60)
     heavy = [row for row in rows if not is_light(row, trend)][:HOLDERS]
     if is_explained(sum(row.bytes_per_minute or 0.0 for row in heavy), growth):

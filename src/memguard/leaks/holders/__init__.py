@@ -1,13 +1,15 @@
 """
 Retaining paths: from an object to the name that holds it.
 
-Anchors are modules, classes and frames; the search is bounded in time and steps.
+Anchors are modules, classes, loggers, context variables and locals of running functions; the
+search is bounded in time and steps.
 """
 
 from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from memguard.leaks.holders import links as links
     from memguard.leaks.holders import paths as paths
     from memguard.leaks.holders.paths import Retention as Retention
     from memguard.leaks.holders.paths import find_paths as find_paths
@@ -15,7 +17,7 @@ else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
-            "memguard.leaks.holders": "paths",
+            "memguard.leaks.holders": "links paths",
             "memguard.leaks.holders.paths": "Retention find_paths",
         },
     )

@@ -1,31 +1,46 @@
 """
 Where a retaining path may end: names that can be found in the program.
 
-Modules, classes, locals of running functions, suspended coroutines and generators, and memguard's
-own containers.
+Modules, classes, memguard's own containers, loggers, context variables, and locals of running
+functions hold what is below them. A suspended generator or coroutine, a frame that has ended and a
+class that is made by a function have names, too, but something must hold them in turn: the search
+goes on past them.
 """
 
 from __future__ import annotations
 
+import contextvars
+import enum
+import logging
 import sys
-import threading
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from memguard.heap import naming
 from memguard.leaks.evidence.frames import is_user_code, is_user_module
-from memguard.leaks.evidence.own_code import is_own_code
+from memguard.leaks.evidence.own_code import is_own_code, is_own_module
+from memguard.leaks.holders import links, variables
 
 MAX_STACK = 200
 """Frames of each thread whose locals are looked at."""
 
-_SUSPENDED = {
-    types.GeneratorType: ("gi_frame", "generator"),
-    types.CoroutineType: ("cr_frame", "coroutine"),
-    types.AsyncGeneratorType: ("ag_frame", "async generator"),
-}
+
+class Tier(enum.IntEnum):
+    """How firmly an anchor holds what is below it."""
+
+    NAMED = 0
+    """A module, a class, a container of ours, a logger, a context variable."""
+    RUNNING = 1
+    """A local of a function that runs."""
+    PASSING = 2
+    """
+    A suspended generator or coroutine, a frame that has ended, a class that a function makes:
+    something must hold it.
+    """
+    OWN = 3
+    """memguard itself, which is never told of, and above which there is nothing to find."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +51,15 @@ class Anchor:
     """Down to the first object below it: ``shop.app.SESSIONS``."""
     rank: int
     """0 in the user's own code, 1 in a library: what to show first."""
+    tier: Tier = Tier.NAMED
     inventory_name: str | None = None
     named: int = 1
-    """Objects below the anchor that *name* covers; 0 for a container of ours, named by itself."""
+    """Objects below the anchor that *name* covers; 0 for one that is named itself."""
+    is_well_known: bool = False
+    """True for what everybody knows, whoever made it: a logger."""
 
 
-class _Local:
+class Local:
     """A local variable of a running function, standing for its holder."""
 
     __slots__ = ("label", "user")
@@ -62,12 +80,14 @@ class Anchors:
 
     def __init__(self, containers: Mapping[int, tuple[str, str]]) -> None:
         self._containers = containers
-        self._modules: dict[int, tuple[str, bool]] = {}
+        self._modules: dict[int, tuple[str, bool, dict[str, Any]]] = {}
         for name, module in list(sys.modules.items()):
             if naming.is_module(module) and type(name) is str:
                 namespace = naming.module_dict(module)
                 # The first name wins: __main__ is also known by its own name only to itself.
-                self._modules.setdefault(id(namespace), (name, is_user_module(namespace)))
+                known = (name, is_user_module(namespace), namespace)
+                self._modules.setdefault(id(namespace), known)
+        self._variables: dict[int, tuple[str, bool]] = {}
 
     def close(self) -> None:
         """Forget the program."""
@@ -86,118 +106,120 @@ class Anchors:
         if id(obj) in self._containers:
             name, what = self._containers[id(obj)]
             return Anchor(f"{what} {naming.clean(name)!r}", 0, inventory_name=name, named=0)
+        if issubclass(kind, logging.Logger):
+            return _logger_anchor(obj, path)
         if len(path) < 2:
             return None
-        held = path[1]
-        if kind is _Local:
-            return Anchor(obj.label, 0 if obj.user else 1)
-        if kind is dict and (known := self._modules.get(id(obj)) or _unregistered(obj)):
-            module, user = known
-            found, key = naming.find_key(obj, held)
-            return Anchor(f"{module}.{naming.clean(key) if found else '?'}", 0 if user else 1)
-        if (
-            kind is types.GeneratorType
-            or kind is types.CoroutineType
-            or kind is types.AsyncGeneratorType
-        ):
-            attribute, what = _SUSPENDED[kind]
-            frame = getattr(obj, attribute)
-            return None if frame is None else _local_anchor(frame, held, what)
+        if kind is Local:
+            return Anchor(obj.label, 0 if obj.user else 1, Tier.RUNNING)
+        if kind is dict:
+            return self._module_anchor(path)
+        if kind is contextvars.Context:
+            return self._context_anchor(path)
         if naming.is_type(obj):
             return class_anchor(obj, path)
-        if kind is types.FrameType:
-            return _local_anchor(obj, held, _what_runs_in(obj.f_code))
-        return None
+        return _frame_anchor(path)
+
+    def _module_anchor(self, path: Sequence[Any]) -> Anchor | None:
+        namespace, held = path[:2]
+        known = self._modules.get(id(namespace)) or _unregistered(namespace)
+        if known is None:
+            return None
+        module, user, _ = known
+        found, key = naming.find_key(namespace, held)
+        return Anchor(
+            f"{module}.{naming.clean(key) if found else '?'}",
+            0 if user else 1,
+            Tier.OWN if is_own_module(module) else Tier.NAMED,
+        )
+
+    def _context_anchor(self, path: Sequence[Any]) -> Anchor | None:
+        """
+        Name the context variable whose value is in *path*.
+
+        The context that a thread is in hangs on nothing that the collector sees.
+        """
+        found = links.variable_of(path[0], path[1:])
+        if found is None:
+            return None
+        variable, at = found
+        name, user = self._name_of_variable(variable)
+        return Anchor(name, 0 if user else 1, named=at + 1)
+
+    def _name_of_variable(self, variable: contextvars.ContextVar[Any]) -> tuple[str, bool]:
+        """Return the global that *variable* is, and whether it is the user's: asked once."""
+        key = id(variable)
+        if key not in self._variables:
+            homes = [
+                (f"{module}.{naming.clean(attribute)}.get()", user)
+                for module, user, namespace in list(self._modules.values())
+                for found, attribute in (naming.find_key(namespace, variable),)
+                if found
+            ]
+            nameless = (f"ContextVar {naming.clean(variable.name)!r}", True)
+            self._variables[key] = next((home for home in homes if home[1]), (*homes, nameless)[0])
+        return self._variables[key]
 
     def is_module_dict(self, obj: object) -> bool:
         """Return True for the namespace of a module."""
         return id(obj) in self._modules
 
-    def locals_holding(self, wanted: Iterable[int]) -> Iterator[tuple[Any, int]]:
+    def locals_holding(self, wanted: Collection[int]) -> Iterator[tuple[Any, int]]:
         """
         Yield a stand-in holder and the id of each wanted object that a running function's local is.
 
         Running frames are invisible to the collector since CPython 3.11: they are looked at here.
+
+        Args:
+            wanted: ids of objects; the ids of a dict or set, which are asked for one by one.
         """
-        wanted = set(wanted)
         for top in list(sys._current_frames().values()):  # noqa: SLF001 - reason: no public list of running frames
             frame: types.FrameType | None = top
             called: types.FrameType | None = None
             depth = 0
             while frame is not None and depth < MAX_STACK:
                 if not is_own_code(frame.f_code.co_filename):
-                    for name, key in _matching_locals(frame, wanted, called):
-                        label = _local_label(frame, name, "running function")
-                        yield _Local(label, user=is_user_code(frame.f_code.co_filename)), key
+                    for name, key in variables.matching_locals(frame, wanted, called):
+                        label = variables.label(frame, name, running=True)
+                        yield Local(label, user=is_user_code(frame.f_code.co_filename)), key
                 called, frame, depth = frame, frame.f_back, depth + 1
             del top, called, frame
 
 
-_NAMESPACE_USERS = frozenset({"locals", "vars", "dir", "exec", "eval", "f_locals"})
+def _frame_anchor(path: Sequence[Any]) -> Anchor | None:
+    """A local of a suspended generator or coroutine, or of a frame that has ended."""
+    obj, held = path[:2]
+    frame = obj if type(obj) is types.FrameType else variables.suspended_frame(obj)
+    name = None if frame is None else variables.name_in(frame, held)
+    if frame is None or name is None:
+        return None
+    user = is_user_code(frame.f_code.co_filename)
+    return Anchor(variables.label(frame, name), 0 if user else 1, Tier.PASSING)
 
 
-def _matching_locals(
-    frame: types.FrameType, wanted: set[int], called: types.FrameType | None = None
-) -> list[tuple[str, int]]:
+def is_suspended(obj: object) -> bool:
+    """Return True for a generator or coroutine that has not ended."""
+    return variables.suspended_frame(obj) is not None
+
+
+def _logger_anchor(logger: logging.Logger, path: Sequence[Any]) -> Anchor | None:
     """
-    Return the (name, id) of the locals of *frame* that are *wanted*.
+    Name a logger as people get at it: ``logging.getLogger('shop.orders')``.
 
-    Up to CPython 3.12 ``f_locals`` is a dict that belongs to the frame. Reading it writes to it,
-    and others may be using it: see `_dict_is_free`. It would also keep the values alive after the
-    function has let go of them, so it is emptied.
+    What all of them share hangs on the root logger, and a logger does not hold its parents.
     """
-    if not frame.f_code.co_flags & 0x1:  # CO_OPTIMIZED: a module's or class's locals are its dict
-        return []
-    if sys.version_info >= (3, 13):  # PEP 667: a view of the frame, which keeps nothing
-        return [(name, id(value)) for name, value in frame.f_locals.items() if id(value) in wanted]
-    if not _dict_is_free(frame, called):
-        return []
-    snapshot = frame.f_locals
-    found = [(name, id(value)) for name, value in snapshot.items() if id(value) in wanted]
-    if sys.getrefcount(snapshot) <= 3:  # the frame's, ours, and the argument of this question
-        snapshot.clear()
-    return found
-
-
-def _dict_is_free(frame: types.FrameType, called: types.FrameType | None) -> bool:
-    """
-    Return True when only we use the locals dict of *frame*.
-
-    A function that calls ``locals()`` may have changed its dict; a trace or profile function that
-    is at work gets the dict written back to the variables when it returns, so that emptying it
-    would unbind them all.
-    """
-    if not _NAMESPACE_USERS.isdisjoint(frame.f_code.co_names) or frame.f_trace is not None:
-        return False
-    if sys.gettrace() or sys.getprofile() or threading.gettrace() or threading.getprofile():
-        return False
-    return called is None or not _looks_like_a_hook(called.f_code)
-
-
-def _what_runs_in(code: types.CodeType) -> str:
-    """Name the owner of a frame that was met before its owner: flags of ``inspect``."""
-    flags = {0x20: "generator", 0x80: "coroutine", 0x200: "async generator"}
-    return next((what for flag, what in flags.items() if code.co_flags & flag), "frame")
-
-
-def _looks_like_a_hook(code: types.CodeType) -> bool:
-    """Return True for a function of (frame, event, argument): another thread's hook, perhaps."""
-    arguments = code.co_varnames[: code.co_argcount]
-    return 3 <= len(arguments) <= 4 and not {"frame", "event"}.isdisjoint(arguments)
-
-
-def _local_label(frame: types.FrameType, name: str, what: str) -> str:
-    code = frame.f_code
-    module = naming.clean(dict.get(frame.f_globals, "__name__"))
-    function = naming.clean(getattr(code, "co_qualname", code.co_name))
-    return f"local {naming.clean(name)!r} of {what} {module}.{function} (line {frame.f_lineno})"
-
-
-def _local_anchor(frame: types.FrameType, held: object, what: str) -> Anchor | None:
-    for name, _ in _matching_locals(frame, {id(held)}):
-        user = is_user_code(frame.f_code.co_filename)
-        return Anchor(_local_label(frame, name, what), 0 if user else 1)
-    return None
+    slots = naming.instance_dict(logger) or {}
+    manager, name = slots.get("manager"), slots.get("name")
+    if logger is logging.root:
+        return Anchor("logging.root", 0, named=0, is_well_known=True)
+    shared = (manager, slots.get("parent"))
+    if type(name) is not str or any(below is each for below in path[1:3] for each in shared):
+        return None
+    loggers = naming.dict_of_type(logging.Logger).get("manager")
+    known = (naming.instance_dict(loggers) or {}).get("loggerDict")
+    if type(known) is not dict or known.get(name) is not logger:
+        return None
+    return Anchor(f"logging.getLogger({naming.clean(name)!r})", 0, named=0, is_well_known=True)
 
 
 def class_anchor(kind: type, path: Sequence[Any], *, lost: bool = False) -> Anchor | None:
@@ -208,17 +230,29 @@ def class_anchor(kind: type, path: Sequence[Any], *, lost: bool = False) -> Anch
         if len(path) <= named or (named == 2 and type(path[1]) is not dict):
             break
         link = naming.attribute_link(kind, path[named])
-        if link is not None:
+        if link is not None and not _is_of_its_making(path[named]):
             module = naming.dict_of_type(kind).get("__module__")
             home = sys.modules.get(module) if type(module) is str else None
             user = naming.is_module(home) and is_user_module(naming.module_dict(home))
-            return Anchor(naming.type_name(kind) + link, 0 if user else 1, named=named)
+            name = naming.type_name(kind)
+            tier = Tier.PASSING if "<locals>" in name else Tier.NAMED
+            if is_own_module(module):
+                tier = Tier.OWN
+            return Anchor(name + link, 0 if user else 1, tier, named=named)
     return None  # reached through its mro or subclasses, not as an attribute
 
 
-def _unregistered(namespace: dict[Any, Any]) -> tuple[str, bool] | None:
+def _is_of_its_making(obj: object) -> bool:
+    """Return True for what a class is made with and what leads back to it: ``__weakref__``."""
+    kind = type(obj)
+    return kind is types.GetSetDescriptorType or kind is types.MemberDescriptorType
+
+
+def _unregistered(namespace: dict[Any, Any]) -> tuple[str, bool, dict[Any, Any]] | None:
     """Return what is known of a module that is not in ``sys.modules``: a plugin, a script run."""
     if not dict.__contains__(namespace, "__builtins__"):
         return None
     name = namespace.get("__name__")
-    return (naming.clean(name), is_user_module(namespace)) if type(name) is str else None
+    if type(name) is not str:
+        return None
+    return naming.clean(name), is_user_module(namespace), namespace

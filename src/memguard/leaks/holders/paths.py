@@ -1,59 +1,48 @@
 """
-The shortest retaining path from a name in the program to an object. Only this uses objgraph.
+The shortest readable path from a name in the program to an object. Only this uses objgraph.
 
 The search goes from the object up, level by level, for all wanted objects at once. A level is one
 walk over the heap in slices (``heap.live_slices``): ``gc.get_referrers`` would scan everything in
-one call, under the GIL. It ends at an *anchor*, something a person can find: a module, a class, a
-local of a running function, coroutine or generator, one of memguard's containers. On a heap that
-is small enough for whole scans, objgraph gets the last word where the walk found nothing.
+one call, under the GIL. It ends at an *anchor*, something a person can find: a module, a class, one
+of memguard's containers, a local of a running function. What only passes objects on, a suspended
+coroutine or the frame of an exception, is gone past: something must hold it in turn. Where nothing
+does, reference counts tell garbage from what C code holds. On a heap that is small enough for whole
+scans, objgraph gets the last word where the walk found nothing.
 """
 
 from __future__ import annotations
 
-import functools
 import gc
 import itertools
-import re
 import sys
 import time
 import types
-from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from memguard.heap import naming, walk
 from memguard.leaks.evidence import frames, garbage
-from memguard.leaks.evidence.own_code import is_own_code
-from memguard.leaks.holders import anchors, descent
+from memguard.leaks.evidence.own_code import is_own_code, is_own_module
+from memguard.leaks.holders import anchors, descent, links, reachability
+from memguard.leaks.holders.anchors import Anchor, Tier
+from memguard.leaks.holders.bounds import bound_of
 
 MAX_LEVELS = 12
+PAST_LOCALS = 3
+"""Levels that are climbed past a local of a running function, for a module or class above it."""
 CLIMB = 0.6
 """Share of the time for climbing; the rest is for the way down from the modules."""
 MAX_FRONTIER = 256
 """Holders followed from one level to the next, for all wanted objects together."""
 MAX_HOLDERS = 1000
 """Holders of one wanted object that are entered at one level."""
-_LRU_WRAPPER: type = type(functools.lru_cache(maxsize=1)(id))
-_DEQUE_MAXLEN: Any = vars(deque)["maxlen"]
-_NAMES = re.compile(
-    r"_*(?:\w+?__)?(?:(?:pool_?)?max_?(?:size|len(?:gth)?|count|pool_?size|cached?|idle|"
-    r"entries|items|elements|members|objects|keys|rows|records|messages|events|jobs|tasks|"
-    r"conn(?:ection)?s?|clients|sessions|channels|sockets)|capacity|size_limit)",
-    re.IGNORECASE,
-)
-"""
-Public, private and mangled spellings: ``maxsize``, ``_capacity``, ``_Cache__maxsize``, and the most
-of what a container holds: ``max_connections``, ``_maxcached``. Not what is no number of entries
-(``max_age``, ``max_retries``), nor what may be the number now (``cache_size``).
-"""
-_ENDLESS = sys.maxsize >> 3
-"""More entries than any list can have: who writes such a bound means none."""
-_ABOVE = 3
-"""Objects above a container that may be its owner: its instance, and the dict between them."""
 _THROUGH = 8
 """Objects above a container whose types are kept."""
 _HELD_BY_NOTHING = "held by nothing that Python can see"
+_GARBAGE = "garbage in a reference cycle"
+_NOT_IN_TIME = "above it nothing was found in time"
 OBJGRAPH_OBJECTS = 100_000
 """objgraph scans and collects the whole heap under the GIL at each step: small heaps only."""
 
@@ -75,7 +64,11 @@ class Retention:
     owner: tuple[str, ...] = ()
     """The type of the nearest object above it that is no plain dict, and its base types."""
     unseen: bool = False
-    """True where no object of Python holds it, or what holds it."""
+    """True where no object of Python holds it, or what holds it; but it is no garbage."""
+    is_garbage: bool = False
+    """True where only a cycle holds it that nothing else holds."""
+    is_own: bool = False
+    """True for what is memguard's own: no holder of the program's."""
 
 
 @dataclass(slots=True)
@@ -102,9 +95,11 @@ class _Search:
     deadline: float
     ignore: set[int]
     roots: anchors.Anchors
-    found: dict[int, list[tuple[anchors.Anchor, _Node]]] = field(default_factory=dict)
+    found: dict[int, list[tuple[Anchor, _Node]]] = field(default_factory=dict)
     seen: dict[tuple[int, int], _Node] = field(default_factory=dict)
     """By id of the holder and of the target."""
+    patience: dict[int, int] = field(default_factory=dict)
+    """Levels that are still climbed for a target, once it was found in a running function."""
     cut_short: set[int] = field(default_factory=set)
     """Targets that have holders above the last level that was climbed."""
 
@@ -112,9 +107,37 @@ class _Search:
     def time_is_up(self) -> bool:
         return time.monotonic() > self.deadline
 
-    @property
-    def open_targets(self) -> set[int]:
-        return self.wanted.keys() - self.found.keys()
+    def enter(self, anchor: Anchor, node: _Node) -> None:
+        """Enter an anchor that was met."""
+        self.found.setdefault(node.target, []).append((anchor, node))
+        if anchor.tier is Tier.NAMED:
+            self.patience[node.target] = 0
+        elif anchor.tier is Tier.RUNNING:
+            self.patience.setdefault(node.target, PAST_LOCALS + 1)
+
+    def wants_more(self, target: int) -> bool:
+        """Return whether to climb on for *target*."""
+        return self.patience.get(target, 1) > 0
+
+    def is_held(self, target: int) -> bool:
+        """Return whether *target* hangs on an anchor that nothing needs to hold."""
+        return target in self.patience
+
+    def nodes_of(self, target: int) -> list[_Node]:
+        """Return *target* and the holders that were met above it, the lowest first."""
+        nodes = [node for (_, key), node in self.seen.items() if key == target]
+        return sorted(nodes, key=lambda node: node.depth)
+
+    def is_ours(self, obj: Any) -> bool:
+        """Return True for what holds something only because it is being looked for."""
+        kind = type(obj)
+        if kind is types.FrameType:
+            return is_own_code(obj.f_code.co_filename)
+        if kind is types.GeneratorType:
+            return is_own_code(obj.gi_code.co_filename)
+        return id(obj) in self.ignore or naming.type_name(kind).startswith(
+            ("memguard.leaks.", "memguard.heap.")
+        )
 
 
 def find_paths(
@@ -129,12 +152,13 @@ def find_paths(
 
     Args:
         wanted: The objects; strong references are dropped before this returns.
-        seconds: Time after which the search gives up; the path then ends in a note.
+        seconds: Time after which the search gives up; the path then ends in a note. With 0 the heap
+            is not walked.
         containers: ``inventory.names()``: our own containers, which are anchors by name.
         ignore: ids of objects of the caller that also hold them.
 
     Cost: per level of depth one gentle walk of the heap, about 0.5 s of processor time for a
-        million objects; typical paths have two to four levels.
+        million objects; typical paths have two to four levels. One more for what nothing holds.
     """
     search = _Search(
         wanted=dict(wanted),
@@ -154,15 +178,11 @@ def find_paths(
                 break
             frontier = _settle(search, _one_level_up(search, frontier))
         search.cut_short.update(node.target for node in frontier)
-        if search.open_targets:
-            _settle(search, _held_by_locals(search))
-        result = {key: _best(nodes) for key, nodes in search.found.items()}
         search.deadline += seconds * (1 - CLIMB)
+        result = {key: _best(found) for key, found in search.found.items() if search.is_held(key)}
         result.update(_from_above(search))
-        for key in search.open_targets - result.keys():
-            result[key] = (
-                _second_opinion(search, key) or _lost_class(search, key) or _unanchored(search, key)
-            )
+        for key in search.wanted.keys() - result.keys():
+            result[key] = _without_a_name(search, key)
         return result
     finally:
         # Nothing of the heap may stay reachable from here: frames outlive a call in tracebacks.
@@ -175,16 +195,16 @@ def find_paths(
 
 def _from_above(search: _Search) -> dict[int, Retention]:
     """Walk down from the modules to the targets that climbing did not settle."""
-    still_open = search.open_targets
+    still_open = {key for key in search.wanted if not search.is_held(key)}
     if not still_open or search.time_is_up:
         return {}
 
     wanted = {key: search.wanted[key] for key in still_open}
-    links = descent.links_of(wanted.values())
+    chains = descent.links_of(wanted.values())
 
     def name(path: list[Any]) -> Retention | None:
         # A chain is named by its head: a thousand links help no reader.
-        heads = (at for at, obj in enumerate(path) if id(type(obj)) in links)
+        heads = (at for at, obj in enumerate(path) if id(type(obj)) in chains)
         head = next(heads, len(path))
         path = path[: head + 1] if len(path) - head > MAX_LEVELS else path
         # A class on the way is a name of its own: its attribute is clearer than the way to it.
@@ -201,39 +221,37 @@ def _from_above(search: _Search) -> dict[int, Retention]:
 
 
 def _settle(search: _Search, nodes: list[_Node]) -> list[_Node]:
-    """Settle the targets whose node is an anchor; return the nodes to climb on from."""
+    """Enter the nodes that are anchors; return the nodes to climb on from."""
     climb: list[_Node] = []
+    by_id: dict[int, list[_Node]] = {}
     for node in nodes:
         anchor = search.roots.of(node.path())
-        if anchor is None:
+        if anchor is not None:
+            search.enter(anchor, node)
+        if anchor is None or anchor.tier is Tier.PASSING:
             climb.append(node)
-        else:
-            search.found.setdefault(node.target, []).append((anchor, node))
-    return _fair_share(climb, search.open_targets)
+            by_id.setdefault(id(node.obj), []).append(node)
+    for local, key in search.roots.locals_holding(by_id.keys()):
+        for node in by_id[key]:
+            holder = _Node(local, node, node.target, node.depth + 1)
+            anchor = search.roots.of(holder.path())
+            if anchor is not None:
+                search.enter(anchor, holder)
+    for target, levels in search.patience.items():
+        search.patience[target] = max(0, levels - 1)
+    return _fair_share(search, climb)
 
 
-def _fair_share(nodes: list[_Node], still_open: set[int]) -> list[_Node]:
+def _fair_share(search: _Search, nodes: list[_Node]) -> list[_Node]:
     """Return up to ``MAX_FRONTIER`` of the *nodes*, so that no target crowds out another."""
     by_target: dict[int, list[_Node]] = {}
     for node in nodes:
-        if node.target in still_open:
+        if search.wants_more(node.target):
             by_target.setdefault(node.target, []).append(node)
     rounds = itertools.zip_longest(*by_target.values())
-    return [node for row in rounds for node in row if node is not None][:MAX_FRONTIER]
-
-
-def _held_by_locals(search: _Search) -> list[_Node]:
-    """Return a node for each running function whose local is a node of a target without anchor."""
-    still_open = search.open_targets
-    by_id: dict[int, list[_Node]] = {}
-    for (key, target), node in search.seen.items():
-        if target in still_open:
-            by_id.setdefault(key, []).append(node)
-    return [
-        _Node(local, node, node.target, node.depth + 1)
-        for local, key in search.roots.locals_holding(by_id)
-        for node in by_id[key]
-    ]
+    shared = [node for row in rounds for node in row if node is not None]
+    search.cut_short.update(node.target for node in shared[MAX_FRONTIER:])
+    return shared[:MAX_FRONTIER]
 
 
 def _one_level_up(search: _Search, frontier: list[_Node]) -> list[_Node]:
@@ -245,6 +263,7 @@ def _one_level_up(search: _Search, frontier: list[_Node]) -> list[_Node]:
         # Before the next list of the heap is made: this chunk would be in it, as a holder.
         del chunk
         if search.time_is_up:
+            search.cut_short.update(node.target for node in frontier)
             break
     return level.up
 
@@ -291,49 +310,90 @@ class _Level:
     def enter(self, holder: Any, held: list[Any]) -> None:
         """Enter *holder* if a node of the frontier is among what it has *held*."""
         keys = self._by_id.keys() & set(map(id, held))
-        if not keys or self._is_ours(holder):
+        if not keys or id(holder) in self._own or self.search.is_ours(holder):
             return
         search = self.search
         for node in (node for key in keys for node in self._by_id[key]):
             mark = (id(holder), node.target)
-            if mark not in search.seen and self._count[node.target] < MAX_HOLDERS:
-                self._count[node.target] += 1
-                search.seen[mark] = _Node(holder, node, node.target, node.depth + 1)
-                self.up.append(search.seen[mark])
-
-    def _is_ours(self, obj: Any) -> bool:
-        """Return True for what holds something only because it is being looked for."""
-        kind = type(obj)
-        if kind is types.FrameType:
-            return is_own_code(obj.f_code.co_filename)
-        if kind is types.GeneratorType:
-            return is_own_code(obj.gi_code.co_filename)
-        return (
-            id(obj) in self._own
-            or id(obj) in self.search.ignore
-            or naming.type_name(kind).startswith(("memguard.leaks.", "memguard.heap."))
-        )
+            if mark in search.seen:
+                continue
+            if self._count[node.target] >= MAX_HOLDERS:
+                search.cut_short.add(node.target)
+                continue
+            self._count[node.target] += 1
+            search.seen[mark] = _Node(holder, node, node.target, node.depth + 1)
+            self.up.append(search.seen[mark])
 
 
-def _best(found: list[tuple[anchors.Anchor, _Node]]) -> Retention:
-    """Return the path to look at first: the user's own code, then the shortest."""
-    anchor, node = min(found, key=lambda pair: (pair[0].rank, pair[1].depth))
-    return _retention(anchor, node.path())
+def _best(found: list[tuple[Anchor, _Node]]) -> Retention:
+    """
+    Return the path to look at first.
+
+    What a module or class of the user's own names comes first, then what is easiest to read. A
+    coroutine of the user's is a better name than the library which runs it, once that is known to
+    hold it.
+    """
+    passing = {id(node.obj): (anchor, node) for anchor, node in found if anchor.tier is _PASSING}
+    choices: list[tuple[int, Anchor, _Node]] = []
+    for anchor, node in _without_reexports(found):
+        if anchor.tier > Tier.RUNNING:
+            continue
+        order = _ORDER[anchor.rank, anchor.tier]
+        if anchor.rank:
+            below = [passing[id(obj)] for obj in node.path() if id(obj) in passing]
+            users = [(_BELOW_LIBRARY, *each) for each in below if each[0].rank == 0]
+            choices += users
+            order = max(order, _BELOW_LIBRARY) if users else order
+        choices.append((order, anchor, node))
+    ranked = []
+    for order, anchor, node in choices:
+        retention = _retention(anchor, node.path())
+        detour = _DETOUR if anchor.rank else 0
+        ranked.append(((order, links.cost(retention.path) + detour, node.depth), retention))
+    return min(ranked, key=lambda each: each[0])[1]
 
 
-def _retention(anchor: anchors.Anchor, path: list[Any]) -> Retention:
+_PASSING = Tier.PASSING
+_ORDER = {
+    (0, Tier.NAMED): 0,
+    (0, Tier.RUNNING): 1,
+    (1, Tier.NAMED): 1,
+    (1, Tier.RUNNING): 3,
+}
+"""Of anchors: the first that there are any of are compared by how readable their paths are."""
+_BELOW_LIBRARY = 2
+_DETOUR = 20
+"""Characters by which a path from the user's own code may be longer than one from a library."""
+
+
+def _without_reexports(
+    found: list[tuple[Anchor, _Node]],
+) -> list[tuple[Anchor, _Node]]:
+    """Leave out the name by which a package hands on what one of its modules defines."""
+    names = {tuple(anchor.name.rpartition(".")[::2]) for anchor, _ in found}
+    kept = []
+    for anchor, node in found:
+        module, _, attribute = anchor.name.rpartition(".")
+        inner = (home for home, name in names if name == attribute)
+        if not any(home.startswith(module + ".") for home in inner):
+            kept.append((anchor, node))
+    return kept
+
+
+def _retention(anchor: Anchor, path: list[Any]) -> Retention:
     return Retention(
-        path=anchor.name + naming.links(path[anchor.named :]),
+        path=anchor.name + links.links(path[anchor.named :]),
         anchored=True,
         depth=len(path) - 1,
         inventory_name=anchor.inventory_name,
-        bound=_bound(path),
-        in_user_code=anchor.rank == 0,
+        bound=bound_of(path),
+        in_user_code=anchor.rank == 0 and not anchor.is_well_known,
         through=tuple(
             "class" if naming.is_type(obj) else naming.type_name(type(obj))
             for obj in path[:-1][-_THROUGH:]
         ),
         owner=_owner(path),
+        is_own=anchor.tier is Tier.OWN or _is_kept_by_us(path),
     )
 
 
@@ -343,60 +403,55 @@ def _owner(path: list[Any]) -> tuple[str, ...]:
     return naming.base_names(kind)
 
 
-def _bound(path: list[Any]) -> int | None:
-    length = walk.length_of(type(path[-1]))
-    return None if length is None else declared_bound(path, length(path[-1]))
+def _is_kept_by_us(path: list[Any]) -> bool:
+    """Return True where the nearest instance above the target is memguard's, and no container."""
+    for obj in reversed(path[:-1]):
+        kind = type(obj)
+        if kind is anchors.Local or kind is types.FunctionType or naming.is_type(obj):
+            return False
+        module = naming.dict_of_type(kind).get("__module__")
+        if type(module) is str:
+            return is_own_module(module) and not module.startswith("memguard.bounded.")
+    return False
 
 
-def declared_bound(path: Sequence[Any], entries: int) -> int | None:
-    """
-    Return the bound that was declared for a container and is not yet reached, or None.
-
-    Such a container is filling up, not leaking. Structure decides, not the library: a deque with a
-    ``maxlen``, an ``lru_cache`` with a ``maxsize``, or an owner with an attribute of such a name
-    that is a number.
-
-    Args:
-        path: From the anchor down to the container, which is last.
-        entries: Entries of the container now; a smaller number elsewhere does not bound it.
-    """
-    for obj in reversed(path[-_ABOVE:]):
-        bound = _bound_of(obj)
-        if bound is not None and bound >= entries:
-            return bound
-    return None
-
-
-def _bound_of(obj: Any) -> int | None:
-    kind = type(obj)
-    if issubclass(kind, deque):
-        return _whole(_DEQUE_MAXLEN.__get__(obj))
-    if kind is _LRU_WRAPPER:
-        return _whole(obj.cache_info().maxsize)
-    namespace = naming.instance_dict(obj)
-    named = list(namespace.items()) if namespace is not None else []
-    for name, value in (*named, *naming.slots_of(obj)):
-        if type(name) is str and _NAMES.fullmatch(name):
-            bound = _whole(value)
-            if bound is not None:
-                return bound
-    return None
+def _without_a_name(search: _Search, key: int) -> Retention:
+    """Describe what hangs on no name: garbage, held by C code, or not found in time."""
+    found = search.found.get(key, [])
+    if any(anchor.tier is Tier.OWN for anchor, _ in found):
+        return Retention("memguard", anchored=False, depth=0, is_own=True)
+    nodes = search.nodes_of(key)
+    ended = search.time_is_up or key in search.cut_short
+    if not ended and _is_garbage(search, nodes):
+        why = _GARBAGE if len(nodes) > 1 else _HELD_BY_NOTHING
+        text = f"{_description(nodes[-1])}, {why}"
+        return Retention(text, anchored=False, depth=nodes[-1].depth, is_garbage=True)
+    passing = [(anchor, node) for anchor, node in found if anchor.tier is Tier.PASSING]
+    if passing:  # the stack of a running function holds it, or C code: invisible, but alive
+        anchor, node = min(passing, key=lambda pair: (pair[0].rank, pair[1].depth))
+        return _retention(anchor, node.path())
+    return (
+        _second_opinion(search, key)
+        or _lost_class(nodes)
+        or Retention(
+            f"{_description(nodes[-1])}, {_NOT_IN_TIME if ended else _HELD_BY_NOTHING}",
+            anchored=False,
+            depth=nodes[-1].depth,
+            unseen=not ended,
+            is_own=_is_kept_by_us(nodes[-1].path()),
+        )
+    )
 
 
-def _whole(value: Any) -> int | None:
-    """Return *value* as an int when it is a positive number of a builtin type, and not endless."""
-    kind = type(value)
-    if (kind is int or kind is float) and 0 < value < _ENDLESS:
-        return int(value)
-    return None
+def _is_garbage(search: _Search, nodes: list[_Node]) -> bool:
+    return reachability.is_garbage(
+        [node.obj for node in nodes], is_ours=search.is_ours, is_over=lambda: search.time_is_up
+    )
 
 
-def _lost_class(search: _Search, key: int) -> Retention | None:
+def _lost_class(nodes: list[_Node]) -> Retention | None:
     """Fall back on a class that cannot be found by its name: better than no name at all."""
-    for node in sorted(
-        (node for (_, target), node in search.seen.items() if target == key),
-        key=lambda node: node.depth,
-    ):
+    for node in nodes:
         path = node.path()
         anchor = anchors.class_anchor(path[0], path, lost=True) if naming.is_type(path[0]) else None
         if anchor is not None:
@@ -404,24 +459,16 @@ def _lost_class(search: _Search, key: int) -> Retention | None:
     return None
 
 
-def _unanchored(search: _Search, key: int) -> Retention:
-    """Describe how far the search came: the highest holder met, or that Python holds nothing."""
-    highest = max(
-        (node for (_, target), node in search.seen.items() if target == key),
-        key=lambda node: node.depth,
-    )
+def _description(highest: _Node) -> str:
+    """Describe how far the search came."""
     path = highest.path()
-    name = naming.type_name(type(path[0]))
     top = path[0]
+    name = naming.type_name(type(top))
     if type(top) is types.MethodType:  # what holds it calls it back: its name is the clue
         name = (
             f"method {naming.type_name(type(top.__self__))}.{naming.clean(top.__func__.__name__)}"
         )
-    text = name if len(path) == 1 else f"<{name}>{naming.links(path)}"
-    # Garbage in a cycle, or held by C; or the search ended before its holders.
-    ended = search.time_is_up or key in search.cut_short
-    seen = "above it nothing was found in time" if ended else _HELD_BY_NOTHING
-    return Retention(f"{text}, {seen}", anchored=False, depth=highest.depth, unseen=not ended)
+    return name if len(path) == 1 else f"<{name}>{links.links(path)}"
 
 
 def prepare() -> None:
