@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from memguard.errors import ConfigError
+from memguard.lifecycle import private_directory
 from memguard.report.alerting import (
     CallSink,
     DeliveryError,
@@ -27,7 +28,6 @@ from memguard.report.alerting import (
 from memguard.report.alerting.connection import Connection
 from memguard.report.alerting.notice import check_labels, fingerprint
 from memguard.report.alerting.webhook import may_succeed_later, retry_after, slack_payload
-from memguard.report.sinks import private_directory
 from tests.alerting import MIB, notice
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and links are of POSIX")

@@ -15,11 +15,10 @@ import pytest
 from memguard import MemoryGuard
 from memguard.errors import ConfigError
 from memguard.guard.environment import options_from
-from memguard.lifecycle import identity
+from memguard.lifecycle import identity, private_directory
 from memguard.report.publish import process_status, reader
 from memguard.report.publish import publisher as publishing
 from memguard.report.publish.publisher import Publisher, directory_of
-from memguard.report.sinks import private_directory
 from tests.clock import FakeClock
 
 posix = pytest.mark.skipif(os.name != "posix", reason="owners and modes of POSIX")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from memguard.errors import ConfigError, ValueTooLargeError
+from memguard.lifecycle import private_directory
 from memguard.report.render import parse_json, render_html, render_text
-from memguard.report.sinks import private_directory
 from memguard.report.sinks.directory import ReportDirectory
 from tests.specimens import leak_report
 

@@ -7,18 +7,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self, TypeAlias
 
-from memguard.bounded.options import check_callable, check_flag, check_instance
-from memguard.errors import LifecycleError
+from memguard.bounded.options import check_callable, check_flag, check_instance, check_path
+from memguard.errors import LifecycleError, MemguardError
 from memguard.leaks.detector import LeakDetector
 from memguard.leaks.report import LeakReport
 from memguard.leaks.statistics import LeakDetectorStatistics
 from memguard.lifecycle import locks
+from memguard.lifecycle.degraded import Degradations, Degraded, described
 from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.private_directory import for_process
 from memguard.lifecycle.registry import Registration, Registry
 from memguard.observe.gcwatch import GcStatistics, GcWatch
 from memguard.observe.history import History, HistoryStatistics
 from memguard.observe.readings import Reading
-from memguard.relief.admission import Admission, AdmissionStatistics, Admitted
+from memguard.relief.admission import Admission, AdmissionStatistics, Admitted, WhenBlind
 from memguard.relief.callbacks import CallbackRegistration, PressureLevel
 from memguard.relief.collector import GcPolicy, GcPolicyStatistics
 from memguard.relief.levels import Level
@@ -39,6 +41,10 @@ class GuardStatus:
     """The state of a `MemoryGuard`: strings and numbers only."""
 
     running: bool
+    degraded: tuple[Degraded, ...]
+    """Parts that do not do all of their work, through no fault of their options, and why."""
+    degradations: tuple[tuple[str, int], ...]
+    """(part, times that it was switched off), since the guard was made."""
     pressure: PressureState
     alerts: tuple[Alert, ...]
     """The last ten, oldest first."""
@@ -72,6 +78,10 @@ class MemoryGuard:
 
     In a forked child it is stopped: call `start` there (gunicorn: in ``post_fork``).
 
+    Faults of the environment do not raise: a disk that is full or read-only, a history file that
+    another process writes, no thread or descriptor to be had, a hidden ``/proc``. The part is off
+    then, ``status().degraded`` says which and why, and the log says it once.
+
     Example:
         >>> with MemoryGuard(limit="8GiB", leaks=False) as guard:
         ...     guard.status().running
@@ -87,13 +97,16 @@ class MemoryGuard:
         relief: Free memory under pressure; False only watches.
         leaks: Watch for leaks.
         leak_options: More options for the `LeakDetector`.
-        report_dir: Directory for leak reports; None writes none.
-        history: Keep readings in memory; a path keeps them in a file, too.
+        report_dir: Directory for leak reports; None writes none. Processes may share it.
+        history: Keep readings in memory; a path keeps them in a file, too, which one process
+            writes. ``{pid}`` in these paths is the number of the process.
         gc_watch: Count the collector's pauses.
         gc_policy: Thresholds or a share of the time for the collector.
         publish: Publish the state of this guard to other processes of the same user, such as
             ``memguard top``: a small file, written again after each reading. True for the usual
             directory, or a local directory of your own.
+        when_blind: What `admit` does while it cannot be read how full memory is: ``"admit"`` or
+            ``"refuse"``.
         on_level: Called with an `Alert` after each change of the level.
         on_alert: Called with every `Alert`.
         on_recycle: Called with an `Alert` when relief frees nothing and memory is critical: end
@@ -103,8 +116,8 @@ class MemoryGuard:
 
     Raises:
         TypeError: An option is of the wrong kind.
-        ConfigError: An option is out of its range, or a file or directory must not be used.
-        OSError: A file or directory cannot be made or opened.
+        ConfigError: An option is out of its range; or a file or directory must not be used: a
+            link, one that others may write to, a file of another application.
     """
 
     def __init__(
@@ -123,6 +136,7 @@ class MemoryGuard:
         gc_watch: bool = True,
         gc_policy: GcPolicy | None = None,
         publish: bool | str | os.PathLike[str] = False,
+        when_blind: WhenBlind = "admit",
         on_level: Callable[[Alert], object] | None = None,
         on_alert: Callable[[Alert], object] | None = None,
         on_recycle: Callable[[Alert], object] | None = None,
@@ -137,6 +151,7 @@ class MemoryGuard:
             kind = type(publish).__name__
             raise TypeError(f"publish must be True, False or a directory (got {kind})")
         self.name = name
+        self._degradations = Degradations(name)
         self._on_alert = check_callable(on_alert, "on_alert")
         self._on_recycle = check_callable(on_recycle, "on_recycle")
         self._on_leak = on_leak
@@ -164,7 +179,10 @@ class MemoryGuard:
             name=name,
         )
         self.admission = Admission(
-            self.monitor.pressure, critical=critical, look=self.monitor.request
+            self.monitor.pressure,
+            critical=critical,
+            when_blind=when_blind,
+            look=self.monitor.request,
         )
         self.detector: LeakDetector | None = None
         if leaks:
@@ -178,17 +196,31 @@ class MemoryGuard:
         if publish is not False:
             within = 3 * parse_seconds(interval, name="interval")  # at rest it looks less often
             self.publisher = Publisher(None if publish is True else publish, within=within)
-        path = None if isinstance(history, bool) else history
+        self._history_path = None if isinstance(history, bool) else check_path(history, "history")
         # Made last: it may open a file, which stays open if a later part fails.
-        self.history = None if history is False else History(path=path)
+        self.history: History | None = None if history is False else self._new_history()
+        self._history_pid = os.getpid()
         self._lock = locks.RLock()  # a handler of SIGTERM may stop a guard that is stopping
         self._running = False
         self._entered = False
         self._closed = False
         reset_after_fork(self)
 
+    def _new_history(self) -> History:
+        """Return a history with its file, or only in memory where the file cannot be used."""
+        if self._history_path is None:
+            return History()
+        try:
+            history = History(path=for_process(self._history_path))
+        except (LifecycleError, OSError) as error:
+            self._degradations.set("history", f"{described(error)}; kept in memory only")
+            return History()
+        self._degradations.set("history", None)
+        return history
+
     def _reset(self) -> None:
         """Be stopped, in a forked child; the parts see to themselves."""
+        self._degradations = Degradations(self.name)
         self._lock = locks.RLock()
         self._running = False
         self._entered = False
@@ -198,6 +230,9 @@ class MemoryGuard:
     def start(self) -> Self:
         """
         Start every part, and return the guard.
+
+        A part whose thread cannot be had is off; without any, the guard is not running, and may be
+        started again.
 
         Raises:
             LifecycleError: It is running already.
@@ -210,15 +245,52 @@ class MemoryGuard:
         try:
             if self.publisher is not None:
                 self.publisher.open()
-            for part in (self.gc_watch, self.gc_policy, self.monitor, self.detector):
+            if self.history is not None and self._history_pid != os.getpid():
+                self._history_pid = os.getpid()
+                self.history = self._new_history()  # a forked child does not write its parent's
+            for part in (self.gc_watch, self.gc_policy):
                 if part is not None:
                     part.start()
+            runs = self._started("pressure", self.monitor)
+            if self.detector is not None:
+                runs = self._started("leaks", self.detector) or runs
         except BaseException:
             self.stop()
             raise
-        if not self._running:  # stopped meanwhile, by another thread or a signal handler
+        # Stopped meanwhile, by another thread or a signal handler, or no thread was to be had.
+        if not (self._running and runs):
             self.stop()
         return self
+
+    def _started(self, name: str, part: PressureMonitor | LeakDetector) -> bool:
+        try:
+            part.start()
+        except MemguardError:
+            raise
+        except (RuntimeError, MemoryError, OSError) as error:  # no thread
+            part.stop()
+            self._degradations.set(name, f"it could not start, and is off: {described(error)}")
+            return False
+        self._degradations.set(name, None)
+        return True
+
+    def _check_parts(self) -> None:
+        """Notice which parts are off now, and which work again. Logs: under no lock."""
+        degradations, monitor, journal = self._degradations, self.monitor, self.history
+        if monitor.statistics().running:
+            trouble = monitor.trouble
+            if trouble is not None and monitor.pressure().is_blind:
+                trouble = f"{trouble} admit() {self.admission.when_blind}s work meanwhile"
+            degradations.set("pressure", trouble)
+        if self.detector is not None:
+            found = self.detector.statistics().report_error
+            degradations.set("reports", found and f"no report can be written: {found}")
+        if journal is not None and (written := journal.statistics()).file is not None:
+            error = written.file_error
+            degradations.set("history", error and f"the file cannot be used now: {error}")
+        if self.publisher is not None:
+            failed = self.publisher.statistics().error
+            degradations.set("publish", failed and f"no status can be written: {failed}")
 
     def stop(self, timeout: float = 5.0) -> bool:
         """
@@ -288,6 +360,7 @@ class MemoryGuard:
             self.gc_policy.tick()
         if self.publisher is not None:
             self.publisher.publish(self)
+        self._check_parts()
 
     def _alerted(self, alert: Alert) -> None:
         on_recycle = self._on_recycle if alert.kind == "recycle" else None
@@ -314,8 +387,11 @@ class MemoryGuard:
     def status(self) -> GuardStatus:
         """Return what every part knows. Thread-safe; cost: some ten µs."""
         detector, history, watch = self.detector, self.history, self.gc_watch
+        self._check_parts()
         return GuardStatus(
             running=self._running,
+            degraded=self._degradations.now,
+            degradations=self._degradations.counts,
             pressure=self.monitor.pressure(),
             alerts=self.monitor.alerts,
             monitor=self.monitor.statistics(),

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from memguard import log
-from memguard.errors import LifecycleError
-from memguard.guard.environment import options_from
+from memguard.errors import ConfigError, LifecycleError
+from memguard.guard.environment import blamed, options_from, unknown
 from memguard.guard.memory_guard import GuardStatus, MemoryGuard
 from memguard.lifecycle import locks
 from memguard.lifecycle.fork import reset_after_fork
@@ -81,11 +81,18 @@ def install(**options: Any) -> MemoryGuard:
     without options, it returns the guard that is there, started again if a fork stopped it.
     It runs until `uninstall`, or to the end of a block: ``with memguard.install() as guard:``.
 
+    A fault of the environment does not raise, lest it stop the host: a disk that is full or
+    read-only, a history file that another worker writes, no thread or descriptor to be had, a
+    hidden ``/proc``. That part is off; ``status().degraded`` says which and why, and so does the
+    log, once. A variable ``MEMGUARD_…`` that does not exist is logged, too.
+
     Thread-safe.
 
     Raises:
         LifecycleError: One is installed already, and options are given that it may not have.
-        ConfigError: An option or a variable is out of its range.
+        ConfigError: An option or a variable, which is then named, is out of its range; or
+            *report_dir*, *history* or *publish* names what must not be used: a link, a directory
+            that others may write to or that another user owns, a file of another application.
         TypeError: An option is of the wrong kind or unknown.
     """
     reset_after_fork(_process)  # before the lock: another thread may fork meanwhile
@@ -97,13 +104,20 @@ def install(**options: Any) -> MemoryGuard:
             if not guard.status().running:
                 guard.start()
             return guard
-        guard = MemoryGuard(**{**options_from(os.environ), **options})
+        try:
+            guard = MemoryGuard(**{**options_from(os.environ), **options})
+        except ConfigError as error:
+            raise ConfigError(blamed(error, os.environ, options)) from error
         try:
             guard.start()
         except BaseException:
             guard.close()
             raise
         _process.guard = guard
+    for variable, nearest in unknown(os.environ):
+        log.event(
+            log.WARNING, "guard.unknown_variable", variable=variable, nearest=nearest or "none"
+        )
     log.event(log.INFO, "guard.installed", name=guard.name)
     return guard
 

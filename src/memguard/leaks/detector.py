@@ -8,7 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from memguard.bounded.options import check_callable, check_choice, check_instance, check_number
+from memguard.bounded.options import (
+    check_callable,
+    check_choice,
+    check_instance,
+    check_number,
+    check_path,
+)
 from memguard.errors import LifecycleError
 from memguard.leaks.finding.findings import Finding, Findings, summarize
 from memguard.leaks.finding.investigate import POLL_SECONDS
@@ -17,9 +23,11 @@ from memguard.leaks.report import LeakReport
 from memguard.leaks.search import Search, look_now, prepare
 from memguard.leaks.senses import Senses, Spent
 from memguard.leaks.statistics import LeakDetectorStatistics, State
+from memguard.lifecycle.degraded import described
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.lifecycle.interpreter import require_main
+from memguard.lifecycle.private_directory import for_process
 from memguard.lifecycle.service import Service
 from memguard.lifecycle.signals import ChainedHandler
 from memguard.lifecycle.ticker import Ticker
@@ -63,7 +71,9 @@ class LeakDetector(Service):
         max_objects: Heaps with more blocks get no census.
         max_reports: Reports kept in ``reports``.
         limit: Memory this process may use, bytes; ``"auto"`` asks cgroups, rlimits and the host.
-        report_dir: Directory for reports (JSON, text and HTML, 0600 in 0700); None writes none.
+        report_dir: Directory for reports (JSON, text and HTML, 0600 in 0700); None writes none. In
+            it ``{pid}`` is the number of the process. If it cannot be made or written to, that is
+            counted, and tried again with the next report: see *report_error* in `statistics`.
         on_leak: Called with each new leak, in the detector's thread, outside its lock. Growth that
             may be a warm-up is none yet: see ``LeakReport.state``.
         on_end: Likewise with the last report of a leak that has ended or was retracted.
@@ -77,7 +87,7 @@ class LeakDetector(Service):
 
     Raises:
         TypeError: An option is of the wrong kind.
-        ConfigError: An option is out of its range, or *report_dir* cannot be used.
+        ConfigError: An option is out of its range, or *report_dir* is not private.
     """
 
     def __init__(
@@ -232,6 +242,7 @@ class LeakDetector(Service):
             suspicion=self._findings.suspicion or self._resources.suspicion,
             reports_dropped=self._findings.dropped + self._resources.dropped,
             report_dir=self._delivery.directory,
+            report_error=self._delivery.trouble,
         )
 
     # -- the work
@@ -338,25 +349,41 @@ class _Delivery:
         self._on_leak: Callable[[LeakReport], object] | None = check_callable(on_leak, "on_leak")
         self._on_end: Callable[[LeakReport], object] | None = check_callable(on_end, "on_end")
         self._on_error: OnError = check_choice(on_error, ("log", "raise"), "on_error")
-        if report_dir is not None and not isinstance(report_dir, str | os.PathLike):
-            kind = type(report_dir).__name__
-            raise TypeError(f"report_dir must be a string or a Path (got {kind})")
-        self._directory = None if report_dir is None else ReportDirectory(report_dir)
         self._failures = failures
+        self.trouble: str | None = None
+        """Why no report can be written now; None after one that was."""
+        self._path = None if report_dir is None else check_path(report_dir, "report_dir")
+        self._directory: ReportDirectory | None = None
+        if self._path is not None:
+            try:
+                self._opened(self._path)
+            except OSError as error:  # a disk that is full or read-only: it may be better later
+                self._fail("open report_dir", error)
 
     @property
     def directory(self) -> str | None:
-        """Where reports are written; None when they are not."""
-        return None if self._directory is None else str(self._directory.path)
+        """Where reports are written, or would be; None when they are not."""
+        return None if self._path is None else str(for_process(self._path))
+
+    def _opened(self, path: Path) -> ReportDirectory:
+        place = for_process(path)
+        if self._directory is None or self._directory.path != place:  # another process, by a fork
+            self._directory = ReportDirectory(place)
+        return self._directory
+
+    def _fail(self, what: str, error: Exception) -> None:
+        self._failures.add(what, error)
+        self.trouble = described(error)
 
     def deliver(self, finding: Finding) -> None:
         """Write, log and announce *finding*; only a new leak and the end of one are announced."""
         paths: tuple[Path, ...] = ()
-        if self._directory is not None:
+        if self._path is not None:
             try:
-                paths = self._directory.write(finding.report)
+                paths = self._opened(self._path).write(finding.report)
+                self.trouble = None
             except Exception as error:  # noqa: BLE001 - reason: a full disk must not end the detector
-                self._failures.add("write report", error)
+                self._fail("write report", error)
         finding.log(paths)
         if finding.is_alarm:
             self._announce("on_leak", self._on_leak, finding.report)

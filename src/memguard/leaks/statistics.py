@@ -31,3 +31,5 @@ class LeakDetectorStatistics:
     reports_dropped: int
     """Reports that left ``reports`` for its bound."""
     report_dir: str | None
+    report_error: str | None = None
+    """Why no report can be written there now; None after one that was."""

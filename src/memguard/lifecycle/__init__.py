@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from memguard.lifecycle.at_exit import call_at_exit as call_at_exit
     from memguard.lifecycle.at_exit import not_at_exit as not_at_exit
     from memguard.lifecycle.at_exit import stop_at_exit as stop_at_exit
+    from memguard.lifecycle.degraded import GUARD_PARTS as GUARD_PARTS
+    from memguard.lifecycle.degraded import Degradations as Degradations
+    from memguard.lifecycle.degraded import Degraded as Degraded
+    from memguard.lifecycle.degraded import described as described
     from memguard.lifecycle.failures import Failures as Failures
     from memguard.lifecycle.fork import call_in_child as call_in_child
     from memguard.lifecycle.fork import reset_after_fork as reset_after_fork
@@ -23,6 +27,11 @@ if TYPE_CHECKING:
     from memguard.lifecycle.identity import is_running as is_running
     from memguard.lifecycle.identity import started as started
     from memguard.lifecycle.interpreter import require_main as require_main
+    from memguard.lifecycle.private_directory import PrivateDirectory as PrivateDirectory
+    from memguard.lifecycle.private_directory import check_private as check_private
+    from memguard.lifecycle.private_directory import for_process as for_process
+    from memguard.lifecycle.private_directory import open_private as open_private
+    from memguard.lifecycle.private_directory import write_all as write_all
     from memguard.lifecycle.queues import drain as drain
     from memguard.lifecycle.registry import Registration as Registration
     from memguard.lifecycle.registry import Registry as Registry
@@ -37,10 +46,14 @@ else:
         {
             "memguard.lifecycle": "fork identity interpreter janitor locks",
             "memguard.lifecycle.at_exit": "call_at_exit not_at_exit stop_at_exit",
+            "memguard.lifecycle.degraded": "GUARD_PARTS Degradations Degraded described",
             "memguard.lifecycle.failures": "Failures",
             "memguard.lifecycle.fork": "call_in_child reset_after_fork",
             "memguard.lifecycle.identity": "UNKNOWN is_running started",
             "memguard.lifecycle.interpreter": "require_main",
+            "memguard.lifecycle.private_directory": (
+                "PrivateDirectory check_private for_process open_private write_all"
+            ),
             "memguard.lifecycle.queues": "drain",
             "memguard.lifecycle.registry": "Registration Registry",
             "memguard.lifecycle.service": "Service",

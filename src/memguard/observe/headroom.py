@@ -180,7 +180,11 @@ def _fill(bound: Bound, reading: MemoryUse, root: str) -> Fill | None:
         used = reading.data
         return None if used is None else Fill(bound=bound, used=used, scope="process")
     if bound.kind == "host":
-        return _host_fill(bound, root)
+        fill = _host_fill(bound, root)
+        if fill is None and reading.private is not None:
+            # /proc/meminfo is hidden (systemd's ProcSubset=pid): this process's own share.
+            return Fill(bound=bound, used=reading.private, scope="process")
+        return fill
     return _group_fill(bound)
 
 

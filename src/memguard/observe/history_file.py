@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from errno import EINVAL, ENOENT
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memguard.errors import ConfigError, LifecycleError
 from memguard.lifecycle import locks
 from memguard.lifecycle.failures import Failures
+from memguard.lifecycle.private_directory import PrivateDirectory, open_private
 from memguard.observe.rollup import HOUR, MINUTE, Bucket, roll_up
 
 if TYPE_CHECKING:
@@ -59,8 +62,15 @@ class HistoryFile:
         """
         Open or make the file, mode 0600.
 
+        Args:
+            path: In a directory that only this user can write to: nobody else can then plant a link
+                there, or swap what was checked.
+            keep_minutes: Minutes kept.
+            keep_hours: Hours kept.
+
         Raises:
-            ConfigError: *path* is not a memguard database, or this Python lacks ``sqlite3``.
+            ConfigError: *path* is a link or not a memguard database, its directory is not private,
+                or this Python lacks ``sqlite3``.
             LifecycleError: Another writer has it.
             OSError: It cannot be made or read.
         """
@@ -79,27 +89,37 @@ class HistoryFile:
         self._pid = os.getpid()
         if _writers.get(self._key) == self._pid:
             raise LifecycleError(f"{path} is being written by another History of this process")
-        self._lock = _lock_file(Path(f"{self.path}.lock"))
-        try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._prepare()
-        except BaseException:
-            os.close(self._lock)
-            raise
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(ENOENT, "no such directory", str(self.path.parent))
+        with open_private(self.path.parent) as directory:
+            self._open(directory)
         _writers[self._key] = self._pid
 
-    def _prepare(self) -> None:
-        with closing(self._connect()) as connection:
-            try:
-                owner = connection.execute("PRAGMA application_id").fetchone()[0]
-                tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            except self._sqlite3.DatabaseError as error:
-                if isinstance(error, self._sqlite3.OperationalError):
-                    raise OSError(f"{self.path} cannot be read now: {error}") from error
+    def _open(self, directory: PrivateDirectory) -> None:
+        name = self.path.name
+        for suffix in ("", ".lock", "-wal", "-shm", "-journal"):
+            _check_own(directory, f"{name}{suffix}")
+        self._lock = _locked(directory.open(f"{name}.lock", os.O_RDWR | os.O_CREAT), self.path)
+        try:
+            os.close(directory.open(name, os.O_RDWR | os.O_CREAT))
+            self._prepare()
+        except self._sqlite3.DatabaseError as error:
+            os.close(self._lock)
+            if getattr(error, "sqlite_errorname", "") == "SQLITE_NOTADB":
                 raise ConfigError(
                     f"{self.path} is not a readable SQLite database ({error}); "
                     "give the history a file of its own"
                 ) from error
+            # Damaged, full, read-only, locked: the disk's fault, not that of who named the file.
+            raise OSError(f"{self.path} cannot be used now: {error}") from error
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _prepare(self) -> None:
+        with closing(self._connect()) as connection:
+            owner = connection.execute("PRAGMA application_id").fetchone()[0]
+            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if owner != _APPLICATION_ID and tables:
                 raise ConfigError(
                     f"{self.path} is a database of another application; "
@@ -174,9 +194,33 @@ def _bucket(row: tuple[str | int, ...]) -> Bucket:
     return Bucket(**dict(zip(_COLUMNS.split(", "), row, strict=True)))  # type: ignore[arg-type]  # reason: the schema keeps the types
 
 
-def _lock_file(path: Path) -> int:
-    """Return the descriptor of *path*, locked by this process."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+def _check_own(directory: PrivateDirectory, name: str) -> None:
+    """
+    Raise if *name* leads elsewhere.
+
+    Raises:
+        ConfigError: It is a link, has a second name, or belongs to another user.
+        OSError: It is no regular file: a FIFO would be waited for.
+    """
+    path = directory.path / name
+    found = directory.status(name)
+    if found is None:
+        return
+    if stat.S_ISLNK(found.st_mode):
+        raise ConfigError(f"{path} must not be a symbolic link; give the file it leads to")
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(EINVAL, "must be a regular file; it is another kind of file", str(path))
+    if found.st_nlink > 1:
+        raise ConfigError(f"{path} must have one name only (it has {found.st_nlink} hard links)")
+    if os.name == "posix" and found.st_uid != os.geteuid():
+        raise ConfigError(
+            f"{path} must belong to the user of this process, {os.geteuid()} "
+            f"(its owner is {found.st_uid}); give the history a file of its own"
+        )
+
+
+def _locked(descriptor: int, path: Path) -> int:
+    """Return *descriptor*, locked by this process."""
     try:
         if sys.platform == "win32":
             import msvcrt  # noqa: PLC0415 - reason: the module exists on Windows only
@@ -191,8 +235,8 @@ def _lock_file(path: Path) -> int:
     except OSError as error:
         os.close(descriptor)
         raise LifecycleError(
-            f"{path.with_suffix('')} is being written by another process; "
-            "give each process a history file of its own"
+            f"{path} is being written by another process; "
+            "give each process a history file of its own: '{pid}' in the path is its number"
         ) from error
     return descriptor
 

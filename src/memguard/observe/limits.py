@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,8 @@ LimitKind = Literal[
     "cgroup2.max", "cgroup2.high", "cgroup1.limit", "rlimit.as", "rlimit.data", "host", "none"
 ]
 
+BY_SYSCONF = "SC_PHYS_PAGES"
+"""The *source* of the host's memory where how much of it is in use cannot be read."""
 _UNLIMITED = 2**60
 """At least an EiB: how version 1 groups (PAGE_COUNTER_MAX) and rlimits spell "no limit"."""
 
@@ -196,5 +199,14 @@ def _host_memory(root: str) -> Bound | None:
         return None
     try:
         return Bound(bytes=int(psutil.virtual_memory().total), kind="host", source="psutil")
-    except (psutil.Error, OSError, RuntimeError):
+    except Exception:  # noqa: BLE001 - reason: /proc may be hidden in ways psutil has not seen
+        return _physical_memory()
+
+
+def _physical_memory() -> Bound | None:
+    """Return the host's memory by sysconf(3), which needs no ``/proc/meminfo``."""
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
         return None
+    return Bound(bytes=total, kind="host", source=BY_SYSCONF) if total > 0 else None

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from memguard.relief.admission import Admission as Admission
     from memguard.relief.admission import AdmissionStatistics as AdmissionStatistics
     from memguard.relief.admission import Admitted as Admitted
+    from memguard.relief.admission import WhenBlind as WhenBlind
     from memguard.relief.callbacks import CallbackRegistration as CallbackRegistration
     from memguard.relief.callbacks import PressureLevel as PressureLevel
     from memguard.relief.collector import GcPolicy as GcPolicy
@@ -34,7 +35,7 @@ else:
         __name__,
         {
             "memguard.relief": "components",
-            "memguard.relief.admission": "Admission AdmissionStatistics Admitted",
+            "memguard.relief.admission": "Admission AdmissionStatistics Admitted WhenBlind",
             "memguard.relief.callbacks": "CallbackRegistration PressureLevel",
             "memguard.relief.collector": "GcPolicy GcPolicyStatistics prefork",
             "memguard.relief.levels": "Level SEVERITY",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self, TypeAlias, get_args
 
+from memguard.bounded.options import check_choice
 from memguard.errors import AdmissionError
 from memguard.lifecycle import locks
 from memguard.lifecycle.fork import reset_after_fork
@@ -14,6 +15,9 @@ from memguard.relief.records import PressureState
 from memguard.units import format_bytes, format_seconds, parse_bytes, parse_seconds
 
 _POLL_SECONDS = 0.05
+
+WhenBlind: TypeAlias = Literal["admit", "refuse"]
+"""What happens to work while it cannot be read how full memory is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,8 @@ class AdmissionStatistics:
     """Admitted and not yet ended."""
     promised: int
     """Bytes that running work has requested."""
+    blind: int = 0
+    """Admitted or refused while it was not known how full memory is; see *when_blind*."""
 
 
 class Admission:
@@ -46,6 +52,8 @@ class Admission:
     Args:
         state: Returns the pressure, as of the last look.
         critical: The used share of the limit that is never passed on purpose.
+        when_blind: What happens while it cannot be read how full memory is: ``"admit"`` or
+            ``"refuse"``.
         look: Asks the monitor to look again soon; called while work waits.
         timer: Monotonic seconds.
         sleep: Waits.
@@ -56,12 +64,14 @@ class Admission:
         state: Callable[[], PressureState],
         *,
         critical: float = 0.90,
+        when_blind: WhenBlind = "admit",
         look: Callable[[], object] | None = None,
         timer: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._state = state
         self._critical = critical
+        self.when_blind: WhenBlind = check_choice(when_blind, get_args(WhenBlind), "when_blind")
         self._look = look
         self._timer = timer
         self._sleep = sleep
@@ -74,7 +84,7 @@ class Admission:
         self._running = 0
         self._promised = 0
         self._base = 0
-        self._admitted = self._refused = self._waited = 0
+        self._admitted = self._refused = self._waited = self._blind = 0
         self._waited_seconds = 0.0
 
     def admit(self, cost_bytes: int | str = 0, *, wait: float | str = 0.0) -> Admitted:
@@ -107,9 +117,11 @@ class Admission:
             if self._look is not None:
                 self._look()
             self._sleep(min(_POLL_SECONDS, patience - waited))
+        is_blind = self._state().is_blind
         with self._lock:
             self._refused += 1
             self._waited_seconds += waited
+            self._blind += is_blind
         after = f" after {format_seconds(waited)}" if waited > 0.001 else ""
         raise AdmissionError(f"not admitted{after}: {why_not}")
 
@@ -135,6 +147,11 @@ class Admission:
                     return f"{why}; try again later, or give wait=", False
             if state.level == "critical":
                 return "memory is critical; try again later, or give wait=", False
+            if used is None or limit is None:
+                if self.when_blind == "refuse":
+                    why = "it cannot be read how full memory is, and when_blind is 'refuse'"
+                    return f"{why}; see status().degraded", False
+                self._blind += 1
             self._running += 1
             self._promised += cost
             self._admitted += 1
@@ -162,6 +179,7 @@ class Admission:
                 waited_seconds=self._waited_seconds,
                 running=self._running,
                 promised=self._promised,
+                blind=self._blind,
             )
 
 

@@ -193,6 +193,8 @@ class Gauge:
         self._known_at = 0.0
         self._full: _Full | None = None
         self.full_looks = 0
+        self.trouble: str | None = None
+        """What the last full look could not see, and what that means; None if nothing."""
 
     def look(self, *, at_rest: bool = False) -> Look | None:
         """
@@ -248,6 +250,7 @@ class Gauge:
             bound = Bound(bytes=self._own, kind="none", source=OWN_LIMIT)
             fills.append(Fill(bound=bound, used=reading.private, scope="process"))
         self._full = _Full(at=now, reading=glanced, fills=tuple(fills))
+        self.trouble = _trouble(fills, reading)
         stall, events = seen.stall, seen.events
         measured = Sample(
             at=now,
@@ -279,6 +282,20 @@ class Gauge:
             return False
         directories = [bound.directory for bound in self._known.bounds if bound.directory]
         return any(source.startswith(directory + "/") for directory in directories)
+
+
+def _trouble(fills: list[Fill], reading: Reading) -> str | None:
+    if reading.private is None:
+        also = "" if fills else ", nor that of its control group"
+        return f"the memory of this process cannot be read{also}: is /proc mounted and readable?"
+    if not fills:
+        return "no bound on memory can be read: is /proc mounted and readable? Or give limit="
+    if any(fill.bound.kind == "host" and fill.scope == "process" for fill in fills):
+        return (
+            "how much of the host's memory is in use cannot be read (/proc/meminfo is hidden): "
+            "only what this process itself holds is compared with it"
+        )
+    return None
 
 
 def _grown(fill: Fill, before: Reading, reading: Reading) -> int | None:

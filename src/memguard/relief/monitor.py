@@ -298,6 +298,11 @@ class PressureMonitor(Service):
         """Return the level, the reasons for it and the numbers behind it, as of the last look."""
         return self._state
 
+    @property
+    def trouble(self) -> str | None:
+        """What the last full look could not see, and what that means; None if nothing."""
+        return self._gauge.trouble
+
     def statistics(self) -> PressureStatistics:
         """Return what was done so far and what it cost. Thread-safe."""
         return PressureStatistics(

@@ -138,6 +138,11 @@ class PressureState:
     """When it was seen, on the monitor's timer; None before the first look."""
 
     @property
+    def is_blind(self) -> bool:
+        """True where it is not known how full memory is."""
+        return self.used is None or self.limit is None
+
+    @property
     def used_ratio(self) -> float | None:
         """*used* over *limit*."""
         return None if self.used is None or not self.limit else self.used / self.limit

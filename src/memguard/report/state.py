@@ -13,6 +13,7 @@ from typing import Protocol
 from memguard.bounded.inventory import InventoryRow, survey
 from memguard.leaks.report import LeakReport
 from memguard.leaks.statistics import LeakDetectorStatistics
+from memguard.lifecycle.degraded import GUARD_PARTS, Degraded
 from memguard.observe.gcwatch import GcStatistics
 from memguard.observe.history import History
 from memguard.observe.readings import Reading, read_memory
@@ -34,6 +35,10 @@ class _Status(Protocol):
 
     @property
     def running(self) -> bool: ...
+    @property
+    def degraded(self) -> tuple[Degraded, ...]: ...
+    @property
+    def degradations(self) -> tuple[tuple[str, int], ...]: ...
     @property
     def pressure(self) -> PressureState: ...
     @property
@@ -89,6 +94,10 @@ class GuardState:
     name: str
     """The guard's."""
     running: bool
+    degraded: tuple[Degraded, ...]
+    """Parts that do not do all of their work, through no fault of their options, and why."""
+    degradations: tuple[tuple[str, int], ...]
+    """(part, times that it was switched off)."""
     reading: Reading
     """Read for this occasion."""
     pressure: PressureState
@@ -106,6 +115,17 @@ class GuardState:
     reports: tuple[LeakReport, ...]
     """The latest leak reports, oldest first."""
 
+    @property
+    def off(self) -> dict[str, int]:
+        """For each part of a guard 1 if it is in *degraded*, else 0."""
+        now = [each.part for each in self.degraded]
+        return {part: now.count(part) for part in GUARD_PARTS}
+
+    @property
+    def times_off(self) -> dict[str, int]:
+        """For each part of a guard how many times it was switched off."""
+        return {**dict.fromkeys(GUARD_PARTS, 0), **dict(self.degradations)}
+
 
 def guard_state(guard: Guarded) -> GuardState:
     """
@@ -121,6 +141,8 @@ def guard_state(guard: Guarded) -> GuardState:
         time=time.time(),
         name=guard.name,
         running=status.running,
+        degraded=status.degraded,
+        degradations=status.degradations,
         reading=read_memory(),
         pressure=status.pressure,
         alerts=status.alerts,

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from memguard.bounded.options import check_int, check_path
 from memguard.errors import ConfigError
+from memguard.lifecycle.private_directory import PrivateDirectory, open_private, write_all
 from memguard.report.alerting.connection import Connection
 from memguard.report.alerting.notice import Notice, Severity
 from memguard.report.alerting.sink import DeliveryError, Sink
-from memguard.report.sinks.private_directory import PrivateDirectory, open_private, write_all
 from memguard.units import parse_bytes
 
 try:

@@ -154,6 +154,15 @@ class ContainersHealth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DegradedHealth:
+    """A part of the guard that the environment has switched off."""
+
+    part: str
+    """``pressure``, ``leaks``, ``reports``, ``history`` or ``publish``."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlertHealth:
     """Something an operator should know."""
 
@@ -188,6 +197,8 @@ class HealthReport:
     """``"ok"``, ``"elevated"``, ``"critical"`` or ``"insufficient_data"``."""
     reasons: tuple[str, ...]
     """Why it is not ok."""
+    degraded: tuple[DegradedHealth, ...]
+    """Parts of the guard that do not do all of their work: a full disk, a hidden ``/proc``."""
     memory: MemoryHealth
     limit: LimitHealth
     gc: GcHealth | None
@@ -224,6 +235,10 @@ class HealthReport:
             watching=state.running,
             level=level,
             reasons=reasons,
+            degraded=tuple(
+                DegradedHealth(part=each.part, reason=printable(each.reason, longest=300))
+                for each in state.degraded
+            ),
             memory=MemoryHealth(
                 private_bytes=reading.private,
                 resident_bytes=reading.rss,

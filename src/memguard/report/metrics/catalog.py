@@ -186,9 +186,8 @@ def source_of(limit_source: str) -> str:
         return "rlimit"
     if limit_source.startswith("/"):
         return "cgroup"
-    return {"option limit": "own", "MemTotal": "host", "psutil": "host"}.get(
-        limit_source, "unknown"
-    )
+    hosts = dict.fromkeys(("MemTotal", "psutil", "SC_PHYS_PAGES"), "host")
+    return {"option limit": "own", **hosts}.get(limit_source, "unknown")
 
 
 def _latest_leak(read: Callable[[LeakReport], float]) -> Callable[[GuardState], Any]:
@@ -281,6 +280,8 @@ _PROCESS = (
 
 _PRESSURE = (
     _gauge("running", "1 while the guard is started, else 0.", lambda state: int(state.running)),
+    _gauge("degraded", "1 for a part that is off: see production.md.", attrgetter("off"), "part"),
+    _counter("degradations", "Times that it was switched off.", attrgetter("times_off"), "part"),
     _gauge(
         "used_bytes",
         "Memory in use that cannot be reclaimed, in the scope of the limit.",

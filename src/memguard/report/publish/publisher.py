@@ -22,12 +22,13 @@ from pathlib import Path
 from memguard.bounded.options import check_path
 from memguard.errors import ValueTooLargeError
 from memguard.lifecycle.at_exit import not_at_exit, stop_at_exit
+from memguard.lifecycle.degraded import described
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.lifecycle.identity import UNKNOWN, is_running, started
+from memguard.lifecycle.private_directory import PrivateDirectory, open_private
 from memguard.lifecycle.turn import Turn
 from memguard.report.publish import process_status
-from memguard.report.sinks.private_directory import PrivateDirectory, open_private
 from memguard.report.state import Guarded, guard_state
 
 NAME = re.compile(
@@ -63,6 +64,8 @@ class PublisherStatistics:
     errors: int
     """Failures caught, of every kind; each kind was logged once."""
     errors_by_kind: tuple[tuple[str, int], ...]
+    error: str | None = None
+    """Why nothing can be written now; None after a file that was."""
 
 
 class Publisher:
@@ -85,7 +88,6 @@ class Publisher:
     Raises:
         TypeError: *place* is not a path.
         ConfigError: *place* is not a directory that only this user can write to.
-        OSError: It cannot be made.
     """
 
     def __init__(
@@ -98,12 +100,16 @@ class Publisher:
         self._place: Path | None = None
         if place is not None:
             self._place = check_path(place, "publish")
-            with open_private(self._place):
-                pass
         self._within = within
         self._timer = timer
         self._failures = Failures("publishing.failed")
         self._reset()
+        if self._place is not None:
+            try:
+                with open_private(self._place):
+                    pass
+            except OSError as error:  # a disk that is full or read-only: tried again
+                self._fail(error)
         reset_after_fork(self)
 
     def _reset(self) -> None:
@@ -114,6 +120,7 @@ class Publisher:
         self._name: str | None = None
         self._due = float("-inf")
         self._in_vain = 0
+        self._trouble: str | None = None
         self._written = 0
         self._longest = 0.0
 
@@ -141,13 +148,18 @@ class Publisher:
             if not self._turn.run(lambda: self._write_if_open(content), busy=False):
                 return
             self._in_vain = 0
+            self._trouble = None
         except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
-            self._failures.add("write", error)
+            self._fail(error)
             self._in_vain = min(self._in_vain + 1, 6)
             gap = min(60.0, 2.0**self._in_vain)
         cost = time.thread_time() - began
         self._longest = max(self._longest, cost)
         self._due = now + max(gap, cost / _MOST_SHARE)
+
+    def _fail(self, error: Exception) -> None:
+        self._failures.add("write", error)
+        self._trouble = described(error)
 
     def stop(self, timeout: float = 1.0) -> None:
         """Delete the file and publish no more; idempotent. Waits for a write that is under way."""
@@ -164,6 +176,7 @@ class Publisher:
             longest_seconds=self._longest,
             errors=self._failures.count,
             errors_by_kind=self._failures.kinds,
+            error=self._trouble,
         )
 
     def _write_if_open(self, content: bytes) -> bool:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from memguard.errors import ConfigError, ReportFormatError
 from memguard.lifecycle import identity
+from memguard.lifecycle.private_directory import check_private
 from memguard.report.publish import process_status
 from memguard.report.publish.process_status import ProcessStatus
 from memguard.report.publish.publisher import MOST_FILES, NAME, directory_of, is_current, temporary
 from memguard.report.render.words import printable
-from memguard.report.sinks.private_directory import check_private
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,11 @@ from memguard.bounded.options import check_int, check_path
 from memguard.errors import ConfigError, ValueTooLargeError
 from memguard.leaks.report import LeakReport
 from memguard.lifecycle import identity, locks
+from memguard.lifecycle.private_directory import PrivateDirectory, open_private
 from memguard.report.render.html.page import render_html
 from memguard.report.render.json import render_json
 from memguard.report.render.text import render_text
 from memguard.report.render.words import printable
-from memguard.report.sinks.private_directory import PrivateDirectory, open_private
 from memguard.units import parse_bytes
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

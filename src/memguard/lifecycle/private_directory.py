@@ -45,13 +45,17 @@ class PrivateDirectory:
         place = self.path if self.descriptor is None else self.descriptor
         return os.listdir(place)  # noqa: PTH208 - reason: a Path cannot list a descriptor
 
-    def file(self, name: str) -> os.stat_result | None:
-        """Return what *name* itself is; None if it is a directory, or not there any more."""
+    def status(self, name: str) -> os.stat_result | None:
+        """Return what *name* itself is; None if it is not there."""
         try:
-            found = os.stat(self._named(name), dir_fd=self.descriptor, follow_symlinks=False)
+            return os.stat(self._named(name), dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:  # another process was faster to delete it
             return None
-        return None if stat.S_ISDIR(found.st_mode) else found
+
+    def file(self, name: str) -> os.stat_result | None:
+        """Return what *name* itself is; None if it is a directory, or not there any more."""
+        found = self.status(name)
+        return None if found is None or stat.S_ISDIR(found.st_mode) else found
 
     def open(self, name: str, flags: int) -> int:
         """Return a descriptor of *name*, made with mode 0600; no link is followed."""
@@ -159,6 +163,11 @@ def check_private(path: Path, found: os.stat_result) -> None:
             f"{path} must not be writable by others (its mode is "
             f"{stat.S_IMODE(found.st_mode):04o}); do 'chmod go-w' or give another directory"
         )
+
+
+def for_process(path: Path) -> Path:
+    """Return *path* with the number of this process in place of each ``{pid}``."""
+    return Path(str(path).replace("{pid}", str(os.getpid())))
 
 
 def write_all(descriptor: int, content: bytes) -> None:
