@@ -117,6 +117,13 @@ def test_a_look_on_demand_does_not_call_a_growth_healthy() -> None:
         assert "confidence" not in text
 
 
+def test_noise_approaches_no_limit() -> None:
+    report = leak_report(kind="snapshot", verdict=Verdict(kind="none", advice=""))
+    for text in (render_text(report), render_html(report)):
+        assert "not being approached" in text
+        assert "reached in about" not in text
+
+
 @given(st.floats(0, 4), st.floats(0, 2.0**40))
 def test_what_is_explained_and_what_is_not_add_up(ratio: float, pace: float) -> None:
     trend = replace(leak_report().trend, bytes_per_hour=pace)

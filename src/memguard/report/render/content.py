@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
-from memguard.leaks.report import Cost, Frame, Holder, LeakReport, Suspect
+from memguard.leaks.report import Cost, Frame, Holder, LeakReport, Suspect, TrendSummary
 from memguard.report.render.words import count, number, printable, rate
 from memguard.units import format_bytes, format_seconds
 
@@ -39,6 +40,12 @@ def readings(report: LeakReport) -> str:
     """Return the window of the report's first numbers: how many readings, over how long."""
     trend = report.trend
     return f"{trend.samples:,} readings over {format_seconds(trend.span_seconds)}"
+
+
+def trend_of(report: LeakReport) -> TrendSummary:
+    """Return what the readings did; noise approaches no limit."""
+    trend = report.trend
+    return replace(trend, seconds_to_limit=None) if report.verdict.kind == "none" else trend
 
 
 def trend_words(report: LeakReport) -> str | None:

@@ -35,6 +35,7 @@ from memguard.report.render.content import (
     stack_shown,
     suspects_note,
     suspects_title,
+    trend_of,
     trend_words,
     why_no_user_line,
 )
@@ -156,7 +157,7 @@ def _resources(report: LeakReport, caps: _Caps, locations: Locations) -> list[st
 
 
 def _headline(report: LeakReport) -> list[str]:
-    trend = report.trend
+    trend = trend_of(report)
     revision = f", updated {report.updated_at}" if report.revision > 1 else ""
     kind, words = label(report), trend_words(report)
     growth = (

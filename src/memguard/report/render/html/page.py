@@ -23,6 +23,7 @@ from memguard.report.render.content import (
     readings,
     suspects_note,
     suspects_title,
+    trend_of,
     trend_words,
 )
 from memguard.report.render.html.chart import memory_chart
@@ -119,7 +120,7 @@ def _header(report: LeakReport) -> Markup:
 
 
 def _facts(report: LeakReport) -> list[Markup]:
-    trend = report.trend
+    trend = trend_of(report)
     facts = [
         fact(
             "Growth rate",
