@@ -359,3 +359,34 @@ def test_a_buffer_that_grows_is_found_with_the_line_that_makes_it_grow(
     assert held.sample.bytes_per_entry == 1, "the entries of a buffer are its bytes"
     assert held.entries_added > 50_000
     assert (__file__, receive.__code__.co_firstlineno + 1) in held.sample.lines
+
+
+class Knot:
+    """In a cycle with itself."""
+
+    def __init__(self, number: int) -> None:
+        self.rows = [f"{number}-{k}" for k in range(20)]
+        self.me = self
+
+
+@pytest.mark.parametrize("switch", ["disabled", "threshold 0"])
+def test_cycles_where_the_collector_is_off_are_garbage_that_nobody_holds(switch: str) -> None:
+    thresholds = gc.get_threshold()
+    gc.collect()
+    if switch == "disabled":
+        gc.disable()
+    else:
+        gc.set_threshold(0)
+    try:
+        evidence = investigated(Knot)
+        left = sum(type(obj) is Knot for obj in gc.get_objects())
+    finally:
+        gc.enable()
+        gc.set_threshold(*thresholds)
+    assert not evidence.collector.is_on
+    assert evidence.garbage is not None
+    assert evidence.garbage.share(f"{__name__}.Knot") > 0.9
+    assert evidence.garbage.cycle == f"{__name__}.Knot.me"
+    assert evidence.garbage_growth > 300 * sys.getsizeof(["row"] * 20)
+    assert f"{__name__}.Knot" not in {held.type for held in evidence.holders}
+    assert left > 300, "nothing of it was collected: that is the host's decision"

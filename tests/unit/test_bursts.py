@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 
-from memguard.leaks.evidence import bursts, tracing
+from memguard.leaks.evidence import bursts, census, tracing
 from memguard.leaks.evidence.bursts import Bursts, Candidate
 from memguard.leaks.evidence.newest import Sample
 from tests.detecting import options
 
 
 def make(candidates: list[Candidate], **chosen: Any) -> Bursts:
-    return Bursts(options(**chosen), candidates, gap=1.0, sample_more=lambda _: None)
+    collect = chosen.pop("collect", True)
+    return Bursts(
+        options(**chosen), candidates, gap=1.0, sample_more=lambda _: None, collect=collect
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -210,3 +213,22 @@ def test_samples_of_two_bursts_add_up() -> None:
     total = Sample(entries=2, bytes=10)
     total.add(Sample(entries=3, bytes=20))
     assert (total.entries, total.bytes) == (5, 30)
+
+
+@pytest.mark.parametrize(("collect", "times"), [(True, 1), (False, 0)])
+def test_nothing_is_collected_where_garbage_is_what_grows(
+    monkeypatch: pytest.MonkeyPatch, *, collect: bool, times: int
+) -> None:
+    collected: list[int] = []
+
+    def note(generation: int) -> int:
+        collected.append(generation)
+        return 1000
+
+    monkeypatch.setattr(census, "collect", note)
+    burst = make([], collect=collect, trace_seconds=0.05, trace_frames=1)
+    burst.start()
+    while not burst.poll():
+        pass
+    assert collected == [1] * times
+    assert burst.collected_bytes == (1000 if collect else None)
