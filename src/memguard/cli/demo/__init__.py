@@ -35,7 +35,7 @@ MARK = "# planted: the leak allocates here"
 HOLDER = "__main__.SESSIONS"
 LEAST_SECONDS = 10.0
 """So long the repaired program is watched at least: silence takes time."""
-_OPTIONS = ("--interval", "0.25", "--min-growth-bytes", "6MiB", "--report-dir", "reports", "--json")
+_OPTIONS = ("--interval", "0.2", "--min-growth-bytes", "6MiB", "--report-dir", "reports", "--json")
 _LOOK = 0.5
 HELP = "a leak, found while you watch, in 15 seconds"
 DESCRIPTION = "Run a small program that leaks, and the same repaired, and find the leak."
