@@ -17,7 +17,7 @@ from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
 from memguard.leaks.finding.findings import Finding, Findings, summarize
 from memguard.leaks.finding.investigate import POLL_SECONDS, Investigation
 from memguard.leaks.finding.judge import leak_among
-from memguard.leaks.finding.life import DOUBT, SLOW, Standstill, holds_more, state_of_growth
+from memguard.leaks.finding.life import DOUBT, LASTING, Standstill, holds_more, state_of_growth
 from memguard.leaks.growth.trend import Trend
 from memguard.leaks.growth.windows import Windows
 from memguard.leaks.holders import paths
@@ -206,7 +206,7 @@ class Search:
             windows.trends(),
             options.trend,
             whole_window=windows.is_full,
-            enough_seconds=SLOW * self._window,
+            enough_seconds=LASTING * self._window,
         )
         self._misses = 0 if trend is not None else self._misses + 1
         self._trend = trend or self._trend

@@ -17,9 +17,7 @@ from memguard.leaks.growth.trend import Trend
 from memguard.leaks.report import FindingState, Holder
 
 LASTING = 2 / 3
-"""Share of a window for which growth must have gone on to be a leak."""
-SLOW = 0.75
-"""Likewise, to be looked at, of growth that is small beside the baseline."""
+"""Share of a window for which growth must go on to be a leak; then slow growth counts, too."""
 ENDED = 0.75
 """Share of a window without growth at which a leak has ended."""
 DOUBT = 1 / 3
