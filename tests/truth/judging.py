@@ -82,9 +82,10 @@ def _compared(program: Program, answer: dict[str, Any]) -> tuple[list[str], floa
     alarms = answer["alarms"]
     if program.alarm is False:
         return [f"false alarm: {_words(alarm)}" for alarm in alarms], None
-    if not alarms:
+    seen = alarms or (answer["reports"] if program.alarm is None else [])
+    if not seen:
         return (["no alarm"] if program.alarm else []), None
-    report = alarms[0]
+    report = seen[0]
     share = _share(program, report, answer["bytes_per_step"])
     faults = [
         *_wrong_kind(program.kinds, report),
