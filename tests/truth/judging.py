@@ -132,14 +132,14 @@ def _wrong_holder(program: Program, report: dict[str, Any]) -> list[str]:
 
 
 def _share(program: Program, report: dict[str, Any], bytes_per_step: float | None) -> float | None:
-    """Return the share of the leak that its first holder has, or first instances without one."""
-    holders = report["holders"]
+    """Return the share of the leak that its first holder has, or all instances that have none."""
+    rows = report["holders"]
     if program.holders:
-        holders = [holder for holder in holders if holder["anchored"]]
-    if program.share is None or not holders or not bytes_per_step:
+        rows = [holder for holder in rows if holder["anchored"]][:1]
+    if program.share is None or not rows or not bytes_per_step:
         return None
-    rate: float = holders[0]["bytes_per_minute"] or 0.0
-    return rate / (bytes_per_step * program.rate * 60)
+    rate = sum(row["bytes_per_minute"] or 0.0 for row in rows)
+    return float(rate / (bytes_per_step * program.rate * 60))
 
 
 def _is_open(report: dict[str, Any]) -> bool:

@@ -561,9 +561,7 @@ def _cycles(name: str, setting: str, source: str) -> Program:
     source = f"import gc\n\n{setting}\n\n{textwrap.dedent(source).strip()}\n"
     # The collector will take it in the end where it is on: no alarm is as right as one.
     alarm = None if "00_000" in setting else True
-    return _program(
-        f"cycles-{name}", source, rate=70, alarm=alarm, kinds=("cycles",), share=None
-    )
+    return _program(f"cycles-{name}", source, rate=70, alarm=alarm, kinds=("cycles",), share=None)
 
 
 _NODE = f"""
