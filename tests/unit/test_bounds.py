@@ -9,6 +9,7 @@ from typing import Any
 import cachetools
 import pytest
 
+from memguard.bounded.cache.bounded_cache import BoundedCache
 from memguard.leaks.holders.bounds import declared_bound
 
 
@@ -134,3 +135,10 @@ def test_the_caches_of_cachetools_are_bounded() -> None:
     assert isinstance(order, OrderedDict)
     assert declared_bound([cache, vars(cache), data], 10) == 1000
     assert declared_bound([cache, order], 10) == 1000
+
+
+def test_a_cache_of_ours_has_the_bound_it_was_made_with() -> None:
+    """One far beyond the memory there is keeps nothing from leaking: who judges must know it."""
+    cache: BoundedCache[int, str] = BoundedCache(maxsize=10**9)
+    cache[1] = "one"
+    assert declared_bound([cache, cache._map], 1) == 10**9

@@ -216,3 +216,23 @@ def test_an_object_of_an_extension_is_noted_wherever_it_hangs_below_an_entry() -
 
 class Program:
     columns: tuple[str, ...] = ("x" * 5000,)
+
+
+class Ringed:
+    def __init__(self, before: Ringed | None) -> None:
+        self.payload = bytearray(1000)
+        self.before = before
+        self.after: Ringed | None = None
+        if before is not None:
+            before.after = self
+
+
+def test_entries_that_lead_to_one_another_are_weighed_one_by_one() -> None:
+    """As those of a cache in the order of their last use."""
+    ring: dict[int, Ringed] = {}
+    last = None
+    for number in range(500):
+        last = ring[number] = Ringed(last)
+    origin = from_here(*ring.values(), *(each.payload for each in ring.values()))
+    sample = sample_container(ring, 500, origin=origin)
+    assert 1000 < (sample.bytes_per_entry or 0) < 1500

@@ -111,6 +111,7 @@ class Weighing:
         """The entry that led to each first."""
         self._huge: set[int] = set()
         self._until: type | None = None
+        self._others: Container[int] = frozenset()
         self._apart = 0
         """Objects below what turned out to be the program's."""
         self._cut: list[int] = []
@@ -121,18 +122,25 @@ class Weighing:
         self._roots: list[list[int]] = []
         """The objects of each entry that came in with it."""
 
-    def add(self, entries: list[tuple[Any, ...]], *, until: type | None = None) -> int:
+    def add(
+        self,
+        entries: list[tuple[Any, ...]],
+        *,
+        until: type | None = None,
+        others: Container[int] = frozenset(),
+    ) -> int:
         """
         Look below *entries*, of which each is one or more objects, and return how many it took.
 
         It does not look into objects of type *until*: of a chain of nodes, each is weighed alone.
+        Nor into those whose ids are in *others*, where entries of one container lead to the next.
 
         They are taken out of the list, first to last, so that the list no longer refers to them;
         each object must be referred to by its container, or by something else of ours, once.
         """
         group: list[int] = []
         self._groups.append(group)
-        self._until = until
+        self._until, self._others = until, others
         entries.reverse()
         begun, apart = len(self._objects), self._apart
         while entries:
@@ -207,7 +215,9 @@ class Weighing:
         below.extend(
             self._met(child, owner, depth + 1)
             for child in self._contents(obj, node)
-            if type(child) is not self._until and not self._is_program(child)
+            if type(child) is not self._until
+            and id(child) not in self._others
+            and not self._is_program(child)
         )
 
     def _contents(self, obj: Any, node: int) -> list[Any]:

@@ -28,6 +28,8 @@ Public, private and mangled spellings: ``maxsize``, ``_capacity``, ``_Cache__max
 of what a container holds: ``max_connections``, ``_maxcached``. Not what is no number of entries
 (``max_age``, ``max_retries``), nor what may be the number now (``cache_size``).
 """
+_OWN = ("_contents", "memguard.bounded.cache.contents.Contents")
+"""Where a cache of ours keeps its bound, which may lie far beyond the memory there is."""
 _ENDLESS = sys.maxsize >> 3
 """More entries than any list can have: who writes such a bound means none."""
 _ABOVE = 3
@@ -68,7 +70,11 @@ def _bound_of(obj: Any) -> int | None:
     namespace = naming.instance_dict(obj)
     named = list(namespace.items()) if namespace is not None else []
     for name, value in (*named, *naming.slots_of(obj)):
-        if type(name) is str and _NAMES.fullmatch(name):
+        if type(name) is not str:
+            continue
+        if name == _OWN[0] and naming.type_name(type(value)) == _OWN[1]:
+            return _bound_of(value)
+        if _NAMES.fullmatch(name):
             bound = _whole(value)
             if bound is not None:
                 return bound
