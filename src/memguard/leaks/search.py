@@ -8,7 +8,8 @@ is taken; at all of it a second look, and ``tracing`` begins. ``cooling`` is the
 from __future__ import annotations
 
 import threading
-from typing import Literal
+from collections import Counter
+from typing import Any, Literal
 
 from memguard.bounded import inventory
 from memguard.leaks.evidence import garbage
@@ -348,6 +349,9 @@ def prepare() -> None:
     A fork must not meet an import half done; and what is imported between two looks would be told
     of as growth of the program.
     """
+    nothing: list[Any] = [[], (), set(), frozenset(), {}, "", iter(()), map(str, ())]
+    for entries in (*nothing, (each for each in range(0))):
+        Counter(entries)  # asks whether that is a mapping: an ABC remembers the types it was asked
     allocator.prepare()
     garbage.prepare()
     paths.prepare()
