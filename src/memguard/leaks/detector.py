@@ -260,13 +260,12 @@ class LeakDetector(Service):
         """
         interval = self._options.interval
         try:
-            done = self._turn.run(self._tick, busy=None)
+            finding, state = self._turn.run(self._tick, busy=(None, None))
         except MemoryError as error:  # where the turn was taken: `_tick` counts its own
             self._failures.count_only("tick", error)
             return interval
-        if done is None:
+        if state is None:
             return interval
-        finding, state = done
         self._failures.log()
         if finding is not None:
             self._delivery.deliver(finding)
