@@ -369,8 +369,11 @@ class Knot:
         self.me = self
 
 
+@pytest.mark.parametrize("seconds", [20.0, 0.001], ids=["time", "no time"])
 @pytest.mark.parametrize("switch", ["disabled", "threshold 0"])
-def test_cycles_where_the_collector_is_off_are_garbage_that_nobody_holds(switch: str) -> None:
+def test_cycles_where_the_collector_is_off_are_garbage_that_nobody_holds(
+    switch: str, seconds: float
+) -> None:
     thresholds = gc.get_threshold()
     gc.collect()
     if switch == "disabled":
@@ -378,7 +381,7 @@ def test_cycles_where_the_collector_is_off_are_garbage_that_nobody_holds(switch:
     else:
         gc.set_threshold(0)
     try:
-        evidence = investigated(Knot)
+        evidence = investigated(Knot, retention_seconds=seconds)
         left = sum(type(obj) is Knot for obj in gc.get_objects())
     finally:
         gc.enable()

@@ -232,8 +232,12 @@ def _distance(found: Retention) -> tuple[bool, int]:
 
 
 def _is_dead(found: Retention, are_garbage: bool) -> bool:  # noqa: FBT001 - reason: what is known of its type
-    """Return True for what only a cycle holds, where that is known of it or of its like."""
-    return found.is_garbage or (found.unseen and are_garbage)
+    """
+    Return True for what only a cycle holds, where that is known of it or of its like.
+
+    A search that ran out of time found no name either, and most of its like are garbage.
+    """
+    return found.is_garbage or (are_garbage and not found.anchored)
 
 
 def _never(_: str) -> bool:
