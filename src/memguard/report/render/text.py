@@ -38,6 +38,7 @@ from memguard.report.render.content import (
     trend_of,
     trend_words,
     why_no_user_line,
+    window,
 )
 from memguard.report.render.resources import group_places, resource_facts, resources_title
 from memguard.report.render.words import VERDICTS, Locations, limit, number, printable, rate
@@ -142,7 +143,7 @@ def _section(title: str, entries: Sequence[Sequence[str]], found: int) -> list[s
 def _resources(report: LeakReport, caps: _Caps, locations: Locations) -> list[str]:
     if not report.resources:
         return []
-    looks = last_window(report)
+    looks = window(report)
     title = resources_title(report)
     lines = [f"{title} ({looks})" if looks else title]
     for growth in report.resources[: caps.resources]:

@@ -25,6 +25,7 @@ from memguard.report.render.content import (
     suspects_title,
     trend_of,
     trend_words,
+    window,
 )
 from memguard.report.render.html.chart import memory_chart
 from memguard.report.render.html.components import (
@@ -79,7 +80,7 @@ def _article(report: LeakReport, locations: Locations) -> Markup:
         _header(report),
         _curve(report.trend),
         section("What to do", _advice(report)),
-        section(resources_title(report), _resources(report, locations), note=last_window(report)),
+        section(resources_title(report), _resources(report, locations), note=window(report)),
         section(
             holders_title(report),
             holder_tree(holders, report, locations) if holders else None,
