@@ -358,6 +358,47 @@ def test_a_script_that_leaks_gets_a_report_that_names_its_line(tmp_path: Path) -
     assert json.loads(shown[1]) == report.to_dict()
 
 
+SERVER = """
+    import glob, json, os, signal, time
+
+    KEPT, stopped = [], []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+
+    def is_leaking():
+        return any(json.load(open(file))["kind"] == "leak" for file in glob.glob("found/*.json"))
+
+    end = time.monotonic() + 40
+    while time.monotonic() < end and not stopped:
+        KEPT.append(bytearray(20_000))
+        time.sleep(0.002)
+        if len(KEPT) % 100 == 0 and is_leaking():
+            os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_server_that_is_asked_to_end_has_leaked_what_it_leaked(tmp_path: Path) -> None:
+    write(tmp_path, "server.py", SERVER)
+    options = ("--interval", "0.1", "--min-growth-bytes", "1MiB", "--report-dir", "found")
+    code, output, errors = python(tmp_path, *WATCHED, *options, "--json", "server.py")
+    assert (code, output) == (0, "")
+    summary = json.loads(errors.splitlines()[-1])
+    assert (summary["leaks"], summary["ended"]) == (1, 0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_no_line_of_ours_is_in_the_traceback_of_a_handler(tmp_path: Path) -> None:
+    source = """
+        import os, signal
+        def handler(number, frame):
+            raise ValueError("asked to end")
+        signal.signal(signal.SIGTERM, handler)
+        os.kill(os.getpid(), signal.SIGTERM)
+    """
+    write(tmp_path, "app.py", source)
+    assert python(tmp_path, *WATCHED, "app.py") == python(tmp_path, "app.py")
+
+
 def test_a_script_gets_the_summary_as_json_even_if_nothing_was_found(tmp_path: Path) -> None:
     write(tmp_path, "app.py", "import os; os.chdir('/'); print('ran')")
     nothing = {"leaks": 0, "ended": 0, "reports": []}

@@ -30,6 +30,7 @@ from typing import Any
 
 from memguard.bounded.options import check_seconds
 from memguard.cli import terminal
+from memguard.cli.asked_to_end import AskedToEnd
 from memguard.guard.environment import options_from
 from memguard.guard.memory_guard import MemoryGuard
 from memguard.leaks.evidence.frames import begin_after
@@ -68,7 +69,7 @@ exit codes:
   2   memguard could not start it: a wrong option, no such script or module
 
 Reports are written while the program runs. What was found is summed up on standard error when it
-ends by itself; a program that is killed leaves its reports, but no summary. Meanwhile 'memguard
+ends; a program that is killed leaves its reports, but no summary. Meanwhile 'memguard
 top' shows its state; MEMGUARD_PUBLISH=0 in the environment hides it.
 """
 
@@ -165,6 +166,7 @@ def command(
     end = _Summary(guard, Path(options.report_dir), file=options.summary, as_json=options.json)
     atexit.register(end.write)
     guard.start()
+    end.asked.watch()
     try:
         run(target)
         end.program_ended = True
@@ -214,8 +216,9 @@ class _Summary:
         self._file = None if file is None else Path.cwd() / file
         self._as_json = as_json
         self._pid = os.getpid()
+        self.asked = AskedToEnd()
         self.program_ended = False
-        """True once it has ended by itself: not by an interrupt, nor by an error."""
+        """True once it has ended without an error: by itself, unless it was asked to."""
 
     def write(self) -> None:
         """Write it, unless nothing was found or this is a forked child of the program."""
@@ -226,7 +229,7 @@ class _Summary:
         if not reports and not self._as_json and self._file is None:
             return
         missing = self._missing(reports)
-        if self.program_ended:
+        if self.program_ended and not self.asked.was_asked:
             reports = tuple(map(as_ended, reports))
             self._write_again([report for report in reports if report.state == "ended"])
         if self._as_json:
@@ -489,9 +492,13 @@ _OWN_FILES = (
 
 def _show_from_the_program_on(error: BaseException) -> None:
     """Have the interpreter's report of *error* begin at the program's first frame."""
-    first = error.__traceback__
+    first = last = error.__traceback__
     while first is not None and first.tb_frame.f_code.co_filename.startswith(_OWN_FILES):
-        first = first.tb_next
+        first = last = first.tb_next
+    while last is not None:  # a signal's handler is called through one of ours
+        while last.tb_next and last.tb_next.tb_frame.f_code.co_filename.startswith(_OWN_FILES[0]):
+            last.tb_next = last.tb_next.tb_next
+        last = last.tb_next
     hook = sys.excepthook  # perhaps the program's own
 
     def show(
