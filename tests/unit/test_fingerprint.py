@@ -11,7 +11,7 @@ import pytest
 from memguard.leaks.evidence.frames import package_relative, qualified_at
 from memguard.leaks.evidence.gathered import Evidence
 from memguard.leaks.finding.fingerprint import fingerprint
-from memguard.leaks.report import Frame, Holder, LeakReport
+from memguard.leaks.report import Frame, Holder, LeakReport, ResourceGroup, ResourceGrowth
 from tests.specimens import leak_report
 
 
@@ -108,3 +108,26 @@ class _Shop:
 def test_a_method_is_named_with_its_class() -> None:
     line = _Shop.remember.__code__.co_firstlineno + 1
     assert qualified_at([(__file__, line)]) == {(__file__, line): "_Shop.remember"}
+
+
+def piled_up(name: str, begins_at: Frame | None = None) -> str:
+    group = ResourceGroup(name=name, count=90, added=80, begins_at=begins_at)
+    kind: Any = "sockets" if begins_at is None else "threads"
+    pile = ResourceGrowth(kind=kind, count=90, added=80, per_minute=9.0, groups=(group,))
+    verdict = replace(leak_report().verdict, kind=kind)
+    report = leak_report(holders=(), suspects=(), resources=(pile,), verdict=verdict)
+    return fingerprint(report, Evidence())
+
+
+def test_what_piles_up_is_another_leak_in_another_function() -> None:
+    poll = Frame(file="/srv/shop/app.py", line=10, function="poll", in_user_code=True)
+    first = piled_up("shop.app.poll", poll)
+    assert piled_up("shop.app.poll", replace(poll, line=31)) == first
+    assert piled_up("shop.app.push", replace(poll, line=31, function="push")) != first
+
+
+def test_sockets_that_pile_up_have_one_without_a_line() -> None:
+    waiting = piled_up("tcp, CLOSE_WAIT (the peer has closed it), remote port 5432")
+    assert waiting
+    assert waiting == piled_up("tcp, CLOSE_WAIT (the peer has closed it), remote port 5433")
+    assert waiting != piled_up("unix socket")

@@ -316,8 +316,8 @@ class LeakReport:
     """
     The same for the same leak in other processes, after a restart and after edits elsewhere: made
     of the verdict's kind, the file within its package, the function and the text of the user's
-    line, and the shape of the holder's path. No number is part of it. Empty where neither a line
-    nor a holder is known.
+    line, and the shape of the holder's path; the name of the group where threads, tasks or
+    descriptors pile up. No number is part of it. Empty where none of these is known.
     """
     schema_version: int = SCHEMA_VERSION
 

@@ -13,7 +13,7 @@ import re
 from memguard.leaks.evidence import frames
 from memguard.leaks.evidence.gathered import Evidence
 from memguard.leaks.evidence.tracing import Location
-from memguard.leaks.report import RESOURCES, Frame, LeakReport, Suspect
+from memguard.leaks.report import RESOURCES, Frame, LeakReport, ResourceGroup, Suspect
 
 LENGTH = 16
 """Hexadecimal digits."""
@@ -22,25 +22,35 @@ _NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
 
 def fingerprint(report: LeakReport, evidence: Evidence) -> str:
     """
-    Return the fingerprint of *report*; empty where it names neither a line nor a holder.
+    Return the fingerprint of *report*; empty where it names no line, no holder and no group.
 
     Args:
         report: The finding.
         evidence: What it was composed of: the qualified names and the text of lines.
     """
-    line, holder = _line(report), report.holders[0] if report.holders else None
-    if line is None and holder is None:
+    place, holder = _place(report), report.holders[0] if report.holders else None
+    group = _group(report)
+    if place is None and holder is None and group is None:
         return ""
     parts: list[str] = [report.verdict.kind]
-    if line is not None:
-        name = evidence.qualified.get(line) or evidence.functions.get(line) or ""
+    if group is not None:
+        parts.append(_shape(group.name))
+    if place is not None:
+        line: Location = (place.file, place.line)
+        name = evidence.qualified.get(line) or place.function or ""
         parts += [frames.package_relative(line[0]), name, evidence.sources.get(line, "").strip()]
     if holder is not None:
         parts += [_shape(holder.path), holder.type]
     return hashlib.sha256("\0".join(parts).encode(errors="replace")).hexdigest()[:LENGTH]
 
 
-def _line(report: LeakReport) -> Location | None:
+def _group(report: LeakReport) -> ResourceGroup | None:
+    """Return what piles up most, where that is what the report is about."""
+    piles = (pile for pile in report.resources if pile.kind == report.verdict.kind)
+    return next((group for pile in piles for group in pile.groups), None)
+
+
+def _place(report: LeakReport) -> Frame | Suspect | None:
     """Return the user's line: of what piles up, of the first holder, or of the first suspect."""
     place: Frame | Suspect | None = None
     if report.verdict.kind in RESOURCES:
@@ -49,7 +59,7 @@ def _line(report: LeakReport) -> Location | None:
         place = report.holders[0].site
     if place is None and report.suspects:
         place = report.suspects[0].user_frame or report.suspects[0]
-    return None if place is None else (place.file, place.line)
+    return place
 
 
 def _shape(path: str) -> str:
