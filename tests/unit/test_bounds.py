@@ -142,3 +142,15 @@ def test_a_cache_of_ours_has_the_bound_it_was_made_with() -> None:
     cache: BoundedCache[int, str] = BoundedCache(maxsize=10**9)
     cache[1] = "one"
     assert declared_bound([cache, cache._map], 1) == 10**9
+
+
+def test_the_bound_of_a_cache_comes_from_itself_not_from_what_hangs_on_it() -> None:
+    @functools.lru_cache(maxsize=10)
+    def price(item: int) -> int:
+        return item
+
+    def strange() -> Any:
+        raise AssertionError("inspecting runs nobody's code")
+
+    vars(price)["cache_info"] = strange
+    assert declared_bound([price], 5) == 10

@@ -15,7 +15,7 @@ from typing import Any
 
 from memguard.heap import naming, walk
 
-_LRU_WRAPPER: type = type(functools.lru_cache(maxsize=1)(id))
+_LRU_WRAPPER: Any = type(functools.lru_cache(maxsize=1)(id))
 _DEQUE_MAXLEN: Any = vars(deque)["maxlen"]
 _NAMES = re.compile(
     r"_*(?:\w+?__)?(?:(?:pool_?)?max_?(?:size|len(?:gth)?|count|pool_?size|cached?|idle|"
@@ -66,7 +66,7 @@ def _bound_of(obj: Any) -> int | None:
     if issubclass(kind, deque):
         return _whole(_DEQUE_MAXLEN.__get__(obj))
     if kind is _LRU_WRAPPER:
-        return _whole(obj.cache_info().maxsize)
+        return _whole(_LRU_WRAPPER.cache_info(obj).maxsize)
     namespace = naming.instance_dict(obj)
     named = list(namespace.items()) if namespace is not None else []
     for name, value in (*named, *naming.slots_of(obj)):
