@@ -10,9 +10,11 @@ import json
 import re
 import sys
 import threading
+import types
 import weakref
 import zlib
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from hypothesis import given
@@ -379,3 +381,21 @@ def test_the_size_of_a_librarys_object_is_a_lower_bound_and_says_so() -> None:
     assert not is_known(type(zlib.compressobj()))
     plain: list[Any] = [collections.deque(), re.compile("a"), threading.Lock(), Plain(1), Derived()]
     assert [value for value in plain if not is_known(type(value))] == []
+
+
+@pytest.mark.parametrize("stub", [MagicMock(), types.SimpleNamespace(ndarray=list), None])
+def test_what_stands_in_for_numpy_is_not_taken_for_it(
+    stub: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests and builds of documents put a stub there."""
+    monkeypatch.setitem(sys.modules, "numpy", stub)
+    assert shallow_size([1]) == sys.getsizeof([1])
+
+
+def test_a_lazy_numpy_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lazy(types.ModuleType):
+        def __getattribute__(self, name: str) -> object:
+            raise AssertionError(f"{name} was asked for")
+
+    monkeypatch.setitem(sys.modules, "numpy", Lazy("numpy"))
+    assert shallow_size([1]) == sys.getsizeof([1])

@@ -123,11 +123,7 @@ def install(**options: Any) -> MemoryGuard:
 
 
 def uninstall() -> None:
-    """
-    Stop and forget the guard of this process; idempotent.
-
-    In the thread of a running event loop it waits for nothing: see `MemoryGuard.close`.
-    """
+    """Stop and forget the guard of this process; idempotent."""
     with _process.lock:
         guard, _process.guard = _process.guard, None
     if guard is not None:

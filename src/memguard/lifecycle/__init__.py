@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from memguard.lifecycle.queues import drain as drain
     from memguard.lifecycle.registry import Registration as Registration
     from memguard.lifecycle.registry import Registry as Registry
+    from memguard.lifecycle.running import running_frames as running_frames
     from memguard.lifecycle.service import Service as Service
     from memguard.lifecycle.signals import ChainedHandler as ChainedHandler
     from memguard.lifecycle.ticker import Ticker as Ticker
@@ -56,6 +57,7 @@ else:
             ),
             "memguard.lifecycle.queues": "drain",
             "memguard.lifecycle.registry": "Registration Registry",
+            "memguard.lifecycle.running": "running_frames",
             "memguard.lifecycle.service": "Service",
             "memguard.lifecycle.signals": "ChainedHandler",
             "memguard.lifecycle.ticker": "Ticker",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-import types
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import psutil
 
 from memguard.lifecycle import locks
+from memguard.lifecycle.running import running_frames
 
 __all__ = ["Thrifty", "descriptor_limit", "open_descriptors", "running_loops", "task_count"]
 
@@ -154,13 +154,9 @@ def running_loops() -> Iterator[Any]:
     forever = getattr(getattr(base, "BaseEventLoop", None), "run_forever", None)
     run = getattr(getattr(runners, "Runner", None), "run", None)
     codes = {getattr(forever, "__code__", None), getattr(run, "__code__", None)} - {None}
-    for innermost in list(sys._current_frames().values()):  # noqa: SLF001 - reason: the documented way to other threads' frames
-        frame: types.FrameType | None = innermost
-        while frame is not None:
-            if frame.f_code in codes:
-                me = frame.f_locals.get("self")
-                loop = getattr(me, "_loop", None) if hasattr(me, "get_loop") else me
-                if loop is not None:
-                    yield loop
-                break
-            frame = frame.f_back
+    for frame in running_frames():
+        if frame.f_code in codes:
+            me = frame.f_locals.get("self")
+            loop = getattr(me, "_loop", None) if hasattr(me, "get_loop") else me
+            if loop is not None:
+                yield loop

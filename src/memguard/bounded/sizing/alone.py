@@ -17,7 +17,7 @@ import operator
 import sys
 import types
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 # Types are compared by id or `is`: hashing a class may run code of its metaclass. Builtins live for
@@ -39,6 +39,7 @@ _BASICSIZE = _SLOTS["__basicsize__"].__get__
 _MRO = _SLOTS["__mro__"].__get__
 _DICT = _SLOTS["__dict__"].__get__
 _MODULE = _SLOTS["__module__"].__get__
+_NAMESPACE = vars(types.ModuleType)["__dict__"].__get__
 _INLINE_VALUES = 1 << 2
 _MANAGED_DICT = 1 << 4
 _HEAP_TYPE = 1 << 9
@@ -114,7 +115,7 @@ def is_known(kind: type) -> bool:
     standard library that own memory of a C library: such an object may own much more.
     """
     ndarray = numpy_array()
-    if ndarray is not None and issubclass(kind, ndarray | sys.modules["numpy"].generic):
+    if ndarray is not None and issubclass(kind, (ndarray, _numpy_type("generic") or ndarray)):
         return True
     if any(issubclass(kind, base) for base, _ in _SIZERS):
         return all(_is_of_python(base) for base in _MRO(kind) if _is_written_in_c(base))
@@ -158,7 +159,16 @@ def has_gc(kind: type) -> bool:
 
 def numpy_array() -> Any:
     """Return ``numpy.ndarray`` where the program has numpy, else None; imports nothing."""
-    return getattr(sys.modules.get("numpy"), "ndarray", None)
+    return _numpy_type("ndarray")
+
+
+def _numpy_type(name: str) -> Any:
+    # From its namespace: a module that is imported lazily is imported when an attribute is asked.
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not issubclass(type(numpy), types.ModuleType):
+        return None
+    found = _NAMESPACE(numpy).get(name)
+    return found if issubclass(type(found), type) else None  # a stub for tests has something else
 
 
 def array_contents(ndarray: Any, array: Any, limit: int) -> tuple[list[Any], bool]:
@@ -239,12 +249,3 @@ def receiver_of(function: types.BuiltinFunctionType) -> Any:
     if issubclass(type(owner), types.ModuleType | type):
         return None
     return owner
-
-
-def running_frames() -> Iterator[types.FrameType]:
-    """Yield the frames of all threads that run now."""
-    for frame in list(sys._current_frames().values()):  # noqa: SLF001 - reason: there is no other way
-        at: types.FrameType | None = frame
-        while at is not None:
-            yield at
-            at = at.f_back

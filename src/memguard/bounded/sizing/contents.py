@@ -20,8 +20,8 @@ from memguard.bounded.sizing.alone import (
     numpy_array,
     own_bytes,
     receiver_of,
-    running_frames,
 )
+from memguard.lifecycle.running import running_frames
 
 DEFAULT_MAX_NODES = 10_000
 """About two milliseconds of walking."""

@@ -23,6 +23,7 @@ from memguard.heap import naming, walk
 from memguard.leaks.evidence import own_code
 from memguard.leaks.evidence.tracing import Location
 from memguard.leaks.report import Frame
+from memguard.lifecycle.running import running_frames
 
 _INNER = ("<listcomp>", "<genexpr>", "<setcomp>", "<dictcomp>", "__annotate__")
 """
@@ -85,7 +86,8 @@ def qualified_at(locations: Iterable[Location], *, may_walk: bool = True) -> dic
                 _cover(code, lines[code.co_filename], best)
 
     if lines:
-        enter(_running())
+        # Running code, too: that of a module has no function.
+        enter(frame.f_code for frame in running_frames())
         enter(_of_modules(lines))
     if may_walk and len(best) < sum(map(len, lines.values())):
         for chunk in walk.live_slices():
@@ -125,15 +127,6 @@ def _code_below(value: Any, depth: int = 0) -> Iterator[types.CodeType]:
     elif naming.is_type(value):
         for attribute in list(naming.dict_of_type(value).values()):
             yield from _code_below(attribute, depth + 1)
-
-
-def _running() -> Iterator[types.CodeType]:
-    """Yield the code that runs in any thread: that of a module has no function."""
-    for innermost in sys._current_frames().values():  # noqa: SLF001 - reason: the documented way to other threads' frames
-        frame: types.FrameType | None = innermost
-        while frame is not None:
-            yield frame.f_code
-            frame = frame.f_back
 
 
 def _cover(code: types.CodeType, lines: set[int], best: dict[Location, tuple[int, str]]) -> None:

@@ -221,26 +221,33 @@ def _name_of(call: Any) -> str:
 def _threads() -> Resource:
     found = Resource()
     frames = sys._current_frames()  # noqa: SLF001 - reason: the documented way to other threads' frames
-    for thread in threading.enumerate():
-        members = naming.instance_dict(thread) or {}
-        target = members.get("_target")
-        if target is None:
-            target = _run_of(type(thread))
-        if target is None:
-            name, begins_at = naming.type_name(type(thread)), None
-        else:
-            code = _code_of(target)
-            name, begins_at = _name_of(target), None if code is None else _beginning(code)
-        frame = frames.get(members.get("_ident") or 0)
-        found.enter(name, begins_at, _waits_at(frame), 1)
-        _enter_pool(found, members.get("_args"))
-        found.count += 1
-    frames.clear()
+    try:
+        for thread in threading.enumerate():
+            _enter_thread(found, thread, frames)
+    finally:
+        frames.clear()  # one of them is this function's: a cycle, and it holds all its callers
     native = _native_threads() - found.count
     if native > 0:
         found.enter("started by C code", None, None, native)
         found.count += native
     return found
+
+
+def _enter_thread(
+    found: Resource, thread: threading.Thread, frames: Mapping[int, types.FrameType]
+) -> None:
+    members = naming.instance_dict(thread) or {}
+    target = members.get("_target")
+    if target is None:
+        target = _run_of(type(thread))
+    if target is None:
+        name, begins_at = naming.type_name(type(thread)), None
+    else:
+        code = _code_of(target)
+        name, begins_at = _name_of(target), None if code is None else _beginning(code)
+    found.enter(name, begins_at, _waits_at(frames.get(members.get("_ident") or 0)), 1)
+    _enter_pool(found, members.get("_args"))
+    found.count += 1
 
 
 def _native_threads() -> int:
