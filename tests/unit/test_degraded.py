@@ -18,6 +18,7 @@ from memguard import guard as front
 from memguard.errors import AdmissionError, ConfigError
 from memguard.guard import MemoryGuard
 from memguard.guard.environment import VARIABLES
+from memguard.leaks.report import Suspect
 from memguard.lifecycle.degraded import MOST_REASONS, Degradations
 from memguard.observe import limits
 from memguard.observe.headroom import read_headroom
@@ -30,6 +31,7 @@ from memguard.relief.records import PressureState
 from memguard.report.health.health_report import health
 from memguard.report.metrics.catalog import PARTS
 from memguard.report.state import guard_state
+from tests.specimens import leak_report
 
 
 @pytest.fixture(autouse=True)
@@ -366,3 +368,22 @@ def test_the_history_file_is_for_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     with History(path=path):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_reports_quote_no_line_of_code_if_that_is_unwanted() -> None:
+    line = Suspect(
+        file="shop.py",
+        line=3,
+        function=None,
+        bytes=1,
+        count=1,
+        bytes_per_minute=1.0,
+        source="login('of the test')",
+    )
+    report = leak_report(suspects=(line,))
+    for quoted in (True, False):
+        with small(leaks=True, source_lines=quoted) as guard:
+            assert guard.detector is not None
+            shown = guard.detector._shown(report)
+        assert any(suspect.source for suspect in shown.suspects) is quoted
+        assert [s.line for s in shown.suspects] == [s.line for s in report.suspects]

@@ -17,6 +17,7 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "MEMGUARD_RELIEF": ("relief", "flag"),
     "MEMGUARD_LEAKS": ("leaks", "flag"),
     "MEMGUARD_REPORT_DIR": ("report_dir", "text"),
+    "MEMGUARD_SOURCE_LINES": ("source_lines", "flag"),
     "MEMGUARD_HISTORY": ("history", "path"),
     "MEMGUARD_GC_WATCH": ("gc_watch", "flag"),
     "MEMGUARD_PUBLISH": ("publish", "path"),

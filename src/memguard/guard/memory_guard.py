@@ -98,6 +98,7 @@ class MemoryGuard:
         leaks: Watch for leaks.
         leak_options: More options for the `LeakDetector`.
         report_dir: Directory for leak reports; None writes none. Processes may share it.
+        source_lines: Quote the allocating lines of code in leak reports; they may hold literals.
         history: Keep readings in memory; a path keeps them in a file, too, which one process
             writes. ``{pid}`` in these paths is the number of the process.
         gc_watch: Count the collector's pauses.
@@ -132,6 +133,7 @@ class MemoryGuard:
         leaks: bool = True,
         leak_options: Mapping[str, Any] | None = None,
         report_dir: str | os.PathLike[str] | None = None,
+        source_lines: bool = True,
         history: bool | str | os.PathLike[str] = True,
         gc_watch: bool = True,
         gc_policy: GcPolicy | None = None,
@@ -145,6 +147,7 @@ class MemoryGuard:
     ) -> None:
         check_flag(leaks, "leaks")
         check_flag(gc_watch, "gc_watch")
+        check_flag(source_lines, "source_lines")
         if not isinstance(relief, bool | Relief):
             raise TypeError(f"relief must be True, False or a Relief (got {type(relief).__name__})")
         if not isinstance(publish, bool | str | os.PathLike):
@@ -187,6 +190,7 @@ class MemoryGuard:
         self.detector: LeakDetector | None = None
         if leaks:
             options: dict[str, Any] = {"limit": limit, "name": name, "report_dir": report_dir}
+            options["source_lines"] = source_lines
             options |= {"on_leak": on_leak, "on_end": None, **(leak_options or {})}
             self._on_leak = check_callable(options["on_leak"], "on_leak")
             self._on_end = check_callable(options["on_end"], "on_end")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 from memguard.bounded.options import (
     check_callable,
     check_choice,
+    check_flag,
     check_instance,
     check_number,
     check_path,
@@ -19,7 +21,7 @@ from memguard.errors import LifecycleError
 from memguard.leaks.finding.findings import Finding, Findings, summarize
 from memguard.leaks.finding.investigate import POLL_SECONDS
 from memguard.leaks.options import OnError, detector_options
-from memguard.leaks.report import LeakReport
+from memguard.leaks.report import LeakReport, without_source_lines
 from memguard.leaks.search import Search, look_now, prepare
 from memguard.leaks.senses import Senses, Spent
 from memguard.leaks.statistics import LeakDetectorStatistics, State
@@ -74,6 +76,8 @@ class LeakDetector(Service):
         report_dir: Directory for reports (JSON, text and HTML, 0600 in 0700); None writes none. In
             it ``{pid}`` is the number of the process. If it cannot be made or written to, that is
             counted, and tried again with the next report: see *report_error* in `statistics`.
+        source_lines: Quote the line of code that allocates in reports; it may hold a literal that
+            must not leave the process. False quotes none: file, line and function stay.
         on_leak: Called with each new leak, in the detector's thread, outside its lock. Growth that
             may be a warm-up is none yet: see ``LeakReport.state``.
         on_end: Likewise with the last report of a leak that has ended or was retracted.
@@ -108,6 +112,7 @@ class LeakDetector(Service):
         max_reports: int = 20,
         limit: int | str = "auto",
         report_dir: str | os.PathLike[str] | None = None,
+        source_lines: bool = True,
         on_leak: Callable[[LeakReport], object] | None = None,
         on_end: Callable[[LeakReport], object] | None = None,
         on_error: OnError = "log",
@@ -138,6 +143,7 @@ class LeakDetector(Service):
             limit=None if limit == "auto" else parse_bytes(limit, name="limit"),
         )
         self._signal = None if on_signal is None else ChainedHandler(on_signal, self._on_signal)
+        self._source_lines = check_flag(source_lines, "source_lines")
         self._findings = Findings(self.name, max_reports)
         self._resources = Findings(self.name, max_reports)
         self._spent = Spent()
@@ -222,7 +228,7 @@ class LeakDetector(Service):
         found = sorted(
             (*self._findings.reports, *self._resources.reports), key=lambda each: each.started_at
         )
-        return tuple(found[-self._options.max_reports :])
+        return tuple(map(self._shown, found[-self._options.max_reports :]))
 
     def statistics(self) -> LeakDetectorStatistics:
         """Return what was done so far and what it cost. Thread-safe."""
@@ -268,7 +274,7 @@ class LeakDetector(Service):
             return interval
         self._failures.log()
         if finding is not None:
-            self._delivery.deliver(finding)
+            self._delivery.deliver(replace(finding, report=self._shown(finding.report)))
         return min(POLL_SECONDS, interval) if state == "tracing" else interval
 
     def _tick(self) -> tuple[Finding | None, State]:
@@ -309,7 +315,10 @@ class LeakDetector(Service):
         gap = min(self._options.interval, 1.0) if seconds is None else seconds
         check_number(gap, "seconds", 0, 3600)
         require_main("a look at the heap")
-        return self._turn.wait(lambda: self._check(gap))
+        return self._shown(self._turn.wait(lambda: self._check(gap)))
+
+    def _shown(self, report: LeakReport) -> LeakReport:
+        return report if self._source_lines else without_source_lines(report)
 
     def _check(self, gap: float) -> LeakReport:
         search = self._search

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from memguard.errors import ReportFormatError
@@ -438,6 +438,12 @@ class LeakReport:
                 "read the report with the memguard that wrote it"
             )
         return read(cls, data, "report")
+
+
+def without_source_lines(report: LeakReport) -> LeakReport:
+    """Return *report* with no text of a line of code: files, lines and functions stay."""
+    suspects = tuple(replace(suspect, source=None) for suspect in report.suspects)
+    return replace(report, suspects=suspects)
 
 
 def _on_one_line(text: str) -> str:
