@@ -225,7 +225,7 @@ def table(tmp_path: Path, tcp: str) -> sockets.Table:
     head = "sl local_address rem_address st tx_queue tr tm->when retrnsmt uid timeout inode\n"
     (tmp_path / "tcp").write_text(head + tcp)
     (tmp_path / "unix").write_text("Num RefCount Protocol Flags Type St Inode Path\n garbage\n")
-    return sockets.Table(str(tmp_path))
+    return sockets.Table(map(str, range(10)), str(tmp_path))
 
 
 ROW = "0: {local} {remote} {state} 0:0 0:0 0 1000 0 {inode} 1\n"
@@ -246,8 +246,15 @@ def test_a_client_elsewhere_is_counted_while_it_is_connected(tmp_path: Path) -> 
     assert found.describe("5") == "socket, never connected or of another family"
 
 
+def test_only_sockets_of_this_process_are_kept(tmp_path: Path) -> None:
+    """A host that routes for others has a hundred thousand of theirs."""
+    row = ROW.format(local="0100007F:1F90", remote="0A00000A:C001", state="01", inode="{}")
+    found = table(tmp_path, "".join(map(row.format, range(1, 2000))))
+    assert len(found._sockets) == 9
+
+
 def test_where_the_system_tells_nothing_nothing_is_said(tmp_path: Path) -> None:
-    found = sockets.Table(str(tmp_path))
+    found = sockets.Table(["1"], str(tmp_path))
     assert found.clients(["1"]) == 0
     assert list(resources._targets(str(tmp_path / "none"))) == []
 

@@ -27,6 +27,7 @@ _STATES = {
     "0A": "LISTEN",
     "0B": "CLOSING",
 }
+_LISTEN = "0A"
 _CLOSED_BY_PEER = "the peer has closed it"
 
 
@@ -47,27 +48,34 @@ class _Socket(NamedTuple):
 
 class Table:
     """
-    The sockets of the network namespace, by inode.
+    Those sockets of the network namespace that are asked for, by inode.
 
-    Bounded by: ``MAX_ROWS`` of each of four tables.
+    Bounded by: what is asked for; ``MAX_ROWS`` of each of five tables are read.
     Locks: none; one thread.
     Keeps alive: strings; for the seconds of a look.
     """
 
-    def __init__(self, folder: str = "/proc/self/net") -> None:
+    def __init__(self, inodes: Iterable[str], folder: str = "/proc/self/net") -> None:
         self._sockets: dict[str, _Socket] = {}
         self._unix: set[str] = set()
+        self._listening: set[int] = set()
+        """Ports; of any process, since a worker may serve connections that its parent accepts."""
+        wanted = set(inodes)
         for name in ("tcp", "tcp6", "udp", "udp6"):
             for row in _rows(Path(folder, name)):
-                if len(row) > 9:
-                    state = _STATES.get(row[3], row[3]) if name.startswith("tcp") else ""
-                    self._sockets[row[9]] = _Socket(name.rstrip("6"), state, row[1], row[2])
+                if len(row) > 9 and (row[9] in wanted or row[3] == _LISTEN):
+                    self._enter(row, name.rstrip("6"), is_wanted=row[9] in wanted)
         for row in _rows(Path(folder, "unix")):
-            if len(row) > 6:
+            if len(row) > 6 and row[6] in wanted:
                 self._unix.add(row[6])
-        self._listening = {
-            each.local_port for each in self._sockets.values() if each.state == "LISTEN"
-        }
+
+    def _enter(self, row: list[str], family: str, *, is_wanted: bool) -> None:
+        state = _STATES.get(row[3], row[3]) if family == "tcp" else ""
+        found = _Socket(family, state, row[1], row[2])
+        if state == "LISTEN":
+            self._listening.add(found.local_port)
+        if is_wanted:
+            self._sockets[row[9]] = found
 
     def describe(self, inode: str) -> str:
         """Return what the socket of that inode is, in words."""
