@@ -71,14 +71,32 @@ def test_the_first_finding_is_an_alarm_and_the_second_its_update() -> None:
     assert findings.going_on == second.report
 
 
-def test_after_its_end_the_next_one_is_new() -> None:
+def test_a_leak_that_goes_on_after_a_restart_of_its_detector_is_no_second_alarm() -> None:
     findings = Findings("memguard", 5)
     first = conclude(findings, evidence())
     findings.close()
     second = conclude(findings, evidence())
+    assert (second.change, second.is_alarm) == ("resumed", False)
+    assert (second.report.id, second.report.revision) == (first.report.id, 2)
+    assert (findings.count, findings.reports) == (1, (second.report,))
+    findings.close()
+    assert conclude(findings, evidence(holder("shop.app.OTHER"))).is_alarm
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_a_leak_of_the_parent_is_another_one_in_its_child(
+    *, has_ended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes may write to one directory, each under its own id."""
+    findings = Findings("memguard", 5)
+    first = conclude(findings, evidence())
+    if has_ended:
+        end(findings)
+    findings.close()
+    monkeypatch.setattr("os.getpid", lambda: first.report.pid + 1)
+    second = conclude(findings, evidence())
     assert second.is_alarm
     assert second.report.id != first.report.id
-    assert findings.count == 2
 
 
 def test_a_leak_whose_holder_turns_out_to_have_a_bound_is_retracted() -> None:
@@ -190,10 +208,10 @@ def test_an_update_of_a_report_that_was_dropped_is_not_lost_on_the_caller() -> N
     findings = Findings("memguard", 1)
     leak = conclude(findings, evidence())
     findings.close()
-    conclude(findings, evidence())
+    conclude(findings, evidence(holder("shop.app.OTHER")))
     assert leak.report not in findings.reports
     assert findings.dropped == 1
-    assert conclude(findings, evidence()).report.revision == 2
+    assert conclude(findings, evidence(holder("shop.app.OTHER"))).report.revision == 2
 
 
 def test_tracing_is_wanted_until_each_weighty_holder_has_a_line() -> None:

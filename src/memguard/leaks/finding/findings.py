@@ -31,7 +31,7 @@ WEIGHTY = 0.1
 
 
 Change = Literal["new", "updated", "resumed", "ended", "retracted"]
-"""What became of a finding: ``resumed`` is growth that had ended, and goes on."""
+"""What became of a finding: ``resumed`` is growth that had ended, or was not watched meanwhile."""
 
 
 _EVENTS: dict[tuple[ReportKind, Change], str] = {
@@ -157,7 +157,7 @@ class Findings:
         )
 
     def close(self) -> None:
-        """Nobody watches what was going on: its state stays, further growth is a new finding."""
+        """Nobody watches what was going on: its state stays, until it is seen to grow again."""
         self._open = None
 
     def conclude(
@@ -216,7 +216,7 @@ class Findings:
         """Keep what goes on: new, an update, or the same as one that had ended."""
         change: Change = "updated"
         if previous is None:
-            previous = self._find_ended(report.fingerprint)
+            previous = self._find_earlier(report.fingerprint)
             change = "new" if previous is None else "resumed"
             if previous is not None:
                 report = _continued(report, previous)
@@ -230,10 +230,22 @@ class Findings:
         self._open = report
         return Finding(report, change)
 
-    def _find_ended(self, mark: str) -> LeakReport | None:
-        """Return the last report of growth that had ended and had that fingerprint."""
-        ended = (r for r in reversed(self._reports) if r.state == "ended" and r.fingerprint == mark)
-        return next(ended, None) if mark else None
+    def _find_earlier(self, mark: str) -> LeakReport | None:
+        """
+        Return the last report of that fingerprint which had ended, or which nobody watched since.
+
+        Not one that was retracted, nor one of the process that this one was forked from.
+        """
+        pid = os.getpid()
+        return next(
+            (
+                report
+                for report in reversed(self._reports)
+                if mark and report.fingerprint == mark and report.pid == pid
+                if report.state in ("suspected", "leaking", "ended")
+            ),
+            None,
+        )
 
     def end(
         self,
@@ -320,16 +332,16 @@ class Findings:
         )
 
 
-def _continued(report: LeakReport, ended: LeakReport) -> LeakReport:
-    """Return *report* as the next revision of one that had *ended*: a leak is one again."""
+def _continued(report: LeakReport, earlier: LeakReport) -> LeakReport:
+    """Return *report* as the next revision of an *earlier* one: a leak is one again."""
     return replace(
         report,
-        id=ended.id,
-        kind="leak" if ended.kind == "leak" else report.kind,
-        state="leaking" if ended.kind == "leak" else report.state,
-        started_at=ended.started_at,
-        revision=ended.revision + 1,
-        uptime_seconds=ended.uptime_seconds,
+        id=earlier.id,
+        kind="leak" if earlier.kind == "leak" else report.kind,
+        state="leaking" if earlier.kind == "leak" else report.state,
+        started_at=earlier.started_at,
+        revision=earlier.revision + 1,
+        uptime_seconds=earlier.uptime_seconds,
     )
 
 
