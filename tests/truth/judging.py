@@ -116,7 +116,10 @@ def _wrong_line(program: Program, report: dict[str, Any]) -> list[str]:
 def _wrong_headline(program: Program, report: dict[str, Any]) -> list[str]:
     """Judge the headline: it begins with the holder, or names what has none."""
     words: str = report["headline"]
-    right = words.startswith(program.holders or "memory ") or words.startswith(OTHER_HEADLINES)
+    begins = (*program.holders, *OTHER_HEADLINES)
+    if not program.holders or report["verdict"]["kind"] == "native":
+        begins = (*begins, "memory ")
+    right = words.startswith(begins)
     return [] if right else [f"headline {words!r}"]
 
 
