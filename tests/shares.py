@@ -11,14 +11,15 @@ import json
 import sys
 import threading
 import tracemalloc
-from typing import Any
 
 import memguard
 from tests.specimens_of_weight import KINDS
 
 MEASURED = 500
-SETS: dict[str, dict[int, Any]] = {}
-"""By kind what is kept: the holders of the growth."""
+
+
+class Kept:
+    """The holders of the growth: a dict for each kind, each with a name of its own."""
 
 
 def truth_of(kind: str) -> float:
@@ -36,17 +37,19 @@ def truth_of(kind: str) -> float:
 
 def leak(kinds: list[str], stop: threading.Event) -> None:
     """Add an entry of each kind every few milliseconds."""
+    held = [getattr(Kept, f"kind_{place}") for place in range(len(kinds))]
     number = 10**6
     while not stop.wait(0.003):
         number += 1
-        for kind in kinds:
-            SETS[kind][number] = KINDS[kind](number)
+        for kind, entries in zip(kinds, held, strict=True):
+            entries[number] = KINDS[kind](number)
 
 
 def main(kinds: list[str]) -> None:
     """Leak *kinds*, look, and write what was seen."""
     truth = {kind: truth_of(kind) for kind in kinds}
-    SETS.update((kind, {}) for kind in kinds)
+    for place in range(len(kinds)):
+        setattr(Kept, f"kind_{place}", {})
     stop = threading.Event()
     thread = threading.Thread(target=leak, args=(kinds, stop))
     thread.start()

@@ -236,3 +236,43 @@ def test_entries_that_lead_to_one_another_are_weighed_one_by_one() -> None:
     origin = from_here(*ring.values(), *(each.payload for each in ring.values()))
     sample = sample_container(ring, 500, origin=origin)
     assert 1000 < (sample.bytes_per_entry or 0) < 1500
+
+
+class Registry:
+    """Knows all of its members; each of them knows it."""
+
+    def __init__(self) -> None:
+        self.members: dict[str, Member] = {}
+        self.ready: list[str] = []
+
+
+class Member:
+    """What a registry keeps."""
+
+    def __init__(self, registry: Registry, number: int) -> None:
+        self.registry = registry
+        self.rows = [f"{number}-{k}" for k in range(10)]
+
+
+def test_an_entry_does_not_weigh_the_container_that_it_leads_back_to() -> None:
+    registry = Registry()
+    for number in range(12_000):
+        registry.members[str(number)] = Member(registry, number)
+    one = sample_container(registry.members, 1000, origin=None, held={id(registry.members)})
+    assert one.bytes_per_entry is not None
+    assert one.bytes_per_entry < 2_000
+
+    together = Sample()
+    weigh_together([(registry.members, 1000, together)], held={id(registry.members)})
+    assert together.bytes_per_entry == one.bytes_per_entry
+
+
+def test_an_entry_does_not_weigh_another_container_of_what_all_entries_share() -> None:
+    registry = Registry()
+    members = [Member(registry, number) for number in range(40)]
+    registry.ready += [str(number) for number in range(50_000)]
+    sample, other = Sample(), Sample()
+    held = {id(members), id(registry.ready)}
+    weigh_together([(members, 30, sample), (registry.ready, 1000, other)], held=held)
+    assert sample.bytes_per_entry is not None
+    assert sample.bytes_per_entry < 2_000

@@ -292,10 +292,10 @@ class Weighing:
         todo = []
         for node in range(count):
             outside = counts[node] - ours - self._found[node]
-            is_ours = node in roots or id(self._objects[node]) in self._held
-            if is_ours and outside <= SLACK:
+            if node in roots and outside <= SLACK:
                 safe[node] = 1
-            elif outside > 0:
+            # The caller's own references are like any other: there, what leads to it decides.
+            elif outside > (SLACK if id(self._objects[node]) in self._held else 0):
                 if self._is_new(self._objects[node]):
                     safe[node] = 1
                 else:

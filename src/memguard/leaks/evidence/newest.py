@@ -177,7 +177,7 @@ def sample_container(
     if origin is not None:
         _trace(entries, sample, origin)
     weighing = Weighing(_Program(), is_new=lambda obj: id(obj) in sample.made, held=held)
-    others = _other_entries(container, entries)
+    others = _other_entries(container, entries) | {id(container)}
     sample.types.update(types[: weighing.add(entries, others=others)])
     (weight,) = weighing.finish()
     sample.weigh(weight, _slot(container))
@@ -211,11 +211,13 @@ def weigh_together(
     for _, _, sample in known:
         made |= sample.made
     weighing = Weighing(_Program(), is_new=lambda obj: id(obj) in made, held=held)
+    above: set[int] = set()  # an entry may lead back to its container: that is not below it
     for container, added, sample in known:
+        above.add(id(container))
         entries = _chosen(container, added, None, made)
         types = _types_of(entries)
         until = type(entries[0][-1]) if entries and sample.alike else None
-        others = _other_entries(container, entries)
+        others = _other_entries(container, entries) | above
         if weighed := weighing.add(entries, until=until, others=others):
             sample.types = Counter(types[:weighed])
     claimed = []
