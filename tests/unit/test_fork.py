@@ -89,3 +89,16 @@ def test_a_real_child_is_set_anew_and_its_parent_is_not() -> None:
         os._exit(watcher.resets)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
     assert watcher.resets == 0
+
+
+def test_where_fork_wipes_no_memory_the_process_id_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr("mmap.mmap", refuse)
+    mark = fork._Mark()
+    assert mark._page is None
+    assert mark.is_ours()
+    other = os.getpid() + 1
+    monkeypatch.setattr(os, "getpid", lambda: other)
+    assert not mark.is_ours()

@@ -14,7 +14,7 @@ from memguard.leaks.report import LeakReport
 from memguard.leaks.statistics import LeakDetectorStatistics
 from memguard.lifecycle import locks
 from memguard.lifecycle.degraded import Degradations, Degraded, described
-from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.fork import check, reset_after_fork
 from memguard.lifecycle.private_directory import for_process
 from memguard.lifecycle.registry import Registration, Registry
 from memguard.observe.gcwatch import GcStatistics, GcWatch
@@ -241,6 +241,7 @@ class MemoryGuard:
         Raises:
             LifecycleError: It is running already.
         """
+        check()
         with self._lock:
             if self._running:
                 raise LifecycleError(f"guard {self.name!r} is already started; call stop() first")
@@ -306,6 +307,7 @@ class MemoryGuard:
         Returns:
             True when all threads have ended.
         """
+        check()
         with self._lock:
             self._running = False
         ended = self.monitor.stop(timeout)
@@ -335,6 +337,7 @@ class MemoryGuard:
 
     def __enter__(self) -> Self:
         """Return the guard, started; one that runs, as `install` gives it back, is taken over."""
+        check()
         with self._lock:
             if self._running and not self._entered:
                 self._entered = True
@@ -349,6 +352,7 @@ class MemoryGuard:
         self.close()
 
     def __repr__(self) -> str:
+        check()
         state = "running" if self._running else "stopped"
         return f"{type(self).__name__}(name={self.name!r}, {state})"
 
@@ -381,6 +385,7 @@ class MemoryGuard:
     @property
     def level(self) -> Level:
         """The level of the last look."""
+        check()
         return self.monitor.level
 
     @property
@@ -390,6 +395,7 @@ class MemoryGuard:
 
     def status(self) -> GuardStatus:
         """Return what every part knows. Thread-safe; cost: some ten µs."""
+        check()
         detector, history, watch = self.detector, self.history, self.gc_watch
         self._check_parts()
         return GuardStatus(

@@ -12,7 +12,7 @@ from memguard.errors import ConfigError, LifecycleError
 from memguard.guard.environment import blamed, options_from, unknown
 from memguard.guard.memory_guard import GuardStatus, MemoryGuard
 from memguard.lifecycle import locks
-from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.fork import check, reset_after_fork
 from memguard.relief.callbacks import CallbackRegistration, PressureLevel
 from memguard.relief.records import ReliefReport
 from memguard.relief.steps import Relief
@@ -46,6 +46,7 @@ class _Process:
 
     def any_relief(self) -> Relief:
         """Return the relief of the guard, or one of its own."""
+        check()
         guard = self.installed()
         if guard is not None and guard.relief is not None:
             return guard.relief
@@ -96,6 +97,7 @@ def install(**options: Any) -> MemoryGuard:
         TypeError: An option is of the wrong kind or unknown.
     """
     reset_after_fork(_process)  # before the lock: another thread may fork meanwhile
+    check()
     with _process.lock:
         guard = _process.installed()
         if guard is not None:
@@ -124,6 +126,7 @@ def install(**options: Any) -> MemoryGuard:
 
 def uninstall() -> None:
     """Stop and forget the guard of this process; idempotent."""
+    check()
     with _process.lock:
         guard, _process.guard = _process.guard, None
     if guard is not None:

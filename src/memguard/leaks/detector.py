@@ -27,7 +27,7 @@ from memguard.leaks.senses import Senses, Spent
 from memguard.leaks.statistics import LeakDetectorStatistics, State
 from memguard.lifecycle.degraded import described
 from memguard.lifecycle.failures import Failures
-from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.fork import check, reset_after_fork
 from memguard.lifecycle.interpreter import require_main
 from memguard.lifecycle.private_directory import for_process
 from memguard.lifecycle.service import Service
@@ -170,6 +170,7 @@ class LeakDetector(Service):
             RuntimeError: There is no thread to be had.
         """
         require_main("LeakDetector.start()")
+        check()
         if self._ticker is not None:
             raise LifecycleError(f"detector {self.name!r} is already started; call stop() first")
         self._turn.run(self._end, busy=None, timeout=5.0)
@@ -206,6 +207,7 @@ class LeakDetector(Service):
         Returns:
             True when the thread has ended; False when it is still busy after *timeout*.
         """
+        check()
         if self._signal is not None:
             self._signal.close()
         ticker, self._ticker = self._ticker, None
@@ -232,6 +234,7 @@ class LeakDetector(Service):
 
     def statistics(self) -> LeakDetectorStatistics:
         """Return what was done so far and what it cost. Thread-safe."""
+        check()
         search, spent = self._search, self._spent
         tracing_now = 0.0 if search is None else search.traced_seconds
         return LeakDetectorStatistics(

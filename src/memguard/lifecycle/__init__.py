@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from memguard.lifecycle.degraded import described as described
     from memguard.lifecycle.failures import Failures as Failures
     from memguard.lifecycle.fork import call_in_child as call_in_child
+    from memguard.lifecycle.fork import check as check
     from memguard.lifecycle.fork import reset_after_fork as reset_after_fork
     from memguard.lifecycle.identity import UNKNOWN as UNKNOWN
     from memguard.lifecycle.identity import is_running as is_running
@@ -49,7 +50,7 @@ else:
             "memguard.lifecycle.at_exit": "call_at_exit not_at_exit stop_at_exit",
             "memguard.lifecycle.degraded": "GUARD_PARTS Degradations Degraded described",
             "memguard.lifecycle.failures": "Failures",
-            "memguard.lifecycle.fork": "call_in_child reset_after_fork",
+            "memguard.lifecycle.fork": "call_in_child check reset_after_fork",
             "memguard.lifecycle.identity": "UNKNOWN is_running started",
             "memguard.lifecycle.interpreter": "require_main",
             "memguard.lifecycle.private_directory": (

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from memguard.lifecycle.fork import call_each, call_in_child
+from memguard.lifecycle.fork import call_each, call_in_child, check
 
 MOST_SECONDS = 5.0
 """For all of them together."""
@@ -69,6 +69,7 @@ def _set_hook() -> None:
 
 def _stop_all() -> None:
     """Stop them all; one that raises does not keep the others from being stopped."""
+    check()  # what runs in the parent only is not ours to stop
     deadline = time.monotonic() + MOST_SECONDS
     targets = [(target.stop, seconds) for target, seconds in list(_targets.items())]
 

@@ -164,6 +164,7 @@ def watch(container: Sweepable, *, after: float = 0.0) -> bool:
     Thread-safe. Cost: about a microsecond; the first call of a process starts the thread.
     """
     fork.call_in_child(_after_fork_in_child)  # before the lock is first taken
+    fork.check()
     if not sys.is_finalizing():
         call_at_exit(stop, _EXIT_SECONDS)
     return _janitor.watch(container, after)
@@ -181,6 +182,7 @@ def stop(timeout: float = 2.0) -> bool:
 
     Returns True when no thread is left, False when it did not end within *timeout* seconds.
     """
+    fork.check()
     janitor = _janitor
     _begin_anew()
     return janitor.stop(timeout)
@@ -188,6 +190,7 @@ def stop(timeout: float = 2.0) -> bool:
 
 def statistics() -> JanitorStatistics:
     """Return what the janitor of this process is doing. Thread-safe, O(1)."""
+    fork.check()
     return JanitorStatistics(
         running=_janitor.thread is not None,
         watched=len(_janitor.watched),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from memguard import log
+from memguard.lifecycle import fork
 from memguard.lifecycle.at_exit import stop_at_exit
 from memguard.lifecycle.wake import Wake
 
@@ -41,6 +42,7 @@ class Ticker:
     """
 
     def __init__(self, target: Ticking, name: str) -> None:
+        self._process = fork.process()
         self._target = target
         self._ended = False
         self._said: set[str] = set()
@@ -62,7 +64,13 @@ class Ticker:
         return self
 
     def stop(self, timeout: float) -> bool:
-        """End the thread and wait up to *timeout* seconds; True when it has ended."""
+        """
+        End the thread and wait up to *timeout* seconds; True when it has ended.
+
+        A forked child has no such thread, and never waits for it.
+        """
+        if fork.process() is not self._process:
+            return True
         self._ended = True
         self._wake.set()
         if self._thread is threading.current_thread():
@@ -73,8 +81,8 @@ class Ticker:
 
     @property
     def alive(self) -> bool:
-        """True while the thread runs."""
-        return self._thread.is_alive()
+        """True while the thread runs, in the process that started it."""
+        return fork.process() is self._process and self._thread.is_alive()
 
     def request(self) -> None:
         """Ask for one ``look_on_request`` in the thread. Safe in a signal handler."""

@@ -10,7 +10,7 @@ from typing import Literal, Self, TypeAlias, get_args
 from memguard.bounded.options import check_choice
 from memguard.errors import AdmissionError
 from memguard.lifecycle import locks
-from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.fork import check, reset_after_fork
 from memguard.relief.records import PressureState
 from memguard.units import format_bytes, format_seconds, parse_bytes, parse_seconds
 
@@ -103,6 +103,7 @@ class Admission:
             TypeError: An argument is of the wrong kind.
             ConfigError: It is out of range.
         """
+        check()
         cost = parse_bytes(cost_bytes, name="cost_bytes")
         patience = parse_seconds(wait, name="wait")
         began = self._timer()
@@ -164,6 +165,7 @@ class Admission:
                 self._waited_seconds += waited
 
     def _end(self, cost: int) -> None:
+        check()
         with self._lock:
             # What was admitted before a fork ends in the child as well, where it does not count.
             self._running = max(0, self._running - 1)
@@ -171,6 +173,7 @@ class Admission:
 
     def statistics(self) -> AdmissionStatistics:
         """Return the counts. Thread-safe."""
+        check()
         with self._lock:
             return AdmissionStatistics(
                 admitted=self._admitted,

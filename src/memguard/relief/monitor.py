@@ -22,7 +22,7 @@ from memguard.bounded.options import (
 )
 from memguard.errors import ConfigError, LifecycleError
 from memguard.lifecycle.failures import Failures
-from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.fork import check, reset_after_fork
 from memguard.lifecycle.service import Service
 from memguard.lifecycle.ticker import Ticker
 from memguard.lifecycle.turn import Turn
@@ -246,6 +246,7 @@ class PressureMonitor(Service):
             LifecycleError: It is running already.
             RuntimeError: No thread can be started.
         """
+        check()
         if self._ticker is not None:
             raise LifecycleError(f"monitor {self.name!r} is already started; call stop() first")
         allocator.prepare()
@@ -276,6 +277,7 @@ class PressureMonitor(Service):
         Returns:
             True when the thread has ended.
         """
+        check()
         ticker, self._ticker = self._ticker, None
         self._stop_requested = True  # a tick under way restores what it still lowers
         ended = ticker.stop(timeout) if ticker is not None else True
@@ -287,6 +289,7 @@ class PressureMonitor(Service):
     @property
     def level(self) -> Level:
         """``"ok"``, ``"elevated"``, ``"critical"`` or ``"insufficient_data"``, at the last look."""
+        check()
         return self._state.level
 
     @property
@@ -296,6 +299,7 @@ class PressureMonitor(Service):
 
     def pressure(self) -> PressureState:
         """Return the level, the reasons for it and the numbers behind it, as of the last look."""
+        check()
         return self._state
 
     @property
@@ -305,6 +309,7 @@ class PressureMonitor(Service):
 
     def statistics(self) -> PressureStatistics:
         """Return what was done so far and what it cost. Thread-safe."""
+        check()
         return PressureStatistics(
             name=self.name,
             running=self._ticker is not None,

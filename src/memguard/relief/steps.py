@@ -26,7 +26,7 @@ from memguard.bounded.options import (
     check_number,
 )
 from memguard.lifecycle.failures import Failures
-from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.fork import check, reset_after_fork
 from memguard.lifecycle.turn import Turn
 from memguard.observe.gcwatch import GcWatch
 from memguard.observe.readings import Reading
@@ -437,6 +437,7 @@ class Relief:
             ConfigError: *target* is not a size, or *level* is not a level.
             Exception: What a callback raised, with ``on_error="raise"``.
         """
+        check()
         check_choice(level, PRESSURE_LEVELS, "level")
         goal = None if target is None else parse_bytes(target, name="target")
         run = Run(self._means, goal, level=level, reason=reason, force=force)

@@ -10,10 +10,13 @@ from typing import Any
 from memguard.bounded import options
 from memguard.bounded.inventory import TRUSTED_SECONDS, Measured, Reclaimed
 from memguard.bounded.sizing.contents import bytes_of
+from memguard.lifecycle import fork
 from memguard.units import parse_bytes
 
 _MOST_NODES = 100
 """Objects looked at in one key or value of an estimate."""
+_RELEASE_SECONDS = 0.1
+"""After which a lock is not one that a thread of this process is about to release."""
 
 
 class SizeEstimate:
@@ -106,7 +109,8 @@ def shrink(
 
 def free_in_child(lock: Any) -> None:
     """Free a re-entrant lock that a vanished thread holds; this thread's own stays held."""
-    if lock.acquire(blocking=False):
+    # A thread of this child, if it has one already, releases it at once.
+    if lock.acquire(timeout=_RELEASE_SECONDS if fork.is_late() else 0):
         lock.release()
     else:
         lock._at_fork_reinit()  # noqa: SLF001 - reason: as logging and threading do

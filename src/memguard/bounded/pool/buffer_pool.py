@@ -16,6 +16,7 @@ from memguard.bounded.pool.checkout import Holder, Record, describe_holders, hol
 from memguard.bounded.pool.stats import BufferPoolStatistics, Counts
 from memguard.bounded.pool.watch import NAP, Watch
 from memguard.errors import ConfigError, LifecycleError, PoolExhaustedError, ValueTooLargeError
+from memguard.lifecycle import fork
 from memguard.units import format_bytes, parse_bytes
 
 
@@ -94,6 +95,7 @@ class BufferPool:
             TypeError: *nbytes* is of the wrong kind.
             ConfigError: It is less than 1.
         """
+        fork.check()
         wanted = options.check_bytes(nbytes, "nbytes")
         place = bisect_left(self.block_sizes, wanted)
         if place == len(self.block_sizes):

@@ -15,6 +15,7 @@ from memguard.bounded.pool.stats import Counts
 from memguard.bounded.pool.wait_queue import Waiter, Work
 from memguard.bounded.pool.watch import SHORT_NAP, Watch
 from memguard.errors import LifecycleError, PoolExhaustedError
+from memguard.lifecycle import fork
 from memguard.units import format_seconds, parse_seconds
 
 Site: TypeAlias = tuple[Any, ...]
@@ -72,6 +73,7 @@ class Lender:
 
     def take(self, timeout: Any, site: Site, lease: Any = None) -> tuple[Slot, Any]:
         """Return an object and its slot, lent to who called at *site*, or to *lease*."""
+        fork.check()
         taken = self._take_at_once(site, lease)
         if taken is not None:
             return taken
@@ -90,6 +92,7 @@ class Lender:
 
     async def take_async(self, timeout: Any, site: Site, lease: Any) -> tuple[Slot, Any]:
         """As `take`, without blocking the event loop."""
+        fork.check()
         import asyncio  # noqa: PLC0415 - reason: a host without asyncio must not load it
 
         taken = self._take_at_once(site, lease)
@@ -266,6 +269,7 @@ class Lender:
 
     def release(self, obj: Any, *, broken: bool = False) -> None:
         """Take back what `ObjectPool.acquire` has lent; dispose of it when it is *broken*."""
+        fork.check()
         if self.slots.lost:
             self.settle()
         work = Work()
@@ -397,6 +401,7 @@ class Lender:
 
     def close(self) -> Exception | None:
         """Dispose of idle objects and wake those who wait; return the first error of *dispose*."""
+        fork.check()
         slots = self.slots
         first: Exception | None = None
         with slots.lock:

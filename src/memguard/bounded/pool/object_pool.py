@@ -16,6 +16,7 @@ from memguard.bounded.pool.lender import Lender, PoolOptions
 from memguard.bounded.pool.stats import ObjectPoolStatistics
 from memguard.bounded.pool.sweep import Sweep
 from memguard.bounded.pool.watch import Watch
+from memguard.lifecycle import fork
 from memguard.units import parse_seconds
 
 T = TypeVar("T")
@@ -144,6 +145,7 @@ class ObjectPool(Generic[T]):
             PoolExhaustedError: None came free in time; the message names the holders.
             LifecycleError: The pool is closed.
         """
+        fork.check()
         frame = _getframe(1)
         slots = self._slots
         timer = self._timer
@@ -170,6 +172,7 @@ class ObjectPool(Generic[T]):
         Raises:
             LifecycleError: It is not from this pool, was released before, or a lease has it.
         """
+        fork.check()
         slots = self._slots
         if slots.takes_back_at_once and not slots.lost:
             with slots.lock:

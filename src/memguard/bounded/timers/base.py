@@ -11,6 +11,7 @@ from memguard.bounded.lifetime.registrations import Bounds
 from memguard.bounded.timers import schedule
 from memguard.bounded.timers.schedule import Repeat, Schedule, Timer
 from memguard.errors import ConfigError
+from memguard.lifecycle import fork
 
 
 class BaseTimerRegistry:
@@ -65,6 +66,7 @@ class BaseTimerRegistry:
             CapacityError: The registry or the scope is full; the message names who filled it.
             LifecycleError: The registry or the scope is closed.
         """
+        fork.check()
         self._prepare(fn)
         wait = schedule.seconds(delay, "delay", zero=True)
         return self._schedule.add(fn, wait, args=args, kwargs=kwargs, owner=owner)
@@ -104,6 +106,7 @@ class BaseTimerRegistry:
             CapacityError: As in `after`.
             LifecycleError: As in `after`.
         """
+        fork.check()
         self._prepare(fn)
         length = schedule.seconds(interval, "interval", zero=False)
         spread = schedule.seconds(jitter, "jitter", zero=True)
@@ -116,6 +119,7 @@ class BaseTimerRegistry:
 
     def cancel_all(self) -> int:
         """End every timer, and return how many there were."""
+        fork.check()
         return self._schedule.cancel_all()
 
     def sites(self) -> dict[str, int]:

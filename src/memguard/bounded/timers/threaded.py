@@ -11,6 +11,7 @@ from memguard.bounded.lifetime import callables
 from memguard.bounded.timers.base import BaseTimerRegistry
 from memguard.bounded.timers.schedule import Timer, TimerRegistryStatistics
 from memguard.bounded.timers.workers import Workers
+from memguard.lifecycle import fork
 
 __all__ = ["Timer", "TimerRegistry", "TimerRegistryStatistics"]
 
@@ -79,6 +80,7 @@ class TimerRegistry(BaseTimerRegistry):
         Returns True when no thread is left, False when a callback is still running after *timeout*
         seconds; its thread ends with it.
         """
+        fork.check()
         self._schedule.close()
         return self._workers.stop(timeout)
 

@@ -29,7 +29,7 @@ from memguard.integrations.web.metering import Meter
 from memguard.integrations.web.routes import UNMATCHED, RequestStatistics, RouteTable, Row
 from memguard.lifecycle import locks
 from memguard.lifecycle.failures import Failures
-from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.fork import check, reset_after_fork
 
 KEY = "memguard.scope"
 """Where an application finds the request's `memguard.Scope`, in the ASGI scope or the environ."""
@@ -187,6 +187,7 @@ class RequestWatch:
         Raises:
             AdmissionError: Memory is critical. Nothing was begun; answer 503.
         """
+        check()
         if not self._is_ready:
             self.start_guard()
         if self._lost:

@@ -18,7 +18,7 @@ from memguard.integrations.workers.recycle_policy import (
 )
 from memguard.integrations.workers.turns import Turns
 from memguard.lifecycle.failures import Failures
-from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.fork import check, reset_after_fork
 from memguard.lifecycle.ticker import Ticker
 from memguard.observe.readings import Reading, read_memory
 from memguard.units import format_bytes
@@ -145,6 +145,7 @@ class Recycler:
 
     def start(self) -> Self:
         """Begin to look, and note for the others that this worker is ready. Idempotent."""
+        check()
         if self._ticker is None:
             self._began = self._timer()
             self._turns.ready()
@@ -153,6 +154,7 @@ class Recycler:
 
     def stop(self, timeout: float = 2.0) -> bool:
         """End the thread. Idempotent; True when it has ended."""
+        check()
         ticker, self._ticker = self._ticker, None
         return ticker is None or ticker.stop(timeout)
 

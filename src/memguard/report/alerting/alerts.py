@@ -21,7 +21,7 @@ from memguard.errors import ConfigError, LifecycleError
 from memguard.lifecycle import locks
 from memguard.lifecycle.at_exit import not_at_exit, stop_at_exit
 from memguard.lifecycle.failures import Failures
-from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.fork import check, reset_after_fork
 from memguard.lifecycle.service import Service
 from memguard.lifecycle.ticker import Ticker
 from memguard.lifecycle.turn import Turn
@@ -211,6 +211,7 @@ class Alerts(Service):
         Raises:
             LifecycleError: It is running already.
         """
+        check()
         with self._lock:
             if self._ticker is not None:
                 raise LifecycleError(f"alerts {self.name!r} are already started; call stop() first")
@@ -239,6 +240,7 @@ class Alerts(Service):
         Returns:
             True when all threads have ended; a function of yours that hangs cannot be ended.
         """
+        check()
         ends_at = time.monotonic() + timeout
         with self._lock:
             ticker, self._ticker = self._ticker, None

@@ -9,7 +9,7 @@ from typing import Generic, Literal, TypeVar
 
 from memguard.lifecycle import locks
 from memguard.lifecycle.at_exit import stop_at_exit
-from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.fork import check, reset_after_fork
 
 T = TypeVar("T")
 MOST_WAITING = 64
@@ -57,6 +57,7 @@ class BackgroundWork(Generic[T]):
             The future, which cannot be cancelled; ``"busy"`` if others are served;
             ``"no thread"`` if the system has none.
         """
+        check()
         with self._lock:
             if self._future is not None:
                 if not join or self._waiting >= MOST_WAITING:
@@ -81,6 +82,7 @@ class BackgroundWork(Generic[T]):
 
     def stop(self, timeout: float) -> bool:
         """Give what is under way a moment to end; True when it has ended."""
+        check()
         thread = self._thread
         if thread is not None:
             thread.join(timeout)

@@ -30,6 +30,7 @@ from memguard.bounded.cache.loading.single_flight_async import (
 )
 from memguard.bounded.cache.stats import WarmReport
 from memguard.errors import ValueTooLargeError
+from memguard.lifecycle import fork
 
 _MOST_REFRESHES = 16
 """Background loads of one cache at the same time on one event loop."""
@@ -110,6 +111,7 @@ class Loader:
             if refresh_after is not None and self.is_stale(cache, key, refresh_after):
                 self.refresh(cache, key, loader, ttl)
             return value
+        fork.check()  # a load of the parent's that this child would wait for does not end here
         lead = Lead()
         flight = Flight(lead)
         try:
@@ -164,6 +166,7 @@ class Loader:
             if refresh_after is not None and self.is_stale(cache, key, refresh_after):
                 self.refresh_in_loop(cache, key, loader, ttl)
             return value
+        fork.check()
         return await fly_async(
             cache._async_flights,
             key,

@@ -26,6 +26,7 @@ def in_background(work: Callable[[], None]) -> bool:
     thread = threading.Thread(target=_run, args=(work,), name="memguard-refresh", daemon=True)
     # Before the mutex is first held, which a fork may meet.
     fork.call_in_child(_after_fork_in_child)
+    fork.check()
     call_at_exit(stop, _EXIT_SECONDS)
     started = False
     try:
@@ -54,6 +55,7 @@ def _run(work: Callable[[], None]) -> None:
 
 def stop(timeout: float = 2.0) -> bool:
     """Wait up to *timeout* seconds for loads under way; True when none is left."""
+    fork.check()
     with _mutex:
         threads = list(_threads)
     for thread in threads:

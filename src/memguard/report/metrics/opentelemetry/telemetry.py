@@ -20,7 +20,7 @@ from memguard.errors import ConfigError, LifecycleError
 from memguard.extras import missing
 from memguard.leaks.report import LeakReport
 from memguard.lifecycle.failures import Failures
-from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.fork import check, reset_after_fork
 from memguard.lifecycle.service import Service
 from memguard.lifecycle.ticker import Ticker
 from memguard.relief.records import Alert
@@ -177,6 +177,7 @@ class Telemetry(Service):
             CapacityError: The meter provider has seen 16 guards already.
             Exception: What the meter provider raises if it makes no instruments.
         """
+        check()
         guard = self._guard()
         if guard is None:
             raise LifecycleError("the guard is gone; make a Telemetry for one that is kept")
@@ -209,6 +210,7 @@ class Telemetry(Service):
         Returns:
             True when the thread has ended; False when an exporter still holds it.
         """
+        check()
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             subscription.close()

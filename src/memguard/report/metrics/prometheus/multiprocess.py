@@ -23,7 +23,7 @@ from memguard.errors import CapacityError, ConfigError, LifecycleError
 from memguard.extras import missing
 from memguard.lifecycle.at_exit import not_at_exit, stop_at_exit
 from memguard.lifecycle.failures import Failures
-from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.fork import check, reset_after_fork
 from memguard.lifecycle.identity import UNKNOWN, is_running, started
 from memguard.lifecycle.service import Service
 from memguard.lifecycle.ticker import Ticker
@@ -124,6 +124,7 @@ class MultiprocessBridge(Service):
         Raises:
             LifecycleError: It is running already.
         """
+        check()
         if self._ticker is not None:
             raise LifecycleError("this bridge is already started; call stop() first")
         stop_at_exit(self, 2.0)  # before that of the thread, which therefore ends first
@@ -146,6 +147,7 @@ class MultiprocessBridge(Service):
         Returns:
             True when the thread has ended.
         """
+        check()
         ticker, self._ticker = self._ticker, None
         if ticker is None:
             return True
