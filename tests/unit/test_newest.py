@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import sys
 import zlib
@@ -276,3 +277,33 @@ def test_an_entry_does_not_weigh_another_container_of_what_all_entries_share() -
     weigh_together([(members, 30, sample), (registry.ready, 1000, other)], held=held)
     assert sample.bytes_per_entry is not None
     assert sample.bytes_per_entry < 2_000
+
+
+def test_tasks_that_wait_for_one_event_do_not_weigh_one_another() -> None:
+    """Each leads to the event, and from there to all who wait; they are all new."""
+    pending: list[asyncio.Task[list[str]]] = []
+
+    async def job(event: asyncio.Event, number: int) -> list[str]:
+        rows = [f"{number}-{k}" for k in range(40)]
+        await event.wait()
+        return rows
+
+    async def weigh() -> Sample:
+        event = asyncio.Event()
+        pending.extend(asyncio.create_task(job(event, number)) for number in range(3000))
+        await asyncio.sleep(0)
+        sample = sample_container(
+            pending,
+            300,
+            origin=lambda obj: () if obj is event else (HERE,),
+            held={id(pending)},
+        )
+        event.set()
+        await asyncio.gather(*pending)
+        return sample
+
+    sample = asyncio.run(weigh())
+    assert sample.bytes_per_entry is not None
+    assert 2_500 < sample.bytes_per_entry < 6_000
+    assert sample.error_per_entry is not None
+    assert sample.error_per_entry < 500

@@ -175,9 +175,11 @@ class Weighing:
 
     def _explore(self, owner: int) -> None:
         """Open what the entry *owner* leads to, the nearest first, hubs last."""
-        roots = [node for node in self._roots[owner] if self._owner[node] == owner]
+        roots = [node for node in self._roots[owner] if self._below[node] is None]
         hubs = self._open_all(roots, owner, ENTRY_NODES)
         for hub in hubs:
+            if self._below[hub] is not None:
+                continue
             known = len(self._objects)
             self._open(hub, owner)
             self._open_all(range(known, len(self._objects)), owner, HUB_NODES)
@@ -199,16 +201,15 @@ class Weighing:
             if self._depth[node] and self._is_hub(node):
                 hubs.append(node)
                 continue
-            known = len(self._objects)
-            self._open(node, owner)
-            todo.extend(range(known, len(self._objects)))
+            # Also what was met below a hub, and not opened there for want of nodes.
+            todo.extend(each for each in self._open(node, owner) if self._below[each] is None)
         return hubs
 
     def _is_hub(self, node: int) -> bool:
         """Return True where very many refer to it that were not met."""
         return sys.getrefcount(self._objects[node]) - self._found[node] > MANY
 
-    def _open(self, node: int, owner: int) -> None:
+    def _open(self, node: int, owner: int) -> list[int]:
         obj, depth = self._objects[node], self._depth[node]
         below: list[int] = []
         self._below[node] = below
@@ -219,6 +220,7 @@ class Weighing:
             and id(child) not in self._others
             and not self._is_program(child)
         )
+        return below
 
     def _contents(self, obj: Any, node: int) -> list[Any]:
         kind = type(obj)
@@ -309,13 +311,33 @@ class Weighing:
                     else:
                         shared[node] = 1
                         todo.append(node)
+        self._claim(shared)
         return shared
+
+    def _claim(self, shared: bytearray) -> None:
+        """
+        Find the entry that each object belongs to: the first that leads to it, not by shared ones.
+
+        What only shared objects lead to is shared, new or not.
+        """
+        reached = bytearray(len(shared))
+        for owner, roots in enumerate(self._roots):
+            todo = list(roots)
+            while todo:
+                node = todo.pop()
+                if not reached[node] and not shared[node]:
+                    reached[node] = 1
+                    self._owner[node] = owner
+                    todo.extend(self._below[node] or ())
+        for node, is_reached in enumerate(reached):
+            if not is_reached:
+                shared[node] = 1
 
     def _add_what_was_cut(self, weights: list[float], shared: bytearray) -> None:
         """Estimate what hangs below objects that were not opened."""
         cut: dict[int, list[int]] = {}
         for node in self._cut:
-            if not shared[node] and has_gc(type(self._objects[node])):
+            if self._below[node] is None and not shared[node] and has_gc(type(self._objects[node])):
                 cut.setdefault(self._owner[node], []).append(node)
         for owner, nodes in cut.items():
             some = nodes[:: max(1, len(nodes) // SOME)]
