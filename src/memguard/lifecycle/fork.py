@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from memguard import log
+from memguard.lifecycle import interpreter
 from memguard.lifecycle.turn import Turn
 
 _WIPE_ON_FORK = 18
@@ -105,7 +106,8 @@ class _Mark:
     def __init__(self) -> None:
         self._page: mmap.mmap | None = None
         self._pid = os.getpid()
-        if sys.platform == "linux":
+        # CPython may end another interpreter while it shuts down, where unmapping memory hangs.
+        if sys.platform == "linux" and interpreter.is_main():
             try:
                 page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
                 page.madvise(_WIPE_ON_FORK)
