@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-HOLDER = "cached_method.Prices.quote<functools._lru_cache_wrapper>"
+HOLDER = "cached_method.Prices.quote<cache>"
 
 
 class Prices:

@@ -100,7 +100,9 @@ def test_wrong_options_are_refused(
 
 def test_what_is_loaded_is_frozen_for_workers_and_thawed_again() -> None:
     with prefork() as done:
-        assert done.frozen == gc.get_freeze_count() > 1000
+        died = done.frozen - gc.get_freeze_count()  # what is frozen may still die by its count
+        assert 0 <= died < 100
+        assert done.frozen > 1000
         assert gc.isenabled()
     assert gc.get_freeze_count() == 0
     done.close()

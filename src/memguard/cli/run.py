@@ -35,6 +35,7 @@ from memguard.guard.environment import options_from
 from memguard.guard.memory_guard import MemoryGuard
 from memguard.leaks.evidence.frames import begin_after
 from memguard.leaks.report import LeakReport
+from memguard.lifecycle.private_directory import for_process, open_private
 from memguard.report.publish.process_status import report_row
 from memguard.report.render.content import stack_shown
 from memguard.report.render.words import VERDICTS, Locations, printable
@@ -150,9 +151,12 @@ def command(
     """Run *target* to its end under a detector, and return 0 when it ended without an error."""
     if target is None:
         parser.error("a script, or -m and a module, is required")
-    directory_was_there = Path(options.report_dir).exists()
+    directory = for_process(Path(options.report_dir))
+    directory_was_there = directory.exists()
     try:
         guard = _guard(options)
+        with open_private(directory):
+            pass  # a guard would do without; whoever names a directory here waits for its reports
     except ValueError as error:
         parser.error(_as_on_the_command_line(str(error)))
     except OSError as error:
@@ -160,10 +164,10 @@ def command(
         parser.error(f"--report-dir {options.report_dir} cannot be used: {reason}")
     if not directory_was_there:  # the first report makes it again; without one, nothing is left
         with contextlib.suppress(OSError):
-            (Path.cwd() / options.report_dir).rmdir()
+            (Path.cwd() / directory).rmdir()
     # At exit, not after the last line: threads of the program may go on after it. Registered before
     # the guard registers its own end, so that it runs after it.
-    end = _Summary(guard, Path(options.report_dir), file=options.summary, as_json=options.json)
+    end = _Summary(guard, directory, file=options.summary, as_json=options.json)
     atexit.register(end.write)
     guard.start()
     end.asked.watch()
