@@ -346,8 +346,8 @@ def prepare() -> None:
     """
     Import what evidence needs, here and now: a search itself is to import nothing.
 
-    A fork must not meet an import half done; and what is imported between two looks would be told
-    of as growth of the program.
+    A fork must not meet an import half done; and what is imported between two looks would be
+    reported as growth of the program.
     """
     nothing: list[Any] = [[], (), set(), frozenset(), {}, "", iter(()), map(str, ())]
     for entries in (*nothing, (each for each in range(0))):

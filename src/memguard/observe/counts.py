@@ -147,8 +147,8 @@ def running_loops() -> Iterator[Any]:
     """
     Yield the event loops that run in any thread: what their threads' stacks show of asyncio.
 
-    There is no other way: a thread is told only its own. A loop of another library is found where
-    ``asyncio.run`` runs it.
+    There is no other way: asyncio shows a thread only its own. A loop of another library is found
+    where ``asyncio.run`` runs it.
     """
     base, runners = sys.modules.get("asyncio.base_events"), sys.modules.get("asyncio.runners")
     forever = getattr(getattr(base, "BaseEventLoop", None), "run_forever", None)

@@ -30,7 +30,7 @@ MAX_TASKS = 2_000
 MAX_DESCRIPTORS = 50_000
 """Descriptors that are read in one look."""
 MAX_GROUPS = 500
-"""Groups that are told apart in one look; what comes later is in one."""
+"""Groups that are kept apart in one look; what comes later is in one."""
 SHOWN = 8
 """Groups in a report."""
 _UNKNOWN = 16
@@ -185,7 +185,7 @@ def _innermost(frames: Iterable[types.FrameType]) -> Frame | None:
 
 
 def _code_of(call: Any) -> types.CodeType | None:
-    """Return the code that runs when *call* is called, as far as it can be told; else None."""
+    """Return the code that runs when *call* is called, as far as it is known; else None."""
     for _ in range(4):
         kind = type(call)
         if kind is types.FunctionType:

@@ -40,7 +40,7 @@ class Tier(enum.IntEnum):
     something must hold it.
     """
     OWN = 3
-    """memguard itself, which is never told of, and above which there is nothing to find."""
+    """memguard itself, which is never reported, and above which there is nothing to find."""
 
 
 @dataclass(frozen=True, slots=True)

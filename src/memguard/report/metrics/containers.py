@@ -170,9 +170,9 @@ class ContainerMetrics:
         alive = found[catalog.ALIVE]
         for metric, sums in found.items():
             if metric.kind == "counter":
-                found[metric] = self._told(metric, sums, alive, count=count)
+                found[metric] = self._reported(metric, sums, alive, count=count)
 
-    def _told(
+    def _reported(
         self, metric: Metric, sums: dict[Labels, float], alive: Collection[Labels], *, count: bool
     ) -> dict[Labels, float]:
         """
