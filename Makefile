@@ -28,7 +28,8 @@ test: $(READY)  ## the test suite, in a few minutes
 	$(BIN)/python -m pytest -n auto -m "not stress" --ignore=tests/heap
 
 stress: $(READY)  ## the long tests: storms, crowds, real browsers and workers
-	$(BIN)/python -m pytest -n auto -m stress
+	$(BIN)/python -m pytest -n auto -m stress tests/heap
+	$(BIN)/python -m pytest -n auto -m stress --ignore=tests/heap
 
 soak: $(READY)  ## a guarded program for a quarter of an hour: does memguard itself stay flat?
 	$(BIN)/python -m benchmarks.soak
