@@ -19,6 +19,7 @@ from memguard.bounded import inventory
 from memguard.bounded.cache.bounded_cache import BoundedCache
 from memguard.bounded.cache.loading.decorator import CachedFunction, cached
 from memguard.errors import ConfigError
+from memguard.lifecycle import locks
 from tests.clock import FakeClock
 
 
@@ -135,7 +136,7 @@ def test_results_expire(fake_clock: FakeClock) -> None:
 
 
 def test_a_function_may_be_bounded_by_bytes_alone() -> None:
-    @cached(maxbytes="103KiB")
+    @cached(maxbytes="103KiB" if locks.FREE_THREADED else "100KiB")
     def block(number: int) -> bytes:  # noqa: ARG001 - reason: it is the key
         return bytes(10_000)
 

@@ -410,14 +410,17 @@ def test_a_hundred_thousand_timers_are_small_and_cancelling_them_leaves_nothing(
         each = (tracemalloc.get_traced_memory()[0] - before) / len(handles)
         for handle in handles:
             handle.close()
+        kind = type(handle)
         del handle, handles
         timers.step()
         timers.step()
-        gc.collect()  # as before the first reading: garbage of earlier tests is none of ours
+        waiting = sum(type(each) is kind for each in gc.get_objects())
+        gc.collect()
         left = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
     assert each <= 400
+    assert waiting == 0, "none of them was left to the collector"
     assert len(timers) == 0
     assert timers._schedule._heap == []
     assert left < 50_000  # half a byte for each: free lists and the log
