@@ -21,8 +21,9 @@ $(READY): pyproject.toml
 demo: $(READY)  ## a real web application leaks; memguard names the lines and the holders
 	$(BIN)/python -m examples.leaky_shop
 
-# Shared among the processors, in random order: pytest-xdist, pytest-randomly. What walks the live
-# heap runs in processes of its own, for the heap of all other tests would take most of its time.
+# In parallel (pytest-xdist; tests/conftest.py says with how many workers) and in random order
+# (pytest-randomly). What walks the live heap runs in processes of its own, for the heap of all
+# other tests would take most of its time.
 test: $(READY)  ## the test suite, in a few minutes
 	$(BIN)/python -m pytest -n auto -m "not stress" tests/heap
 	$(BIN)/python -m pytest -n auto -m "not stress" --ignore=tests/heap

@@ -174,21 +174,6 @@ def test_a_history_file_is_not_put_where_others_may_write(tmp_path: Path) -> Non
 # --- reports and published files -----------------------------------------------------------------
 
 
-def test_a_directory_that_cannot_be_made_is_tried_again_with_the_next_report(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "file").write_bytes(b"")  # as root, modes forbid nothing
-    place = tmp_path / "file" / "reports"
-    with small(leaks=True, report_dir=place) as guard:
-        assert "no report can be written" in reasons(guard)["reports"]
-        assert guard.detector is not None
-        (tmp_path / "file").unlink()
-        guard.detector.look_on_request()
-        assert reasons(guard) == {}
-        assert any(entry.suffix == ".json" for entry in place.iterdir())
-        assert dict(guard.status().degradations) == {"reports": 1}
-
-
 def test_a_status_that_cannot_be_published_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with small(publish=tmp_path / "file" / "published") as guard:

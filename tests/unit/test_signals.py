@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -78,19 +77,3 @@ def test_a_signal_that_cannot_be_caught_is_refused(number: int) -> None:
 def test_what_is_no_number_is_refused() -> None:
     with pytest.raises(TypeError, match="on_signal must be a signal number"):
         memguard.LeakDetector(on_signal="SIGUSR2")  # type: ignore[arg-type] # reason: on purpose
-
-
-def test_a_running_detector_looks_and_writes_when_the_signal_comes(tmp_path: Path) -> None:
-    detector = memguard.LeakDetector(
-        interval=60, report_dir=tmp_path / "reports", on_signal=signal.SIGUSR2, trace_seconds=0.1
-    )
-    with detector:
-        os.kill(os.getpid(), signal.SIGUSR2)
-        pause = threading.Event()
-        for _ in range(1000):
-            if list((tmp_path / "reports").glob("leak-*.json")):
-                break
-            pause.wait(0.02)
-    written = list((tmp_path / "reports").glob("leak-*.json"))
-    assert len(written) == 1
-    assert detector.reports == (), "a look on request is no finding"
