@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from array import array
 from collections.abc import Iterator
 from typing import Any
 
@@ -232,3 +233,18 @@ def test_nothing_is_collected_where_garbage_is_what_grows(
         pass
     assert collected == [1] * times
     assert burst.collected_bytes == (1000 if collect else None)
+
+
+@pytest.mark.parametrize("buffer", [bytearray(), array("d")])
+def test_a_buffer_grows_by_what_comes_in_not_by_the_room_it_has(buffer: Any) -> None:
+    """Its block has room for more, and is seen to be a new one only when that is used up."""
+    buffer.extend([1] * 100_000)
+    candidate = Candidate(buffer, 0, 0)
+    candidate.measure()
+    before, candidate.at_start = candidate.now, candidate.taken
+    for _ in range(50):
+        buffer.append(1)
+        candidate.measure()
+    assert candidate.now - before == 50 * memoryview(buffer).itemsize
+    assert candidate.taken > candidate.now
+    assert candidate.added == candidate.taken - candidate.at_start

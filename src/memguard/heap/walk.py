@@ -56,10 +56,19 @@ _LENGTHS: tuple[tuple[type, Callable[[Any], int]], ...] = (
     (set, set.__len__),
     (deque, deque.__len__),
 )
-_BUFFERS: tuple[tuple[type, Callable[[Any], int]], ...] = (
-    (bytearray, bytearray.__sizeof__),
-    (array, array.__sizeof__),
-    (io.BytesIO, io.BytesIO.__sizeof__),
+_ITEM_SIZE: Any = vars(array)["itemsize"].__get__
+
+
+def _array_bytes(obj: array[Any]) -> int:
+    return array.__len__(obj) * int(_ITEM_SIZE(obj))
+
+
+# What is in it, and what it has taken: a buffer grows by blocks with room for more, of which the
+# system gives pages as they are filled.
+_BUFFERS: tuple[tuple[type, Callable[[Any], int], Callable[[Any], int]], ...] = (
+    (bytearray, bytearray.__len__, bytearray.__sizeof__),
+    (array, _array_bytes, array.__sizeof__),
+    (io.BytesIO, io.BytesIO.__sizeof__, io.BytesIO.__sizeof__),
 )
 _FIXED_LENGTHS: tuple[tuple[type, Callable[[Any], int]], ...] = (
     (tuple, tuple.__len__),
@@ -77,12 +86,17 @@ def length_of(kind: type) -> Callable[[Any], int] | None:
 
 
 def size_of_buffer(kind: type) -> Callable[[Any], int] | None:
+    """Return the function that gives the bytes in a buffer of type *kind*; None if it is none."""
+    return next((size for base, size, _ in _BUFFERS if issubclass(kind, base)), None)
+
+
+def block_of_buffer(kind: type) -> Callable[[Any], int] | None:
     """Return the C function that gives the bytes a buffer of type *kind* has taken, or None."""
-    return next((size for base, size in _BUFFERS if issubclass(kind, base)), None)
+    return next((block for base, _, block in _BUFFERS if issubclass(kind, base)), None)
 
 
 def counter_of(kind: type) -> Callable[[Any], int] | None:
-    """Return the C function that returns how much is in a container or buffer, or None."""
+    """Return the function that returns how much is in a container or buffer, or None."""
     return length_of(kind) or size_of_buffer(kind)
 
 

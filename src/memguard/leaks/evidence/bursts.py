@@ -46,7 +46,10 @@ class Candidate:
     """Bytes gained between the two looks: an estimate."""
     newborn: bool = False
     """True when the first look did not have it: a holder only if it goes on growing."""
+    taken: int = 0
+    """Entries; of a buffer the bytes of its block, which a new one replaces now and then."""
     at_start: int = 0
+    """Likewise, when the burst began."""
     steady: bool = True
     """False once it has lost half of what it had gained: it is emptied now and then."""
     sample: newest.Sample = field(default_factory=newest.Sample)
@@ -64,11 +67,13 @@ class Candidate:
         # A queue with a slow reader loses entries all the time, and grows for all that.
         self.steady = self.steady and entries >= self.first - self.gained / 2
         self.now = entries
+        block = walk.block_of_buffer(type(self.obj))
+        self.taken = block(self.obj) if block else entries
 
     @property
     def added(self) -> int:
-        """Entries gained since the burst began."""
-        return max(0, self.now - self.at_start)
+        """Entries gained since the burst began; of a buffer what its new block has more."""
+        return max(0, self.taken - self.at_start)
 
 
 class Bursts:
@@ -128,7 +133,7 @@ class Bursts:
         self._frames = frames
         for candidate in self._candidates:
             candidate.measure()
-            candidate.at_start = candidate.now
+            candidate.at_start = candidate.taken
         self._levels = []
         self._tracer = tracing.Tracer()
         self._tracer.start(frames)
@@ -234,7 +239,7 @@ class Bursts:
                         candidate.obj, candidate.added, origin=tracer.origin, held=held
                     )
                     if walk.size_of_buffer(type(candidate.obj)) is not None:
-                        _trace_block(candidate.now, tracer, more)
+                        _trace_block(candidate.taken, tracer, more)
                     elif not more.lines and (size := newest.untraced_block(candidate.obj)):
                         _trace_block(size, tracer, more)
                     candidate.sample.add(more)
