@@ -17,17 +17,10 @@ from memguard.leaks.report import FindingState, LeakReport, TrendSummary, Verdic
 from memguard.observe.gcwatch import PAUSE_BOUNDS_NS, GcStatistics, GenerationStatistics
 from memguard.observe.readings import Reading
 from memguard.relief.records import PressureState
-from memguard.report.metrics import catalog
-from memguard.report.metrics.catalog import (
-    FAMILIES,
-    INSTRUMENTS,
-    PARTS,
-    Pauses,
-    bound_label,
-    is_number,
-    source_of,
-)
+from memguard.report.metrics import container_catalog
+from memguard.report.metrics.catalog import FAMILIES, INSTRUMENTS, PARTS, source_of
 from memguard.report.metrics.containers import LONGEST_LABEL, label
+from memguard.report.metrics.metric import Pauses, bound_label, is_number
 from memguard.report.metrics.prometheus.gatherer import column_of
 from memguard.report.state import GuardState, guard_state
 
@@ -246,8 +239,8 @@ def test_every_metric_is_exported_under_one_name_or_two() -> None:
     assert {metric for part in PARTS.values() for metric in part} <= {*FAMILIES, *INSTRUMENTS}
     assert len({metric.otel for metric in INSTRUMENTS}) == len(INSTRUMENTS)
     assert not [metric.otel for metric in INSTRUMENTS if not metric.unit]
-    assert catalog.ITEMS in FAMILIES
-    assert catalog.ITEMS in INSTRUMENTS
+    assert container_catalog.ITEMS in FAMILIES
+    assert container_catalog.ITEMS in INSTRUMENTS
 
 
 @given(st.text())

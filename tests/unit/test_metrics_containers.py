@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from memguard import BoundedCache, BufferPool, ListenerRegistry, ObjectPool, WeakValueCache
 from memguard.bounded.inventory import InventoryRow, inventory
-from memguard.report.metrics import catalog
+from memguard.report.metrics import container_catalog
 from memguard.report.metrics.containers import OTHER, ContainerMetrics, Found
 
 
@@ -27,10 +27,10 @@ def statistics_of(found: dict[str, Any]) -> Any:
 
 def told(found: Found) -> dict[tuple[str, str], Any]:
     """Return numbers by metric and name, as Prometheus is told."""
-    alive = found[catalog.ALIVE]
+    alive = found[container_catalog.ALIVE]
     numbers: dict[tuple[str, str], Any] = {
         (metric.prometheus.removeprefix("memguard_"), name): value
-        for metric in catalog.OF_CONTAINERS
+        for metric in container_catalog.OF_CONTAINERS
         for (name, _), value in found[metric].items()
     }
     folded = alive.get((OTHER, OTHER), 0)
@@ -39,7 +39,7 @@ def told(found: Found) -> dict[tuple[str, str], Any]:
 
 def test_a_container_is_told_by_name_and_kind() -> None:
     found = ContainerMetrics(10).read([row("a", items=3, size=50)])
-    assert set(found[catalog.ITEMS]) == {("a", "K")}
+    assert set(found[container_catalog.ITEMS]) == {("a", "K")}
     assert told(found) == {
         ("container_items", "a"): 3,
         ("container_bytes", "a"): 50,
@@ -101,7 +101,7 @@ def test_names_that_look_alike_as_labels_share_one_series() -> None:
     """Two series with the same labels would make Prometheus refuse the whole scrape."""
     names = ["a\nb", "a\\nb", "x" * 500, "x" * 501]
     found = ContainerMetrics(10).read([row(name) for name in names])
-    assert len(found[catalog.ITEMS]) == 2
+    assert len(found[container_catalog.ITEMS]) == 2
     assert told(found)["container_items", "a\\nb"] == 2
 
 

@@ -25,7 +25,7 @@ from memguard.errors import CapacityError, ConfigError, LifecycleError
 from memguard.leaks.report import FindingState, LeakReport
 from memguard.observe.readings import read_memory
 from memguard.relief.records import Alert
-from memguard.report.metrics import catalog
+from memguard.report.metrics import container_catalog
 from memguard.report.metrics.catalog import INSTRUMENTS
 from memguard.report.metrics.containers import ContainerMetrics
 from memguard.report.metrics.opentelemetry.events import of_alert, of_report
@@ -362,13 +362,13 @@ def test_names_of_containers_are_bounded_for_life() -> None:
     for start in range(0, 100, 10):
         rows = [InventoryRow(f"c{n}", "Cache", 2, n, None) for n in range(start, start + 10)]
         found = named.read(rows)
-        assert sum(found[catalog.ALIVE].values()) == 10
-        assert sum(found[catalog.ITEMS].values()) == 20
-    assert set(found[catalog.ALIVE]) == {("other", "other")}
+        assert sum(found[container_catalog.ALIVE].values()) == 10
+        assert sum(found[container_catalog.ITEMS].values()) == 20
+    assert set(found[container_catalog.ALIVE]) == {("other", "other")}
     assert len(named) == 3
     alone = named.read([InventoryRow("c1", "Cache", 1, None, None)])
-    assert set(alone[catalog.ALIVE]) == {("c1", "Cache")}
-    assert not alone[catalog.BYTES]
+    assert set(alone[container_catalog.ALIVE]) == {("c1", "Cache")}
+    assert not alone[container_catalog.BYTES]
 
 
 def test_hostile_names_become_harmless_labels() -> None:
@@ -388,7 +388,7 @@ def test_hostile_names_become_harmless_labels() -> None:
         InventoryRow(7, "K", 1, 1, None),  # type: ignore[arg-type] # reason: wrong on purpose
         InventoryRow("other", "K", 1, 1, None),
     ]
-    found = ContainerMetrics(50).read(rows)[catalog.ALIVE]
+    found = ContainerMetrics(50).read(rows)[container_catalog.ALIVE]
     assert all(name.isprintable() and len(name) <= 120 for name, _ in found)
     assert ("other", "other") in found
 

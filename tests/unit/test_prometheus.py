@@ -24,7 +24,8 @@ from prometheus_client.samples import Sample
 
 from memguard import BoundedCache, ConfigError, MemoryGuard
 from memguard.report.metrics import catalog
-from memguard.report.metrics.catalog import FAMILIES, PARTS, Metric
+from memguard.report.metrics.catalog import FAMILIES, PARTS
+from memguard.report.metrics.metric import Metric
 from memguard.report.metrics.prometheus import gatherer
 from memguard.report.metrics.prometheus.collector import MemguardCollector
 from tests.specimens import leak_report

@@ -1,150 +1,43 @@
 """
 The metrics of memguard: meaning, names and unit of each, and how to read it.
 
-Prometheus and OpenTelemetry both export this table, so they never contradict each other.
-
-Names and units for Prometheus follow https://prometheus.io/docs/practices/naming/ and OpenMetrics
-1.0: base units as suffixes, ``_total`` for counters, shares as ratios from 0 to 1. What the
+Prometheus and OpenTelemetry both export this table, so they never contradict each other. What the
 client's own collectors export already (``process_*``, ``python_gc_*``) is not exported again.
 
 Names and units of ``process.*`` and ``cpython.*`` are those of the OpenTelemetry semantic
-conventions (process metrics and CPython metrics, both in development as of version 1.37); units are
-UCUM (https://ucum.org). All others are below ``memguard.``, with the unit beside the name.
+conventions (process metrics and CPython metrics, both in development as of version 1.37). All
+others are below ``memguard.``, with the unit beside the name.
 """
 
 from __future__ import annotations
 
 import gc
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from memguard._version import __version__
 from memguard.leaks.report import FindingState, LeakReport
 from memguard.relief.levels import SEVERITY
 from memguard.relief.records import AlertKind, PressureState
+from memguard.report.metrics.container_catalog import (
+    ALIVE,
+    COLLECTOR_ERRORS,
+    COLLECTOR_RUNS,
+    COLLECTOR_SECONDS,
+    CONTAINERS,
+    FOLDED,
+    OF_CONTAINERS,
+)
+from memguard.report.metrics.metric import Metric, Pauses, counter, gauge, metric
 from memguard.report.state import GuardState
 
-NUMBERS = (int, float)
-MOST = 1e300
-"""A larger int would make a client fail where it writes a double; NaN is not below it."""
 _STATES = ("idle", "watching", "tracing", "cooling")
 _SOURCES = ("cgroup", "rlimit", "host", "own", "unknown")
 
-Kind = Literal["gauge", "counter", "histogram"]
-Across = Literal["liveall", "livesum", "livemax"]
-
-
-@dataclass(frozen=True, slots=True)
-class Pauses:
-    """A histogram: how many were as long as that, not cumulated, and all of them together."""
-
-    buckets: tuple[tuple[float, int], ...]
-    """(upper bound in seconds, pauses up to it and above the bound before); the last is inf."""
-    total: float
-    """Seconds."""
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Metric:
-    """One metric: what its samples have in common."""
-
-    kind: Kind
-    help: str
-    read: Callable[[GuardState], Any] | None
-    """Returns the number, None if it is not known; with a *label* a number for each of its
-    values. None for what is gathered elsewhere."""
-    label: str = ""
-    """The label whose values *read* returns."""
-    of_guard: bool = True
-    """False for what is the same for all guards of a process."""
-    prometheus: str = ""
-    """Its name there, with the unit, and for counters with ``_total``; empty for none."""
-    across: Across = "liveall"
-    """What several processes make of a gauge: one sample for each, their sum, or the highest."""
-    otel: str = ""
-    """Its name in OpenTelemetry; empty for none."""
-    unit: str = ""
-    """In OpenTelemetry."""
-    adds_up: bool = False
-    """A gauge of which the sum over processes has a meaning: an UpDownCounter in OpenTelemetry."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The names of its labels in Prometheus."""
-        if self.label == "container":
-            return ("container", "kind")
-        return (*(("guard",) if self.of_guard else ()), *((self.label,) if self.label else ()))
-
-    def values(self, state: GuardState) -> list[tuple[str, Any]]:
-        """Return (value of the label, number or `Pauses`) for what is known."""
-        found = self.read(state) if self.read is not None else None
-        if not self.label:
-            return [("", found)] if is_number(found) else []
-        return [
-            (name, value)
-            for name, value in (found or {}).items()
-            if is_number(value) or isinstance(value, Pauses)
-        ]
-
-
-def is_number(value: object) -> bool:
-    """Return whether *value* can be exported: an int or float, finite, that fits a double."""
-    return type(value) in NUMBERS and -MOST < value < MOST  # type: ignore[operator]  # reason: the types are known by then
-
-
-def _metric(
-    kind: Kind,
-    name: str,
-    text: str,
-    read: str | Callable[[GuardState], Any] | None,
-    label: str = "",
-    *,
-    across: Across = "liveall",
-    otel: tuple[str, ...] = ("", ""),
-    of_guard: bool = True,
-) -> Metric:
-    """
-    Return a metric.
-
-    Args:
-        kind: What it is.
-        name: In Prometheus, without ``memguard_`` and ``_total``; empty for none.
-        text: What it says.
-        read: How; or which field of which part of a `GuardState`: ``"relief.runs"``.
-        label: The label whose values *read* returns.
-        across: See `Metric`.
-        otel: Name and unit in OpenTelemetry, and ``"sum"`` for what adds up over processes.
-        of_guard: See `Metric`.
-    """
-    suffix = "_total" if kind == "counter" else ""
-    return Metric(
-        kind=kind,
-        help=text,
-        read=_field(*read.split(".")) if isinstance(read, str) else read,
-        label=label,
-        of_guard=of_guard,
-        prometheus=f"memguard_{name}{suffix}" if name else "",
-        across=across,
-        otel=otel[0],
-        unit=otel[1],
-        adds_up=otel[2:] == ("sum",),
-    )
-
-
-_gauge = partial(_metric, "gauge")
-_counter = partial(_metric, "counter")
-
-
 # -- how they are read ----------------------------------------------------------------------------
-
-
-def _field(part: str, name: str) -> Callable[[GuardState], Any]:
-    return lambda state: getattr(getattr(state, part), name, None)
 
 
 def _pressure(read: Callable[[PressureState], Any]) -> Callable[[GuardState], Any]:
@@ -221,7 +114,7 @@ def _updated(report: LeakReport) -> float:
 # -- this process ---------------------------------------------------------------------------------
 
 
-_process_gauge = partial(_gauge, of_guard=False)
+_process_gauge = partial(gauge, of_guard=False)
 
 _PROCESS = (
     _process_gauge(
@@ -279,22 +172,34 @@ _PROCESS = (
 # -- one guard: pressure --------------------------------------------------------------------------
 
 _PRESSURE = (
-    _gauge("running", "1 while the guard is started, else 0.", lambda state: int(state.running)),
-    _gauge("degraded", "1 for a part that is off: see production.md.", attrgetter("off"), "part"),
-    _counter("degradations", "Times that it was switched off.", attrgetter("times_off"), "part"),
-    _gauge(
+    gauge("running", "1 while the guard is started, else 0.", lambda state: int(state.running)),
+    gauge(
+        "degraded",
+        "1 for a part that is off: see production.md.",
+        attrgetter("off"),
+        "part",
+        otel=("memguard.degraded", "1", "sum"),
+    ),
+    counter(
+        "degradations",
+        "Times that it was switched off.",
+        attrgetter("times_off"),
+        "part",
+        otel=("memguard.degradations", "{degradation}"),
+    ),
+    gauge(
         "used_bytes",
         "Memory in use that cannot be reclaimed, in the scope of the limit.",
         _pressure(attrgetter("used")),
         otel=("memguard.memory.used", "By"),
     ),
-    _gauge(
+    gauge(
         "limit_bytes",
         "The limit that is closest to full.",
         _pressure(attrgetter("limit")),
         otel=("memguard.memory.limit", "By"),
     ),
-    _gauge(
+    gauge(
         "limit_source",
         "1 for where that limit is set: cgroup, rlimit, host, own or unknown.",
         _pressure(
@@ -305,33 +210,33 @@ _PRESSURE = (
         "source",
         across="livesum",
     ),
-    _gauge(
+    gauge(
         "used_ratio",
         "Memory in use over the limit, 0 to 1 and above.",
         _pressure(attrgetter("used_ratio")),
         otel=("memguard.memory.utilization", "1"),
     ),
-    _gauge(
+    gauge(
         "growth_bytes_per_second",
         "Growth of used bytes over the last seconds; negative when shrinking.",
         _pressure(lambda pressure: pressure.bytes_per_minute / 60),
         otel=("memguard.memory.growth", "By/s"),
     ),
-    _gauge(
+    gauge(
         "level",
         "1 for the level of pressure: ok, elevated, critical or insufficient_data.",
         _pressure(lambda pressure: _one_of(tuple(SEVERITY), pressure.level)),
         "level",
         across="livesum",
     ),
-    _gauge(
+    gauge(
         "",
         "1 for the level of pressure, 0 for the others.",
         lambda state: _one_of(tuple(SEVERITY), state.pressure.level),
         "level",
         otel=("memguard.pressure.level", "1", "sum"),
     ),
-    _gauge(
+    gauge(
         "stall_ratio",
         "Share of time that some task waited for memory (Linux PSI).",
         _pressure(
@@ -339,14 +244,14 @@ _PRESSURE = (
         ),
         across="livemax",
     ),
-    _counter("looks", "Looks of the pressure monitor.", "monitor.ticks"),
-    _counter(
+    counter("looks", "Looks of the pressure monitor.", "monitor.ticks"),
+    counter(
         "level_changes",
         "Changes of the level of pressure.",
         "monitor.level_changes",
         otel=("memguard.pressure.changes", "{change}"),
     ),
-    _counter(
+    counter(
         "alerts",
         "Alerts raised, by kind: level, ineffective or recycle.",
         _alerts,
@@ -358,39 +263,39 @@ _PRESSURE = (
 # -- relief and admission -------------------------------------------------------------------------
 
 _RELIEF = (
-    _counter(
+    counter(
         "relief_runs",
         "Relief runs.",
         "relief.runs",
         otel=("memguard.relief.runs", "{run}"),
     ),
-    _counter("relief_refused", "Runs requested while another was in progress.", "relief.refused"),
-    _counter(
+    counter("relief_refused", "Runs requested while another was in progress.", "relief.refused"),
+    counter(
         "relief_freed_bytes",
         "Memory freed, as caches, pools and callbacks count it.",
         "relief.freed",
         otel=("memguard.relief.freed", "By"),
     ),
-    _gauge(
+    gauge(
         "relief_returned_bytes",
         "By how much private memory fell during all relief runs; it may fall if others grew.",
         "relief.rss_freed",
         across="livesum",
         otel=("memguard.relief.fall", "By", "sum"),
     ),
-    _counter(
+    counter(
         "relief_seconds",
         "Time spent in relief.",
         "relief.seconds",
         otel=("memguard.relief.time", "s"),
     ),
-    _gauge(
+    gauge(
         "relief_longest_seconds",
         "The longest relief run.",
         "relief.longest_seconds",
         across="livemax",
     ),
-    _gauge(
+    gauge(
         "relief_lowered_caches",
         "Caches whose bound is lowered now.",
         "relief.lowered_caches",
@@ -399,31 +304,31 @@ _RELIEF = (
     ),
 )
 _ADMISSION = (
-    _counter("admission_admitted", "Work that was admitted.", "admission.admitted"),
-    _counter(
+    counter("admission_admitted", "Work that was admitted.", "admission.admitted"),
+    counter(
         "admission_refused", "Work that was rejected because memory was short.", "admission.refused"
     ),
-    _counter(
+    counter(
         "",
         "Work that requested admission.",
         lambda state: {"admitted": state.admission.admitted, "refused": state.admission.refused},
         "outcome",
         otel=("memguard.admission.requests", "{request}"),
     ),
-    _counter("admission_waited", "Admitted work that had to wait.", "admission.waited"),
-    _counter(
+    counter("admission_waited", "Admitted work that had to wait.", "admission.waited"),
+    counter(
         "admission_wait_seconds",
         "Time that work waited, rejected work included.",
         "admission.waited_seconds",
     ),
-    _gauge(
+    gauge(
         "admission_running",
         "Admitted work not yet ended.",
         "admission.running",
         across="livesum",
         otel=("memguard.admission.running", "{request}", "sum"),
     ),
-    _gauge(
+    gauge(
         "admission_promised_bytes",
         "Memory promised to work that is running.",
         "admission.promised",
@@ -433,7 +338,7 @@ _ADMISSION = (
 
 # -- leaks and the collector of garbage -----------------------------------------------------------
 
-LEAKS_FOUND = _counter(
+LEAKS_FOUND = counter(
     "leaks_found",
     "Leaks reported; updates of a report do not count.",
     "detector.findings",
@@ -441,7 +346,7 @@ LEAKS_FOUND = _counter(
 )
 _LEAKS = (
     LEAKS_FOUND,
-    _gauge(
+    gauge(
         "leak_findings",
         "Reports that are kept, by state: suspected, leaking, ended or retracted.",
         _findings,
@@ -449,32 +354,32 @@ _LEAKS = (
         across="livesum",
         otel=("memguard.leak.findings", "{finding}", "sum"),
     ),
-    _gauge(
+    gauge(
         "leak_last_report_timestamp_seconds",
         "When the latest leak was reported or its report updated, seconds since the epoch.",
         _latest_leak(_updated),
         across="livemax",
     ),
-    _gauge(
+    gauge(
         "leak_growth_bytes_per_second",
         "Growth of the latest reported leak, at that time; 0 once it has ended.",
         _latest_leak(
             lambda report: report.trend.bytes_per_hour / 3600 if report.is_leaking else 0.0
         ),
     ),
-    _counter(
+    counter(
         "leak_investigations",
         "Times that evidence of a leak was taken.",
         "detector.investigations",
         otel=("memguard.leak.investigations", "{investigation}"),
     ),
-    _counter(
+    counter(
         "leak_traced_seconds",
         "Time that memguard had tracemalloc on.",
         "detector.traced_seconds",
         otel=("memguard.leak.tracing.time", "s"),
     ),
-    _gauge(
+    gauge(
         "leak_detector_state",
         "1 for what the leak detector does: idle, watching, tracing or cooling.",
         lambda state: None if state.detector is None else _one_of(_STATES, state.detector.state),
@@ -483,14 +388,14 @@ _LEAKS = (
     ),
 )
 _GC = (
-    _metric(
+    metric(
         "histogram",
         "gc_pause_seconds",
         "Pauses of the garbage collector.",
         _generations(lambda each: Pauses(each.histogram, each.pause_total)),
         "generation",
     ),
-    _gauge(
+    gauge(
         "gc_longest_pause_seconds",
         "The longest pause of the garbage collector so far.",
         _generations(attrgetter("pause_max")),
@@ -498,21 +403,21 @@ _GC = (
         across="livemax",
         otel=("memguard.gc.pause.max", "s"),
     ),
-    _counter(
+    counter(
         "",
         "Time that the program was stopped by the garbage collector.",
         _generations(attrgetter("pause_total")),
         "generation",
         otel=("memguard.gc.pause.time", "s"),
     ),
-    _counter(
+    counter(
         "",
         "Pauses of the garbage collector while it was watched.",
         _generations(attrgetter("collections")),
         "generation",
         otel=("memguard.gc.pauses", "{pause}"),
     ),
-    _gauge(
+    gauge(
         "",
         "Part of the time that went into pauses, 0 to 1.",
         "gc.wall_share",
@@ -523,14 +428,14 @@ _GC = (
 # -- what it costs --------------------------------------------------------------------------------
 
 _COST = (
-    _counter(
+    counter(
         "cpu_seconds",
         "Processor time of memguard's threads.",
         _parts("cpu_seconds", "monitor", "detector"),
         "part",
         otel=("memguard.cpu.time", "s"),
     ),
-    _counter(
+    counter(
         "errors",
         "Failures that memguard caught, by part: monitor, relief, detector.",
         _parts("errors", "monitor", "relief", "detector"),
@@ -550,95 +455,38 @@ PARTS: Mapping[str, tuple[Metric, ...]] = {
 }
 """What may fail, each part for itself; only ``process`` is the same for all guards."""
 
-# -- containers: gathered by `ContainerMetrics` ---------------------------------------------------
-
-
-_container_gauge = partial(_gauge, read=None, label="container", of_guard=False)
-_container_counter = partial(_counter, read=None, label="container", of_guard=False)
-CONTAINERS = _gauge(
-    "containers", "Live containers of memguard.", None, of_guard=False, across="livesum"
-)
-FOLDED = _gauge(
-    "containers_folded",
-    "Containers without labels of their own, summed as other.",
-    None,
-    of_guard=False,
-    across="livesum",
-)
-ITEMS = _container_gauge(
-    "container_items",
-    "Live entries.",
-    across="livesum",
-    otel=("memguard.container.items", "{item}", "sum"),
-)
-BYTES = _container_gauge(
-    "container_bytes",
-    "Size as the container counts it, or its estimate.",
-    across="livesum",
-    otel=("memguard.container.size", "By", "sum"),
-)
-FILL = _container_gauge(
-    "container_fill_ratio", "How much of its bound is used; of several, the most.", across="livemax"
-)
-HITS = _container_counter("cache_hits", "Lookups that found a value.")
-MISSES = _container_counter("cache_misses", "Lookups that found no value.")
-EVICTIONS = _container_counter("cache_evictions", "Entries that were evicted.")
-LEASED = _container_gauge("pool_leased", "Objects that are leased now.", across="livesum")
-LOST = _container_counter("pool_lost", "Objects that were leased and never released.")
-ALIVE = _container_gauge(
-    "", "Containers alive.", otel=("memguard.containers", "{container}", "sum")
-)
-"""By name and kind; in Prometheus they are counted altogether."""
-OF_CONTAINERS = (ITEMS, BYTES, FILL, HITS, MISSES, EVICTIONS, LEASED, LOST)
-
-# -- gathering itself -----------------------------------------------------------------------------
-
-COLLECTOR_RUNS = _counter(
-    "collector_runs", "Times that these metrics were gathered.", None, of_guard=False
-)
-COLLECTOR_SECONDS = _counter(
-    "collector_seconds", "Time spent gathering them.", None, of_guard=False
-)
-COLLECTOR_ERRORS = _counter(
-    "collector_errors",
-    "Parts that could not be gathered and were left out.",
-    None,
-    "part",
-    of_guard=False,
-)
-
 # -- what the semantic conventions of OpenTelemetry have ------------------------------------------
 
 CONVENTIONAL = (
-    _gauge(
+    gauge(
         "",
         "The amount of physical memory in use.",
         "reading.rss",
         of_guard=False,
         otel=("process.memory.usage", "By", "sum"),
     ),
-    _gauge(
+    gauge(
         "",
         "The amount of committed virtual memory.",
         "reading.vms",
         of_guard=False,
         otel=("process.memory.virtual", "By", "sum"),
     ),
-    _gauge(
+    gauge(
         "",
         "Process threads count.",
         "reading.threads",
         of_guard=False,
         otel=("process.thread.count", "{thread}", "sum"),
     ),
-    _gauge(
+    gauge(
         "",
         "Number of unix file descriptors in use by the process.",
         "reading.open_files",
         of_guard=False,
         otel=("process.unix.file_descriptor.count", "{file_descriptor}", "sum"),
     ),
-    _counter(
+    counter(
         "",
         "The number of times a generation was collected since interpreter start.",
         _collector("collections"),
@@ -646,7 +494,7 @@ CONVENTIONAL = (
         of_guard=False,
         otel=("cpython.gc.collections", "{collection}"),
     ),
-    _counter(
+    counter(
         "",
         "The total number of objects collected inside a generation since interpreter start.",
         _collector("collected"),
@@ -654,7 +502,7 @@ CONVENTIONAL = (
         of_guard=False,
         otel=("cpython.gc.collected_objects", "{object}"),
     ),
-    _counter(
+    counter(
         "",
         "The total number of objects which were found to be uncollectable inside a generation "
         "since interpreter start.",
@@ -684,8 +532,3 @@ INSTRUMENTS = tuple(
     metric for metric in (*CONVENTIONAL, *_OF_GUARDS, ALIVE, *OF_CONTAINERS) if metric.otel
 )
 """What OpenTelemetry gets."""
-
-
-def bound_label(seconds: float) -> str:
-    """Return the upper bound of a bucket as OpenMetrics writes it (canonical numbers)."""
-    return "+Inf" if seconds == math.inf else repr(float(seconds))

@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 from memguard.bounded.inventory import InventoryRow
 from memguard.lifecycle import locks
 from memguard.lifecycle.fork import reset_after_fork
-from memguard.report.metrics import catalog
-from memguard.report.metrics.catalog import MOST, NUMBERS, Metric, is_number
+from memguard.report.metrics import container_catalog
+from memguard.report.metrics.metric import MOST, NUMBERS, Metric, is_number
 from memguard.report.render.words import printable
 
 LONGEST_LABEL = 120
@@ -29,11 +29,11 @@ _MOST_SEEN = 2000
 
 # Each metric of a container comes from the first of these fields that its statistics have.
 _FIELDS: tuple[tuple[Metric, tuple[str, ...]], ...] = (
-    (catalog.HITS, ("hits",)),
-    (catalog.MISSES, ("misses",)),
-    (catalog.EVICTIONS, ("evictions", "evicted", "dropped")),
-    (catalog.LEASED, ("leased",)),
-    (catalog.LOST, ("lost",)),
+    (container_catalog.HITS, ("hits",)),
+    (container_catalog.MISSES, ("misses",)),
+    (container_catalog.EVICTIONS, ("evictions", "evicted", "dropped")),
+    (container_catalog.LEASED, ("leased",)),
+    (container_catalog.LOST, ("lost",)),
 )
 _HELD = ("currsize", "size", "items", "listeners", "timers", "tasks")
 """Fields that are bounded by ``maxsize``."""
@@ -152,22 +152,24 @@ class ContainerMetrics:
             count: Let counters go on. Of two threads that looked at once, one may: nobody knows
                 which of them saw the later state.
         """
-        found: Found = {metric: {} for metric in (catalog.ALIVE, *catalog.OF_CONTAINERS)}
+        found: Found = {
+            metric: {} for metric in (container_catalog.ALIVE, *container_catalog.OF_CONTAINERS)
+        }
         with self._lock:
             self._add_up(found, inventory, count=count)
         return found
 
     def _add_up(self, found: Found, inventory: Iterable[InventoryRow], *, count: bool) -> None:
         keyed = [(self._labels.of(row.name, row.kind), row) for row in inventory]
-        _add(found[catalog.ALIVE], ((labels, 1) for labels, _ in keyed))
-        _add(found[catalog.ITEMS], ((labels, row.items) for labels, row in keyed))
-        _add(found[catalog.BYTES], ((labels, row.bytes) for labels, row in keyed))
+        _add(found[container_catalog.ALIVE], ((labels, 1) for labels, _ in keyed))
+        _add(found[container_catalog.ITEMS], ((labels, row.items) for labels, row in keyed))
+        _add(found[container_catalog.BYTES], ((labels, row.bytes) for labels, row in keyed))
         by_kind: dict[type, list[tuple[Labels, Any]]] = {}
         for labels, row in keyed:
             by_kind.setdefault(type(row.statistics), []).append((labels, row.statistics))
         for kind, each in by_kind.items():
             _add_statistics(found, _plans.get(kind) or _plan(kind), each)
-        alive = found[catalog.ALIVE]
+        alive = found[container_catalog.ALIVE]
         for metric, sums in found.items():
             if metric.kind == "counter":
                 found[metric] = self._reported(metric, sums, alive, count=count)
@@ -207,7 +209,7 @@ def _add_statistics(found: Found, plan: _Plan, each: list[tuple[Labels, Any]]) -
     columns = list(zip(*(plan.read(statistics) for _, statistics in each), strict=True))
     for metric, column in zip(plan.metrics, columns, strict=False):
         _add(found[metric], zip(keys, column, strict=True))
-    fullest = found[catalog.FILL]
+    fullest = found[container_catalog.FILL]
     for at in range(len(plan.metrics), len(columns), 2):
         for labels, held, most in zip(keys, columns[at], columns[at + 1], strict=True):
             ratio = _ratio(held, most)

@@ -25,8 +25,9 @@ from memguard.bounded.inventory import InventoryRow
 from memguard.errors import CapacityError
 from memguard.lifecycle import locks
 from memguard.lifecycle.fork import reset_after_fork
-from memguard.report.metrics.catalog import CONVENTIONAL, INSTRUMENTS, Metric
+from memguard.report.metrics.catalog import CONVENTIONAL, INSTRUMENTS
 from memguard.report.metrics.containers import ContainerMetrics, Found
+from memguard.report.metrics.metric import Metric
 from memguard.report.state import GuardState
 
 MOST_GUARDS = 16

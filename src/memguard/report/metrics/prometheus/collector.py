@@ -17,7 +17,7 @@ from memguard.errors import ConfigError
 from memguard.extras import missing
 from memguard.lifecycle.fork import reset_after_fork
 from memguard.report.metrics import catalog
-from memguard.report.metrics.catalog import Metric, Pauses, bound_label
+from memguard.report.metrics.metric import Metric, Pauses, bound_label
 from memguard.report.metrics.prometheus.gatherer import Column, Gatherer
 from memguard.report.state import Guarded
 

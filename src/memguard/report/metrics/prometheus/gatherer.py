@@ -13,9 +13,9 @@ from memguard.errors import ConfigError
 from memguard.lifecycle import locks
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.turn import Turn
-from memguard.report.metrics import catalog
-from memguard.report.metrics.catalog import Metric
+from memguard.report.metrics import catalog, container_catalog
 from memguard.report.metrics.containers import OTHER, ContainerMetrics, Labels, label
+from memguard.report.metrics.metric import Metric
 from memguard.report.state import Guarded, GuardState, guard_state
 
 MOST_CONTAINERS = 1000
@@ -89,10 +89,10 @@ class Gatherer:
         with self._lock:
             self._runs += 1
             self._seconds += max(0.0, seconds)
-            table[catalog.COLLECTOR_RUNS] = ([{}], [self._runs])
-            table[catalog.COLLECTOR_SECONDS] = ([{}], [self._seconds])
+            table[container_catalog.COLLECTOR_RUNS] = ([{}], [self._runs])
+            table[container_catalog.COLLECTOR_SECONDS] = ([{}], [self._seconds])
             errors = list(map(self._errors.__getitem__, PARTS))
-        table[catalog.COLLECTOR_ERRORS] = ([{"part": part} for part in PARTS], errors)
+        table[container_catalog.COLLECTOR_ERRORS] = ([{"part": part} for part in PARTS], errors)
         return table
 
     def _table(self, *, count: bool) -> Table:
@@ -113,16 +113,16 @@ class Gatherer:
 
     def _add_containers(self, table: Table, rows: Iterable[InventoryRow], count: bool) -> None:  # noqa: FBT001 - reason: private
         found = self._containers.read(rows, count=count)
-        alive = found[catalog.ALIVE]
+        alive = found[container_catalog.ALIVE]
         labels = self._labels
         for each in alive:
             if each not in labels:
                 labels[each] = {"container": each[0], "kind": each[1]}
-        for metric in catalog.OF_CONTAINERS:
+        for metric in container_catalog.OF_CONTAINERS:
             sums = found[metric]
             table[metric] = ([labels[each] for each in sums], list(sums.values()))
-        table[catalog.CONTAINERS] = ([{}], [sum(alive.values())])
-        table[catalog.FOLDED] = ([{}], [alive.get((OTHER, OTHER), 0)])
+        table[container_catalog.CONTAINERS] = ([{}], [sum(alive.values())])
+        table[container_catalog.FOLDED] = ([{}], [alive.get((OTHER, OTHER), 0)])
 
     def _try(self, part: str, work: Callable[..., Any], *arguments: Any) -> Any:
         """Return what *work* returns; None if it fails, which is counted and logged once."""

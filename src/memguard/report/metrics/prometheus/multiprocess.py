@@ -28,7 +28,7 @@ from memguard.lifecycle.identity import UNKNOWN, is_running, started
 from memguard.lifecycle.service import Service
 from memguard.lifecycle.ticker import Ticker
 from memguard.lifecycle.turn import Turn
-from memguard.report.metrics.catalog import Metric, Pauses, bound_label
+from memguard.report.metrics.metric import Metric, Pauses, bound_label
 from memguard.report.metrics.prometheus.gatherer import Gatherer, Table
 from memguard.report.state import Guarded
 
