@@ -122,7 +122,9 @@ def test_a_script_gets_one_line_of_json(apps: Apps, top: Top) -> None:
     code, output, errors = top("--once", "--json")
     assert (code, errors, output.count("\n")) == (0, "", 1)
     found = json.loads(output)
-    assert (found["pid"], found["guard"], found["containers"][0]["items"]) == (pid, "shop", 1)
+    health = found["health"]
+    assert (health["process_id"], health["guard"]) == (pid, "shop")
+    assert health["containers"]["largest"][0]["items"] == 1
     assert 0 <= found["age_seconds"] < SECONDS
 
 
@@ -142,7 +144,7 @@ def test_of_several_processes_one_must_be_chosen(apps: Apps, top: Top) -> None:
         *map(str, sorted((first, second))),
     ]
     listed = json.loads(top("--list", "--json")[1])
-    assert {one["guard"] for one in listed} == {"one", "two"}
+    assert {one["health"]["guard"] for one in listed} == {"one", "two"}
 
 
 def test_who_has_ended_or_was_killed_is_not_shown(apps: Apps, place: Path, top: Top) -> None:
@@ -190,7 +192,7 @@ def test_into_a_pipe_it_goes_on_as_text_until_the_process_ends(apps: Apps, place
         lines = [json.loads(process.stdout.readline()) for _ in range(3)]
         apps.end(pid)
         _, errors = process.communicate(timeout=SECONDS)
-    assert {line["pid"] for line in lines} == {pid}
+    assert {line["health"]["process_id"] for line in lines} == {pid}
     assert process.returncode == 0
     assert f"process {pid} has no guard that publishes, or has ended" in errors
 
@@ -359,7 +361,8 @@ def test_a_process_that_is_suspended_has_no_news(view: tuple[Terminal, int], pla
     (file,) = place.glob(f"memguard-{pid}-*.json")
     old = json.loads(file.read_text())
     changed = file.with_name("changed")
-    changed.write_text(json.dumps({**old, "written": old["written"] - 3600}))
+    old["health"]["time_seconds"] -= 3600
+    changed.write_text(json.dumps(old))
     changed.replace(file)
     wait_for(lambda: "no update for 1 h" in terminal.screen()[0])
     os.kill(pid, signal.SIGCONT)

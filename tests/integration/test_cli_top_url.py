@@ -46,8 +46,8 @@ def test_a_process_is_shown_by_its_health_routes(
         assert "asked over http  BoundedCache" in shown
         assert main(["top", "--url", f"{site.url}/memguard", "--once", "--json"]) == 0
         found = json.loads(capsys.readouterr().out)
-    assert found["level"] == "ok"
-    assert found["private"] > 0
+    assert found["health"]["level"] == "ok"
+    assert found["health"]["memory"]["private_bytes"] > 0
 
 
 def test_a_token_is_taken_from_the_environment(
@@ -77,7 +77,7 @@ def test_whoever_stops_answering_is_shown_as_he_was(
 def test_a_report_becomes_a_status_like_any_other(guard: MemoryGuard) -> None:
     made = status_from(health(guard), "somewhere")
     encode(made)
-    assert (made.guard, made.program, made.running) == ("served", "somewhere", True)
+    assert (made.health.guard, made.program, made.health.watching) == ("served", "somewhere", True)
 
 
 @contextlib.contextmanager

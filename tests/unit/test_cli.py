@@ -431,8 +431,8 @@ def test_a_script_gets_all_of_the_summary_as_data() -> None:
     assert last["file"] == str(Path("/out") / "leak-r19.json")
     assert found["reports"][3]["file"] is None
     assert (last["holder"], last["holder_type"]) == ("leaky_shop.app.SESSIONS", "dict")
-    assert (last["growth_bytes"], last["bytes_per_minute"]) == (61 * MiB, 122.0 * MiB / 60)
-    assert last["place"] == "/srv/shop/leaky_shop/app.py:57  remember_session"
+    assert (last["growth_bytes"], last["growth_bytes_per_hour"]) == (61 * MiB, 122.0 * MiB)
+    assert last["allocated_at"] == "/srv/shop/leaky_shop/app.py:57  remember_session"
 
 
 def test_growth_alone_is_not_called_a_leak() -> None:

@@ -18,6 +18,7 @@ from tests.waiting import wait_for
 
 UNITS = ("bytes", "seconds", "ratio", "percent", "per_minute", "per_hour", "objects", "blocks")
 COUNTS = {
+    "findings",
     *(
         "process_id",
         "threads",

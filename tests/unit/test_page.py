@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from memguard import MemoryGuard
 from memguard.bounded.inventory import InventoryRow
 from memguard.leaks.report import LeakReport
+from memguard.lifecycle.degraded import Degraded
 from memguard.observe.gcwatch import GcStatistics, GenerationStatistics
 from memguard.relief.records import Alert, PressureState, ReliefReport, StepResult
 from memguard.report.health.page.assets import page_policy
@@ -97,6 +98,26 @@ def test_the_page_says_how_it_is_without_any_script() -> None:
     assert "1,200" in shown
     assert "+2.0 MiB/min" in shown
     assert strangers(page(known_figures(), with_form=True)) == []
+
+
+def test_its_own_growth_is_a_fact_and_that_of_its_limit_is_named_as_such() -> None:
+    rising = tuple(
+        Point(float(n - 60), size, size, size) for n in range(61) for size in [n * 50.0 * 1024]
+    )
+    parts = render_parts(known_figures(), replace(STORY, points=rising), None)
+    shown = text_of(render_document(parts, "latest", every=2.0, with_form=False))
+    assert "+2.9 MiB/min" in shown
+    assert "of private memory, over 1 min" in shown
+    assert "Growth of all that this limit counts: +2.0 MiB/min." in shown
+    assert shown.index("+2.9 MiB/min") < shown.index("Resident")
+
+
+def test_what_is_off_is_said_with_its_reason() -> None:
+    off = Degraded(part="history", reason="disk is full: \x1b <b>x</b>; kept in memory only")
+    shown = text_of(page(known_figures(degraded=(off,))))
+    assert "degraded" in shown
+    assert "disk is full: \\x1b <b>x</b>; kept in memory only" in shown
+    assert "parts that are off" not in text_of(page(known_figures()))
 
 
 def test_memory_of_others_lowers_what_this_process_can_reach() -> None:

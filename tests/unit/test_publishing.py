@@ -57,7 +57,7 @@ def test_it_writes_one_private_file_that_others_read(
         assert stat.S_IMODE(home.stat().st_mode) == 0o700
     (one,) = reader.look([home]).guards
     assert one.file == file
-    assert (one.status.pid, one.status.guard) == (os.getpid(), "tested")
+    assert (one.status.health.process_id, one.status.health.guard) == (os.getpid(), "tested")
     assert publisher.statistics().file == str(file)
     publisher.stop()
     assert names(home) == []
@@ -304,7 +304,11 @@ def test_a_status_about_another_process_is_not_believed(
 ) -> None:
     publisher.publish(guard)
     (name,) = names(home)
-    content = (home / name).read_bytes().replace(f'"pid": {os.getpid()}'.encode(), b'"pid": 1')
+    content = (
+        (home / name)
+        .read_bytes()
+        .replace(f'"process_id": {os.getpid()}'.encode(), b'"process_id": 1')
+    )
     (home / name).write_bytes(content)
     found = reader.look([home])
     assert found.guards == ()
@@ -378,7 +382,7 @@ def test_a_guard_publishes_from_its_first_reading_until_it_is_stopped(home: Path
         while not reader.look([home]).guards and time.monotonic() < deadline:
             time.sleep(0.01)
         (one,) = reader.look([home]).guards
-        assert one.status.running
+        assert one.status.health.watching
         statistics = running.status().publisher
         assert statistics is not None
         assert statistics.written >= 1

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.cli.top import view
-from memguard.cli.top.view import ASCII, BLOCKS, Trail, chart, gauge, growth
+from memguard.cli.top.view import ASCII, BLOCKS, Trail, chart, gauge
 from memguard.leaks.growth.series import Point
-from memguard.report.publish.process_status import AlertRow, ContainerRow, ProcessStatus, ReportRow
+from memguard.leaks.growth.trend import pace
+from memguard.report.health.health_report import (
+    AlertHealth,
+    ContainerHealth,
+    DegradedHealth,
+    LeakHealth,
+)
+from memguard.report.publish.process_status import ProcessStatus
 from memguard.units import MiB
 from tests.process_statuses import a_status
 
@@ -36,6 +42,7 @@ def test_it_shows_what_the_guard_knows() -> None:
         "shop.py, process 4242   guard memguard",
         "150.0 MiB private   180.0 MiB resident   1.0 MiB swapped   7 threads   40 fds   12 tasks",
         "78%  400.0 MiB of 512.0 MiB (memory.max)   elevated",
+        "elevated   all that it counts: +10.0 MiB/min",
         "78 % of the limit is used",
         "last 5 min: 100.0 MiB to 150.0 MiB, growth +10.0 MiB/min",
         "collector 1.25% of the time, longest pause 30 ms",
@@ -60,26 +67,25 @@ def test_a_curve_of_one_point_has_no_length() -> None:
 
 def test_what_is_not_known_is_not_made_up() -> None:
     unknown = a_status(
-        rss=None,
-        private=None,
-        swap=None,
+        resident_bytes=None,
+        private_bytes=None,
+        swapped_bytes=None,
         threads=None,
-        descriptors=None,
-        tasks=None,
-        limit=None,
-        used=None,
+        open_descriptors=None,
+        asyncio_tasks=None,
+        limit_bytes=None,
+        used_bytes=None,
         level="insufficient_data",
         reasons=(),
         curve_seconds=(),
         curve_bytes=(),
-        gc_share=None,
-        gc_longest=None,
-        relief_runs=None,
-        detector=None,
-        containers=(),
-        containers_count=0,
+        gc=None,
+        relief=None,
+        leaks_state=None,
+        largest=(),
+        count=0,
         alerts=(),
-        reports=(),
+        leaks=(),
         errors=2,
     )
     text = shown(unknown)
@@ -92,7 +98,22 @@ def test_what_is_not_known_is_not_made_up() -> None:
 
 
 def test_the_bound_of_the_host_is_not_taken_for_that_of_the_process() -> None:
-    assert "(the whole host)" in shown(a_status(source="MemTotal"))
+    assert "(the whole host)" in shown(a_status(limit_source="MemTotal"))
+
+
+def test_its_own_growth_comes_first_and_that_of_its_limit_is_named_as_such() -> None:
+    lines = shown(a_status(limit_source="MemTotal")).splitlines()
+    own = next(n for n, line in enumerate(lines) if "growth +10.0 MiB/min" in line)
+    shared = next(n for n, line in enumerate(lines) if "all that it counts" in line)
+    assert own < shared
+    assert "(the whole host)   elevated   all that it counts: +10.0" in lines[shared]
+    assert "all that" not in shown(a_status(growth_bytes_per_minute=float("nan")))
+
+
+def test_what_is_off_is_said_with_its_reason() -> None:
+    off = DegradedHealth(part="history", reason="the disk is full; kept in memory only")
+    assert "off: history  the disk is full; kept in memory only" in shown(a_status(degraded=(off,)))
+    assert "off:" not in shown(a_status())
 
 
 def test_late_news_say_so() -> None:
@@ -112,23 +133,32 @@ def test_a_hostile_name_does_nothing_to_the_terminal() -> None:
         memguard=HOSTILE,
         level=HOSTILE,
         reasons=(HOSTILE,),
-        source=HOSTILE,
-        detector=HOSTILE,
-        containers=(ContainerRow(name=HOSTILE, kind=HOSTILE, items=1, bytes=1),),
+        limit_source=HOSTILE,
+        leaks_state=HOSTILE,
+        degraded=(DegradedHealth(part=HOSTILE, reason=HOSTILE),),
+        largest=(ContainerHealth(name=HOSTILE, kind=HOSTILE, items=1, bytes=1),),
         alerts=(
-            AlertRow(kind=HOSTILE, level=HOSTILE, previous=HOSTILE, time=1e19, reasons=(HOSTILE,)),
+            AlertHealth(
+                kind=HOSTILE,
+                level=HOSTILE,
+                previous_level=HOSTILE,
+                time_seconds=1e19,
+                reasons=(HOSTILE,),
+                used_bytes=None,
+                limit_bytes=None,
+            ),
         ),
-        reports=(
-            ReportRow(
+        leaks=(
+            LeakHealth(
                 id=HOSTILE,
                 kind=HOSTILE,
                 updated_at=HOSTILE,
                 growth_bytes=2**62,
-                bytes_per_minute=float("nan"),
+                growth_bytes_per_hour=float("nan"),
                 verdict=HOSTILE,
                 holder=HOSTILE,
                 holder_type=HOSTILE,
-                place=HOSTILE,
+                allocated_at=HOSTILE,
             ),
         ),
     )
@@ -144,21 +174,18 @@ def test_a_level_is_not_read_as_markup() -> None:
 
 @given(st.integers(14, 80), st.integers(0, 30), st.integers(0, 10), st.integers(0, 5))
 def test_it_fits_into_the_terminal(height: int, containers: int, alerts: int, reports: int) -> None:
-    full = a_status()
-    status = replace(
-        full,
-        reasons=full.reasons[:1],
-        containers=full.containers[:1] * containers,
+    full = a_status().health
+    status = a_status(
+        largest=full.containers.largest[:1] * containers,
         alerts=full.alerts[:1] * alerts,
-        reports=full.reports[:1] * reports,
+        leaks=full.leaks[:1] * reports,
     )
     assert lines_of(status, height=height) <= max(height, 17)
 
 
 def test_containers_that_do_not_fit_are_counted() -> None:
-    full = a_status()
     trail = Trail()
-    many = replace(full, containers=full.containers[:1] * 30, containers_count=30)
+    many = a_status(largest=a_status().health.containers.largest[:1] * 30, count=30)
     *_, containers, _, _ = view.sections(many, trail.points, width=80, height=30)
     assert containers.lines[-1][0].text.endswith(" more")
     assert len(containers.lines) - 1 + int(containers.lines[-1][0].text.split()[0]) == 30
@@ -169,11 +196,13 @@ def test_containers_that_do_not_fit_are_counted() -> None:
 
 def test_a_reading_told_twice_is_one_point() -> None:
     trail = Trail()
-    first = a_status(written=1000.0, curve_seconds=(2.0, 1.0), curve_bytes=(1, 2), private=3)
+    first = a_status(
+        time_seconds=1000.0, curve_seconds=(2.0, 1.0), curve_bytes=(1, 2), private_bytes=3
+    )
     trail.add(first)
     trail.add(first)
     second = a_status(
-        written=1001.0, curve_seconds=(3.0, 2.0, 1.0), curve_bytes=(1, 2, 3), private=4
+        time_seconds=1001.0, curve_seconds=(3.0, 2.0, 1.0), curve_bytes=(1, 2, 3), private_bytes=4
     )
     trail.add(second)
     assert [(point.at, point.value) for point in trail.points] == [
@@ -187,18 +216,20 @@ def test_a_reading_told_twice_is_one_point() -> None:
 def test_a_trail_has_an_end_and_no_place_for_nonsense() -> None:
     trail = Trail()
     for n in range(2000):
-        trail.add(a_status(written=float(n), curve_seconds=(), curve_bytes=(), private=n))
+        trail.add(
+            a_status(time_seconds=float(n), curve_seconds=(), curve_bytes=(), private_bytes=n)
+        )
     assert len(trail.points) == view.MOST_POINTS
-    trail.add(a_status(written=float("nan")))
+    trail.add(a_status(time_seconds=float("nan")))
     assert trail.points[-1].value == 1999
 
 
 def test_growth_is_told_from_enough_readings_only() -> None:
     steady = [Point(float(n), n * MiB) for n in range(100)]
-    assert growth(steady) == pytest.approx((60 * MiB, 98.0))
-    assert growth(steady[:5]) is None
-    assert growth([Point(n / 100, n) for n in range(100)]) is None  # a second tells nothing
-    assert growth([]) is None
+    assert pace(steady) == pytest.approx((60 * MiB, 98.0))
+    assert pace(steady[:5]) is None
+    assert pace([Point(n / 100, n) for n in range(100)]) is None  # a second tells nothing
+    assert pace([]) is None
 
 
 def test_a_curve_rises_where_memory_does() -> None:

@@ -36,7 +36,7 @@ from memguard.guard.memory_guard import MemoryGuard
 from memguard.leaks.evidence.frames import begin_after
 from memguard.leaks.report import LeakReport
 from memguard.lifecycle.private_directory import for_process, open_private
-from memguard.report.publish.process_status import report_row
+from memguard.report.health.health_report import LeakHealth
 from memguard.report.render.content import stack_shown
 from memguard.report.render.words import VERDICTS, Locations, printable
 from memguard.report.sinks import ReportDirectory
@@ -300,7 +300,7 @@ def summary_data(
         "ended": sum(map(_has_ended, reports)),
         "reports": [
             {
-                **plain(asdict(report_row(report))),
+                **plain(asdict(LeakHealth.of(report))),
                 "file": None if report.id in missing else str(directory / f"leak-{report.id}.json"),
             }
             for report in reports

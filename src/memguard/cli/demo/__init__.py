@@ -101,8 +101,9 @@ class _Run:
             last = errors.splitlines()[-1:] or [f"exit code {self.process.returncode}"]
             raise _StartError(f"{PROGRAM} ended by itself: {last[0]}")
         for one in reader.look([self.directory / "published"]).guards:
-            if one.status.private is not None:
-                self.curve.append((round(seconds, 2), one.status.private))
+            private = one.status.health.memory.private_bytes
+            if private is not None:
+                self.curve.append((round(seconds, 2), private))
 
     def reports(self) -> list[LeakReport]:
         """Return what was found so far."""

@@ -19,17 +19,7 @@ from typing import Any, NoReturn, Protocol
 from memguard.errors import ConfigError, ReportFormatError
 from memguard.report.health.health_report import HealthReport
 from memguard.report.publish import process_status, reader
-from memguard.report.publish.process_status import (
-    MOST_BYTES,
-    MOST_CONTAINERS,
-    MOST_REPORTS,
-    STATUS_VERSION,
-    AlertRow,
-    ContainerRow,
-    ProcessStatus,
-    ReportRow,
-)
-from memguard.report.render.words import VERDICTS
+from memguard.report.publish.process_status import MOST_BYTES, STATUS_VERSION, ProcessStatus
 from memguard.schema import read
 
 _ROUTE = "/health/memory"
@@ -78,8 +68,8 @@ class FileSource:
         """Return what the file says now."""
         found = reader.look(self.directories, pid=self.pid)
         for one in found.guards:
-            if self.guard in (None, one.status.guard):
-                age = time.time() - one.status.written
+            if self.guard in (None, one.status.health.guard):
+                age = time.time() - one.status.health.time_seconds
                 return Snapshot(one.status, max(0.0, age) if math.isfinite(age) else 0.0)
         raise NoGuardError("\n".join((self._missing(), *found.troubles)))
 
@@ -103,8 +93,8 @@ def choose(directories: Sequence[Path], pid: int | None, guard: str | None) -> F
         source.read()
         return source
     found = reader.look(directories)
-    guards = [one for one in found.guards if guard in (None, one.status.guard)]
-    pids = sorted({one.status.pid for one in guards})
+    guards = [one for one in found.guards if guard in (None, one.status.health.guard)]
+    pids = sorted({one.status.health.process_id for one in guards})
     if len(pids) == 1:
         return FileSource(directories, pids[0], guard)
     if pids:
@@ -249,70 +239,14 @@ def address(url: str) -> str:
 
 
 def status_from(report: HealthReport, where: str) -> ProcessStatus:
-    """Return *report* as a status; what it does not have is None, empty or 0."""
-    memory, limit, gc, relief = report.memory, report.limit, report.gc, report.relief
+    """Return *report* as a status; what it does not have is empty."""
     return ProcessStatus(
         version=STATUS_VERSION,
         memguard="",
         python="",
-        pid=report.process_id,
         program=where,
-        guard=report.guard,
-        running=report.watching,
-        written=report.time_seconds,
         within=_WITHIN,
-        rss=memory.resident_bytes,
-        private=memory.private_bytes,
-        swap=memory.swapped_bytes,
-        threads=memory.threads,
-        descriptors=memory.open_descriptors,
-        descriptors_limit=memory.allowed_descriptors,
-        tasks=memory.asyncio_tasks,
-        level=report.level,
-        reasons=report.reasons,
-        used=limit.used_bytes,
-        limit=limit.limit_bytes,
-        source=limit.limit_source,
-        bytes_per_minute=limit.growth_bytes_per_minute,
-        stall_some=limit.stalled_percent,
         curve_seconds=(),
         curve_bytes=(),
-        gc_share=None if gc is None else gc.pause_ratio,
-        gc_longest=None if gc is None else gc.longest_pause_seconds,
-        gc_collections=None if gc is None else gc.pauses,
-        relief_runs=None if relief is None else relief.runs,
-        relief_freed=None if relief is None else relief.freed_bytes,
-        detector=report.leaks_state,
-        findings=len(report.leaks),
-        containers=tuple(
-            ContainerRow(name=row.name, kind=row.kind, items=row.items, bytes=row.bytes)
-            for row in report.containers.largest[:MOST_CONTAINERS]
-        ),
-        containers_count=report.containers.count,
-        containers_bytes=report.containers.bytes,
-        alerts=tuple(
-            AlertRow(
-                kind=row.kind,
-                level=row.level,
-                previous=row.previous_level,
-                time=row.time_seconds,
-                reasons=row.reasons,
-            )
-            for row in report.alerts[-10:]
-        ),
-        reports=tuple(
-            ReportRow(
-                id=row.id,
-                kind=row.kind,
-                updated_at=row.updated_at,
-                growth_bytes=row.growth_bytes,
-                bytes_per_minute=row.growth_bytes_per_hour / 60,
-                verdict=VERDICTS.get(row.verdict, row.verdict),
-                holder=row.holder,
-                holder_type=None,
-                place=None,
-            )
-            for row in report.leaks[-MOST_REPORTS:]
-        ),
-        errors=0 if relief is None else relief.errors,
+        health=report,
     )

@@ -14,13 +14,25 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from memguard.leaks.growth.series import Point
-from memguard.leaks.growth.trend import TrendOptions, classify
-from memguard.report.publish.process_status import AlertRow, ContainerRow, ProcessStatus, ReportRow
-from memguard.report.render.words import printable, rate
+from memguard.leaks.growth.trend import pace
+from memguard.report.health.health_report import (
+    AlertHealth,
+    ContainerHealth,
+    HealthReport,
+    LeakHealth,
+)
+from memguard.report.publish.process_status import ProcessStatus
+from memguard.report.render.words import VERDICTS, printable, rate
 from memguard.units import MiB, format_bytes, format_seconds
 
 Style = Literal["", "dim", "bold", "ok", "elevated", "critical", "curve"]
 MOST_POINTS = 600
+_OF_HOST = ("MemTotal", "psutil", "SC_PHYS_PAGES")
+_MOST_ALERTS = 5
+_MOST_LEAKS = 5
+_MOST_DEGRADED = 5
+_STEADY = 1024
+"""Bytes a minute that are no growth worth a word."""
 _LEAST_RANGE = 1 * MiB
 """Of the curve's height: noise of some pages must not look like a mountain."""
 
@@ -80,13 +92,15 @@ class Trail:
 
     def add(self, status: ProcessStatus) -> None:
         """Add what of *status* is newer than what is known."""
-        if not math.isfinite(status.written):
+        written = status.health.time_seconds
+        if not math.isfinite(written):
             return
         last = self._points[-1].at if self._points else -math.inf
         known = zip(status.curve_seconds, status.curve_bytes, strict=True)
-        newer = [Point(status.written - before, size) for before, size in known]
-        if status.private is not None:
-            newer.append(Point(status.written, status.private))
+        newer = [Point(written - before, size) for before, size in known]
+        private = status.health.memory.private_bytes
+        if private is not None:
+            newer.append(Point(written, private))
         for point in newer:
             if point.at > last + 0.05:  # the same reading, published twice
                 self._points.append(point)
@@ -118,17 +132,19 @@ def sections(
     """
     room = 1000 if height is None else height - 8  # four titles, four ends of frames
     rows = 4 if room >= 20 else 2 if room >= 12 else 1
-    memory = _memory(status, points, width=width, rows=rows, glyphs=glyphs)
+    health = status.health
+    memory = _memory(health, points, width=width, rows=rows, glyphs=glyphs)
     room = max(3, room - len(memory))
-    alerts = tuple(map(_alert, reversed(status.alerts[-5:]))) or (_nothing(),)
+    alerts = tuple(map(_alert, reversed(health.alerts[-_MOST_ALERTS:]))) or (_nothing(),)
     alerts = alerts[: max(1, room // 4)]
-    reports = tuple(line for row in reversed(status.reports) for line in _report(row))
-    reports = reports or (_nothing() if status.detector else (Span("not watched for", "dim"),),)
+    latest = reversed(health.leaks[-_MOST_LEAKS:])
+    reports = tuple(line for row in latest for line in _report(row))
+    reports = reports or (_nothing() if health.leaks_state else (Span("not watched for", "dim"),),)
     reports = reports[: max(1, (room - len(alerts)) // 2)]
     left = max(1, room - len(alerts) - len(reports))
     return (
         Section("memory", memory),
-        Section(_containers_title(status), _containers(status.containers, left)),
+        Section(_containers_title(health), _containers(health.containers.largest, left)),
         Section("alerts", alerts),
         Section("leak reports", reports),
     )
@@ -136,8 +152,8 @@ def sections(
 
 def headline(status: ProcessStatus, *, age: float) -> Line:
     """Return who this is, and if an update is overdue, how old the state is; *age* in seconds."""
-    who = f"{printable(status.program)}, process {status.pid}"
-    about = [f"guard {printable(status.guard)}"]
+    who = f"{printable(status.program)}, process {status.health.process_id}"
+    about = [f"guard {printable(status.health.guard)}"]
     if status.python:
         about += [
             f"Python {printable(status.python)}",
@@ -175,10 +191,10 @@ def listed(statuses: Iterable[ProcessStatus]) -> str:
     rows = [("PID", "PRIVATE", "LEVEL", "GUARD", "PROGRAM")]
     rows += [
         (
-            str(one.pid),
-            _bytes(one.private),
-            _level(one.level),
-            printable(one.guard, longest=30),
+            str(one.health.process_id),
+            _bytes(one.health.memory.private_bytes),
+            _level(one.health.level),
+            printable(one.health.guard, longest=30),
             printable(one.program, longest=60),
         )
         for one in statuses
@@ -189,19 +205,6 @@ def listed(statuses: Iterable[ProcessStatus]) -> str:
         f"{row[3]:{widths[3]}}  {row[4]}\n"
         for row in rows
     )
-
-
-def growth(points: Sequence[Point]) -> tuple[float, float] | None:
-    """
-    Return (bytes a minute, seconds they are seen over), or None if that is too short.
-
-    Theil-Sen slope; see `memguard.leaks.growth.trend`.
-    """
-    thin = points[:: -(-len(points) // 60) or 1]
-    if len(thin) < 6 or thin[-1].at - thin[0].at < 5.0:
-        return None
-    trend = classify(thin, TrendOptions())
-    return trend.bytes_per_hour / 60, trend.span_seconds
 
 
 def chart(points: Sequence[Point], *, width: int, rows: int, glyphs: Glyphs = BLOCKS) -> list[str]:
@@ -240,44 +243,60 @@ def gauge(share: float, *, width: int, glyphs: Glyphs = BLOCKS) -> str:
     return glyphs.full * filled + glyphs.empty * (width - filled)
 
 
-def _counts(status: ProcessStatus) -> str:
+def _counts(health: HealthReport) -> str:
     """Return the threads, descriptors and tasks of a process; empty for what is not known."""
-    counts = [] if status.threads is None else [f"{status.threads:,} threads"]
-    if status.descriptors is not None:
-        counts.append(f"{status.descriptors:,} fds")
-    if status.tasks:
-        counts.append(f"{status.tasks:,} tasks")
+    memory = health.memory
+    counts = [] if memory.threads is None else [f"{memory.threads:,} threads"]
+    if memory.open_descriptors is not None:
+        counts.append(f"{memory.open_descriptors:,} fds")
+    if memory.asyncio_tasks:
+        counts.append(f"{memory.asyncio_tasks:,} tasks")
     return "".join(f"   {each}" for each in counts)
 
 
 def _memory(
-    status: ProcessStatus, points: Sequence[Point], *, width: int, rows: int, glyphs: Glyphs
+    health: HealthReport, points: Sequence[Point], *, width: int, rows: int, glyphs: Glyphs
 ) -> tuple[Line, ...]:
+    """Return what is the process's own, then what it shares its limit with."""
+    memory = health.memory
     sizes = (
-        Span(f"{_bytes(status.private)} private", "bold"),
-        Span(f"   {_bytes(status.rss)} resident   {_bytes(status.swap)} swapped{_counts(status)}"),
+        Span(f"{_bytes(memory.private_bytes)} private", "bold"),
+        Span(
+            f"   {_bytes(memory.resident_bytes)} resident   "
+            f"{_bytes(memory.swapped_bytes)} swapped{_counts(health)}"
+        ),
     )
-    lines: list[Line] = [sizes, _limit(status, width, glyphs)]
-    lines += [(Span(printable(reason), _style(status.level)),) for reason in status.reasons]
+    lines: list[Line] = [sizes, _pace(points)]
     lines += [
         (Span(row, "curve"),)
         for row in chart(points, width=min(width, MOST_POINTS), rows=rows, glyphs=glyphs)
     ]
-    lines.append(_pace(points))
-    lines.append(_upkeep(status))
+    lines += [
+        (Span(f"off: {printable(off.part)}  ", "elevated"), Span(printable(off.reason)))
+        for off in health.degraded[:_MOST_DEGRADED]
+    ]
+    lines.append(_limit(health, width, glyphs))
+    lines += [(Span(printable(reason), _style(health.level)),) for reason in health.reasons[:5]]
+    lines.append(_upkeep(health))
     return tuple(lines)
 
 
-def _limit(status: ProcessStatus, width: int, glyphs: Glyphs) -> Line:
-    level = Span(_level(status.level), _style(status.level))
-    if not status.limit or status.used is None:
+def _limit(health: HealthReport, width: int, glyphs: Glyphs) -> Line:
+    level = Span(_level(health.level), _style(health.level))
+    limit = health.limit
+    if not limit.limit_bytes or limit.used_bytes is None:
         return (Span("no limit known   "), level)
-    share = status.used / status.limit
-    of = f"{format_bytes(status.used)} of {format_bytes(status.limit)}"
-    whose = "the whole host" if status.source == "MemTotal" else status.source
-    words = f"  {share:.0%}  {of} ({printable(whose, longest=60)})   "
+    share = limit.used_bytes / limit.limit_bytes
+    of = f"{format_bytes(limit.used_bytes)} of {format_bytes(limit.limit_bytes)}"
+    is_host = limit.limit_source in _OF_HOST
+    source = "the whole host" if is_host else printable(limit.limit_source, longest=60)
+    growth = limit.growth_bytes_per_minute
+    whole = ""
+    if math.isfinite(growth) and abs(growth) >= _STEADY:
+        whole = f"   all that it counts: {_signed_rate(growth)}"
+    words = f"  {share:.0%}  {of} ({source})   "
     bar = gauge(share, width=max(10, min(40, width - len(words) - 20)), glyphs=glyphs)
-    return (Span(bar, _style(status.level)), Span(words), level)
+    return (Span(bar, _style(health.level)), Span(words), level, Span(whole, "dim"))
 
 
 def _pace(points: Sequence[Point]) -> Line:
@@ -288,38 +307,38 @@ def _pace(points: Sequence[Point]) -> Line:
         return (Span(f"{format_bytes(high)} now; the curve begins here", "dim"),)
     span = f"{format_seconds(points[-1].at - points[0].at)}: "
     text = f"last {span}{format_bytes(low)} to {format_bytes(high)}"
-    seen = growth(points)
+    seen = pace(points)
     if seen is None:
         return (Span(text),)
-    pace = "not growing" if abs(seen[0]) < 1024 else f"growth {_signed_rate(seen[0])}"
-    return (Span(f"{text}, {pace}"),)
+    is_steady = abs(seen[0]) < _STEADY
+    growth = "not growing" if is_steady else f"growth {_signed_rate(seen[0])}"
+    return (Span(f"{text}, {growth}"),)
 
 
-def _upkeep(status: ProcessStatus) -> Line:
-    parts = []
-    if status.gc_share is not None and math.isfinite(status.gc_share):
-        pause = status.gc_longest
-        longest = "" if pause is None else f", longest pause {format_seconds(pause)}"
-        parts.append(f"collector {status.gc_share:.2%} of the time{longest}")
-    if status.relief_runs:
-        freed = format_bytes(status.relief_freed or 0)
-        parts.append(f"relief: {_count(status.relief_runs, 'run')}, {freed} freed")
-    if status.detector is not None:
-        found = f", {_count(status.findings, 'finding')}" if status.findings else ""
-        parts.append(f"leak detector: {printable(status.detector)}{found}")
-    if status.errors:
-        parts.append(f"failures inside memguard: {status.errors}")
+def _upkeep(health: HealthReport) -> Line:
+    parts, gc, relief = [], health.gc, health.relief
+    if gc is not None and math.isfinite(gc.pause_ratio):
+        longest = f"longest pause {format_seconds(gc.longest_pause_seconds)}"
+        parts.append(f"collector {gc.pause_ratio:.2%} of the time, {longest}")
+    if relief is not None and relief.runs:
+        freed = format_bytes(relief.freed_bytes)
+        parts.append(f"relief: {_count(relief.runs, 'run')}, {freed} freed")
+    if health.leaks_state is not None:
+        found = f", {_count(health.findings, 'finding')}" if health.findings else ""
+        parts.append(f"leak detector: {printable(health.leaks_state)}{found}")
+    if health.errors:
+        parts.append(f"failures inside memguard: {health.errors}")
     return (Span("   ".join(parts), "dim"),)
 
 
-def _containers_title(status: ProcessStatus) -> str:
-    if not status.containers_count:
+def _containers_title(health: HealthReport) -> str:
+    containers = health.containers
+    if not containers.count:
         return "containers"
-    together = format_bytes(status.containers_bytes)
-    return f"containers: {status.containers_count}, {together} as they report"
+    return f"containers: {containers.count}, {format_bytes(containers.bytes)} as they report"
 
 
-def _containers(rows: Sequence[ContainerRow], most: int) -> tuple[Line, ...]:
+def _containers(rows: Sequence[ContainerHealth], most: int) -> tuple[Line, ...]:
     if not rows:
         return (_nothing(),)
     shown = rows if len(rows) <= most else rows[: max(1, most - 1)]
@@ -339,19 +358,24 @@ def _containers(rows: Sequence[ContainerRow], most: int) -> tuple[Line, ...]:
     return tuple(lines)
 
 
-def _alert(row: AlertRow) -> Line:
+def _alert(row: AlertHealth) -> Line:
     style = _style(row.level)
     what = _level(row.level) if row.kind == "level" else printable(row.kind)
-    was = f" (was {_level(row.previous)})" if row.previous != row.level else ""
-    why = "; ".join(map(printable, row.reasons))
-    return (Span(f"{_clock(row.time)}  ", "dim"), Span(what, style), Span(f"{was}  {why}".rstrip()))
+    was = f" (was {_level(row.previous_level)})" if row.previous_level != row.level else ""
+    why = "; ".join(map(printable, row.reasons[:3]))
+    return (
+        Span(f"{_clock(row.time_seconds)}  ", "dim"),
+        Span(what, style),
+        Span(f"{was}  {why}".rstrip()),
+    )
 
 
-def _report(row: ReportRow) -> tuple[Line, ...]:
+def _report(row: LeakHealth) -> tuple[Line, ...]:
     is_over = row.state in ("ended", "retracted")
     style: Style = "ok" if is_over else "critical" if row.kind == "leak" else "elevated"
     size = format_bytes(row.growth_bytes, signed=True)
-    what = f"  {size}, {rate(row.bytes_per_minute)}, {printable(row.verdict)}"
+    verdict = printable(VERDICTS.get(row.verdict, row.verdict))
+    what = f"  {size}, {rate(row.growth_bytes_per_hour / 60)}, {verdict}"
     is_plain = row.state in (None, "leaking")  # its kind says it
     name = row.kind if is_plain else f"{row.kind}, {row.state}"
     lines: list[Line] = [(Span(printable(name), style), Span(what))]
@@ -359,8 +383,8 @@ def _report(row: ReportRow) -> tuple[Line, ...]:
         kind = "" if row.holder_type is None else f" : {printable(row.holder_type)}"
         held = f"{printable(row.holder)}{kind}"
         lines.append((Span("  held by       ", "dim"), Span(held, "bold")))
-    if row.place is not None:
-        lines.append((Span("  allocated at  ", "dim"), Span(printable(row.place), "bold")))
+    if row.allocated_at is not None:
+        lines.append((Span("  allocated at  ", "dim"), Span(printable(row.allocated_at), "bold")))
     return tuple(lines)
 
 

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from memguard.leaks.growth.trend import TrendKind as TrendKind
     from memguard.leaks.growth.trend import TrendOptions as TrendOptions
     from memguard.leaks.growth.trend import classify as classify
+    from memguard.leaks.growth.trend import pace as pace
     from memguard.leaks.growth.windows import Windows as Windows
 else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
             "memguard.leaks.growth.series": "Point",
-            "memguard.leaks.growth.trend": "Trend TrendKind TrendOptions classify",
+            "memguard.leaks.growth.trend": "Trend TrendKind TrendOptions classify pace",
             "memguard.leaks.growth.windows": "Windows",
             "memguard.leaks.growth.counts": "Counted Counts CountTrend least_growth",
         },

@@ -24,6 +24,10 @@ from memguard.leaks.growth.series import Point
 SEGMENTS = 6
 """Periods of equal length whose troughs must keep rising before growth is called a leak."""
 
+_PACE_POINTS = 60
+_LEAST_PACE_POINTS = 6
+_LEAST_PACE_SECONDS = 5.0
+
 LEAST_STEP = 0.1
 """Of the mean step between troughs: what a step must be to count as one upwards."""
 NEAR = 0.1
@@ -231,3 +235,16 @@ def _slope_and_confidence(points: Sequence[Point]) -> tuple[float, float]:
     # The continuity correction: a score of plus or minus one is no trend.
     z = max(0, abs(score) - 1) / math.sqrt(variance)
     return statistics.median(slopes), math.erf(z / math.sqrt(2))
+
+
+def pace(points: Sequence[Point]) -> tuple[float, float] | None:
+    """
+    Return (bytes a minute, seconds they are seen over) of a curve, or None if that is too short.
+
+    The slope is that of at most 60 of the points.
+    """
+    thin = points[:: -(-len(points) // _PACE_POINTS) or 1]
+    if len(thin) < _LEAST_PACE_POINTS or thin[-1].at - thin[0].at < _LEAST_PACE_SECONDS:
+        return None
+    trend = classify(thin, TrendOptions())
+    return trend.bytes_per_hour / 60, trend.span_seconds

@@ -12,7 +12,7 @@ from memguard.leaks.report import LeakReport
 from memguard.observe.gcwatch import GcStatistics
 from memguard.relief.levels import Level
 from memguard.relief.records import Alert
-from memguard.report.render.words import printable
+from memguard.report.render.words import Locations, printable
 from memguard.report.state import Guarded, GuardState, guard_state
 from memguard.schema import plain
 
@@ -124,10 +124,33 @@ class LeakHealth:
     growth_bytes_per_hour: float
     holder: str | None
     """The path of what holds the most; None where nothing nameable was found."""
+    holder_type: str | None
+    allocated_at: str | None
+    """The line that allocates the most, and its function."""
     state: str | None = None
     """``suspected``, ``leaking``, ``ended`` or ``retracted``; None where never suspected."""
     fingerprint: str = ""
     """The same for the same leak in every process."""
+
+    @classmethod
+    def of(cls, found: LeakReport) -> LeakHealth:
+        """Return *found* in short. Pure."""
+        holder, place = next(iter(found.holders), None), found.place
+        return cls(
+            id=printable(found.id, longest=_LONGEST_NAME),
+            kind=found.kind,
+            verdict=found.verdict.kind,
+            updated_at=found.updated_at,
+            growth_bytes=found.trend.growth_bytes,
+            growth_bytes_per_hour=found.trend.bytes_per_hour,
+            holder=None if holder is None else printable(holder.path, longest=_LONGEST_NAME),
+            holder_type=None if holder is None else printable(holder.type, longest=_LONGEST_NAME),
+            allocated_at=None
+            if place is None
+            else printable(Locations().shown(place), longest=_LONGEST_NAME),
+            state=found.state,
+            fingerprint=found.fingerprint,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,13 +228,17 @@ class HealthReport:
     """None if the collector is not watched; likewise the two below."""
     relief: ReliefHealth | None
     leaks_state: str | None
-    """What the leak detector does."""
+    """What the leak detector does; None if leaks are not watched."""
+    findings: int | None
+    """Leaks and growth that it has reported so far."""
     admission: AdmissionHealth
     containers: ContainersHealth
     alerts: tuple[AlertHealth, ...]
     """The last ten, oldest first."""
     leaks: tuple[LeakHealth, ...]
     """The latest leak reports, oldest first."""
+    errors: int
+    """Failures of memguard itself that were caught."""
 
     @property
     def is_critical(self) -> bool:
@@ -228,10 +255,12 @@ class HealthReport:
         """Return what *state* says. Pure, except for the ID of this process."""
         pressure, reading, admission = state.pressure, state.reading, state.admission
         level, reasons = current_level(state)
+        detector = state.detector
+        parts = (state.monitor, detector, state.relief)
         return cls(
             time_seconds=state.time,
             process_id=os.getpid(),
-            guard=state.name,
+            guard=printable(state.name, longest=_LONGEST_NAME),
             watching=state.running,
             level=level,
             reasons=reasons,
@@ -263,7 +292,8 @@ class HealthReport:
             ),
             gc=None if state.gc is None else _gc(state.gc),
             relief=_relief(state),
-            leaks_state=None if state.detector is None else state.detector.state,
+            leaks_state=None if detector is None else detector.state,
+            findings=None if detector is None else detector.findings,
             admission=AdmissionHealth(
                 running=admission.running,
                 promised_bytes=admission.promised,
@@ -274,7 +304,8 @@ class HealthReport:
             ),
             containers=_containers(state.containers),
             alerts=tuple(map(_alert, state.alerts)),
-            leaks=tuple(map(_leak, state.reports)),
+            leaks=tuple(map(LeakHealth.of, state.reports)),
+            errors=sum(part.errors for part in parts if part is not None),
         )
 
 
@@ -354,19 +385,4 @@ def _alert(found: Alert) -> AlertHealth:
         time_seconds=found.time,
         used_bytes=found.used,
         limit_bytes=found.limit,
-    )
-
-
-def _leak(found: LeakReport) -> LeakHealth:
-    holder = found.holders[0].path if found.holders else None
-    return LeakHealth(
-        id=found.id,
-        kind=found.kind,
-        verdict=found.verdict.kind,
-        updated_at=found.updated_at,
-        growth_bytes=found.trend.growth_bytes,
-        growth_bytes_per_hour=found.trend.bytes_per_hour,
-        holder=None if holder is None else printable(holder, longest=_LONGEST_NAME),
-        state=found.state,
-        fingerprint=found.fingerprint,
     )

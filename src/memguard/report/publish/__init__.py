@@ -12,13 +12,9 @@ if TYPE_CHECKING:
     from memguard.report.publish import reader as reader
     from memguard.report.publish.process_status import MOST_BYTES as MOST_BYTES
     from memguard.report.publish.process_status import MOST_CONTAINERS as MOST_CONTAINERS
-    from memguard.report.publish.process_status import MOST_REPORTS as MOST_REPORTS
+    from memguard.report.publish.process_status import MOST_LEAKS as MOST_LEAKS
     from memguard.report.publish.process_status import STATUS_VERSION as STATUS_VERSION
-    from memguard.report.publish.process_status import AlertRow as AlertRow
-    from memguard.report.publish.process_status import ContainerRow as ContainerRow
     from memguard.report.publish.process_status import ProcessStatus as ProcessStatus
-    from memguard.report.publish.process_status import ReportRow as ReportRow
-    from memguard.report.publish.process_status import report_row as report_row
     from memguard.report.publish.publisher import Publisher as Publisher
     from memguard.report.publish.publisher import PublisherStatistics as PublisherStatistics
 else:
@@ -27,8 +23,7 @@ else:
         {
             "memguard.report.publish": "process_status reader",
             "memguard.report.publish.process_status": (
-                "AlertRow ContainerRow MOST_BYTES MOST_CONTAINERS MOST_REPORTS ProcessStatus "
-                "ReportRow STATUS_VERSION report_row"
+                "MOST_BYTES MOST_CONTAINERS MOST_LEAKS ProcessStatus STATUS_VERSION"
             ),
             "memguard.report.publish.publisher": "Publisher PublisherStatistics",
         },

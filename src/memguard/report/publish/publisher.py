@@ -191,7 +191,6 @@ class Publisher:
             process_status.status_of(
                 guard_state(guard),
                 () if history is None else history.last(),
-                pid=os.getpid(),
                 program=program(),
                 within=self._within,
             )

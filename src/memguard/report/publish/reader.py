@@ -75,10 +75,11 @@ def look(folders: Iterable[Path], *, pid: int | None = None) -> Found:
         for one in _readable(folder, pid, troubles):
             # A guard that moved to another directory may have left a file in the first one.
             other = guards.get(one.file.name)
-            if other is None or one.status.written > other.status.written:
+            if other is None or one.status.health.time_seconds > other.status.health.time_seconds:
                 guards[one.file.name] = one
     ordered = sorted(
-        guards.values(), key=lambda one: (one.status.pid, len(one.file.name), one.file.name)
+        guards.values(),
+        key=lambda one: (one.status.health.process_id, len(one.file.name), one.file.name),
     )
     return Found(tuple(ordered), tuple(troubles))
 
@@ -108,8 +109,9 @@ def _readable(folder: Path, pid: int | None, troubles: list[str]) -> Iterator[Pu
 def _one(folder: Path, match: re.Match[str], owner: int | None) -> Published:
     file, pid = folder / match[0], int(match["pid"])
     found = process_status.decode(_content(file, owner))
-    if found.pid != pid:
-        raise ReportFormatError(f"it is about another process, {found.pid}")
+    about = found.health.process_id
+    if about != pid:
+        raise ReportFormatError(f"it is about another process, {about}")
     if owner not in (None, 0, os.geteuid()) and identity.owner(pid) != owner:
         raise ReportFormatError("the process belongs to another user")
     return Published(found, file)

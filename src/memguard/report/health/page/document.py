@@ -95,7 +95,7 @@ def render_parts(
         instance=instance,
         time=state.time,
         parts={
-            "head": head_section(state),
+            "head": head_section(state, history),
             "memory": memory_section(state, history),
             "containers": containers_section(state.containers),
             "collector": collector_section(state.gc),

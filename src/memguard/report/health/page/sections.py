@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 
 from memguard.bounded.inventory import InventoryRow
+from memguard.leaks.growth.series import Point
+from memguard.leaks.growth.trend import pace
 from memguard.leaks.report import LeakReport
 from memguard.observe.gcwatch import GcStatistics
 from memguard.relief.records import Alert, ReliefReport, StepResult, describe_change
@@ -34,6 +36,8 @@ from memguard.units import format_bytes, format_seconds
 MOST_REPORTS = 8
 MOST_ROWS = 15
 """Containers that are shown; the others are added up in one row."""
+_STEADY = 64 * 1024
+"""Bytes a minute that are no growth worth a number."""
 _PAUSES = (0.001, 0.01, 0.1, 1.0)
 """Bounds in which pauses are counted, seconds: each must be one of the histogram's own."""
 _LEVELS = {
@@ -49,8 +53,12 @@ _ISO_UTC = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|\+00:00
 # -- the head: how is it? ----------------------------------------------------------------------
 
 
-def head_section(state: GuardState) -> Markup:
-    """Return the level, the share of the limit that is used, and the numbers behind them."""
+def head_section(state: GuardState, history: MemoryHistory) -> Markup:
+    """
+    Return the level, what this process holds and by how much it grows, and what is off.
+
+    The share of the limit counts others, too, where the limit does: it says so.
+    """
     level, reasons = current_level(state)
     pressure = state.pressure
     ratio = pressure.used_ratio if state.running else None
@@ -65,6 +73,8 @@ def head_section(state: GuardState) -> Markup:
             f"{format_bytes(pressure.used)} of {format_bytes(pressure.limit)} "
             f"({pressure.source}); {format_bytes(pressure.headroom or 0)} are left."
         )
+        growth = _shown_growth(pressure.bytes_per_minute)
+        lede += f" Growth of all that this limit counts: {growth}."
         if pressure.stall_some is not None and pressure.stall_some >= 1:
             lede += f" Tasks wait for memory {pressure.stall_some:.0f} % of the time."
     gauge = None
@@ -80,17 +90,36 @@ def head_section(state: GuardState) -> Markup:
         ),
         gauge,
         element("div", bullets(reasons), class_="why") if reasons else None,
-        element("dl", *_facts(state), class_="facts card"),
+        _degraded(state),
+        element("dl", *_facts(state, history), class_="facts card"),
     )
 
 
-def _facts(state: GuardState) -> list[Markup]:
+def _degraded(state: GuardState) -> Markup | None:
+    """Return which parts of the guard are off and why; None if all work."""
+    if not state.degraded:
+        return None
+    off = [
+        join(element("dt", each.part), element("dd", words.printable(each.reason, longest=300)))
+        for each in state.degraded
+    ]
+    return element(
+        "div",
+        element(
+            "p", badge("elevated", "degraded"), "parts of the guard that are off", class_="kicker"
+        ),
+        element("dl", *off),
+        class_="card report",
+    )
+
+
+def _facts(state: GuardState, history: MemoryHistory) -> list[Markup]:
     """Return four facts: they fill two rows of a telephone, and one of a desk."""
     reading, gc = state.reading, state.gc
     facts = [
         fact("Private memory", amount(reading.private), "held only by this process"),
+        fact("Growth", *_own_growth(history)),
         fact("Resident", amount(reading.rss), f"at most {amount(reading.peak)} so far"),
-        fact("Growth", _growth(state), "of all that the limit counts, lately"),
     ]
     if gc is not None:
         share = percent(gc.wall_share, places=2)
@@ -101,11 +130,22 @@ def _facts(state: GuardState) -> list[Markup]:
     return facts
 
 
-def _growth(state: GuardState) -> str:
-    growth = state.pressure.bytes_per_minute if state.running else math.nan
-    if not math.isfinite(growth):
+def _own_growth(history: MemoryHistory) -> tuple[str, str]:
+    """Return the growth of private memory over what the curve shows, and what that is."""
+    last = history.points[-1].run if history.points else ""
+    points = [Point(each.seconds, int(each.level)) for each in history.points if each.run == last]
+    found = pace(points)
+    if found is None:
+        return "unknown", "of private memory: too few readings yet"
+    return _shown_growth(found[0]), f"of private memory, over {format_seconds(found[1])}"
+
+
+def _shown_growth(bytes_per_minute: float) -> str:
+    if not math.isfinite(bytes_per_minute):
         return "unknown"
-    return "steady" if abs(growth) < 64 * 1024 else ("+" if growth > 0 else "") + rate(growth)
+    if abs(bytes_per_minute) < _STEADY:
+        return "steady"
+    return ("+" if bytes_per_minute > 0 else "") + rate(bytes_per_minute)
 
 
 # -- memory over time --------------------------------------------------------------------------
