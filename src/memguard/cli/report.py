@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,7 +118,13 @@ def _reports(file: str) -> list[LeakReport]:
 
 
 def _read(path: Path) -> LeakReport:
-    with path.open("rb") as opened:
+    # Not waited for: a FIFO without a writer would never answer.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, "rb") as opened:  # noqa: PTH123 - reason: a Path cannot open a descriptor
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _UnreadableError(
+                f"{printable(str(path))} is not a regular file; for a pipe give -"
+            )
         return _parsed(opened.read(MOST_BYTES + 1), str(path))
 
 

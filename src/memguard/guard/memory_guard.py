@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self, TypeAlias
@@ -31,6 +32,8 @@ from memguard.report.publish.publisher import Publisher, PublisherStatistics
 from memguard.units import parse_seconds
 
 MOST_SUBSCRIBERS = 100
+_IN_LOOP_SECONDS = 0.02
+"""For a thread that sleeps to wake up and end; one that works is not waited for."""
 
 Subscription: TypeAlias = Registration[Callable[[Alert | LeakReport], object]]
 """A callback that is called, until it is closed."""
@@ -317,15 +320,37 @@ class MemoryGuard:
             if part is not None:
                 part.stop()
         if self.publisher is not None:
-            self.publisher.stop()
+            self.publisher.stop(min(1.0, timeout))
         if self.history is not None:
             self.history.flush()
         return ended
 
+    async def astop(self, timeout: float = 5.0) -> bool:
+        """
+        Do what `stop` does, while the event loop goes on.
+
+        Args:
+            timeout: Seconds to wait for each thread.
+
+        Returns:
+            True when all threads have ended.
+        """
+        import asyncio  # noqa: PLC0415 - reason: who awaits has loaded it; others need not
+
+        try:
+            return await asyncio.to_thread(self.stop, timeout)
+        except RuntimeError:  # no thread to be had: stop without waiting
+            return self.stop(0.0)
+
     def close(self) -> None:
-        """Stop, and release the history's file; `install` may then build another guard."""
+        """
+        Stop, and release the history's file; `install` may then build another guard.
+
+        In the thread of a running event loop it does not wait for a look that is under way, which
+        ends by itself soon after; to wait, ``await guard.astop()`` first.
+        """
         self._closed = True
-        self.stop()
+        self.stop(_IN_LOOP_SECONDS if _is_in_event_loop() else 5.0)
         if self.history is not None:
             self.history.close()
             self.history = None
@@ -454,6 +479,12 @@ class MemoryGuard:
         if self.relief is None:
             raise LifecycleError("this guard was built with relief=False and frees nothing")
         return self.relief.on_pressure(callback, level=level, priority=priority)
+
+
+def _is_in_event_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    running = None if asyncio is None else getattr(asyncio, "_get_running_loop", None)
+    return running is not None and running() is not None
 
 
 def _call_each(callbacks: Iterable[Callable[[Any], object] | None], argument: object) -> None:

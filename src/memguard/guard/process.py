@@ -125,7 +125,11 @@ def install(**options: Any) -> MemoryGuard:
 
 
 def uninstall() -> None:
-    """Stop and forget the guard of this process; idempotent."""
+    """
+    Stop and forget the guard of this process; idempotent.
+
+    In the thread of a running event loop it waits for nothing: see `MemoryGuard.close`.
+    """
     check()
     with _process.lock:
         guard, _process.guard = _process.guard, None

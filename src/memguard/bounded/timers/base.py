@@ -64,7 +64,8 @@ class BaseTimerRegistry:
             TypeError: *fn* is not callable, *delay* no duration, *owner* not weakly referenceable.
             ConfigError: *delay* is negative, or *fn* would keep *owner* alive forever.
             CapacityError: The registry or the scope is full; the message names who filled it.
-            LifecycleError: The registry or the scope is closed.
+            LifecycleError: The registry or the scope is closed, or no thread can be started that
+                would make the call.
         """
         fork.check()
         self._prepare(fn)

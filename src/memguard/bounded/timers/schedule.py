@@ -192,8 +192,11 @@ class Schedule:
             )
         if owner is not None:
             self._bind(row, owner, timer)
-        if due < self.next_due:
-            self.wake()
+        if due < self.next_due and self.wake() is False and self.cancel(serial):
+            raise LifecycleError(
+                f"{self.bounds.name} has no thread to run timers, and none can be started; "
+                "this timer was not kept"
+            )
         if self.bounds.is_crowded(len(self.rows)):
             self._warn()
         return timer

@@ -55,11 +55,16 @@ class Workers:
         # Kept here, not by the registry: of two that are collected together, no callback is called.
         self._farewell = weakref.ref(registry, lambda _: self.leave())
 
-    def wake(self) -> None:
-        """Have the clock thread look again; allowed in destructors, except for the first call."""
+    def wake(self) -> bool:
+        """
+        Have the clock thread look again; False when there is none, and none can be started.
+
+        Allowed in destructors, except for the first call.
+        """
         self._wake.set()
         if not (self._has_clock() or self._starting or self._stopping):
-            self._start_clock()
+            return self._start_clock()
+        return True
 
     def leave(self) -> None:
         """Let every thread end; allowed in destructors."""
@@ -106,22 +111,24 @@ class Workers:
     def _has_clock(self) -> bool:
         return self._clock_thread is not None and self._clock_thread.is_alive()
 
-    def _start_clock(self) -> None:
+    def _start_clock(self) -> bool:
         if not sys.is_finalizing():
             _all.add(self)
             call_at_exit(_stop_all, _EXIT_SECONDS)
         with self._lock:
             if self._has_clock() or self._starting or self._stopping:
-                return
+                return True
             try:
                 self._starting = True
                 # Recorded before it runs, so that a signal handler that raises leaves no unknown
                 # thread.
                 self._clock_thread = self._new_thread(self._watch_clock, CLOCK_NAME)
-                if not self._start(self._clock_thread):
+                started = self._start(self._clock_thread)
+                if not started:
                     self._clock_thread = None
             finally:
                 self._starting = False
+        return started or sys.is_finalizing()  # at the end nobody waits for a timer
 
     def _watch_clock(self) -> None:
         me = threading.current_thread()

@@ -8,6 +8,7 @@ each field is checked.
 
 from __future__ import annotations
 
+import io
 import math
 import time
 import urllib.parse
@@ -26,7 +27,7 @@ _ROUTE = "/health/memory"
 _TIMEOUT = 5.0
 """Seconds that each step of an answer may take."""
 _DEADLINE = 10.0
-"""Seconds for the whole body."""
+"""Seconds for all of it, status line and headers too, however slowly they drip."""
 _WITHIN = 5.0
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -138,7 +139,8 @@ class UrlSource:
             self._headers["X-Memguard-Token"] = token
         self._timer = timer
         self._last: tuple[float, ProcessStatus] | None = None
-        self._opener = _opener(self._url)
+        self._ends = 0.0
+        self._opener = _opener(self._url, self._left)
 
     def read(self) -> Snapshot:
         """
@@ -162,6 +164,7 @@ class UrlSource:
         import urllib.error  # noqa: PLC0415 - reason: see _opener
         import urllib.request  # noqa: PLC0415 - reason: see _opener
 
+        self._ends = self._timer() + _DEADLINE
         request = urllib.request.Request(self._url, headers=self._headers)  # noqa: S310 - reason: http and https only, see address()
         try:
             with self._opener.open(request, timeout=_TIMEOUT) as response:
@@ -183,24 +186,75 @@ class UrlSource:
         return status_from(report, urllib.parse.urlsplit(self._url).netloc)
 
     def _body(self, response: Any) -> bytes:
-        deadline = self._timer() + _DEADLINE
         content = b""
         while len(content) <= MOST_BYTES:
             part = response.read1(65536)
             if not part:
                 break
             content += part
-            if self._timer() > deadline:
-                raise TimeoutError("the response takes too long")
         return content
+
+    def _left(self) -> float:
+        """Return the seconds that the next read may take."""
+        left = self._ends - self._timer()
+        if left <= 0:
+            raise TimeoutError("the response takes too long")
+        return min(left, _TIMEOUT)
 
     def _refuse(self, why: str) -> NoReturn:
         raise NoGuardError(f"{self._url}: {why}") from None
 
 
-def _opener(url: str) -> Any:
+class _Timed(io.RawIOBase):
+    """The bytes of a socket; each read may take what is left, whoever reads."""
+
+    def __init__(self, sock: Any, left: Callable[[], float]) -> None:
+        super().__init__()
+        self._sock = sock
+        self._raw = sock.makefile("rb", 0)
+        self._left = left
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(self._left())
+        count: int | None = self._raw.readinto(buffer)
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _opener(url: str, left: Callable[[], float]) -> Any:
     # Imported here: http and ssl weigh megabytes, and 'memguard run' loads this into the program.
+    import http.client  # noqa: PLC0415 - reason: see above
     import urllib.request  # noqa: PLC0415 - reason: see above
+
+    class Response(http.client.HTTPResponse):
+        """Reads status line and headers, as the body, within what is left."""
+
+        def __init__(self, sock: Any, *arguments: Any, **options: Any) -> None:
+            super().__init__(sock, *arguments, **options)
+            self.fp.close()
+            self.fp = io.BufferedReader(_Timed(sock, left))
+
+    def timed(connection_of: Any) -> Any:
+        def connect(*arguments: Any, **options: Any) -> Any:
+            connection = connection_of(*arguments, **options)
+            connection.response_class = Response
+            return connection
+
+        return connect
+
+    class Plain(urllib.request.HTTPHandler):
+        def do_open(self, http_class: Any, req: Any, **options: Any) -> Any:
+            return super().do_open(timed(http_class), req, **options)
+
+    class Secure(urllib.request.HTTPSHandler):
+        def do_open(self, http_class: Any, req: Any, **options: Any) -> Any:
+            return super().do_open(timed(http_class), req, **options)
 
     class NoRedirection(urllib.request.HTTPRedirectHandler):
         """A token must go nowhere but to its receiver."""
@@ -208,7 +262,7 @@ def _opener(url: str) -> Any:
         def redirect_request(self, *_: Any, **__: Any) -> None:
             return None
 
-    handlers: list[urllib.request.BaseHandler] = [NoRedirection()]
+    handlers: list[urllib.request.BaseHandler] = [NoRedirection(), Plain(), Secure()]
     if urllib.parse.urlsplit(url).hostname in _LOOPBACK:
         handlers.append(urllib.request.ProxyHandler({}))  # no proxy knows our own machine
     return urllib.request.build_opener(*handlers)

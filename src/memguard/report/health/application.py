@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 from urllib.parse import parse_qs, quote
 
+from memguard import log
 from memguard.bounded.options import check_callable, check_flag, check_seconds
 from memguard.lifecycle.failures import Failures
 from memguard.report.health.background import BackgroundWork, WorkFailedError
@@ -57,6 +58,7 @@ ROUTES = tuple(route for route in _METHODS if route.strip("/") and not route.end
 _OPEN = ("/health/live", "/health/ready")
 """Answered without a token: probes have none."""
 
+_LOCAL = ("localhost", "::1", "testserver")
 GuardSource = Guarded | Callable[[], Guarded]
 
 
@@ -88,7 +90,8 @@ class HealthApplication(Generic[App]):
         app: The application for every other path; None answers those with 404.
         relieve_token: Lets who knows it free memory, by the button of the page or with
             ``X-Memguard-Token``; at least 16 characters. None disables relief.
-        read_token: Needed to see numbers; the probes never need it. None: everyone may.
+        read_token: Needed to see numbers; the probes never need it. None: everyone may, and the
+            first request to an address that is not loopback logs a warning.
         critical_is_unready: ``/health/ready`` answers 503 while memory is critical.
         refresh: Seconds between two questions of the page, 0.5 to 3600.
         relieve_seconds: Longest wait for a relief run, 0.1 to 300; a longer run continues,
@@ -125,6 +128,7 @@ class HealthApplication(Generic[App]):
         self._made = secrets.token_hex(8)
         self._failures = Failures("health.failed")
         self._unavailable = 0
+        self._warned = False
         self._data: BackgroundWork[HealthReport] = BackgroundWork("memguard-health-data")
         self._parts: dict[SpanName, BackgroundWork[Parts]] = {
             span: BackgroundWork(f"memguard-health-{span}") for span in SPANS
@@ -149,6 +153,20 @@ class HealthApplication(Generic[App]):
         )
 
     # -- for the adapters -------------------------------------------------------------------------
+
+    def _notice_server(self, host: object) -> None:
+        """Warn once, with the first request, if numbers can be read by all who reach *host*."""
+        if self._read_token is not None or self._warned or not isinstance(host, str):
+            return
+        if not host or host.startswith(("/", "127.")) or host in _LOCAL:
+            return
+        self._warned = True
+        log.event(
+            log.WARNING,
+            "health.open_reads",
+            host=host[:100],
+            advice="set read_token=, or serve these routes on a loopback address only",
+        )
 
     def _app_for(self, route: str | None) -> App | None:
         """Return the host's application if it answers *route*; the root is its own as well."""

@@ -53,6 +53,7 @@ class HealthAsgi(HealthApplication[AsgiApp]):
         self, scope: Scope, receive: Receive, send: Send, route: str, root: str
     ) -> None:
         method = scope["method"]
+        self._notice_server((scope.get("server") or (None,))[0])
         body: bytes | None = b""
         if self._wants_body(method, route):
             if not _is_asyncio():

@@ -215,7 +215,7 @@ def _garbage_percent(report: LeakReport) -> int:
     held, ratio = report.explained_ratio or 0.0, report.garbage_ratio or 0.0
     if not math.isfinite(held + ratio):
         return 0
-    return min(100 - round(min(1.0, max(0.0, held)) * 100), round(max(0.0, ratio) * 100))
+    return min(100 - round(min(1.0, max(0.0, held)) * 100), round(min(1.0, max(0.0, ratio)) * 100))
 
 
 def costs(cost: Cost) -> list[tuple[str, str]]:
