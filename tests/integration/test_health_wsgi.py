@@ -94,13 +94,13 @@ with MemoryGuard(leaks=False) as guard:
     assert done.stdout == "hello {'alive': True} 200\n404\n", done.stderr
 
 
-def test_a_form_without_a_length_is_empty_and_is_not_waited_for(guard: MemoryGuard) -> None:
+def test_a_form_without_a_length_is_refused_and_not_waited_for(guard: MemoryGuard) -> None:
     with (
         wsgi_server(HealthWsgi(guard, relieve_token=TOKEN)) as site,
         socket.create_connection(("127.0.0.1", site.port), 20) as peer,
     ):
         peer.sendall(b"POST /memguard/relieve HTTP/1.1\r\nHost: x\r\nContent-Length: no\r\n\r\n")
-        assert b" 403 " in peer.recv(4096).split(b"\r\n")[0]
+        assert b" 411 " in peer.recv(4096).split(b"\r\n")[0]
 
 
 WORKERS = """
