@@ -40,6 +40,7 @@ suspects = st.builds(
     frames=st.lists(frames, max_size=3).map(tuple),
     source=st.none() | names,
     held_by=st.none() | names,
+    callee=st.none() | names,
 )
 holders = st.builds(
     Holder,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard.leaks.report import Frame, Holder, LeakReport
+from memguard.leaks.report import Frame, Holder, LeakReport, Suspect
 from memguard.report.compare import render_html, render_text
 from memguard.report.compare.comparison import Change, Comparison, compare
 from tests.html_page import Page
@@ -60,9 +60,14 @@ def test_everything_in_either_report_is_in_the_comparison_once(
     old: LeakReport, new: LeakReport
 ) -> None:
     comparison = compare(old, new)
+
+    def allocating(report: LeakReport) -> list[Suspect]:
+        """What merely called C code meanwhile is as busy as the moment had it."""
+        return [suspect for suspect in report.suspects if suspect.callee is None]
+
     for changes, before, after in (
         (comparison.holders, old.holders, new.holders),
-        (comparison.suspects, old.suspects, new.suspects),
+        (comparison.suspects, allocating(old), allocating(new)),
         (comparison.types, old.types, new.types),
     ):
         alone = [change for change in changes if change.kind in ("new", "gone", "unknown")]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memguard.leaks.evidence.calls import CallSite
 from memguard.leaks.evidence.garbage import Collector, Garbage
 from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
 from memguard.leaks.evidence.newest import Sample
@@ -153,6 +154,33 @@ def test_a_line_that_leads_to_a_holder_comes_before_a_heavier_one_that_does_not(
     assert (first.file, first.line, first.held_by) == (*LINE, "shop.app.SESSIONS")
     assert [frame.file for frame in first.frames] == [LINE[0], "/srv/shop/main.py"]
     assert (second.file, second.held_by) == (busy[0], None)
+
+
+CALL = CallSite("lxml.etree.fromstring", (("/lib/site-packages/lxml/html.py", 9), LINE))
+
+
+def test_under_native_growth_the_lines_that_called_c_code_come_first() -> None:
+    found = replace(
+        evidence(), holders=[], blocks_growth=0, objects_growth=0, calls=[CALL], sources={}
+    )
+    report = composed(found)
+    assert report.verdict.kind == "native"
+    first, *others = report.suspects
+    assert (first.file, first.line, first.callee) == (*CALL.stack[0], CALL.callee)
+    assert first.user_frame is not None
+    assert all(suspect.callee is None for suspect in others)
+    text = render_text(report)
+    assert "C functions called meanwhile from (busy meanwhile, the busiest first)" in text
+    assert f"{CALL.callee}  from  {LINE[0]}:{LINE[1]}" in text
+    update = composed(replace(found, calls=[], trace=None), previous=report)
+    assert update.suspects[0] == first, "an update in which no calls were watched keeps them"
+    assert [each.callee for each in update.suspects].count(CALL.callee) == 1
+
+
+def test_lines_that_called_c_code_are_not_blamed_for_memory_of_python() -> None:
+    report = composed(replace(evidence(holder()), calls=[CALL]))
+    assert report.verdict.kind == "live_objects"
+    assert all(suspect.callee is None for suspect in report.suspects)
 
 
 def test_a_line_of_memguard_is_no_suspect() -> None:

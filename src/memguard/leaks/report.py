@@ -92,7 +92,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
-    """A line that allocates memory which stays."""
+    """A line that allocates memory which stays, or that called C code while native memory grew."""
 
     file: str
     line: int
@@ -112,6 +112,12 @@ class Suspect:
     """
     held_by: str | None = None
     """Path of the holder whose entries were allocated here, where that is known."""
+    callee: str | None = None
+    """
+    The C code that this line called while memory outside Python grew: ``lxml.etree.fromstring``. It
+    was busy meanwhile and need not be the cause; *bytes*, *count* and the rate are 0. None for a
+    line that allocates.
+    """
 
     @property
     def user_frame(self) -> Frame | None:

@@ -8,6 +8,7 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from memguard.leaks.evidence import calls as calls
     from memguard.leaks.evidence import census as census
     from memguard.leaks.evidence import frames as frames
     from memguard.leaks.evidence import garbage as garbage
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from memguard.leaks.evidence import tracing as tracing
     from memguard.leaks.evidence.bursts import Bursts as Bursts
     from memguard.leaks.evidence.bursts import Candidate as Candidate
+    from memguard.leaks.evidence.calls import Calls as Calls
     from memguard.leaks.evidence.census import MEAN_BLOCK_BYTES as MEAN_BLOCK_BYTES
     from memguard.leaks.evidence.census import MIN_ENTRIES as MIN_ENTRIES
     from memguard.leaks.evidence.census import HeapState as HeapState
@@ -37,8 +39,9 @@ else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
-            "memguard.leaks.evidence": "census frames garbage newest resources tracing",
+            "memguard.leaks.evidence": "calls census frames garbage newest resources tracing",
             "memguard.leaks.evidence.bursts": "Bursts Candidate",
+            "memguard.leaks.evidence.calls": "Calls",
             "memguard.leaks.evidence.census": "HeapState MEAN_BLOCK_BYTES MIN_ENTRIES",
             "memguard.leaks.evidence.frames": (
                 "begin_after frames_of functions_at is_user_code is_user_module"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from memguard.leaks.evidence.calls import CallSite
 from memguard.leaks.evidence.garbage import Collector, Garbage
 from memguard.leaks.evidence.newest import Sample
 from memguard.leaks.evidence.resources import ResourceChange
@@ -119,6 +120,8 @@ class Evidence:
     """Among the youngest objects at the second look, before anything was collected."""
     garbage_growth: float = 0.0
     """Bytes of garbage gained between the looks, by the types that it is of."""
+    calls: list[CallSite] = field(default_factory=list)
+    """Who called C code meanwhile, where Python accounts for too little; the busiest first."""
     objects_growth: int = 0
     """Of objects that the collector knows, between the looks."""
 

@@ -18,7 +18,7 @@ from memguard.leaks.finding.judge import (
     growth_per_minute,
     judge,
 )
-from memguard.leaks.finding.rank import rank_holders, rank_suspects
+from memguard.leaks.finding.rank import SUSPECTS, rank_calls, rank_holders, rank_suspects
 from memguard.leaks.finding.resources import resource_growth, resource_signs
 from memguard.leaks.report import Cost, Holder, LeakReport, TrendSummary, TypeGrowth, VerdictKind
 
@@ -68,6 +68,9 @@ def compose(
         had_stopped=had_stopped,
         standing=previous.verdict if previous and evidence.trace is None else None,
     )
+    suspects = rank_suspects(evidence, previous)
+    if judgement.verdict.kind == "native":
+        suspects = (*rank_calls(evidence, previous), *suspects)[:SUSPECTS]
     return LeakReport(
         **asdict(origin),
         kind=judgement.kind,
@@ -75,7 +78,7 @@ def compose(
         verdict=replace(
             judgement.verdict, advice=advice.of_verdict(judgement.verdict.kind, holders)
         ),
-        suspects=rank_suspects(evidence, previous),
+        suspects=suspects,
         holders=(*holders, *light),
         types=tuple(
             TypeGrowth(

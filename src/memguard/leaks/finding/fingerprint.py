@@ -57,8 +57,9 @@ def _place(report: LeakReport) -> Frame | Suspect | None:
         place = report.place
     elif report.holders:
         place = report.holders[0].site
-    if place is None and report.suspects:
-        place = report.suspects[0].user_frame or report.suspects[0]
+    allocating = (suspect for suspect in report.suspects if suspect.callee is None)
+    if place is None and (first := next(allocating, None)) is not None:
+        place = first.user_frame or first
     return place
 
 

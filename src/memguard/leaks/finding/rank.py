@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
+from memguard.leaks.evidence import calls
 from memguard.leaks.evidence.census import MIN_ENTRIES
 from memguard.leaks.evidence.frames import frames_of
 from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
@@ -138,9 +139,34 @@ def rank_suspects(evidence: Evidence, previous: LeakReport | None) -> tuple[Susp
     if previous is None:
         return rows
     known = {(suspect.file, suspect.line) for suspect in rows}
-    older = (s for s in previous.suspects if (s.file, s.line) not in known)
+    older = (s for s in previous.suspects if s.callee is None and (s.file, s.line) not in known)
     ranked = sorted((*rows, *older), key=lambda s: (s.held_by is None, -s.bytes_per_minute))
     return tuple(ranked[:SUSPECTS])
+
+
+def rank_calls(evidence: Evidence, previous: LeakReport | None) -> tuple[Suspect, ...]:
+    """Return the lines that called C code meanwhile, or those of *previous*; the busiest first."""
+    if not evidence.calls and previous is not None:
+        return tuple(suspect for suspect in previous.suspects if suspect.callee is not None)
+    rows = []
+    for call in evidence.calls[: calls.SHOWN]:
+        file, line = call.stack[0]
+        frames = frames_of(call.stack, evidence.functions)
+        mine = next(((each.file, each.line) for each in frames if each.in_user_code), (file, line))
+        rows.append(
+            Suspect(
+                file=file,
+                line=line,
+                function=evidence.functions.get((file, line)),
+                bytes=0,
+                count=0,
+                bytes_per_minute=0.0,
+                frames=frames,
+                source=evidence.sources.get(mine),
+                callee=call.callee,
+            )
+        )
+    return tuple(rows)
 
 
 def _traced_suspects(evidence: Evidence) -> tuple[Suspect, ...]:

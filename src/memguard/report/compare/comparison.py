@@ -125,8 +125,8 @@ def compare(old: LeakReport, new: LeakReport, *, directory: str | None = None) -
         new=new,
         holders=holders,
         suspects=changes(
-            [_suspect(suspect, locations) for suspect in old.suspects],
-            [_suspect(suspect, locations) for suspect in new.suspects],
+            [_suspect(each, locations) for each in old.suspects if each.callee is None],
+            [_suspect(each, locations) for each in new.suspects if each.callee is None],
         ),
         types=changes(
             [_type(growth) for growth in old.types], [_type(growth) for growth in new.types]

@@ -96,6 +96,21 @@ def suspects_title(report: LeakReport, *, some_claimed: bool) -> str:
     return "Also allocated at" if some_claimed else "Allocated at"
 
 
+def callers_title() -> str:
+    """Return the heading of the lines that called C code while native memory grew."""
+    return "C functions called meanwhile from"
+
+
+def callers_note() -> str:
+    """Return in what order they are, and that none need be the cause."""
+    return "busy meanwhile, the busiest first"
+
+
+def callers(report: LeakReport) -> list[Suspect]:
+    """Return the lines that called C code while native memory grew."""
+    return [suspect for suspect in report.suspects if suspect.callee is not None]
+
+
 def suspects_note(report: LeakReport) -> str:
     """Return the window in which the lines allocated what they did."""
     traced = report.cost.traced_seconds

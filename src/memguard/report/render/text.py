@@ -18,6 +18,9 @@ from memguard.report.render.content import (
     STATES,
     allocated_for,
     blocks,
+    callers,
+    callers_note,
+    callers_title,
     costs,
     explained,
     garbage,
@@ -100,8 +103,13 @@ def render_text(report: LeakReport, *, directory: str | None = None) -> str:
 def _lines(report: LeakReport, locations: Locations, caps: _Caps) -> list[str]:
     holders = report.holders[: caps.holders]
     claimed = {holder.path: allocated_for(holder, report.suspects) for holder in holders}
-    others = [suspect for suspect in report.suspects if suspect not in claimed.values()]
-    heavy = of_weight(others, report.suspects)
+    calling = callers(report)
+    shown = calling[: caps.suspects]
+    others = [
+        each for each in report.suspects if each.callee is None and each not in claimed.values()
+    ]
+    some = [each for each in claimed.values() if each is not None]
+    heavy = of_weight(others, report.suspects)[: caps.suspects - len(shown)]
     looks = last_window(report)
     sections = [
         _headline(report),
@@ -113,9 +121,13 @@ def _lines(report: LeakReport, locations: Locations, caps: _Caps) -> list[str]:
             len(report.holders),
         ),
         _section(
-            f"{suspects_title(report, some_claimed=len(others) < len(report.suspects))} "
-            f"({suspects_note(report)})",
-            [_suspect(suspect, locations) for suspect in heavy[: caps.suspects]],
+            f"{callers_title()} ({callers_note()})",
+            [_caller(suspect, locations) for suspect in shown],
+            len(calling),
+        ),
+        _section(
+            f"{suspects_title(report, some_claimed=bool(some))} ({suspects_note(report)})",
+            [_suspect(suspect, locations) for suspect in heavy],
             len(others),
         ),
         _section(
@@ -210,6 +222,10 @@ def _suspect(suspect: Suspect, locations: Locations) -> list[str]:
     size = format_bytes(suspect.bytes, signed=True)
     amount = f"  {size:<12}  ({blocks(suspect)} alive)  "
     return _chain(amount, suspect, locations)
+
+
+def _caller(suspect: Suspect, locations: Locations) -> list[str]:
+    return _chain(f"  {printable(suspect.callee or '', longest=80)}  from  ", suspect, locations)
 
 
 def _chain(start: str, suspect: Suspect, locations: Locations) -> list[str]:

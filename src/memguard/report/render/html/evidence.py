@@ -139,22 +139,23 @@ def _group(group: ResourceGroup, locations: Locations) -> Markup:
 
 
 def suspect_card(position: int, suspect: Suspect, locations: Locations) -> Markup:
-    """Return a card with an allocating line, its text, and the stack that calls it."""
+    """Return a card with an allocating or calling line, its text, and the stack that calls it."""
     # No rate: what no holder explains may be a request in flight when a short burst ended.
-    held = element("p", "in no holder", class_="small soft")
+    held: Markup | None = element("p", "in no holder", class_="small soft")
+    amount = (
+        element("span", format_bytes(suspect.bytes), class_="size"),
+        element("span", f" in {blocks(suspect)} alive", class_="soft small"),
+    )
     if suspect.held_by:
         held = element("p", "held by ", path(suspect.held_by), class_="small soft")
+    if suspect.callee is not None:
+        held, amount = None, (element("code", suspect.callee), Markup(""))
     return element(
         "div",
         element(
             "div",
             element("p", _stack_place(suspect, locations)),
-            element(
-                "p",
-                element("span", format_bytes(suspect.bytes), class_="size"),
-                element("span", f" in {blocks(suspect)} alive", class_="soft small"),
-                class_="number",
-            ),
+            element("p", *amount, class_="number"),
             class_="head",
         ),
         _source(suspect),

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 
 from memguard.leaks.report import Cost, LeakReport, TrendSummary, TypeGrowth
 from memguard.report.render.content import (
+    callers,
+    callers_note,
+    callers_title,
     costs,
     explained,
     garbage,
@@ -74,7 +77,9 @@ def _title(report: LeakReport) -> str:
 
 def _article(report: LeakReport, locations: Locations) -> Markup:
     holders = report.holders[:MOST_ENTRIES]
-    suspects = report.suspects[:MOST_ENTRIES]
+    calling = callers(report)
+    allocating = [suspect for suspect in report.suspects if suspect.callee is None]
+    suspects = allocating[:MOST_ENTRIES]
     return element(
         "article",
         _header(report),
@@ -87,9 +92,19 @@ def _article(report: LeakReport, locations: Locations) -> Markup:
             note=shown_of(holders, report.holders, holders_note(report)),
         ),
         section(
+            callers_title(),
+            join(
+                *(
+                    suspect_card(n, suspect, locations)
+                    for n, suspect in enumerate(calling[:MOST_ENTRIES])
+                )
+            ),
+            note=shown_of(calling[:MOST_ENTRIES], calling, callers_note()),
+        ),
+        section(
             suspects_title(report, some_claimed=False),
             join(*(suspect_card(n, suspect, locations) for n, suspect in enumerate(suspects))),
-            note=shown_of(suspects, report.suspects, suspects_note(report)),
+            note=shown_of(suspects, allocating, suspects_note(report)),
         ),
         section("Growing types", _types(report.types[:MOST_ENTRIES]), note=last_window(report)),
         section("Not seen", points(report.limits) if report.limits else None),
