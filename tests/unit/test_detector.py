@@ -282,6 +282,32 @@ class TestLifeOfAFinding:
         assert told == []
         assert {record.levelno for record in caplog.records} == {logging.INFO}
 
+    def test_a_holder_that_grows_as_before_is_an_alarm_though_the_level_stands_still(
+        self, fake_clock: FakeClock, investigations: type[ScriptedInvestigation]
+    ) -> None:
+        """What a look has freed is filled again; the holder shows that it goes on."""
+        bench, told = self.far(fake_clock)
+        self.grow(bench, 25)
+        (report,) = bench.detector.reports
+        assert (report.kind, report.state, told) == ("growth", "suspected", [])
+        investigations.bring = evidence(holder(entries=9_000))
+        bench.play([bench.process.level or 0] * 19)
+        (after,) = bench.detector.reports
+        assert (after.kind, after.state, told) == ("leak", "leaking", ["leak leaking"])
+        assert after.id == report.id
+        assert after.holders[0].entries_added > report.holders[0].entries_added
+        assert after.window_seconds > report.window_seconds
+
+    def test_a_holder_that_slows_down_is_none(
+        self, fake_clock: FakeClock, investigations: type[ScriptedInvestigation]
+    ) -> None:
+        bench, told = self.far(fake_clock)
+        self.grow(bench, 25)
+        pace = bench.detector.reports[0].holders[0].entries_per_minute
+        investigations.bring = evidence(holder(entries_per_minute=pace / 3))
+        bench.play([bench.process.level or 0] * 60)
+        assert told == []
+
     def test_a_spike_with_a_slow_rise_is_retracted_without_an_alarm(
         self, fake_clock: FakeClock
     ) -> None:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from memguard.leaks.evidence.gathered import HolderEvidence
-from memguard.leaks.finding.life import Standstill, grown_on, holds_more, state_of_growth
+from memguard.leaks.finding.life import (
+    Standstill,
+    grown_on,
+    holds_more,
+    is_clear,
+    state_of_growth,
+)
 from memguard.leaks.growth.trend import Trend, TrendKind
-from memguard.leaks.report import FindingState, Holder
+from memguard.leaks.report import FindingState, Holder, Verdict, VerdictKind
 from tests.detecting import MiB, holder
+from tests.specimens import leak_report
 
 KiB = 1024
 
@@ -55,6 +64,41 @@ def test_what_rises_through_a_whole_window_has_lasted_however_it_began() -> None
         trend(20.0), lasted=0.0, window=60.0, seconds_to_limit=None, whole_window=True
     )
     assert found == "leaking"
+
+
+@pytest.mark.parametrize(("rising", "state"), [(29.0, "suspected"), (30.0, "leaking")])
+def test_half_a_window_is_enough_where_it_is_seen_what_grows(
+    rising: float, state: FindingState
+) -> None:
+    found = state_of_growth(
+        trend(rising), lasted=0.0, window=60.0, seconds_to_limit=None, clear=True
+    )
+    assert found == state
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "clear"),
+    [
+        ({}, "live_objects", True),
+        ({}, "native", False),
+        ({}, "cycles", False),
+        ({"anchored": False}, "live_objects", False),
+        ({"anchored": False}, "extension", True),
+        ({"bound": 20_000}, "live_objects", False),
+        ({"bound": 2**62}, "live_objects", True),
+        ({"inventory_name": "sessions"}, "live_objects", False),
+        ({"bytes_per_minute": 0.1 * MiB}, "live_objects", False),
+        ({"bytes_per_minute": None}, "live_objects", False),
+    ],
+)
+def test_it_is_seen_what_grows_where_a_name_without_a_bound_explains_it(
+    change: dict[str, Any],
+    kind: VerdictKind,
+    clear: bool,  # noqa: FBT001 - reason: parametrized
+) -> None:
+    report = leak_report(verdict=Verdict(kind=kind, advice=""))
+    (first,) = report.holders
+    assert is_clear(replace(report, holders=(replace(first, **change),))) is clear
 
 
 def standstill(

@@ -57,7 +57,7 @@ class LeakDetector(Service):
         interval: Seconds from reading to reading, 7 days at most. Windows are counted in readings:
             a test at 0.25 and a service at 60 behave alike.
         growth_threshold: Level over baseline at which growth counts as soon as it is certain.
-            Slower growth counts once it has gone on for two thirds of *max_samples* readings.
+            Slower growth counts once it has gone on for a third of *max_samples* readings.
         min_growth_bytes: Growth below this never counts. Threads, asyncio tasks, sockets and files
             that pile up are found by their numbers: see ``docs/reports.md``.
         min_samples: Readings needed before anything is reported, 6 to 10000.

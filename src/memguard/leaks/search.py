@@ -18,12 +18,20 @@ from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
 from memguard.leaks.finding.findings import Finding, Findings, summarize
 from memguard.leaks.finding.investigate import POLL_SECONDS, Investigation
 from memguard.leaks.finding.judge import leak_among
-from memguard.leaks.finding.life import DOUBT, LASTING, Standstill, holds_more, state_of_growth
+from memguard.leaks.finding.life import (
+    DOUBT,
+    SAME_PACE,
+    WORTH_A_LOOK,
+    Standstill,
+    holds_more,
+    is_clear,
+    state_of_growth,
+)
 from memguard.leaks.growth.trend import Trend
 from memguard.leaks.growth.windows import Windows
 from memguard.leaks.holders import paths
 from memguard.leaks.options import DetectorOptions
-from memguard.leaks.report import FindingState
+from memguard.leaks.report import FindingState, LeakReport, TrendSummary
 from memguard.leaks.resource_search import ResourceSearch
 from memguard.leaks.senses import Senses, Spent
 from memguard.leaks.statistics import State
@@ -75,6 +83,7 @@ class Search:
         self._investigation: Investigation | None = None
         self._is_closing = False
         self._late: tuple[HolderEvidence, ...] = ()
+        self._late_seconds = 0.0
         self._before: HeapState | None = None
         self._trend: Trend | None = None
         self._growing_since: float | None = None
@@ -164,7 +173,37 @@ class Search:
         elif not self._is_closing and going_on.holders:
             self._is_closing = True
             self._late = self._look_at_holders(now, reading)
+            # The level may stand still where what a look has freed is filled again.
+            if self._goes_on(going_on, reading):
+                return self._go_on(reading)
         return None
+
+    def _goes_on(self, going_on: LeakReport, reading: Reading) -> bool:
+        """Return True for a suspicion whose holders grow as before, for long enough by now."""
+        trend = self._trend
+        return (
+            going_on.state == "suspected"
+            and trend is not None
+            and is_clear(going_on)
+            and holds_more(going_on.holders, self._late, pace=SAME_PACE)
+            and self._state_of(trend, self._senses.allowance(reading), clear=True) == "leaking"
+        )
+
+    def _go_on(self, reading: Reading) -> Finding | None:
+        finding = self._findings.go_on(
+            self._summary(reading), self._late, seconds=self._late_seconds
+        )
+        self._is_closing, self._late = False, ()
+        if finding is not None:
+            self._confirm(finding, "leaking")
+        return finding
+
+    def _summary(self, reading: Reading) -> TrendSummary:
+        return summarize(
+            self._windows.describe(),
+            self._senses.allowance(reading),
+            self._windows.curve(self._started_at),
+        )
 
     def _look_at_holders(self, now: float, reading: Reading) -> tuple[HolderEvidence, ...]:
         """Return what has grown since the last look; the next counts from here."""
@@ -179,22 +218,15 @@ class Search:
         try:
             investigation.begin(now, own=self._storage_ids())
             self._before = investigation.after
-            found = tuple(investigation.finish().holders)
+            evidence = investigation.finish()
+            found, self._late_seconds = tuple(evidence.holders), evidence.gap_seconds
         finally:
             investigation.abandon()
         self._resume(self._senses.read(), pace=0.0)
         return found
 
     def _end(self, reading: Reading, state: Literal["ended", "retracted"]) -> Finding | None:
-        finding = self._findings.end(
-            summarize(
-                self._windows.describe(),
-                self._senses.allowance(reading),
-                self._windows.curve(self._started_at),
-            ),
-            state,
-            seen=self._late,
-        )
+        finding = self._findings.end(self._summary(reading), state, seen=self._late)
         self._before = self._investigation = None
         self._is_closing, self._late = False, ()
         self._begin_anew()
@@ -207,7 +239,7 @@ class Search:
             windows.trends(),
             options.trend,
             whole_window=windows.is_full,
-            enough_seconds=LASTING * self._window,
+            enough_seconds=WORTH_A_LOOK * self._window,
         )
         self._misses = 0 if trend is not None else self._misses + 1
         self._trend = trend or self._trend
@@ -236,9 +268,10 @@ class Search:
         going_on = self._findings.going_on
         if going_on is None or going_on.state != "suspected":
             return True
-        return self._state_of(trend, self._senses.allowance(reading)) == "leaking"
+        allowance, clear = self._senses.allowance(reading), is_clear(going_on)
+        return self._state_of(trend, allowance, clear=clear) == "leaking"
 
-    def _state_of(self, trend: Trend, allowance: Allowance) -> FindingState:
+    def _state_of(self, trend: Trend, allowance: Allowance, *, clear: bool) -> FindingState:
         since = self._growing_since
         return state_of_growth(
             trend,
@@ -246,6 +279,7 @@ class Search:
             window=self._window,
             whole_window=self._windows.is_full,
             seconds_to_limit=allowance.seconds_left(trend.bytes_per_hour),
+            clear=clear,
         )
 
     def _begin_anew(self) -> None:
@@ -297,7 +331,8 @@ class Search:
             evidence,
             uptime_seconds=self.uptime,
             cpu_seconds=self._spent.cpu_seconds,
-            state=self._state_of(trend, allowance),
+            state=self._state_of(trend, allowance, clear=False),
+            state_if_clear=self._state_of(trend, allowance, clear=True),
         )
         going_on = self._findings.going_on
         if going_on is None or going_on.state is None:

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from memguard.leaks.finding.investigate import Investigation as Investigation
     from memguard.leaks.finding.judge import leak_among as leak_among
     from memguard.leaks.finding.life import DOUBT as DOUBT
-    from memguard.leaks.finding.life import LASTING as LASTING
+    from memguard.leaks.finding.life import SAME_PACE as SAME_PACE
+    from memguard.leaks.finding.life import WORTH_A_LOOK as WORTH_A_LOOK
     from memguard.leaks.finding.life import Standstill as Standstill
     from memguard.leaks.finding.life import holds_more as holds_more
+    from memguard.leaks.finding.life import is_clear as is_clear
     from memguard.leaks.finding.life import state_of_growth as state_of_growth
     from memguard.leaks.finding.resources import LEAST as LEAST
     from memguard.leaks.finding.resources import resource_signs as resource_signs
@@ -29,7 +31,9 @@ else:
             "memguard.leaks.finding.findings": "Finding Findings summarize",
             "memguard.leaks.finding.investigate": "Investigation POLL_SECONDS",
             "memguard.leaks.finding.judge": "leak_among",
-            "memguard.leaks.finding.life": "DOUBT LASTING Standstill holds_more state_of_growth",
+            "memguard.leaks.finding.life": (
+                "DOUBT SAME_PACE WORTH_A_LOOK Standstill holds_more is_clear state_of_growth"
+            ),
             "memguard.leaks.finding.compose": "verdict_kind",
             "memguard.leaks.finding.resources": "LEAST resource_signs",
         },

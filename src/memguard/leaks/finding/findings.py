@@ -19,7 +19,7 @@ from memguard import log
 from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
 from memguard.leaks.finding.compose import Origin, compose
 from memguard.leaks.finding.fingerprint import fingerprint
-from memguard.leaks.finding.life import grown_on
+from memguard.leaks.finding.life import grown_on, is_clear
 from memguard.leaks.finding.rank import is_light
 from memguard.leaks.growth.trend import Trend
 from memguard.leaks.report import CurvePoint, FindingState, LeakReport, ReportKind, TrendSummary
@@ -168,6 +168,7 @@ class Findings:
         uptime_seconds: float,
         cpu_seconds: float,
         state: FindingState = "leaking",
+        state_if_clear: FindingState | None = None,
     ) -> Finding | None:
         """
         Return the finding: new, or the update of the one that is going on.
@@ -178,6 +179,7 @@ class Findings:
             uptime_seconds: Since the detector's start.
             cpu_seconds: Processor time of it all.
             state: What growth is that the evidence calls a leak.
+            state_if_clear: What it is where nothing bounds what is seen to grow; None for *state*.
 
         Returns:
             None where one look speaks against a leak that others confirmed: if it has ended, its
@@ -195,6 +197,8 @@ class Findings:
         is_leak = report.kind == "leak"
         if is_leak and report.verdict.kind == "cycles" and not evidence.collector.is_soon:
             state = "leaking"  # nothing will end it
+        elif state_if_clear is not None and is_clear(report):
+            state = state_if_clear
         self._had_stopped = not is_leak and not report.holders
         was_leaking = previous is not None and previous.state == "leaking"
         if not is_leak and was_leaking and not report.holders:
@@ -247,6 +251,43 @@ class Findings:
             None,
         )
 
+    def go_on(
+        self, trend: TrendSummary, seen: Sequence[HolderEvidence], *, seconds: float
+    ) -> Finding | None:
+        """
+        Return what was suspected as a leak, where its holders were *seen* to grow on.
+
+        Args:
+            trend: Of the readings up to now.
+            seen: Its holders, now.
+            seconds: From the look before to the one that has seen them.
+        """
+        previous = self._open
+        if previous is None:
+            return None
+        report = replace(
+            self._updated(previous, trend, seen),
+            kind="leak",
+            state="leaking",
+            window_seconds=previous.window_seconds + seconds,
+        )
+        self.count += 1
+        self._replace(previous, report)
+        self._open = report
+        return Finding(report, "new")
+
+    def _updated(
+        self, previous: LeakReport, trend: TrendSummary, seen: Sequence[HolderEvidence]
+    ) -> LeakReport:
+        origin = self._origin(previous, previous.uptime_seconds)
+        return replace(
+            previous,
+            revision=origin.revision,
+            updated_at=origin.updated_at,
+            trend=replace(previous.trend, current_bytes=trend.current_bytes, curve=trend.curve),
+            holders=grown_on(previous.holders, seen),
+        )
+
     def end(
         self,
         trend: TrendSummary,
@@ -265,21 +306,9 @@ class Findings:
         previous = self._open
         if previous is None:
             return None
-        origin = self._origin(previous, previous.uptime_seconds)
-        shown = replace(
-            previous.trend,
-            current_bytes=trend.current_bytes,
-            seconds_to_limit=None,
-            curve=trend.curve,
-        )
-        report = replace(
-            previous,
-            revision=origin.revision,
-            updated_at=origin.updated_at,
-            trend=shown,
-            holders=grown_on(previous.holders, seen),
-        )
-        return self._end(report, state, previous)
+        report = self._updated(previous, trend, seen)
+        shown = replace(report.trend, seconds_to_limit=None)
+        return self._end(replace(report, trend=shown), state, previous)
 
     def _end(self, report: LeakReport, state: FindingState, previous: LeakReport) -> Finding:
         report = replace(

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
-from memguard.leaks.evidence import census, frames, garbage, resources, tracing
+from memguard.leaks.evidence import calls, census, frames, garbage, resources, tracing
 from memguard.leaks.evidence.bursts import Bursts
+from memguard.leaks.evidence.calls import Calls
 from memguard.leaks.evidence.census import HeapState
 from memguard.leaks.evidence.gathered import Evidence
 from memguard.leaks.finding.followed import Followed
@@ -26,6 +27,10 @@ POLL_SECONDS = 0.02
 """Between polls during a burst: it is over as soon as it has seen enough."""
 TYPES = 10
 SITES = 20
+CALLS_SECONDS = 1.0
+"""For which it is watched who calls C code; half of ``trace_seconds`` where that is less."""
+GARBAGE_SECONDS = 1.0
+"""For the paths of holders where garbage is what grows: what is garbage has none to be found."""
 
 
 class Investigation:
@@ -66,6 +71,8 @@ class Investigation:
         self.growth_per_minute = growth_per_minute
         self._after: HeapState | None = None
         self._bursts: Bursts | None = None
+        self._bursts_are_over = False
+        self._calls: Calls | None = None
         self._followed = Followed()
         self._evidence = Evidence()
         self._first_resources = None if before is None else before.resources
@@ -82,8 +89,9 @@ class Investigation:
 
     @property
     def traced_seconds(self) -> float:
-        """Seconds that tracing of ours was on so far."""
-        return self._bursts.seconds if self._bursts else 0.0
+        """Seconds that tracing of ours was on so far, the watching of calls included."""
+        watched = self._calls.seconds if self._calls else 0.0
+        return watched + (self._bursts.seconds if self._bursts else 0.0)
 
     def look(self, at: float) -> None:
         """Take the first look: what the heap was like before the growth in question."""
@@ -141,7 +149,30 @@ class Investigation:
 
     def poll(self) -> bool:
         """Look at the followed containers; return True when the evidence is complete."""
-        return self._bursts is None or self._bursts.poll()
+        if self._bursts is None:
+            return True
+        if not self._bursts_are_over:
+            self._bursts_are_over = self._bursts.poll()
+            if not self._bursts_are_over:
+                return False
+            self._watch_calls()
+        return self._calls is None or self._calls.seconds >= min(
+            CALLS_SECONDS, self._options.trace_seconds / 2
+        )
+
+    def _watch_calls(self) -> None:
+        """See who calls C code where too little of the growth is Python's."""
+        traced = (self._bursts and self._bursts.growth_per_minute()) or 0.0
+        growth = self.growth_per_minute
+        is_known = self._is_explained() or is_explained(max(traced, self._garbage_rate()), growth)
+        if growth <= 0 or is_known:
+            return
+        refused = calls.unsupported()
+        if refused is None:
+            watched = Calls()
+            refused = watched.start()
+            self._calls = None if refused else watched
+        self._evidence.note(refused)
 
     def _sample_types(self, tracer: tracing.Tracer) -> None:
         if self._before is None or self._after is None or self._followed.has_instances():
@@ -160,14 +191,30 @@ class Investigation:
     def finish(self) -> Evidence:
         """Search the holders' paths and return the evidence. Nothing of the heap is kept."""
         try:
+            if self._calls is not None:
+                self._evidence.traced_seconds += self._calls.seconds
+                self._evidence.calls = self._calls.end()
             if self._bursts is not None:
                 self._bursts.end()
             return self._gather()
         finally:
             self.abandon()
 
+    def _retention_seconds(self) -> float:
+        """Return the time for the search, which would take all of it for what has no holder."""
+        allowed, growth = self._options.retention_seconds, self.growth_per_minute
+        is_garbage = growth > 0 and is_explained(self._garbage_rate(), growth)
+        return min(allowed, GARBAGE_SECONDS) if is_garbage else allowed
+
+    def _garbage_rate(self) -> float:
+        """Return the bytes of garbage that are added in a minute."""
+        gap = self._evidence.gap_seconds
+        return self._evidence.garbage_growth / gap * 60 if gap > 0 else 0.0
+
     def abandon(self) -> None:
         """Drop everything and end our tracing. Idempotent."""
+        if self._calls is not None:
+            self._calls.abandon()
         if self._bursts is not None:
             self._bursts.abandon()
         self._followed.clear()
@@ -177,7 +224,7 @@ class Investigation:
         if self._bursts is not None:
             evidence.note(self._bursts.note)
             evidence.trace = self._bursts.trace()
-            evidence.traced_seconds = self._bursts.seconds
+            evidence.traced_seconds += self._bursts.seconds
             evidence.traced_growth_per_minute = self._bursts.growth_per_minute()
             evidence.collected_bytes = self._bursts.collected_bytes
         started = time.perf_counter()
@@ -187,7 +234,7 @@ class Investigation:
         may_walk = self._may_walk()
         followed.find_holders(
             evidence,
-            seconds=self._options.retention_seconds if may_walk else 0.0,
+            seconds=self._retention_seconds() if may_walk else 0.0,
             names=self._containers(),
         )
         _name_functions(evidence, may_walk=may_walk)
@@ -256,6 +303,8 @@ def _name_functions(evidence: Evidence, *, may_walk: bool) -> None:
         heaviest = sorted(evidence.trace.sites.values(), key=lambda site: -site.bytes)
         for site in heaviest[:SITES]:
             wanted.update((site.location, *site.stack))
+    for call in evidence.calls[: calls.SHOWN]:
+        wanted.update(call.stack)
     evidence.qualified = frames.qualified_at(wanted, may_walk=may_walk)
     evidence.functions = {
         place: frames.unqualified(name) for place, name in evidence.qualified.items()

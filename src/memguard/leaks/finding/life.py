@@ -2,8 +2,9 @@
 The life of a finding: suspected, leaking, ended or retracted. Pure: the time is given.
 
 A warm-up grows in a straight line, too, until it is over. What tells a leak from it is that it goes
-on: for most of a window of readings, or until the limit is near. What stands still afterwards, as
-long as that, has ended; what falls back proves that it was none.
+on: for most of a window of readings, for half of one where it is seen what grows without a bound,
+or until the limit is near. What stands still afterwards, as long as that, has ended; what falls
+back proves that it was none.
 """
 
 from __future__ import annotations
@@ -14,16 +15,24 @@ from dataclasses import replace
 
 from memguard.leaks.evidence.gathered import HolderEvidence
 from memguard.leaks.growth.trend import Trend
-from memguard.leaks.report import FindingState, Holder
+from memguard.leaks.report import FindingState, Holder, LeakReport
 
 LASTING = 2 / 3
-"""Share of a window for which growth must go on to be a leak; then slow growth counts, too."""
+"""Share of a window for which growth must go on to be a leak."""
+CLEAR = 1 / 2
+"""Likewise where it is seen what grows, and nothing bounds it."""
+WORTH_A_LOOK = 1 / 3
+"""Share of a window after which slow growth, too, is looked at."""
+EXPLAINS = 0.5
+"""Share of the growth that must be seen for that."""
 ENDED = 0.75
 """Share of a window without growth at which a leak has ended."""
 DOUBT = 1 / 3
 """Share of a window without growth at which a suspicion has ended."""
 STILL = 0.15
 """Of the pace that was reported: what grows by less stands still."""
+SAME_PACE = 0.5
+"""Of the pace that was reported: what grows by as much goes on as before."""
 LEAST_RISE = 1 / 8
 """Of the growth that counts: a smaller rise is noise."""
 GIVEN_BACK = 0.25
@@ -41,6 +50,7 @@ def state_of_growth(
     window: float,
     seconds_to_limit: float | None,
     whole_window: bool = False,
+    clear: bool = False,
 ) -> FindingState:
     """
     Return whether growth that the evidence calls a leak is one yet: ``leaking`` or ``suspected``.
@@ -51,18 +61,42 @@ def state_of_growth(
         window: Seconds that a whole window of readings takes.
         seconds_to_limit: At its pace; None where there is no limit.
         whole_window: A whole window was seen: what rises in most of it has lasted.
+        clear: It is seen what grows, and nothing bounds it: see `is_clear`.
     """
-    if whole_window or max(trend.rising_seconds, lasted) >= LASTING * window:
+    enough = CLEAR if clear else LASTING
+    if whole_window or max(trend.rising_seconds, lasted) >= enough * window:
         return "leaking"
     # No time to see whether it ends by itself.
     return "leaking" if seconds_to_limit is not None and seconds_to_limit < window else "suspected"
 
 
-def holds_more(reported: Iterable[Holder], seen: Iterable[HolderEvidence]) -> bool:
-    """Return True where a *reported* holder is *seen* to grow on, at a pace that counts."""
+def is_clear(report: LeakReport) -> bool:
+    """
+    Return True where it was seen what grows, and nothing bounds it.
+
+    It has a name, or nothing in Python can let go of it; and it explains most of the growth. A
+    warm-up looks like that, too, but mostly has a bound of its own, or slows down.
+    """
+    if report.verdict.kind not in ("live_objects", "extension"):
+        return False
+    held = sum(
+        holder.bytes_per_minute or 0.0
+        for holder in report.holders
+        if (holder.anchored or report.verdict.kind == "extension")
+        and holder.allows is None
+        and holder.inventory_name is None
+    )
+    return held > 0 and held >= EXPLAINS * report.trend.bytes_per_hour / 60
+
+
+def holds_more(
+    reported: Iterable[Holder], seen: Iterable[HolderEvidence], *, pace: float | None = None
+) -> bool:
+    """Return True where a *reported* holder is *seen* to grow on, at *pace* of what it had."""
+    least = STILL if pace is None else pace
     paces = {holder.path: holder.entries_per_minute for holder in reported}
     return any(
-        holder.steady and holder.entries_per_minute > STILL * paces[holder.path]
+        holder.steady and holder.entries_per_minute > least * paces[holder.path]
         for holder in seen
         if holder.path in paces
     )
