@@ -20,9 +20,9 @@ import cachetools
 import pytest
 
 from memguard.bounded import inventory, sizing
-from memguard.bounded.cache import maintenance
 from memguard.bounded.cache.bounded_cache import BoundedCache
 from memguard.bounded.cache.stats import CacheStatistics
+from memguard.bounded.sizing import entries
 from memguard.errors import ConfigError, LifecycleError, ValueTooLargeError
 from memguard.lifecycle import janitor
 from tests.clock import FakeClock
@@ -812,13 +812,18 @@ def test_options_may_be_written_for_people() -> None:
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Return the keys and values that are measured for an estimate, as it happens."""
     seen: list[Any] = []
-    measure = sizing.bytes_of
+    measure, weigh = sizing.bytes_of, entries.weigh
 
     def spy(value: Any, max_nodes: int) -> int:
         seen.append(value)
         return measure(value, max_nodes)
 
-    monkeypatch.setattr(maintenance, "bytes_of", spy)
+    def spy_on_values(value: Any, note: Any, max_nodes: int) -> int:
+        seen.append(value)
+        return weigh(value, note, max_nodes)
+
+    monkeypatch.setattr(entries, "bytes_of", spy)
+    monkeypatch.setattr(entries, "weigh", spy_on_values)
     return seen
 
 

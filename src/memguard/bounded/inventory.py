@@ -27,6 +27,8 @@ class Footprint:
     """Live entries."""
     bytes: int | None
     """Their size in bytes as the container counts it; None when it does not count bytes."""
+    opaque: bool = False
+    """True when there are values whose memory only their library knows: *bytes* are too few."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """
 This process's memory by component: its containers, and what the application registers.
 
-A component is measured (it reports its bytes) or estimated (a count times the bytes of one); the
-rest is unexplained.
+A component is measured (it reports its bytes), estimated (a count times the bytes of one) or opaque
+(only a library knows most of its bytes); the rest is unexplained.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from memguard.observe.readings import Reading, read_memory
 from memguard.units import format_bytes, parse_bytes
 
 MOST_COMPONENTS = 1000
-How = Literal["measured", "estimated", "unknown"]
+How = Literal["measured", "estimated", "opaque", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Component:
     bytes: int | None
     """None if neither its bytes nor those of one of its entries are known."""
     how: How
-    """Where *bytes* come from."""
+    """Where *bytes* come from; where they are opaque, they are what is known, and too few."""
     error: str | None = None
     """The kind of error that its functions raised; None when they did not."""
 
@@ -59,19 +59,26 @@ class Breakdown:
         return sum(row.bytes or 0 for row in self.components if row.how == "estimated")
 
     @property
+    def opaque(self) -> int:
+        """Known bytes of the components with values whose memory only their library knows."""
+        return sum(row.bytes or 0 for row in self.components if row.how == "opaque")
+
+    @property
     def unexplained(self) -> int | None:
         """
         Bytes of no component: the interpreter, modules, free memory of the allocator, leaks.
 
-        Negative if components claim more than there is; None if the total is unknown.
+        With them what opaque values have. Negative if components claim more than there is; None if the total is unknown.
         """
-        return None if self.total is None else self.total - self.measured - self.estimated
+        known = self.measured + self.estimated + self.opaque
+        return None if self.total is None else self.total - known
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as strings, numbers, lists and dicts."""
         sums = {
             "measured": self.measured,
             "estimated": self.estimated,
+            "opaque": self.opaque,
             "unexplained": self.unexplained,
         }
         return {**asdict(self), **sums}
@@ -96,7 +103,10 @@ def _padded(cell: str, side: str, width: int) -> str:
 
 
 def _size(row: Component) -> str:
-    return "unknown" if row.bytes is None else format_bytes(row.bytes)
+    if row.bytes is None:
+        return "unknown"
+    least = "at least " if row.how == "opaque" else ""
+    return least + format_bytes(row.bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +192,8 @@ def breakdown(*, read: Callable[[], Reading] = read_memory) -> Breakdown:
 def _how_of(size: int | None, statistics: Any) -> How:
     if size is None:
         return "unknown"
+    if getattr(statistics, "opaque", None):
+        return "opaque"
     return "estimated" if getattr(statistics, "bytes_estimated", False) else "measured"
 
 

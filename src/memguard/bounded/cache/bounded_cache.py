@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 from memguard.bounded import callsite, inventory, options
 from memguard.bounded.cache.entry import MISSING, Cause
 from memguard.bounded.cache.loading import loader as loading
-from memguard.bounded.cache.maintenance import SizeEstimate, average_bytes, shrink
+from memguard.bounded.cache.maintenance import MOST_NODES, SizeEstimate, shrink
 from memguard.bounded.cache.removal_listener import RemovalListener
 from memguard.bounded.cache.stats import CacheStatistics, EntryInfo, WarmReport
 from memguard.bounded.cache.table import Table
+from memguard.bounded.sizing.entries import average_bytes
 from memguard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -413,7 +414,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
             if self._contents.maxbytes is not None
             else int(self._average_bytes() * items)
         )
-        return inventory.Footprint(items=items, bytes=size)
+        return inventory.Footprint(items=items, bytes=size, opaque=bool(self._measure.opaque))
 
     def _average_bytes(self) -> float:
         with self._lock:
@@ -427,7 +428,9 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         sample = self._read(
             lambda held: [*islice(held.values(), most), *islice(reversed(held.values()), most)]
         )
-        return average_bytes([(entry.key, entry.value) for entry in sample], self._measure.overhead)
+        pairs = [(entry.key, entry.value) for entry in sample]
+        note = self._measure.note
+        return average_bytes(pairs, self._measure.overhead, len(self._map), MOST_NODES, note)
 
     # -- inspection -------------------------------------------------------------------------------
 
@@ -449,7 +452,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
             age=self._age(entry, now),
             expires_in=None if deadline is None else deadline - now,
             hits=entry.hits,
-            bytes=entry.size or self._measure.bytes_of(entry.key, entry.value, False),
+            bytes=int(entry.size or self._measure.bytes_of(entry.key, entry.value, False)),
             weight=entry.weight,
         )
 
@@ -479,6 +482,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
                 "maxbytes": self._contents.maxbytes,
                 "bytes": total,
                 "bytes_estimated": is_estimated and count > 0,
+                "opaque": self._measure.opaque,
                 "hits": hits,
                 "misses": misses,
                 **self._loader.figures(),

@@ -24,6 +24,7 @@ from memguard.bounded.cache.entry import (
 from memguard.bounded.cache.eviction import LruOrder, Order, S3FifoOrder, in_order
 from memguard.bounded.cache.expiry import Dates, ExpiryIndex
 from memguard.bounded.cache.removal_listener import Removed
+from memguard.bounded.sizing.entries import Parts
 
 _len = len  # the program may cache the built-in itself, and then must not meet it here
 
@@ -42,7 +43,7 @@ class Contents:
 
     __slots__ = (
         "bytes", "causes", "expiry", "foreign", "idle", "is_measured", "is_timed", "kind", "map",
-        "maxbytes", "maxsize", "order", "weighs", "weight",
+        "maxbytes", "maxsize", "order", "parts", "weighs", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +71,8 @@ class Contents:
             self.kind = Entry if maxbytes is None else SizedEntry
         self.weight: Any = 0
         self.bytes = 0
+        self.parts = Parts()
+        """What is large in the entries, which several of them may share."""
         self.foreign = 0
         """Entries whose key is foreign."""
         self.causes = dict.fromkeys(CAUSES, 0)
@@ -97,8 +100,11 @@ class Contents:
     ) -> Any:
         """Make room for a new entry and link it; *foreign* is the hash of a foreign key."""
         written, expires, custom = dates
+        more = size
         if self.is_measured:
-            self._make_room(weight, size, 1, written, removed)
+            if type(size) is not int:  # first, or it would make room by parts that it has itself
+                more = self.parts.take(size)
+            self._make_room(weight, more, 1, written, removed)
         elif _len(self.map) >= self.maxsize:
             self._evict(written, removed)
         kind = self.kind if foreign is None and not custom else FullEntry
@@ -109,7 +115,7 @@ class Contents:
             self.expiry.file(entry, dates)
         if self.is_measured:
             entry.size = size
-            self.bytes += size
+            self.bytes += more
             if self.weighs:
                 entry.weight = weight
                 self.weight += weight
@@ -138,11 +144,13 @@ class Contents:
         self.causes["replaced"] += 1
         if self.is_measured:
             more, larger = weight - entry.weight, size - entry.size
+            if type(size) is not int or type(entry.size) is not int:
+                larger = self.parts.take(size) - self.parts.drop(entry.size)
+            entry.size = size
             if (more > 0 or larger > 0) and self.is_over(more, larger):
                 self.order.remove(entry)  # it must not make room for itself
                 self._make_room(more, larger, 0, written, removed)
                 self.order.add(entry)
-            entry.size = size
             self.bytes += larger
             if self.weighs:
                 entry.weight = weight
@@ -172,7 +180,7 @@ class Contents:
             del self.map[entry]
             self.foreign -= 1
         if self.is_measured:
-            self.bytes -= entry.size
+            self.bytes -= entry.size if type(entry.size) is int else self.parts.drop(entry.size)
             if self.weighs:
                 # Sums of fractions leave a rest.
                 self.weight = self.weight - entry.weight if self.map else 0
@@ -229,6 +237,7 @@ class Contents:
         self.map.clear()
         self.order.clear()
         self.expiry.clear()
+        self.parts.clear()
         self.causes[cause] += _len(entries)
         self.weight = self.bytes = self.foreign = 0
         return entries
@@ -240,11 +249,12 @@ class Contents:
             entry.prev = entry.next = None
         strays.append(self.expiry.heap)
         self.order.clear()
+        self.parts.clear()
         self.weight = self.bytes = self.foreign = 0
         for entry in entries:
             self.order.add(entry)
             self.weight += entry.weight if self.weighs else 0
-            self.bytes += entry.size
+            self.bytes += self.parts.take(entry.size)
             self.foreign += entry.hash is not None
         self.expiry.rebuild(entries)
         return strays

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from memguard.bounded import options
 from memguard.bounded.inventory import TRUSTED_SECONDS, Measured, Reclaimed
-from memguard.bounded.sizing.contents import bytes_of
 from memguard.lifecycle import fork
 from memguard.units import parse_bytes
 
-_MOST_NODES = 100
+MOST_NODES = 100
 """Objects looked at in one key or value of an estimate."""
 _RELEASE_SECONDS = 0.1
 """After which a lock is not one that a thread of this process is about to release."""
@@ -56,15 +55,6 @@ class SizeEstimate:
         average = measure()
         self.known = Measured(average, changes, count, now)
         return average
-
-
-def average_bytes(sample: Iterable[tuple[Any, Any]], bookkeeping: int) -> float:
-    """Return the bytes of an entry, on the average of a few keys and values; 0 without any."""
-    sizes = [
-        bookkeeping + bytes_of(key, _MOST_NODES) + bytes_of(value, _MOST_NODES)
-        for key, value in sample
-    ]
-    return sum(sizes) / len(sizes) if sizes else 0.0
 
 
 def shrink(

@@ -6,8 +6,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from memguard import log
 from memguard.bounded.cache.entry import FullEntry
 from memguard.bounded.sizing.contents import bytes_of
+from memguard.bounded.sizing.entries import SharedBytes, weigh
 from memguard.errors import ConfigError, ValueTooLargeError
 from memguard.lifecycle import locks
 
@@ -17,6 +19,9 @@ NUMBER_BYTES = sys.getsizeof(1.0)
 DICT_BYTES = 40 + NUMBER_BYTES
 """What an entry costs besides itself: its share of a dict filled on average, and a time."""
 
+MOST_OPAQUE = 8
+"""Names of opaque types that a cache remembers."""
+
 TICKET_BYTES = 96 + 2 * NUMBER_BYTES
 """What an entry costs in the heap of deadlines: a list of three, its numbers, a place."""
 
@@ -25,16 +30,25 @@ class Measure:
     """
     Measures the entries of one cache. It runs user code: never under a lock.
 
-    Bounded by: three options.
+    Bounded by: its options, and `MOST_OPAQUE` names.
     Locks: none.
     Keeps alive: *sizer*.
     """
 
-    __slots__ = ("_oversized", "_sizer", "_ticket_bytes", "overhead")
+    __slots__ = ("_oversized", "_sizer", "_ticket_bytes", "name", "opaque", "overhead")
 
     def __init__(
-        self, kind: type, idle: Any, sizer: Callable[[Any], int] | None, oversized: str | None
+        self,
+        kind: type,
+        idle: Any,
+        sizer: Callable[[Any], int] | None,
+        oversized: str | None,
+        name: str | int | None = None,
     ) -> None:
+        self.name = name
+        """The cache's, if it is to hold a number of bytes."""
+        self.opaque: tuple[str, ...] = ()
+        """Types of values whose memory only their library knows, as far as they were met."""
         self._sizer = sizer
         self._oversized = oversized
         self.overhead = sys.getsizeof(kind()) + DICT_BYTES
@@ -57,13 +71,33 @@ class Measure:
         """Return the bytes of an entry; *has_ticket* if it has a lifetime of its own."""
         overhead = self.overhead + has_ticket * self._ticket_bytes
         if self._sizer is None:
-            return overhead + bytes_of(key) + bytes_of(value)
+            size = weigh(value, self.note_counted)
+            overhead += bytes_of(key)
+            return size + overhead if type(size) is not SharedBytes else size.more(overhead)
         size = self._sizer(value)
         if isinstance(size, bool) or not isinstance(size, int):
             raise TypeError(f"sizer must give a whole number of bytes (got {type(size).__name__})")
         if size < 0:
             raise ConfigError(f"sizer must give a number of bytes >= 0 (got {size})")
         return overhead + bytes_of(key) + size
+
+    def note(self, names: tuple[str, ...]) -> bool:
+        """Remember opaque types that were met; return whether they are the first."""
+        is_first = not self.opaque
+        if not set(names) <= set(self.opaque) and len(self.opaque) < MOST_OPAQUE:
+            self.opaque = tuple(sorted({*self.opaque, *names}))[:MOST_OPAQUE]
+        return is_first
+
+    def note_counted(self, names: tuple[str, ...]) -> None:
+        """As `note`, of a cache that is to hold a number of bytes: which these may break."""
+        if self.note(names) and self.name:
+            log.event(
+                log.WARNING,
+                "cache.values_opaque",
+                cache=self.name,
+                types=", ".join(names),
+                remedy="give sizer=",
+            )
 
     def keeps_alone(self, given: Any, allowed: Any, unit: str, name: str) -> bool:
         """

@@ -31,6 +31,11 @@ class CacheStatistics:
     """Bytes of keys, values and bookkeeping."""
     bytes_estimated: bool
     """True when the cache does not count bytes; they are then estimated from a few entries."""
+    opaque: tuple[str, ...]
+    """
+    Types of values whose memory only their library knows, as far as they were met, at most eight:
+    *bytes* are then what is known of them, which may be next to nothing. Give ``sizer=``.
+    """
     hits: int
     misses: int
     loads: int

@@ -111,7 +111,7 @@ class Table(Generic[K, V]):
         """Whether a write goes the short way: as a hit, and without measure and listener."""
         self._set_home()
         self._ring: Any = self._home
-        self._measure = Measure(self._contents.kind, idle, sizer, oversized)
+        self._measure = Measure(self._contents.kind, idle, sizer, oversized, maxbytes and name)
         self._ttl = None if ttl == math.inf else ttl
         self._timer = timer
         self._watched = _UNWATCHED
@@ -558,7 +558,7 @@ class Table(Generic[K, V]):
         def pick() -> Any:
             nonlocal freed
             entry = self._contents.order.victim() if is_over() else None
-            freed += 0 if entry is None else entry.size
+            freed += 0 if entry is None else self._contents.parts.freed_by(entry.size)
             return entry
 
         while True:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from memguard.bounded.sizing.contents import Size as Size
     from memguard.bounded.sizing.contents import bytes_of as bytes_of
     from memguard.bounded.sizing.contents import size_of as size_of
+    from memguard.bounded.sizing.entries import Parts as Parts
+    from memguard.bounded.sizing.entries import SharedBytes as SharedBytes
+    from memguard.bounded.sizing.entries import average_bytes as average_bytes
+    from memguard.bounded.sizing.entries import weigh as weigh
     from memguard.bounded.sizing.retained import Weighing as Weighing
     from memguard.bounded.sizing.retained import Weight as Weight
 else:
@@ -21,6 +25,7 @@ else:
         {
             "memguard.bounded.sizing.alone": "is_known shallow_size",
             "memguard.bounded.sizing.contents": "Size bytes_of size_of",
+            "memguard.bounded.sizing.entries": "Parts SharedBytes average_bytes weigh",
             "memguard.bounded.sizing.retained": "Weighing Weight",
         },
     )

@@ -20,6 +20,19 @@ from array import array
 from collections.abc import Callable
 from typing import Any
 
+from memguard.bounded.sizing import libraries
+from memguard.bounded.sizing.kinds import (
+    BASICSIZE,
+    DICT,
+    FLAGS,
+    MRO,
+    has_gc,
+    is_of_python,
+    is_written_in_c,
+    package_of,
+    type_in,
+)
+
 # Types are compared by id or `is`: hashing a class may run code of its metaclass. Builtins live for
 # ever, so that no other type gets their ids.
 _SIZERS: tuple[tuple[type, Callable[[Any], int]], ...] = tuple(
@@ -33,17 +46,8 @@ _SIZERS: tuple[tuple[type, Callable[[Any], int]], ...] = tuple(
 )  # fmt: skip
 """Types whose instances are not all of one size, and the method that knows: first match counts."""
 
-_SLOTS: Any = vars(type)
-_FLAGS = _SLOTS["__flags__"].__get__
-_BASICSIZE = _SLOTS["__basicsize__"].__get__
-_MRO = _SLOTS["__mro__"].__get__
-_DICT = _SLOTS["__dict__"].__get__
-_MODULE = _SLOTS["__module__"].__get__
-_NAMESPACE = vars(types.ModuleType)["__dict__"].__get__
 _INLINE_VALUES = 1 << 2
 _MANAGED_DICT = 1 << 4
-_HEAP_TYPE = 1 << 9
-_HAS_GC = 1 << 14
 _TELLS_INLINE = sys.version_info >= (3, 13)
 """From here on a flag says whether attributes lie in the object; before, plain classes have it."""
 _GC_HEADER = sys.getsizeof([]) - [].__sizeof__()
@@ -61,31 +65,56 @@ def shallow_size(obj: object) -> int:
     Return the bytes of *obj* alone, attributes in its own table included, contents not.
 
     For any object: classes, functions and generators weigh what they weigh, unlike in `size_of`.
-    For an extension's object of varying size: what every instance of its type takes; see
-    `is_known`.
+    For a listed library's object, its data included; for an unknown one of varying size what every
+    instance of its type takes: see `is_known`.
 
     Thread-safe; cost: about a microsecond, more with thousands of attributes.
     """
     kind = type(obj)
-    if not _FLAGS(kind) & _MANAGED_DICT:
+    if not FLAGS(kind) & _MANAGED_DICT:
         return own_bytes(obj, kind)
     return own_bytes(obj, kind, sum(child is not kind for child in gc.get_referents(obj)))
 
 
 def own_bytes(obj: Any, kind: type, attributes: int = 0) -> int:
     """Return `shallow_size` of *obj*, of type *kind*, that refers to *attributes* objects."""
-    ndarray = numpy_array()
-    if ndarray is not None and issubclass(kind, ndarray):
-        return int(ndarray.__sizeof__(obj))  # the data of an owner, only the header of a view
-    flags = _FLAGS(kind)
-    size: int = _GC_HEADER if flags & _HAS_GC else 0
-    sizer = next((sizeof for base, sizeof in _SIZERS if issubclass(kind, base)), None)
+    own, _, data = own_and_shared(obj, kind, attributes)
+    return own + data
+
+
+def own_and_shared(obj: Any, kind: type, attributes: int = 0) -> tuple[int, int, int]:
+    """Return `own_bytes` in parts: its own, and data that others may share, after their key."""
+    reader = libraries.reader_of(kind)
+    found = None if reader is None else libraries.read(obj, reader)
+    if found is None or found.own < 0:
+        return plain_bytes(obj, kind, attributes), 0, 0
+    if found.key > 0:  # those of an object, which counts them
+        return found.own, 0, 0
+    return found.own, found.key, found.data
+
+
+def plain_bytes(obj: Any, kind: type, attributes: int = 0) -> int:
+    """Return `own_bytes` of what no library is asked about."""
+    traits = libraries.traits_of(kind)
+    if traits.sizeof is None:
+        traits.sizeof = _sizer_of(kind)
+    flags, header, is_plain, sizer = traits.sizeof
+    size: int = header
     if flags & _MANAGED_DICT:
-        size += 2 * _POINTER + _attribute_bytes(flags, attributes, is_plain=sizer is None)
+        size += 2 * _POINTER + _attribute_bytes(flags, attributes, is_plain=is_plain)
+    return size if sizer is None else size + sizer(obj)
+
+
+def _sizer_of(kind: type) -> tuple[int, int, bool, Callable[[Any], int] | None]:
+    """Return flags of *kind*, what each instance takes, if that is all, and what knows the rest."""
+    flags = FLAGS(kind)
+    header = _GC_HEADER if has_gc(kind) else 0
+    sizer = next((sizeof for base, sizeof in _SIZERS if issubclass(kind, base)), None)
+    is_plain = sizer is None
     if sizer is None:
-        sizer = _sizer_of(kind)
+        sizer = _method_of(kind)
     # Not object.__sizeof__: it trusts a length that some types keep something else in.
-    return size + (int(_BASICSIZE(kind)) if sizer is None else sizer(obj))
+    return flags, header if sizer is not None else header + int(BASICSIZE(kind)), is_plain, sizer
 
 
 def _attribute_bytes(flags: int, attributes: int, *, is_plain: bool) -> int:
@@ -98,11 +127,11 @@ def _attribute_bytes(flags: int, attributes: int, *, is_plain: bool) -> int:
     return 0
 
 
-def _sizer_of(kind: type) -> Callable[[Any], int] | None:
+def _method_of(kind: type) -> Callable[[Any], int] | None:
     """Return the ``__sizeof__`` that a C type of the standard library has of its own, or None."""
-    for base in _MRO(kind):
-        sizeof = _DICT(base).get("__sizeof__") if base is not object else None
-        if type(sizeof) is types.MethodDescriptorType and _is_of_python(base):
+    for base in MRO(kind):
+        sizeof = DICT(base).get("__sizeof__") if base is not object else None
+        if type(sizeof) is types.MethodDescriptorType and is_of_python(base):
             return sizeof
     return None
 
@@ -111,64 +140,36 @@ def is_known(kind: type) -> bool:
     """
     Return True where the bytes of an instance of *kind* are what `shallow_size` says.
 
-    False for what another library wrote in C, numpy's arrays excepted, and for the few types of the
-    standard library that own memory of a C library: such an object may own much more.
+    False for what another library wrote in C, those of `libraries` excepted, and for the few types
+    of the standard library that own memory of a C library: such an object may own much more.
     """
-    ndarray = numpy_array()
-    if ndarray is not None and issubclass(kind, (ndarray, _numpy_type("generic") or ndarray)):
+    traits = libraries.traits_of(kind)
+    if traits.is_known is None:
+        traits.is_known = traits.read is not None or _is_known(kind)
+    return traits.is_known
+
+
+def _is_known(kind: type) -> bool:
+    generic = type_in("numpy", "generic")
+    if generic is not None and issubclass(kind, generic):
         return True
     if any(issubclass(kind, base) for base, _ in _SIZERS):
-        return all(_is_of_python(base) for base in _MRO(kind) if _is_written_in_c(base))
-    for base in _MRO(kind):
-        if not _is_written_in_c(base):
+        return all(is_of_python(base) for base in MRO(kind) if is_written_in_c(base))
+    for base in MRO(kind):
+        if not is_written_in_c(base):
             continue
-        if not _is_of_python(base) or _module_of(base) in _OPAQUE:
+        if libraries.is_transparent(base):
+            continue
+        if not is_of_python(base) or package_of(base) in _OPAQUE:
             return False
         if base is io.StringIO:
             return False
     return True
 
 
-def _is_written_in_c(kind: type) -> bool:
-    if not _FLAGS(kind) & _HEAP_TYPE:
-        return True
-    return any(
-        (type(value) is types.MethodDescriptorType or type(value) is types.WrapperDescriptorType)
-        and value.__objclass__ is kind
-        for value in list(_DICT(kind).values())
-    )
-
-
-def _is_of_python(kind: type) -> bool:
-    module = _module_of(kind)
-    return module == "builtins" or module in sys.stdlib_module_names
-
-
-def _module_of(kind: type) -> str:
-    """Return the first part of the name of the module that *kind* is of, "" where unknown."""
-    module = _DICT(kind).get("__module__")
-    if type(module) is not str:  # a C type keeps it in its name only
-        module = _MODULE(kind) if not _FLAGS(kind) & _HEAP_TYPE else ""
-    return module.partition(".")[0] if type(module) is str else ""
-
-
-def has_gc(kind: type) -> bool:
-    """Return True where the collector sees what instances of *kind* refer to."""
-    return bool(_FLAGS(kind) & _HAS_GC)
-
-
 def numpy_array() -> Any:
     """Return ``numpy.ndarray`` where the program has numpy, else None; imports nothing."""
-    return _numpy_type("ndarray")
-
-
-def _numpy_type(name: str) -> Any:
-    # From its namespace: a module that is imported lazily is imported when an attribute is asked.
-    numpy = sys.modules.get("numpy")
-    if numpy is None or not issubclass(type(numpy), types.ModuleType):
-        return None
-    found = _NAMESPACE(numpy).get(name)
-    return found if issubclass(type(found), type) else None  # a stub for tests has something else
+    return type_in("numpy", "ndarray")
 
 
 def array_contents(ndarray: Any, array: Any, limit: int) -> tuple[list[Any], bool]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import datetime as dt
+import gc
+import io
 import sys
 import types
 from array import array
@@ -11,24 +13,27 @@ from itertools import islice
 from typing import Any, Self
 
 from memguard.bounded.options import check_positive_int
+from memguard.bounded.sizing import libraries
 from memguard.bounded.sizing.alone import (
     array_contents,
     data_of,
-    has_gc,
     is_known,
     is_made_by_a_call,
     numpy_array,
-    own_bytes,
+    plain_bytes,
     receiver_of,
 )
+from memguard.bounded.sizing.kinds import full_name, has_gc
 from memguard.lifecycle.running import running_frames
 
 DEFAULT_MAX_NODES = 10_000
 """About two milliseconds of walking."""
+_ELEMENTS = 1_000
+"""Of an array with more objects than may be looked at, so many are."""
 
 # Types are compared by id or `is`: hashing a class may run code of its metaclass. Builtins live for
 # ever, so that no other type gets their ids.
-_ATOMS = frozenset(
+ATOMS = frozenset(
     map(
         id,
         (
@@ -58,17 +63,25 @@ class Size(int):
 
     estimated: bool
     """
-    True when the walk was cut short and the rest extrapolated from what was seen; or when a value
-    of a library was met that has memory of its own, which is not counted.
+    True when the walk was cut short and the rest extrapolated from what was seen; or where there is
+    something *opaque*.
     """
     nodes: int
     """Objects looked at."""
+    opaque: tuple[str, ...]
+    """
+    Types of what was met whose memory only their library knows, such as ``lxml.etree._Element``:
+    then the number is what is known, and the truth may be many times that. At most eight.
+    """
 
-    def __new__(cls, count: float, *, estimated: bool = False, nodes: int = 1) -> Self:
+    def __new__(
+        cls, count: float, *, estimated: bool = False, nodes: int = 1, opaque: tuple[str, ...] = ()
+    ) -> Self:
         """Make a number that remembers how it was found."""
         size = super().__new__(cls, count)
         size.estimated = estimated
         size.nodes = nodes
+        size.opaque = opaque
         return size
 
     @property
@@ -83,8 +96,8 @@ def size_of(obj: object, *, max_nodes: int = DEFAULT_MAX_NODES) -> Size:
 
     Each object counts once, however often it is referred to. Classes, modules, running frames and
     functions that a name leads to count nothing; a closure counts what it has closed over, a
-    generator or coroutine what its frame holds. A numpy array counts its data when it owns them; a
-    view counts the owner, which it keeps alive.
+    generator or coroutine what its frame holds. An array, tensor, frame or image of a library that
+    is known here counts its data, and a view all that it keeps alive; see ``docs/values.md``.
 
     Thread-safe; the containers may change meanwhile, and then the size is estimated.
     Cost: about 0.2 µs a node; more than *max_nodes* nodes are estimated from a sample.
@@ -98,32 +111,60 @@ def size_of(obj: object, *, max_nodes: int = DEFAULT_MAX_NODES) -> Size:
         ConfigError: *max_nodes* is less than 1.
     """
     check_positive_int(max_nodes, "max_nodes", "; the default is 10000")
-    if id(type(obj)) in _ATOMS:
+    if id(type(obj)) in ATOMS:
         return Size(sys.getsizeof(obj))
     walk = Walk(max_nodes)
     total = walk.measure([obj])
-    return Size(total, estimated=walk.estimated, nodes=walk.nodes)
+    return Size(total, estimated=walk.estimated, nodes=walk.nodes, opaque=walk.opaque_names())
 
 
 def bytes_of(obj: object, max_nodes: int = DEFAULT_MAX_NODES) -> int:
     """Return ``int(size_of(obj))``, faster for atoms; for the hot path of byte-bounded caches."""
-    if id(type(obj)) in _ATOMS:
+    kind = type(obj)
+    if id(kind) in ATOMS:
         return sys.getsizeof(obj)
+    reader = libraries.reader_of(kind)
+    if reader is not None:
+        found = libraries.read(obj, reader)
+        if found is not None and found.how == libraries.SURE and not found.below and found.own >= 0:
+            return found.own + found.data
     return int(Walk(max_nodes).measure([obj]))
+
+
+LARGE = 8192
+"""Bytes from which a part of an entry is counted once, however many entries share it."""
+_MOST_NAMES = 8
 
 
 class Walk:
     """One walk over an object graph, with what it has seen and may still spend."""
 
-    __slots__ = ("budget", "estimated", "kinds", "nodes", "running", "seen")
+    __slots__ = (
+        "budget", "estimated", "is_cyclic", "large", "nodes", "opaque", "parts", "root",
+        "running", "seen", "signature",
+    )  # fmt: skip
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, *, parts: dict[int, int] | None = None) -> None:
+        """
+        Prepare a walk.
+
+        Args:
+            budget: Objects to look at, at most.
+            parts: Takes the bytes of what is `LARGE`, by what names it; the sums are without those.
+        """
         self.budget = budget
         self.nodes = 0
         self.estimated = False
+        self.parts = parts
+        self.large = sys.maxsize if parts is None else LARGE
+        self.opaque: dict[int, type] = {}
+        self.root = 0
+        self.is_cyclic = False
+        """Whether what was met refers to the first object."""
+        self.signature = 0
+        """The sum of the ids of instances: of another set of them it is another one."""
         self.seen: set[int] = set()
-        self.kinds: dict[int, tuple[type, bool]] = {}
-        """Types met, by id, and whether their weight is known."""
+        """ids of objects, and the names of data that objects share."""
         self.running: set[int] = set()
         """ids of the frames that run, once one was met."""
 
@@ -132,7 +173,7 @@ class Walk:
         total: float = 0
         seen, getsizeof = self.seen, sys.getsizeof
         pop, extend = stack.pop, stack.extend
-        nodes, budget = self.nodes, self.budget
+        nodes, budget, large = self.nodes, self.budget, self.large
         while stack:
             if nodes >= budget:
                 self.nodes = nodes
@@ -140,12 +181,15 @@ class Walk:
             obj = pop()
             ident = id(obj)
             if ident in seen:
+                if ident == self.root:
+                    self.is_cyclic = True
                 continue
             seen.add(ident)
             nodes += 1
             kind = id(type(obj))
-            if kind in _ATOMS:
-                total += getsizeof(obj)
+            if kind in ATOMS:
+                size = getsizeof(obj)
+                total += size if size < large else self._part(ident, size)
             elif kind in _SEQUENCES or kind in _MAPPINGS:
                 total += getsizeof(obj)
                 try:
@@ -175,7 +219,7 @@ class Walk:
         total: float = 0
         for obj in looked:
             kind = id(type(obj))
-            if kind in _ATOMS:
+            if kind in ATOMS:
                 total += sys.getsizeof(obj)
             elif kind in _SEQUENCES:
                 total += sys.getsizeof(obj) + len(obj) * average
@@ -211,31 +255,81 @@ class Walk:
     def _open(self, obj: Any, stack: list[Any]) -> float:
         """Return the bytes of one object of any other type, and put what it owns on *stack*."""
         kind = type(obj)
+        reader = libraries.reader_of(kind)
+        if reader is not None:
+            return self._read(obj, kind, reader, stack)
         if issubclass(kind, _SHARED) or self._is_code(obj, kind):
             return 0
-        ndarray = numpy_array()
-        if ndarray is not None and issubclass(kind, ndarray):
-            children, complete = array_contents(ndarray, obj, max(1, self.budget - self.nodes))
-            self.estimated = self.estimated or not complete
-            stack += children
-            return own_bytes(obj, kind)
-        if not self._knows(kind):
-            self.estimated = True
+        self.signature += id(obj)
+        if not is_known(kind):
+            if issubclass(kind, io.StringIO):
+                return plain_bytes(obj, kind) + self._part(id(obj), _bytes_of_text(obj))
+            self._note_opaque(kind)
         if not has_gc(kind):
-            return own_bytes(obj, kind)
+            return self._part(id(obj), plain_bytes(obj, kind))
         children = [child for child in data_of(obj, kind) if child is not kind]
-        size = own_bytes(obj, kind, len(children))
+        size = plain_bytes(obj, kind, len(children))
         if len(children) > self.budget - self.nodes:
             self.estimated = True
             del children[max(1, self.budget - self.nodes) :]
         stack += children
         return size
 
-    def _knows(self, kind: type) -> bool:
-        known = self.kinds.get(id(kind))
-        if known is None:
-            known = self.kinds[id(kind)] = (kind, is_known(kind))
-        return known[1]
+    def _read(self, obj: Any, kind: type, reader: libraries.Reader, stack: list[Any]) -> float:
+        """Return the bytes of an object of a library, as that knows them."""
+        found = libraries.read(obj, reader)
+        if found is None:
+            self._note_opaque(kind)
+            return plain_bytes(obj, kind)
+        own, key, data, below, how = found
+        stack += below
+        if own < 0:
+            own = plain_bytes(obj, kind, len(gc.get_referents(obj)))
+        size: float = self._part(id(obj), own)
+        if key and key not in self.seen:
+            self.seen.add(key)
+            size += self._part(key, data)
+        elif not key:
+            size += data
+        if how == libraries.OPAQUE:
+            self._note_opaque(kind)
+        elif how == libraries.ESTIMATED:
+            self.estimated = True
+        elif how == libraries.ELEMENTS:
+            size += self._elements(obj, stack)
+        return size
+
+    def _elements(self, array: Any, stack: list[Any]) -> float:
+        """Put the objects of an array on *stack*; of very many, estimate them from some."""
+        ndarray = numpy_array()
+        left = max(1, self.budget - self.nodes)
+        count = int(ndarray.size.__get__(array))
+        if count <= left or ndarray.dtype.__get__(array).kind != "O":
+            children, complete = array_contents(ndarray, array, left)
+            self.estimated = self.estimated or not complete
+            stack += children
+            return 0
+        self.estimated = True
+        some = ndarray.flat.__get__(array)[:: max(1, count // min(left, _ELEMENTS))].tolist()
+        return self.measure(some[:]) * count / len(some)
+
+    def _part(self, key: int, size: int) -> int:
+        """Return *size* unless it is to be counted apart."""
+        if size < self.large or self.parts is None:
+            return size
+        self.parts[key] = size
+        return 0
+
+    def _note_opaque(self, kind: type) -> None:
+        self.estimated = True
+        if len(self.opaque) < _MOST_NAMES:
+            self.opaque[id(kind)] = kind
+
+    def opaque_names(self) -> tuple[str, ...]:
+        """Return the names of the opaque types that were met."""
+        if not self.opaque:
+            return ()
+        return tuple(sorted({full_name(kind) for kind in self.opaque.values()}))
 
     def _is_code(self, obj: Any, kind: type) -> bool:
         """Return True for a function that its name leads to, and for a frame that runs."""
@@ -248,3 +342,13 @@ class Walk:
                 self.running = set(map(id, running_frames()))
             return id(obj) in self.running
         return False
+
+
+def _bytes_of_text(text: Any) -> int:
+    """Return what a ``StringIO`` keeps. Cost: a copy of its text; 0 for one that is closed."""
+    try:
+        once, again = io.StringIO.getvalue(text), io.StringIO.getvalue(text)
+    except ValueError:
+        return 0
+    # Written to only, it keeps the very text; once it was read or moved in, four bytes a character.
+    return sys.getsizeof(once) if once is again else 4 * len(once)

@@ -19,12 +19,13 @@ from typing import Any
 from memguard.bounded.sizing.alone import (
     array_contents,
     data_of,
-    has_gc,
     is_known,
     numpy_array,
+    own_and_shared,
     own_bytes,
 )
 from memguard.bounded.sizing.contents import Walk
+from memguard.bounded.sizing.kinds import has_gc
 
 GROUP_NODES = 4_000
 """Objects looked at below the entries of one container; no further entry is begun then."""
@@ -244,6 +245,7 @@ class Weighing:
         weights: list[float] = [0.0] * len(self._roots)
         unknown: list[list[type]] = [[] for _ in self._roots]
         keeps: list[dict[int, type]] = [{} for _ in self._roots]
+        counted: set[int] = set()
         for node, obj in enumerate(self._objects):
             kind, owner = type(obj), self._owner[node]
             if self._depth[node] == 1 or (self._depth[node] and not shared[node]):
@@ -254,7 +256,10 @@ class Weighing:
                 unknown[owner].append(kind)
                 continue
             below = self._below[node]
-            weights[owner] += own_bytes(obj, kind, len(below or ()))
+            own, key, data = own_and_shared(obj, kind, len(below or ()))
+            weights[owner] += own if key in counted else own + data
+            if key:
+                counted.add(key)
             if node in self._huge:
                 weights[owner] += _estimate(obj, kind)
         self._add_what_was_cut(weights, shared)
