@@ -68,7 +68,8 @@ class Breakdown:
         """
         Bytes of no component: the interpreter, modules, free memory of the allocator, leaks.
 
-        With them what opaque values have. Negative if components claim more than there is; None if the total is unknown.
+        So is what opaque values have. Negative if components claim more than there is; None if the
+        total is unknown.
         """
         known = self.measured + self.estimated + self.opaque
         return None if self.total is None else self.total - known
