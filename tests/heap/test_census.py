@@ -8,6 +8,7 @@ import gc
 import io
 import subprocess
 import sys
+import threading
 import types
 import weakref
 from collections.abc import Callable
@@ -72,6 +73,90 @@ def test_a_growing_container_is_found_with_what_it_gained(
     gained = census.grown_containers(first, second, limit=10)
     assert gained[id(container)] == 3000
     assert census.find_containers([id(container)])[id(container)] is container
+
+
+UNTRACKED: dict[str, tuple[Callable[[], Any], Callable[[Any, int], object]]] = {
+    "dict of texts": (dict, lambda into, n: into.update({f"key {n} {i}": "" for i in range(99)})),
+    "bytearray": (lambda: bytearray(100_000), lambda into, n: into.extend(bytes(100_000 + n))),
+}
+
+
+@pytest.fixture(params=UNTRACKED)
+def grow(request: pytest.FixtureRequest) -> tuple[Callable[[], Any], Any]:
+    """Return how to make what the collector need not track, and how to add to it."""
+    return UNTRACKED[request.param]
+
+
+def gained_by(container: int, add: Callable[[], object]) -> tuple[int, bool]:
+    """Return what the container of that id gains, which nothing here holds, and if it is found."""
+    gc.collect()  # which is when a tuple is no longer tracked
+    first = census.take_look(1.0)
+    for _ in range(3):
+        add()
+    second = census.take_look(2.0)
+    gained = census.grown_containers(first, second, limit=10) | census.grown_buffers(
+        first, second, limit=10
+    )
+    return gained.get(container, 0), container in census.find_containers([container])
+
+
+def test_what_only_a_local_of_a_running_function_holds_is_found(grow: Any) -> None:
+    make, add = grow
+    started, go, ids = threading.Event(), threading.Semaphore(0), []
+    done = threading.Semaphore(0)
+
+    def work() -> None:
+        kept = make()
+        for number in range(100):
+            add(kept, number)
+            ids.append(id(kept))
+            done.release()
+            started.set()
+            go.acquire()
+            if not ids:
+                return
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert started.wait(20)
+
+    def add_once() -> None:
+        go.release()
+        done.acquire()
+
+    add_once()
+    gained, found = gained_by(ids[0], add_once)
+    ids.clear()
+    go.release()
+    thread.join(20)
+    assert gained >= 3 * 99
+    assert found
+
+
+def test_what_only_a_default_of_a_function_holds_is_found(grow: Any) -> None:
+    make, add = grow
+    scope: dict[str, Any] = {"make": make, "add": add}
+    exec("def step(n, kept=make()):\n    add(kept, n)\n    return id(kept)", scope)  # noqa: S102 - reason: no frame of this test holds its default
+    step = scope["step"]
+    key = step(0)
+    numbers = iter(range(1, 10))
+    gained, found = gained_by(key, lambda: step(next(numbers)))
+    assert gained >= 3 * 99
+    assert found
+
+
+def test_what_only_an_attribute_of_a_function_holds_is_found(grow: Any) -> None:
+    make, add = grow
+
+    def step() -> None:
+        add(step.kept, next(numbers))  # type: ignore[attr-defined] # reason: that is what is tried
+
+    vars(step)["kept"] = make()
+    numbers = iter(range(10))
+    step()
+    gained, found = gained_by(id(vars(step)["kept"]), step)
+    assert gained >= 3 * 99
+    assert found
 
 
 def test_a_container_that_the_first_look_does_not_have_is_new_and_not_grown() -> None:

@@ -561,3 +561,89 @@ def test_a_class_in_a_cycle_that_nothing_holds_is_garbage(shop: Module) -> None:
 
 def lost_class(**attributes: Any) -> type:
     return type("Row", (), {"__module__": "shop.app", **attributes})
+
+
+def test_a_buffer_in_an_attribute_of_a_function(shop: Module) -> None:
+    """The collector tracks neither the buffer nor the dict that it is in."""
+    vars(shop.listen)["seen"] = bytearray(100)
+    gc.collect()
+    key = id(vars(shop.listen)["seen"])
+    found = find_paths({key: vars(shop.listen)["seen"]}, seconds=PATIENCE)
+    assert found[key].path == "shop.app.listen.seen"
+
+
+def test_from_above_what_running_functions_have_is_looked_at(
+    shop: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chain that grows at its head is held by a local alone, and out of reach from below."""
+    ref = made(shop)
+    shop.KEPT = [[shop.KEPT]]
+    monkeypatch.setattr(retention, "_one_level_up", lambda *_: [])
+    monkeypatch.setattr(retention, "_second_opinion", lambda *_: None)
+    path, _ = _in_thread(shop, "work", lambda: name_of(ref))
+    assert path.startswith("local 'local_name' of running function shop.app.work (line ")
+    assert path.endswith(")[…][…]")
+
+
+@pytest.mark.parametrize("how", ["<default held>", "<default by_name>", "kept"])
+def test_from_above_a_function_is_looked_into(
+    shop: Module, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    ref = made(shop)
+    shop.KEPT = [shop.KEPT]
+    source = {
+        "<default held>": "def step(i, held=KEPT): pass",
+        "<default by_name>": "def step(i, *, by_name=KEPT): pass",
+        "kept": "def step(i): pass\nstep.kept = KEPT",
+    }
+    exec(source[how], shop.__dict__)  # noqa: S102 - reason: a function of the module
+    del shop.KEPT
+    monkeypatch.setattr(retention, "_one_level_up", lambda *_: [])
+    monkeypatch.setattr(retention, "_second_opinion", lambda *_: None)
+    assert name_of(ref) == f"shop.app.step.{how}[…]"
+
+
+def test_a_crowd_of_dead_frames_does_not_hide_what_holds_them(
+    shop: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stored exception keeps the frames of its callers, and with them their locals."""
+    monkeypatch.setattr(retention, "MAX_HOLDERS", 60)
+    monkeypatch.setattr(retention, "MAX_ALIKE", 40)
+    monkeypatch.setattr(retention, "MAX_FRONTIER", 20)
+    exec(  # noqa: S102 - reason: a function of the module
+        "def fail():\n    raise ValueError\n"
+        "def step():\n"
+        "    store = step.store\n"
+        "    try: fail()\n"
+        "    except ValueError as error: store.append(error)\n"
+        "step.store = WantedList()\n",
+        shop.__dict__,
+    )
+    for _ in range(300):
+        shop.step()
+    assert name_of(lambda: shop.step.store) == "shop.app.step.store"
+
+
+def test_reading_the_names_of_a_crowd_has_a_deadline(
+    shop: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("memguard.leaks.holders.paths.time.monotonic", lambda: clock[0])
+    real = retention._retention
+    read = []
+
+    def slow(*arguments: Any) -> Retention:
+        clock[0] += 1.0
+        read.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(retention, "_retention", slow)
+    ref = made(shop)
+    for number in range(200):
+        name = f"Kind{number:03}"
+        setattr(shop, name, type(name, (), {"held": shop.KEPT, "__module__": "shop.app"}))
+    del shop.KEPT
+    found = find_paths({id(ref()): ref()}, seconds=20.0)
+    (only,) = found.values()
+    assert only.path.startswith("shop.app.Kind")
+    assert 2 <= len(read) <= 20

@@ -3,8 +3,8 @@ Run one program under a detector and print what it reports as JSON.
 
     host.py FILE RATE READINGS STEPS [to-the-end] [look]
 
-*STEPS* are those after which the program is weighed, 0 for none. ``to-the-end`` goes on after an
-alarm, ``look`` takes a look on demand at the end.
+The program is weighed over as many steps as were reported on, at most *STEPS*; 0 for none.
+``to-the-end`` goes on after an alarm, ``look`` takes a look on demand at the end.
 
 Time is what the program does: a reading is due every *RATE* steps, and a second is one reading. So
 the same steps are seen however busy the machine is, and no time is spent waiting. The bytes that a
@@ -167,7 +167,7 @@ def main() -> None:
         "bytes_per_step": None,
     }
     if measured:
-        scales = Scales(measured)
+        scales = Scales(min(measured, max(60, clock.steps)))
         play(path, scales)
         answer["bytes_per_step"] = scales.bytes_per_step()
     del first

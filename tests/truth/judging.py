@@ -18,6 +18,8 @@ HOST = Path(__file__).with_name("host.py")
 TOLERANCE = 0.15
 """By how much a share may differ from what tracemalloc measures."""
 OTHER_HEADLINES = ("instances of ", *(f"{kind} pile up" for kind in RESOURCES))
+MOST_STEPS = 100_000
+"""After which a program is weighed: as far as its report, up to here."""
 SECONDS = 120
 """For a program, however busy the machine is."""
 
@@ -44,7 +46,7 @@ def judged(program: Program, python: str = sys.executable) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shop.py"
         path.write_text(program.source, "utf-8")
-        measured = 0 if program.share is None else min(4000, max(60, 4 * program.rate))
+        measured = 0 if program.share is None else MOST_STEPS
         wishes = ["look"] * bool(program.at_the_end)
         wishes += ["to-the-end"] * bool(program.ends or program.at_the_end)
         numbers = map(str, (program.rate, program.readings, measured))

@@ -277,6 +277,18 @@ def test_holders_of_the_same_path_are_not_taken_for_one_another() -> None:
     assert sorted(held.entries_added for held in update.holders) == [10, 100]
 
 
+def test_instances_of_two_types_at_one_path_stand_where_nothing_was_traced() -> None:
+    """A chain is named by its head: its links and what they carry have the same path."""
+    both = [holder("shop.app.CHAIN.head"), holder("shop.app.CHAIN.head", type="shop.app.Visit")]
+    first = composed(evidence(*both))
+    untraced = evidence(all_types=[(each.type, 9000, 100) for each in both])
+    untraced.holders.clear()
+    untraced.trace = None
+    update = composed(untraced, previous=first)
+    assert [held.type for held in update.holders] == [held.type for held in first.holders]
+    assert len(update.holders) == 2
+
+
 def test_without_any_evidence_a_report_says_that_it_knows_nothing() -> None:
     report = composed(Evidence(notes=["no census: too large"]))
     assert not report.suspects

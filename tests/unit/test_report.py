@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 
 from memguard.errors import ReportFormatError
-from memguard.leaks.report import SCHEMA_VERSION, Frame, LeakReport, Verdict
+from memguard.leaks.report import (
+    SCHEMA_VERSION,
+    Frame,
+    LeakReport,
+    ResourceGroup,
+    ResourceGrowth,
+    Verdict,
+)
 from tests.specimens import MiB, leak_report
 from tests.strategies import leak_reports
 
@@ -191,6 +198,20 @@ def test_the_place_of_a_report_is_the_users_line_though_a_library_allocates() ->
         held_by=holder.path,
     )
     assert leak_report(suspects=(suspect,)).place == mine
+
+
+def test_the_place_of_a_pile_is_that_of_its_own_kind() -> None:
+    files, tasks = (
+        ResourceGroup(name=name, count=9, added=9, begins_at=Frame(file=name, line=line))
+        for name, line in (("files.py", 3), ("tasks.py", 7))
+    )
+    piles = (
+        ResourceGrowth(kind="files", count=9, added=9, per_minute=9.0, groups=(files,)),
+        ResourceGrowth(kind="tasks", count=9, added=9, per_minute=9.0, groups=(tasks,)),
+    )
+    verdict = Verdict(kind="tasks", advice="")
+    assert leak_report(verdict=verdict, resources=piles).place == tasks.begins_at
+    assert leak_report(verdict=verdict, resources=piles[:1]).place is None
 
 
 def test_a_headline_is_no_way_to_something_without_a_name() -> None:

@@ -9,6 +9,7 @@ from memguard import lazy
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from memguard.heap import naming as naming
+    from memguard.heap import variables as variables
     from memguard.heap import walk as walk
     from memguard.heap.naming import clean as clean
     from memguard.heap.naming import dict_of_type as dict_of_type
@@ -19,7 +20,7 @@ else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
-            "memguard.heap": "naming walk",
+            "memguard.heap": "naming variables walk",
             "memguard.heap.naming": "clean dict_of_type instance_dict mro_of type_name",
         },
     )

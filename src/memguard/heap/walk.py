@@ -234,22 +234,29 @@ class Opener:
         """
         Return the dicts and buffers below *chunk* that the collector does not track.
 
-        Cost: about 50 ns a reference.
+        Those in the tuples below it, too. Cost: about 50 ns a reference.
         """
-        found = self._untracked_below(chunk)
-        # An instance's own dict, where it holds nothing that is tracked, is one of those.
-        return found + self._untracked_below([obj for obj in found if type(obj) is dict])
-
-    def _untracked_below(self, chunk: Iterable[Any]) -> list[Any]:
         found: list[Any] = []
+        tuples = self._untracked_below(chunk, found)
+        # An instance's own dict, where it holds nothing that is tracked, is one of those; the
+        # defaults of a function are in a tuple.
+        dicts = [obj for obj in found if type(obj) is dict]
+        self._untracked_below(dicts, found)
+        self._untracked_below(tuples, found)
+        return found
+
+    def _untracked_below(self, chunk: Iterable[Any], found: list[Any]) -> list[Any]:
+        """Enter in *found* what is below *chunk*; return the tuples that are there."""
+        tuples: list[Any] = []
         for part in self.parts(chunk):
             below = gc.get_referents(*part)
             # By id: hashing a class may run code of its metaclass.
-            for key in _UNTRACKED.keys() & set(map(id, map(type, below))):
-                kept = _of_type(_UNTRACKED[key], below)
-                is_old = map(operator.not_, map(gc.is_tracked, kept))
-                found.extend(itertools.compress(kept, is_old))
-        return found
+            present = set(map(id, map(type, below)))
+            for key in _UNTRACKED.keys() & present:
+                found.extend(untracked_of(_UNTRACKED[key], below))
+            if id(tuple) in present:
+                tuples.extend(_of_type(tuple, below))
+        return tuples
 
     def tuples(self, below: list[Any]) -> Iterator[list[Any]]:
         """Yield the tuples among *below*, then those in them, and so on, in bounded lists."""
@@ -277,6 +284,17 @@ def _entries_of(kind: type) -> Callable[[Any], int] | None:
 
 def _never(_: Any) -> int:
     return _NEVER
+
+
+def untracked_of(kind: type, objects: list[Any]) -> list[Any]:
+    """Return those of *objects*, of exactly this type, that the collector does not track."""
+    kept = _of_type(kind, objects)
+    return list(itertools.compress(kept, map(operator.not_, map(gc.is_tracked, kept))))
+
+
+def untracked_among(objects: list[Any]) -> list[Any]:
+    """Return the dicts and buffers among *objects* that the collector does not track."""
+    return [obj for kind in _UNTRACKED.values() for obj in untracked_of(kind, objects)]
 
 
 def _of_type(kind: type, objects: list[Any]) -> list[Any]:

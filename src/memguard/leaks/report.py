@@ -393,7 +393,8 @@ class LeakReport:
             return None
         found: Frame | Suspect | None = next(iter(self.suspects), None)
         if self.verdict.kind in RESOURCES:
-            groups = (group for pile in self.resources for group in pile.groups)
+            piles = (pile for pile in self.resources if pile.kind == self.verdict.kind)
+            groups = (group for pile in piles for group in pile.groups)
             found = next(
                 (g.waits_at or g.begins_at for g in groups if g.waits_at or g.begins_at), None
             )

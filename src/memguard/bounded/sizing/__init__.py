@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from memguard.bounded.sizing.entries import weigh as weigh
     from memguard.bounded.sizing.retained import Weighing as Weighing
     from memguard.bounded.sizing.retained import Weight as Weight
+    from memguard.bounded.sizing.tables import bytes_per_entry as bytes_per_entry
 else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
@@ -27,5 +28,6 @@ else:
             "memguard.bounded.sizing.contents": "Size bytes_of size_of",
             "memguard.bounded.sizing.entries": "Parts SharedBytes average_bytes weigh",
             "memguard.bounded.sizing.retained": "Weighing Weight",
+            "memguard.bounded.sizing.tables": "bytes_per_entry",
         },
     )

@@ -10,13 +10,14 @@ import gc
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from memguard.heap import walk
+from memguard.heap import variables, walk
 from memguard.heap.naming import type_name
 from memguard.leaks.evidence.garbage import collector
+from memguard.leaks.evidence.own_code import is_own_code
 from memguard.leaks.evidence.resources import ResourceLook
 from memguard.leaks.options import DetectorOptions
 from memguard.observe.allocator import AllocatorState, read_allocator
@@ -106,11 +107,21 @@ def take_look(at: float, ignore: Iterable[int] = ()) -> Look:
             _measure(look, [obj for obj in chunk if id(type(obj)) in sizes], skip)
         _measure(look, opener.untracked(chunk), skip)
         del chunk
+    for untracked in _in_running_functions():
+        _measure(look, untracked, skip)
+        del untracked
     for key, count in counts.items():
         name = type_name(kinds[key])
         look.types[name] = look.types.get(name, 0) + count
     look.seconds = time.perf_counter() - started
     return look
+
+
+def _in_running_functions() -> Iterator[list[Any]]:
+    """Yield the dicts and buffers that only a local of a running function may lead to."""
+    for _, found in variables.running_locals(is_own_code):
+        yield walk.untracked_among([value for _, value in found])
+        found.clear()
 
 
 def _measure(look: Look, found: list[Any], skip: set[int]) -> None:
@@ -197,16 +208,23 @@ def find_containers(wanted: Iterable[int]) -> dict[int, Any]:
     missing = set(wanted)
     found: dict[int, Any] = {}
     opener = walk.Opener()
+
+    def enter(objects: list[Any]) -> None:
+        if not missing.isdisjoint(map(id, objects)):
+            for obj in objects:
+                if id(obj) in missing and walk.counter_of(type(obj)) is not None:
+                    missing.discard(id(obj))
+                    found[id(obj)] = obj
+
     for chunk in walk.live_slices():
-        for objects in (chunk, opener.untracked(chunk)):
-            if not missing.isdisjoint(map(id, objects)):
-                for obj in objects:
-                    if id(obj) in missing and walk.counter_of(type(obj)) is not None:
-                        missing.discard(id(obj))
-                        found[id(obj)] = obj
-        del chunk, objects
+        enter(chunk)
+        enter(opener.untracked(chunk))
+        del chunk
         if not missing:
-            break
+            return found
+    for untracked in _in_running_functions():
+        enter(untracked)
+        del untracked
     return found
 
 

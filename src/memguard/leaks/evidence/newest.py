@@ -21,6 +21,7 @@ from typing import Any
 
 from memguard.bounded.sizing.alone import shallow_size
 from memguard.bounded.sizing.retained import Weighing, Weight
+from memguard.bounded.sizing.tables import bytes_per_entry
 from memguard.heap import naming, walk
 from memguard.leaks.evidence.tracing import Location
 
@@ -286,8 +287,7 @@ def _types_of(entries: Iterable[tuple[Any, ...]]) -> list[str]:
 def _slot(container: Any) -> float:
     """Return what *container* itself needs for an entry, bytes, in the mean over its growth."""
     length = walk.length_of(type(container))
-    entries = length(container) if length is not None else 0
-    return shallow_size(container) / entries if entries else 0.0
+    return bytes_per_entry(container, length(container)) if length is not None else 0.0
 
 
 def _trace(entries: Iterable[tuple[Any, ...]], sample: Sample, origin: Origin) -> None:

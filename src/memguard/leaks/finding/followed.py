@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,9 @@ ALIKE = 0.01
 INSTANCES = 6
 """Growing types of which an instance is followed to its holder."""
 YOUNGEST = 400
-"""Of each that are asked for where they come from: not all of them are new, and some are ours."""
+"""Of each that are asked first where they come from: not all of them are new, and some are ours."""
+YOUNG = 8_000
+"""Of each that are asked if none of those was new: a collection leaves no order among the young."""
 WEIGHED = 16
 """Instances of each that are weighed."""
 CLAIMED = 0.5
@@ -93,13 +95,12 @@ class Followed:
     def sample_types(self, first: census.Look, second: census.Look, tracer: Tracer) -> None:
         """Keep new instances of the types that grew most, while *tracer* knows their origin."""
         names = census.types_to_follow(first, second, limit=INSTANCES)
-        found = census.newest_instances(names, per_type=YOUNGEST, scan=200_000) if names else {}
+        found = census.newest_instances(names, per_type=YOUNG, scan=200_000) if names else {}
         for name in names:
-            new: list[Any] = []
-            for obj in reversed(found.pop(name, [])):
-                origin = newest.origin_of(obj, tracer.origin)
-                if origin and not is_own_code(origin[0][0]) and len(new) < WEIGHED:
-                    new.append(obj)
+            young = found.pop(name, [])
+            new = _new_ones(reversed(young[:YOUNGEST]), tracer)
+            new = new or _new_ones(young[YOUNGEST:], tracer)
+            young.clear()
             if new:
                 sample = newest.sample_objects(new, origin=tracer.origin)
                 self._instances[name] = Instances(new, sample)
@@ -224,6 +225,18 @@ class Followed:
         return newest.sample_container(
             candidate.obj, candidate.gained, origin=None, held=self._ids(), most=most
         )
+
+
+def _new_ones(objects: Iterable[Any], tracer: Tracer) -> list[Any]:
+    """Return the first of *objects* that *tracer* has seen being made, by code that is not ours."""
+    new: list[Any] = []
+    for obj in objects:
+        origin = newest.origin_of(obj, tracer.origin)
+        if origin and not is_own_code(origin[0][0]):
+            new.append(obj)
+            if len(new) >= WEIGHED:
+                break
+    return new
 
 
 def _distance(found: Retention) -> tuple[bool, int]:

@@ -38,9 +38,9 @@ def rank_holders(
     Only those with objects of an extension in their entries: a few bytes of Python may keep much
     more alive in a C library.
     """
-    known = _known_by_path(evidence, previous)
+    known = _known_before(evidence, previous)
     rows = [
-        _holder(holder, known.get(holder.path), evidence.functions)
+        _holder(holder, known.get((holder.path, holder.type)), evidence.functions)
         for holder in evidence.holders
         if holder.steady
     ]
@@ -76,13 +76,14 @@ def _may_hold_more(holder: Holder) -> bool:
     )
 
 
-def _known_by_path(evidence: Evidence, previous: LeakReport | None) -> dict[str, Holder]:
-    """Return the holders of *previous* whose path is theirs alone, then and now."""
+def _known_before(evidence: Evidence, previous: LeakReport | None) -> dict[tuple[str, str], Holder]:
+    """Return the holders of *previous* whose path and type are theirs alone, then and now."""
     before = previous.holders if previous is not None else ()
     # Four lists in one list have the same path: which of them was which is unknown.
-    then = Counter(holder.path for holder in before)
-    now = Counter(holder.path for holder in evidence.holders)
-    return {h.path: h for h in before if then[h.path] == 1 and now[h.path] <= 1}
+    then = Counter((holder.path, holder.type) for holder in before)
+    now = Counter((holder.path, holder.type) for holder in evidence.holders)
+    mine = {(holder.path, holder.type): holder for holder in before}
+    return {key: holder for key, holder in mine.items() if then[key] == 1 and now[key] <= 1}
 
 
 def _holder(

@@ -18,13 +18,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from memguard.heap import naming
+from memguard.heap import naming, variables
 from memguard.leaks.evidence.frames import is_user_code, is_user_module
 from memguard.leaks.evidence.own_code import is_own_code, is_own_module
-from memguard.leaks.holders import links, variables
-
-MAX_STACK = 200
-"""Frames of each thread whose locals are looked at."""
+from memguard.leaks.holders import links
 
 
 class Tier(enum.IntEnum):
@@ -173,17 +170,32 @@ class Anchors:
         Args:
             wanted: ids of objects; the ids of a dict or set, which are asked for one by one.
         """
-        for top in list(sys._current_frames().values()):  # noqa: SLF001 - reason: no public list of running frames
-            frame: types.FrameType | None = top
-            called: types.FrameType | None = None
-            depth = 0
-            while frame is not None and depth < MAX_STACK:
-                if not is_own_code(frame.f_code.co_filename):
-                    for name, key in variables.matching_locals(frame, wanted, called):
-                        label = variables.label(frame, name, running=True)
-                        yield Local(label, user=is_user_code(frame.f_code.co_filename)), key
-                called, frame, depth = frame, frame.f_back, depth + 1
-            del top, called, frame
+        for frame, found in variables.running_locals(is_own_code):
+            names = [(name, id(value)) for name, value in found if id(value) in wanted]
+            found.clear()
+            for name, key in names:
+                yield _local(frame, name), key
+            del frame
+
+    def running_locals(self, *, user: bool) -> Iterator[tuple[Any, Any]]:
+        """
+        Yield a stand-in holder, and what it stands for, for each local of the running functions.
+
+        Args:
+            user: Whether of the user's own code, or of libraries.
+        """
+        for frame, found in variables.running_locals(is_own_code):
+            if is_user_code(frame.f_code.co_filename) is user:
+                for name, value in found:
+                    yield _local(frame, name), value
+                    del value
+            found.clear()
+            del frame
+
+
+def _local(frame: types.FrameType, name: str) -> Local:
+    label = variables.label(frame, name, running=True)
+    return Local(label, user=is_user_code(frame.f_code.co_filename))
 
 
 def _frame_anchor(path: Sequence[Any]) -> Anchor | None:

@@ -21,8 +21,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from memguard.heap import naming
-from memguard.leaks.holders import variables
+from memguard.heap import naming, variables
 
 Link = tuple[str, int]
 """The text of a link, and how many steps down it covers."""

@@ -18,7 +18,7 @@ import sys
 import time
 import types
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,8 @@ MAX_FRONTIER = 256
 """Holders followed from one level to the next, for all wanted objects together."""
 MAX_HOLDERS = 1000
 """Holders of one wanted object that are entered at one level."""
+MAX_ALIKE = 400
+"""Those of them that are of one type: a thousand dead frames leave room for what holds them."""
 _THROUGH = 8
 """Objects above a container whose types are kept."""
 _HELD_BY_NOTHING = "held by nothing that Python can see"
@@ -179,7 +181,11 @@ def find_paths(
             frontier = _settle(search, _one_level_up(search, frontier))
         search.cut_short.update(node.target for node in frontier)
         search.deadline += seconds * (1 - CLIMB)
-        result = {key: _best(found) for key, found in search.found.items() if search.is_held(key)}
+        held = {key: found for key, found in search.found.items() if search.is_held(key)}
+        # Half of what is left to read the names, the same time for each.
+        each = max(0.0, search.deadline - time.monotonic()) / 2 / max(1, len(held))
+        result = {key: _best(found, each) for key, found in held.items()}
+        held.clear()
         result.update(_from_above(search))
         for key in search.wanted.keys() - result.keys():
             result[key] = _without_a_name(search, key)
@@ -215,7 +221,13 @@ def _from_above(search: _Search) -> dict[int, Retention]:
                 return _retention(anchor, path[start:])
         return None
 
-    named = descent.find_from_above(wanted, name, deadline=search.deadline)
+    def running(*, user: bool) -> Iterator[tuple[Any, Any]]:
+        for local, value in search.roots.running_locals(user=user):
+            if not search.is_ours(value):
+                yield local, value
+            del value
+
+    named = descent.find_from_above(wanted, name, deadline=search.deadline, running=running)
     wanted.clear()
     return {key: found for key, found in named.items() if found is not None}
 
@@ -243,12 +255,12 @@ def _settle(search: _Search, nodes: list[_Node]) -> list[_Node]:
 
 
 def _fair_share(search: _Search, nodes: list[_Node]) -> list[_Node]:
-    """Return up to ``MAX_FRONTIER`` of the *nodes*, so that no target crowds out another."""
-    by_target: dict[int, list[_Node]] = {}
+    """Return up to ``MAX_FRONTIER`` of the *nodes*: no target or type crowds out another."""
+    alike: dict[tuple[int, int], list[_Node]] = {}
     for node in nodes:
         if search.wants_more(node.target):
-            by_target.setdefault(node.target, []).append(node)
-    rounds = itertools.zip_longest(*by_target.values())
+            alike.setdefault((node.target, id(type(node.obj))), []).append(node)
+    rounds = itertools.zip_longest(*alike.values())
     shared = [node for row in rounds for node in row if node is not None]
     search.cut_short.update(node.target for node in shared[MAX_FRONTIER:])
     return shared[:MAX_FRONTIER]
@@ -275,15 +287,18 @@ class _Level:
     Bounded by: ``MAX_HOLDERS`` for each wanted object.
     """
 
-    __slots__ = ("_by_id", "_count", "_own", "search", "up")
+    __slots__ = ("_alike", "_by_id", "_count", "_has_leaves", "_own", "search", "up")
 
     def __init__(self, search: _Search, frontier: list[_Node]) -> None:
         self.search = search
         self.up: list[_Node] = []
         self._by_id: dict[int, list[_Node]] = {}
         self._count: Counter[int] = Counter()
+        self._alike: Counter[tuple[int, int]] = Counter()
         for node in frontier:
             self._by_id.setdefault(id(node.obj), []).append(node)
+        # Only what the collector does not track hangs in a dict that it does not track.
+        self._has_leaves = not all(gc.is_tracked(node.obj) for node in frontier)
         self._own = {id(frontier), id(self.up), *map(id, self._by_id.values())}
 
     def search_among(self, chunk: list[Any], opener: walk.Opener) -> None:
@@ -291,8 +306,11 @@ class _Level:
         for part in opener.parts(chunk):
             if self.search.time_is_up:
                 return
-            for tuples in opener.tuples(self.look_below(part)):
+            below = self.look_below(part)
+            for tuples in opener.tuples(below):
                 self.look_below(tuples)
+            if self._has_leaves:
+                self.look_below(walk.untracked_of(dict, below))
         for holder in opener.huge(chunk):
             for piece in walk.pieces(holder):
                 if self.search.time_is_up:
@@ -313,31 +331,34 @@ class _Level:
         if not keys or id(holder) in self._own or self.search.is_ours(holder):
             return
         search = self.search
+        is_module = search.roots.is_module_dict(holder)
         for node in (node for key in keys for node in self._by_id[key]):
             mark = (id(holder), node.target)
             if mark in search.seen:
                 continue
-            if self._count[node.target] >= MAX_HOLDERS:
+            kind = (node.target, id(type(holder)))
+            is_full = self._count[node.target] >= MAX_HOLDERS or self._alike[kind] >= MAX_ALIKE
+            if is_full and not is_module:  # a name is what is looked for
                 search.cut_short.add(node.target)
                 continue
             self._count[node.target] += 1
+            self._alike[kind] += 1
             search.seen[mark] = _Node(holder, node, node.target, node.depth + 1)
             self.up.append(search.seen[mark])
 
 
-def _best(found: list[tuple[Anchor, _Node]]) -> Retention:
+def _best(found: list[tuple[Anchor, _Node]], seconds: float) -> Retention:
     """
-    Return the path to look at first.
+    Return the path to look at first, of those that were read in so many *seconds*: one at least.
 
     What a module or class of the user's own names comes first, then what is easiest to read. A
     coroutine of the user's is a better name than the library which runs it, once that is known to
     hold it.
     """
+    deadline = time.monotonic() + seconds
     passing = {id(node.obj): (anchor, node) for anchor, node in found if anchor.tier is _PASSING}
     choices: list[tuple[int, Anchor, _Node]] = []
-    for anchor, node in _without_reexports(found):
-        if anchor.tier > Tier.RUNNING:
-            continue
+    for anchor, node in _without_reexports([each for each in found if each[0].tier < _PASSING]):
         order = _ORDER[anchor.rank, anchor.tier]
         if anchor.rank:
             below = [passing[id(obj)] for obj in node.path() if id(obj) in passing]
@@ -345,11 +366,18 @@ def _best(found: list[tuple[Anchor, _Node]]) -> Retention:
             choices += users
             order = max(order, _BELOW_LIBRARY) if users else order
         choices.append((order, anchor, node))
+    first = min(order for order, _, _ in choices)
+    nearest = sorted(
+        ((anchor, node) for order, anchor, node in choices if order == first),
+        key=lambda choice: choice[1].depth,
+    )
     ranked = []
-    for order, anchor, node in choices:
+    for anchor, node in nearest:
         retention = _retention(anchor, node.path())
         detour = _DETOUR if anchor.rank else 0
-        ranked.append(((order, links.cost(retention.path) + detour, node.depth), retention))
+        ranked.append(((links.cost(retention.path) + detour, node.depth), retention))
+        if time.monotonic() > deadline:
+            break
     return min(ranked, key=lambda each: each[0])[1]
 
 
@@ -370,12 +398,14 @@ def _without_reexports(
     found: list[tuple[Anchor, _Node]],
 ) -> list[tuple[Anchor, _Node]]:
     """Leave out the name by which a package hands on what one of its modules defines."""
-    names = {tuple(anchor.name.rpartition(".")[::2]) for anchor, _ in found}
+    homes: dict[str, set[str]] = {}
+    for anchor, _ in found:
+        module, _, attribute = anchor.name.rpartition(".")
+        homes.setdefault(attribute, set()).add(module)
     kept = []
     for anchor, node in found:
         module, _, attribute = anchor.name.rpartition(".")
-        inner = (home for home, name in names if name == attribute)
-        if not any(home.startswith(module + ".") for home in inner):
+        if not any(home.startswith(module + ".") for home in homes[attribute]):
             kept.append((anchor, node))
     return kept
 
