@@ -8,6 +8,7 @@ from memguard import lazy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from memguard.bounded.sizing.alone import data_of as data_of
     from memguard.bounded.sizing.alone import is_known as is_known
     from memguard.bounded.sizing.alone import shallow_size as shallow_size
     from memguard.bounded.sizing.contents import Size as Size
@@ -24,7 +25,7 @@ else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
-            "memguard.bounded.sizing.alone": "is_known shallow_size",
+            "memguard.bounded.sizing.alone": "data_of is_known shallow_size",
             "memguard.bounded.sizing.contents": "Size bytes_of size_of",
             "memguard.bounded.sizing.entries": "Parts SharedBytes average_bytes weigh",
             "memguard.bounded.sizing.retained": "Weighing Weight",

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from memguard.bounded.sizing.alone import data_of
+from memguard.bounded.sizing import data_of
 from memguard.heap import naming, walk
 from memguard.leaks.evidence.frames import is_user_module
 
