@@ -23,7 +23,7 @@ from memguard.bounded.sizing.alone import (
     plain_bytes,
     receiver_of,
 )
-from memguard.bounded.sizing.kinds import full_name, has_gc
+from memguard.bounded.sizing.kinds import full_name, has_gc, package_of
 from memguard.lifecycle.running import running_frames
 
 DEFAULT_MAX_NODES = 10_000
@@ -265,6 +265,9 @@ class Walk:
             if issubclass(kind, io.StringIO):
                 return plain_bytes(obj, kind) + self._part(id(obj), _bytes_of_text(obj))
             self._note_opaque(kind)
+            if has_gc(kind):
+                stack += _of_others(obj, kind)
+            return plain_bytes(obj, kind)
         if not has_gc(kind):
             return self._part(id(obj), plain_bytes(obj, kind))
         children = [child for child in data_of(obj, kind) if child is not kind]
@@ -352,3 +355,13 @@ def _bytes_of_text(text: Any) -> int:
         return 0
     # Written to only, it keeps the very text; once it was read or moved in, four bytes a character.
     return sys.getsizeof(once) if once is again else 4 * len(once)
+
+
+def _of_others(obj: Any, kind: type) -> list[Any]:
+    """
+    Return what an opaque object refers to that is not of its own library.
+
+    Such as the values of a record. What is of its library may be the tree that it is a part of.
+    """
+    package = package_of(kind)
+    return [child for child in data_of(obj, kind) if package_of(type(child)) != package]

@@ -159,6 +159,9 @@ def _image(_: type) -> Reader:
     return read
 
 
+_ROOM = 0.2
+"""Of texts in buffers: what those that were built step by step have room for besides."""
+
 _COLUMN = 470
 """What polars allocates for a column besides its data."""
 
@@ -179,10 +182,10 @@ def _more_of(series: Any, size_of: Callable[[Any], int]) -> tuple[int, int]:
     name = type(dtype).__name__ if not isinstance(dtype, type) else dtype.__name__
     if name in _TEXTUAL:
         texts, views = size_of(series), 16 * len(series)
-        return views - (texts if texts <= len(series) * 12 else 0), 0
+        return views + (-texts if texts <= len(series) * 12 else int(texts * _ROOM)), SURE
     if name in _NESTED:
         return 0, ESTIMATED
-    return 0, OPAQUE if name == "Object" else 0
+    return 0, OPAQUE if name == "Object" else SURE
 
 
 _TEXTUAL = frozenset({"String", "Utf8", "Binary"})
@@ -205,10 +208,6 @@ def _frame(frame: Any) -> Reader:
         return Found(300 + _COLUMN * len(kinds) + size, how=how)
 
     return read
-
-
-_ROOM = 0.3
-"""Of texts in Arrow's buffers: what those that were built step by step have room for besides."""
 
 
 def _texts_of_arrow() -> frozenset[int]:
