@@ -8,7 +8,7 @@ from typing import Any
 
 from memguard import log
 from memguard.bounded.cache.entry import FullEntry
-from memguard.bounded.sizing.contents import bytes_of
+from memguard.bounded.sizing.contents import ATOMS, LARGE, bytes_of
 from memguard.bounded.sizing.entries import SharedBytes, weigh
 from memguard.errors import ConfigError, ValueTooLargeError
 from memguard.lifecycle import locks
@@ -71,8 +71,12 @@ class Measure:
         """Return the bytes of an entry; *has_ticket* if it has a lifetime of its own."""
         overhead = self.overhead + has_ticket * self._ticket_bytes
         if self._sizer is None:
-            size = weigh(value, self.note_counted)
             overhead += bytes_of(key)
+            if id(type(value)) in ATOMS:
+                size = sys.getsizeof(value)
+                if size < LARGE:
+                    return overhead + size
+            size = weigh(value, self.note_counted)
             return size + overhead if type(size) is not SharedBytes else size.more(overhead)
         size = self._sizer(value)
         if isinstance(size, bool) or not isinstance(size, int):

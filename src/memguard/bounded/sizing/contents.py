@@ -157,7 +157,8 @@ class Walk:
         self.estimated = False
         self.parts = parts
         self.large = sys.maxsize if parts is None else LARGE
-        self.opaque: dict[int, type] = {}
+        self.opaque: dict[int, type] | None = None
+        """Types that were met whose memory only their library knows, by id."""
         self.root = 0
         self.is_cyclic = False
         """Whether what was met refers to the first object."""
@@ -165,7 +166,7 @@ class Walk:
         """The sum of the ids of instances: of another set of them it is another one."""
         self.seen: set[int] = set()
         """ids of objects, and the names of data that objects share."""
-        self.running: set[int] = set()
+        self.running: set[int] | None = None
         """ids of the frames that run, once one was met."""
 
     def measure(self, stack: list[Any]) -> float:
@@ -325,6 +326,8 @@ class Walk:
 
     def _note_opaque(self, kind: type) -> None:
         self.estimated = True
+        if self.opaque is None:
+            self.opaque = {}
         if len(self.opaque) < _MOST_NAMES:
             self.opaque[id(kind)] = kind
 
@@ -341,7 +344,7 @@ class Walk:
         if kind is types.BuiltinFunctionType:
             return receiver_of(obj) is None
         if kind is types.FrameType:
-            if not self.running:
+            if self.running is None:
                 self.running = set(map(id, running_frames()))
             return id(obj) in self.running
         return False

@@ -19,6 +19,7 @@ from memguard.bounded.sizing.kinds import (
     BASICSIZE,
     DICT,
     MRO,
+    is_of_python,
     is_written_in_c,
     module_of,
     package_of,
@@ -49,6 +50,7 @@ class Found(NamedTuple):
 
 
 Reader = Callable[[Any], Found]
+_GC_HEADER = sys.getsizeof([]) - [].__sizeof__()
 
 
 def _key(address: int) -> int:
@@ -150,11 +152,13 @@ def _image(_: type) -> Reader:
     """Its pixels once they are loaded, and what it keeps of its file."""
 
     def read(image: Any) -> Found:
-        if image.im is None:
-            return Found(900, below=(image.info, getattr(image, "fp", None)))
-        width, height = image.size
-        size = 1100 + height * (8 + width * _PIXELS.get(image.mode, 4))
-        return Found(size, below=(image.info, getattr(image, "fp", None)))
+        size, file = 1100, getattr(image, "fp", None)
+        if image.im is not None:
+            width, height = image.size
+            size += height * (8 + width * _PIXELS.get(image.mode, 4))
+        if image.info or file is not None:
+            return Found(size, below=(image.info, file))
+        return Found(size)
 
     return read
 
@@ -319,6 +323,35 @@ def _text_of_page(_: type) -> Reader:
     return read
 
 
+def _view(kind: Any) -> Reader:
+    """What it is a view of, all of which it keeps."""
+    sizeof = kind.__sizeof__
+
+    def read(view: Any) -> Found:
+        own = sizeof(view) + _GC_HEADER
+        try:
+            owner = view.obj
+        except ValueError:  # released
+            return Found(own)
+        base = type(owner)
+        if base is bytes or base is bytearray:
+            return Found(own, id(owner), sys.getsizeof(owner))
+        if owner is None or not (is_weighed(owner) or is_of_python(base)):
+            return Found(own + view.nbytes, how=ESTIMATED)  # at least what it shows
+        return Found(own, below=(owner,))
+
+    return read
+
+
+def _bytes_io(kind: Any) -> Reader:
+    sizeof = kind.__sizeof__
+
+    def read(buffer: Any) -> Found:
+        return Found(sizeof(buffer) + _GC_HEADER, below=tuple(_attributes(buffer, kind)))
+
+    return read
+
+
 def _map(kind: type) -> Reader:
     """Anonymous memory in full; of a file nothing, for the kernel takes those pages by itself."""
     header = int(BASICSIZE(kind))
@@ -366,6 +399,7 @@ _MAKERS: dict[tuple[str, str], Callable[[Any], Reader]] = {
     ("sqlalchemy.orm.mapper", "Mapper"): _nothing,
     ("logging", "Logger"): _nothing,
     ("mmap", "mmap"): _map,
+    ("_io", "BytesIO"): _bytes_io,
 }
 """Readers by the module and the name of a type."""
 
@@ -429,6 +463,8 @@ def _find(kind: type) -> Reader | None:
 
 def _maker_of(kind: type) -> Callable[[Any], Reader] | None:
     module, name = module_of(kind), qualname_of(kind)
+    if kind is memoryview:
+        return _view
     if module == "builtins":
         for (named, made_in), make in _WITHOUT_MODULE.items():
             if named == name and made_in in sys.modules:
