@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from memguard.bounded.sizing.alone import data_of as data_of
     from memguard.bounded.sizing.alone import is_known as is_known
     from memguard.bounded.sizing.alone import shallow_size as shallow_size
+    from memguard.bounded.sizing.contents import ATOMS as ATOMS
+    from memguard.bounded.sizing.contents import LARGE as LARGE
     from memguard.bounded.sizing.contents import Size as Size
     from memguard.bounded.sizing.contents import bytes_of as bytes_of
     from memguard.bounded.sizing.contents import size_of as size_of
@@ -26,7 +28,7 @@ else:
         __name__,
         {
             "memguard.bounded.sizing.alone": "data_of is_known shallow_size",
-            "memguard.bounded.sizing.contents": "Size bytes_of size_of",
+            "memguard.bounded.sizing.contents": "ATOMS LARGE Size bytes_of size_of",
             "memguard.bounded.sizing.entries": "Parts SharedBytes average_bytes weigh",
             "memguard.bounded.sizing.retained": "Weighing Weight",
             "memguard.bounded.sizing.tables": "bytes_per_entry",
