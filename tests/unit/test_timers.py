@@ -401,6 +401,9 @@ def test_a_hundred_thousand_timers_are_small_and_cancelling_them_leaves_nothing(
 ) -> None:
     """Handles kept by the caller included."""
     timers = Stepped(fake_clock)
+    # Logging asks of each class of arguments whether it is a Mapping, once: every kind of Mapping
+    # that the process has loaded keeps the answer (0.5 KB each, 220 KB where there are 400).
+    timers._schedule._warn()
     gc.collect()
     tracemalloc.start()
     try:
