@@ -7,7 +7,7 @@ import stat
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from errno import EINVAL, ENOENT
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,8 @@ from memguard.observe.rollup import HOUR, MINUTE, Bucket, roll_up
 if TYPE_CHECKING:
     import sqlite3
 
+_LEAST_ROOM = 64 * 1024
+"""Bytes: SQLite makes a file of 32 KiB to share its write-ahead log."""
 _APPLICATION_ID = 0x6D67_6831  # "mgh1": a database that is not ours is not written to
 _COLUMNS = "run, start, seconds, count, total, lowest, peak, first_minute, first, last_minute, last"
 _SCHEMA = """
@@ -111,7 +113,9 @@ class HistoryFile:
                     "give the history a file of its own"
                 ) from error
             # Damaged, full, read-only, locked: the disk's fault, not that of who named the file.
-            raise OSError(f"{self.path} cannot be used now: {error}") from error
+            raise OSError(
+                f"{self.path} cannot be used now: {_in_words(error, self.path)}"
+            ) from error
         except BaseException:
             os.close(self._lock)
             raise
@@ -330,4 +334,15 @@ class Journal:
 
     def _fail(self, what: str, error: Exception) -> None:
         self.failures.count_only(what, error)
-        self.last_failure = f"{type(error).__name__}: {error}"
+        self.last_failure = f"{type(error).__name__}: {_in_words(error, self.file.path)}"
+
+
+def _in_words(error: Exception, path: Path) -> str:
+    """Return what *error* says; SQLite has only "disk I/O error" for some disks that are full."""
+    text = str(error)
+    if "full" not in text and hasattr(os, "statvfs"):
+        with suppress(OSError):
+            room = os.statvfs(path.parent)
+            if room.f_bavail * room.f_frsize < _LEAST_ROOM:
+                return f"{text}; the disk is full"
+    return text
