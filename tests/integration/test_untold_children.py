@@ -35,7 +35,7 @@ FORK = """
         sys.stdout.flush()
         pid = libc.fork()
         if pid == 0:
-            signal.alarm(30)
+            signal.alarm(20)
             code = 1
             try:
                 work()
@@ -293,3 +293,179 @@ def test_a_grandchild_and_many_threads_that_ask_at_once_are_reset_once() -> None
         """
     )
     assert printed == "once"
+
+
+HELD = """
+    import memguard, memguard.lifecycle.janitor
+    from memguard.bounded.lifetime import owners
+    from memguard.observe.gcwatch import GcWatch
+    from memguard.observe.history import History
+    from memguard.observe.readings import read_memory
+
+    def while_held(lock, work, begin=lambda: None):
+        "Run work in a child in which a thread of the parent holds the lock for ever."
+        held, done = threading.Event(), threading.Event()
+        def hold():
+            with lock:
+                begin()
+                held.set()
+                done.wait()
+        holder = threading.Thread(target=hold)
+        holder.start()
+        held.wait()
+        try:
+            in_child(work)
+        finally:
+            done.set()
+            holder.join()
+"""
+USES_OF_A_CACHE = (
+    "assert cache['key'] == 'value'",
+    "assert cache.get('key') == 'value'",
+    "assert cache.get('none') is None",
+    "cache['key'] = 2; assert cache['key'] == 2",
+    "cache['new'] = 2; assert cache['new'] == 2",
+    "del cache['key']; assert 'key' not in cache",
+    "assert cache.pop('key') == 'value'",
+    "assert cache.popitem() == ('key', 'value')",
+    "cache.clear(); assert len(cache) == 0",
+    "assert list(cache) == ['key']; assert cache.statistics().items == 1",
+    "cache.resize(maxsize=5); assert cache.statistics().maxsize == 5",
+    "assert cache.shrink(fraction=1).items == 1",
+    "assert cache.setdefault('other', 3) == 3",
+)
+USES_OF_OTHERS = (
+    ("listeners._table.lock", "listeners.on('other', called.append)"),
+    ("listeners._table.lock", "listeners.off('event', called.append)"),
+    ("listeners._table.lock", "listeners.once('event', print).close()"),
+    ("listeners._table.lock", "assert listeners.statistics().listeners == 1"),
+    ("listeners._table.lock", "listeners.on('other', print, owner=owner); listeners.end(owner)"),
+    ("listeners._table.lock", "listeners.close()"),
+    ("listeners._emitter.mutes._lock", "listeners.muted('x').__enter__()"),
+    ("owners._owners.lock", "listeners.on('other', print, owner=owner); listeners.end(owner)"),
+    ("weak._reading", "assert weak.get('owner') is owner and weak.statistics().items == 1"),
+    ("history._lock", "history.add(reading); assert len(history.last()) == 1"),
+    ("history._lock", "history.flush(); history.close()"),
+    ("watch._lock", "watch.statistics(); watch.stop()"),
+    ("memguard.lifecycle.janitor._janitor.lock", "memguard.BoundedCache(9, ttl=9)[1] = 1"),
+)
+
+
+@pytest.mark.parametrize("options", ["", ", ttl=600", ", maxbytes='1MiB', policy='s3fifo'"])
+def test_a_cache_that_a_thread_of_the_parent_was_changing(options: str) -> None:
+    """The thread holds the lock in the child, too, and will not release it there."""
+    printed = run(
+        HELD
+        + f"""
+    for use in {USES_OF_A_CACHE!r}:
+        print(use)
+        cache = memguard.BoundedCache(10{options})
+        cache["key"] = "value"
+        ring = cache._ring
+
+        def child():
+            exec(use)
+            cache["last"] = 1
+            assert cache["last"] == 1
+
+        while_held(cache._lock, child, lambda: setattr(cache, "_ring", False))
+        cache._ring = ring
+        assert cache["key"] == "value"
+    """
+    )
+    assert printed.splitlines() == list(USES_OF_A_CACHE)
+
+
+def test_a_wrapped_mapping_that_a_thread_of_the_parent_was_using() -> None:
+    printed = run(
+        HELD
+        + """
+    cache = memguard.BoundedCache.wrap({"key": 1}, maxsize=10)
+
+    def child():
+        assert cache["key"] == 1
+        cache["other"] = 2
+        assert len(cache) == cache.statistics().items == 2
+
+    while_held(cache._mutex, child)
+    print("went on")
+    """
+    )
+    assert printed == "went on"
+
+
+def test_what_a_thread_of_the_parent_was_changing() -> None:
+    printed = run(
+        HELD
+        + f"""
+    class Owner: pass
+
+    for lock, use in {USES_OF_OTHERS!r}:
+        print(lock, use)
+        owner, called, reading = Owner(), [], read_memory()
+        listeners, weak = memguard.ListenerRegistry(), memguard.WeakValueCache(10)
+        history, watch = History(), GcWatch().start()
+        listeners.on("event", called.append)
+        owned = memguard.ListenerRegistry()
+        owned.on("event", called.append, owner=owner)
+        weak["owner"] = owner
+
+        def child():
+            exec(use)
+            memguard.lifecycle.janitor.stop(30)
+
+        while_held(eval(lock), child)
+        watch.stop()
+    """
+    )
+    assert len(printed.splitlines()) == len(USES_OF_OTHERS)
+
+
+def test_a_watch_of_the_collector_counts_in_the_child_and_goes_on_counting() -> None:
+    printed = run(
+        """
+        import gc
+        from memguard.lifecycle import fork
+        from memguard.observe.gcwatch import GcWatch
+        watch = GcWatch().start()
+        gc.collect()
+
+        def child():
+            assert not watch.statistics().running
+            watch.start()
+            fork.check()  # as the first other call of ours
+            gc.collect()
+            assert watch.statistics().collections == 1, watch.statistics()
+            watch.stop()
+
+        in_child(child)
+        gc.collect()
+        assert watch.statistics().collections >= 2
+        watch.stop()
+        print("counted")
+        """
+    )
+    assert printed == "counted"
+
+
+def test_a_cache_with_lifetimes_is_swept_in_the_child() -> None:
+    printed = run(
+        """
+        import memguard
+        from memguard.lifecycle import janitor
+        cache = memguard.BoundedCache(10, ttl=3600)
+        cache["parent"] = 1
+        assert janitor.statistics().running
+
+        def child():
+            cache.set("child", 1, ttl=0.1)
+            while "child" in cache._map:
+                time.sleep(0.01)
+            assert janitor.stop(30)
+
+        in_child(child)
+        assert janitor.stop(30)
+        print("swept")
+        """
+    )
+    assert printed == "swept"

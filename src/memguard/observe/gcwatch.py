@@ -21,7 +21,7 @@ from memguard import log
 from memguard.bounded.options import check_int
 from memguard.errors import LifecycleError
 from memguard.lifecycle import locks
-from memguard.lifecycle.fork import call_in_child
+from memguard.lifecycle.fork import call_in_child, check
 from memguard.lifecycle.service import Service
 
 PAUSE_BOUNDS_NS = tuple(
@@ -247,6 +247,7 @@ class GcWatch(Service):
 
     def _after_fork(self) -> None:
         """In a forked child: stopped, counters at zero, and a lock that nobody holds."""
+        check()  # first: it counts the fork, and what has begun before that would count no more
         if self._pid == os.getpid():
             return
         self._pid = os.getpid()

@@ -362,13 +362,16 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
             raise ConfigError(
                 "resize: this cache does not count bytes; make it with maxbytes to bound them"
             )
-        with self._lock:
+
+        def set_bounds(_: object) -> None:
             if new_maxsize is not None:
                 self._options["maxsize"] = new_maxsize
                 self._contents.set_maxsize(new_maxsize)
                 self._set_home()
             if new_maxbytes is not None:
                 self._contents.maxbytes = self._options["maxbytes"] = new_maxbytes
+
+        self._read(set_bounds)
         if self._contents.is_timed:
             self._expire()
         self._drop_while(self._contents.is_over, "size")
@@ -417,9 +420,8 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         return inventory.Footprint(items=items, bytes=size, opaque=bool(self._measure.opaque))
 
     def _average_bytes(self) -> float:
-        with self._lock:
-            count = len(self._map)
-            changes = count + 2 * sum(self._removals().values())
+        count, removals = self._read(lambda held: (len(held), self._removals()))
+        changes = count + 2 * sum(removals.values())
         return self._estimate.average(changes, count, self._measured_average)
 
     def _measured_average(self) -> float:
@@ -460,12 +462,16 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
         """Return the counts since the cache was made. Cost: O(1), and a few entries measured."""
         if self._contents.is_timed:
             self._expire()
-        with self._lock:
-            count = len(self._map)
-            held = self._contents.weight if self._contents.weighs else count
-            total = self._contents.bytes
-            hits, misses = self._lookups()
-            removals = self._removals()
+        contents = self._contents
+        count, held, total, (hits, misses), removals = self._read(
+            lambda held: (
+                len(held),
+                contents.weight if contents.weighs else len(held),
+                contents.bytes,
+                self._lookups(),
+                self._removals(),
+            )
+        )
         is_estimated = self._contents.maxbytes is None
         if is_estimated:
             changes = count + 2 * sum(removals.values())
@@ -577,13 +583,16 @@ class TimerView:
     def __enter__(self) -> Any:
         cache = self._cache
         now = cache._timer()
+        held = repeat(now).__next__
+        cache._check_holder()
         with cache._lock:
             cache._held += 1
-            cache._timer = repeat(now).__next__
+            cache._timer = held
         return now
 
     def __exit__(self, *exc_info: object) -> None:
         cache = self._cache
+        cache._check_holder()
         with cache._lock:
             cache._held -= 1
             if not cache._held:

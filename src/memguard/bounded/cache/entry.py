@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Cause = Literal["explicit", "replaced", "size", "expired", "pressure", "closed"]
 CAUSES: tuple[Cause, ...] = ("explicit", "replaced", "size", "expired", "pressure", "closed")
@@ -170,3 +170,12 @@ def is_plain(key: object) -> bool:
     if kind in PLAIN:
         return True
     return kind is tuple and all(map(is_plain, key))  # type: ignore[call-overload]  # reason: a tuple by the test before
+
+
+class Rivals(NamedTuple):
+    """The keys of one hash that a foreign key was, or must be, compared with."""
+
+    hash: int
+    keys: list[Any]
+    is_foreign: bool
+    """Whether the key itself is foreign."""

@@ -139,6 +139,12 @@ class ExpiryIndex:
         in_heap = self.heap[0][0]
         return in_heap if in_ring is None or in_heap < in_ring else in_ring
 
+    def assign(self, deadlines: Iterable[tuple[Any, Any]], entries: Iterable[Any]) -> None:
+        """Give some of *entries*, which are all, other deadlines."""
+        for entry, expires in deadlines:
+            entry.expires = expires
+        self.rebuild(entries)
+
     def rebuild(self, entries: Iterable[Any]) -> None:
         """Start over with *entries*, in any order."""
         self.clear()

@@ -15,6 +15,10 @@ The rules, on which everything in this module rests:
 * ``get``, ``[]`` and ``[]=``, by which most programs live, are written out in one frame each for
   the plainest kind of table, an LRU order without deadlines. There ``_home`` is the root of the
   order; it is None in any other table, and while something is put off.
+* A call that finds ``_ring`` False before it takes the lock asks first whether this is a forked
+  child: the thread that holds the lock may be one of the parent, which is not there to release it.
+  Therefore whatever calls anything under the lock, so that another thread may run meanwhile, has
+  set ``_ring`` to False before.
 """
 
 from __future__ import annotations
@@ -24,18 +28,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from memguard.bounded.cache.contents import Contents
-from memguard.bounded.cache.entry import MISSING, Cause, Entry, FullEntry, is_plain
+from memguard.bounded.cache.entry import MISSING, Cause, Entry, FullEntry, Rivals, is_plain
 from memguard.bounded.cache.eviction import LruOrder, in_order
 from memguard.bounded.cache.loading.single_flight import Flights
 from memguard.bounded.cache.loading.single_flight_async import FlightsOfLoops
-from memguard.bounded.cache.maintenance import depth, free_in_child
+from memguard.bounded.cache.maintenance import depth, free_in_child, look_again
 from memguard.bounded.cache.measure import Measure, checked_weight
 from memguard.bounded.cache.removal_listener import RemovalListener, Removed
 from memguard.errors import LifecycleError
-from memguard.lifecycle import janitor, locks
+from memguard.lifecycle import fork, janitor, locks
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -46,25 +50,10 @@ _len = len  # the program may cache the built-in itself, and then must not meet 
 _BATCH = 256
 """Entries removed at a time, so that no thread waits long for the lock."""
 
-_MOST_LOOKS = 1000
 _POLL_SECONDS = 0.5
 """How often the janitor looks at a cache whose timer does not count seconds."""
 
 _UNWATCHED = -1
-
-
-def _assign(deadlines: list[tuple[Any, Any]]) -> None:
-    for entry, expires in deadlines:
-        entry.expires = expires
-
-
-class _Rivals(NamedTuple):
-    """The keys of one hash that a foreign key was, or must be, compared with."""
-
-    hash: int
-    keys: list[Any]
-    is_foreign: bool
-    """Whether the key itself is foreign."""
 
 
 class Table(Generic[K, V]):
@@ -136,11 +125,12 @@ class Table(Generic[K, V]):
             TypeError: *key* is not hashable.
         """
         entry = self._map.get(key)
-        if entry is None and not (self._contents.foreign or self._deferred):
-            with self._lock:
-                self._misses += 1
-            return default
-        if entry is not None and self._home is not None:
+        if entry is None:
+            if self._ring is not False and not (self._contents.foreign or self._deferred):
+                with self._lock:
+                    self._misses += 1
+                return default
+        elif self._ring:
             with self._lock:
                 root = self._ring
                 following = entry.next
@@ -167,22 +157,23 @@ class Table(Generic[K, V]):
         except KeyError:
             value = self._look_up(key)
             return self.__missing__(key) if value is MISSING else value
-        with self._lock:
-            root = self._ring
-            following = entry.next
-            if root and following is not None:
-                self._ring = False
-                prev = entry.prev
-                prev.next = following
-                following.prev = prev
-                last = root.prev
-                last.next = root.prev = entry
-                entry.prev = last
-                entry.next = root
-                entry.hits += 1
-                self._hits += 1
-                self._ring = self._home
-                return entry.value  # type: ignore[no-any-return]  # reason: entries are untyped
+        if self._ring:
+            with self._lock:
+                root = self._ring
+                following = entry.next
+                if root and following is not None:
+                    self._ring = False
+                    prev = entry.prev
+                    prev.next = following
+                    following.prev = prev
+                    last = root.prev
+                    last.next = root.prev = entry
+                    entry.prev = last
+                    entry.next = root
+                    entry.hits += 1
+                    self._hits += 1
+                    self._ring = self._home
+                    return entry.value  # type: ignore[no-any-return]  # reason: entries are untyped
         value = self._look_up(key)
         return self.__missing__(key) if value is MISSING else value
 
@@ -190,7 +181,7 @@ class Table(Generic[K, V]):
         raise KeyError(key)
 
     def __setitem__(self, key: K, value: V) -> None:
-        if not self._is_light or self._flights or self._async_flights:
+        if not (self._is_light and self._ring) or self._flights or self._async_flights:
             self._put(key, value)
             return
         now = self._timer()
@@ -316,8 +307,9 @@ class Table(Generic[K, V]):
         """Return all entries, the next to leave first."""
         return self._read(lambda held: in_order(self._contents.order, held.values())[0])
 
-    def _read(self, look: Callable[[dict[Any, Any]], list[Any]]) -> list[Any]:
+    def _read(self, look: Callable[[dict[Any, Any]], T]) -> T:
         """Return what *look*, our own code, takes from the dict while nothing can change."""
+        self._check_holder()
         with self._lock:
             is_inside = self._ring is False and self._is_inside_a_change()
             self._ring = False
@@ -333,6 +325,8 @@ class Table(Generic[K, V]):
 
     def _find(self, key: Any) -> Any:
         """Return the entry of *key* or None. Runs ``__hash__`` and ``__eq__``: no lock is held."""
+        if self._ring is False:
+            fork.check()
         if self._deferred:
             self._run_deferred()
         entry = self._map.get(key)
@@ -340,10 +334,15 @@ class Table(Generic[K, V]):
             entry, _ = self._compare(key)
         return entry
 
-    def _compare(self, key: Any) -> tuple[Any, _Rivals]:
+    def _check_holder(self) -> None:
+        """Before the lock is taken: see to it that who holds it is there to release it."""
+        if self._ring is False:
+            fork.check()
+
+    def _compare(self, key: Any) -> tuple[Any, Rivals]:
         """Compare *key* with every key of its hash; return its entry, and whom it met."""
         hashed = hash(key)
-        rivals = _Rivals(hashed, self._contents.keys_of_hash(hashed), not is_plain(key))
+        rivals = Rivals(hashed, self._contents.keys_of_hash(hashed), not is_plain(key))
         for rival in rivals.keys:
             known = rival.key if type(rival) is FullEntry else rival
             if known is key or known == key:
@@ -357,16 +356,18 @@ class Table(Generic[K, V]):
         while True:
             entry = self._find(key)
             with self._lock:
+                is_inside = self._ring is False and self._is_inside_a_change()
+                self._ring = False
                 is_there = entry is not None and not (
                     now is not None and self._contents.expiry.is_due(entry, now)
                 )
-                if self._ring is False and self._is_inside_a_change():
+                if is_inside:
                     return entry.value if is_there else MISSING
                 if not is_there:
                     self._misses += 1
+                    self._ring = self._home
                     return MISSING
                 if entry.next is not None:
-                    self._ring = False
                     entry.hits += 1
                     self._hits += 1
                     if self._contents.idle is not None:
@@ -374,7 +375,8 @@ class Table(Generic[K, V]):
                     self._contents.order.touch(entry)
                     self._ring = self._home
                     return entry.value
-            looks = _look_again(looks)
+                self._ring = self._home
+            looks = look_again(looks)
 
     def _peek(self, key: Any) -> Any:
         """Return the live value of *key* or MISSING; counts and touches nothing."""
@@ -406,11 +408,13 @@ class Table(Generic[K, V]):
             only_if_absent: Leave a live entry as it is.
             flight: The load that produced *value*; nothing is stored when it was disowned.
         """
+        contents = self._contents
+        if self._ring is False or contents.is_timed:  # which the janitor of the parent sweeps
+            fork.check()
         if self._deferred:
             self._run_deferred()
         if flight is None and (self._flights or self._async_flights):
             self._disown(key)
-        contents = self._contents
         weight: Any = checked_weight(self.getsizeof(value)) if contents.weighs else 1
         size = 0
         custom = ttl is not MISSING
@@ -464,14 +468,14 @@ class Table(Generic[K, V]):
                         self._ring = self._home
                         break
                 self._ring = self._home
-            looks = _look_again(looks)
+            looks = look_again(looks)
         if self._contents.is_timed and self._watched != janitor.epoch:
             self._ensure_watched()
         if self._deferred or (removed and self._listener.is_set):
             self._settle(removed)
         return value
 
-    def _is_absent(self, key: Any, rivals: _Rivals | None) -> bool:
+    def _is_absent(self, key: Any, rivals: Rivals | None) -> bool:
         """Return whether *key*, which was not found outside the lock, is still not there."""
         if rivals is not None:
             return rivals.keys == self._contents.keys_of_hash(rivals.hash)
@@ -479,10 +483,10 @@ class Table(Generic[K, V]):
 
     def _set_deadlines(self, deadlines: list[tuple[Any, Any]]) -> None:
         """Give entries that follow the cache's own ttl other deadlines."""
+        self._check_holder()
         with self._lock:
             self._ring = False
-            _assign(deadlines)
-            self._contents.expiry.rebuild(self._map.values())
+            self._contents.expiry.assign(deadlines, self._map.values())
             self._ring = self._home
 
     # -- measuring --------------------------------------------------------------------------------
@@ -526,7 +530,7 @@ class Table(Generic[K, V]):
                     self._contents.drop(entry, "expired" if is_due else cause, removed)
                     self._ring = self._home
                     break
-            looks = _look_again(looks)
+            looks = look_again(looks)
         self._settle(removed)
         for _, value, why in removed:
             if why != "expired":
@@ -543,6 +547,7 @@ class Table(Generic[K, V]):
         nothing is dropped.
         """
         removed: Removed = []
+        self._check_holder()
         with self._lock:
             if self._ring is not False or not self._is_inside_a_change():
                 self._ring = False
@@ -583,6 +588,7 @@ class Table(Generic[K, V]):
         self._async_flights.disown_all()
         if self._contents.is_timed:
             self._expire()
+        self._check_holder()
         with self._lock:
             if self._ring is False and self._is_inside_a_change():
                 self._put_off(partial(self._drop_all, cause, closing=closing))
@@ -638,8 +644,9 @@ class Table(Generic[K, V]):
         """Do what was put off, unless a change is still going on."""
         if self._ring is False:
             return
+        fresh: deque[Callable[[], Any]] = deque()
         with self._lock:
-            calls, self._deferred = self._deferred, deque()
+            calls, self._deferred = self._deferred, fresh
         try:
             while calls:  # in this loop, or each of them would do the rest from within itself
                 calls.popleft()()
@@ -686,15 +693,8 @@ class Table(Generic[K, V]):
         """Drop what has expired; return seconds until the next deadline, None without one."""
         self._watched = _UNWATCHED
         self._expire()
-        with self._lock:
-            deadline = None if self._closed else self._contents.expiry.next_deadline()
-        if deadline is None:
+        deadline = self._read(lambda _: self._contents.expiry.next_deadline())
+        if deadline is None or self._closed:
             return None
         self._watched = janitor.epoch
         return float(deadline - self._timer()) if self._counts_seconds() else _POLL_SECONDS
-
-
-def _look_again(looks: int) -> int:
-    if looks == _MOST_LOOKS:
-        raise RuntimeError("the key's __eq__ changes the cache during every look-up of it")
-    return looks + 1

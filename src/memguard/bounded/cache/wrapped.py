@@ -18,7 +18,7 @@ from memguard.bounded.cache.removal_listener import RemovalListener, Removed
 from memguard.bounded.cache.stats import CacheStatistics, WarmReport
 from memguard.bounded.sizing.entries import average_bytes
 from memguard.errors import ConfigError, LifecycleError
-from memguard.lifecycle import janitor, locks
+from memguard.lifecycle import fork, janitor, locks
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -85,19 +85,25 @@ class WrappedCache(MutableMapping[K, V]):
         self.name = callsite.name_for(type(existing).__name__, name)
         self._listener = RemovalListener(on_removal, on_error, self.name)
         self._existing = existing
-        self._lock = locks.RLock()
+        self._mutex = locks.RLock()
         self._closed = False
         self._hits = self._misses = self._refused = 0
         self._opaque: tuple[str, ...] = ()
         self._causes = dict.fromkeys(CAUSES, 0)
         self._flights = Flights()
         self._async_flights = FlightsOfLoops()
-        self._loader = loading.Loader(self._lock)
+        self._loader = loading.Loader(self._mutex)
         also = tuple(
             part for part in (existing, getattr(existing, "_Cache__data", None)) if part is not None
         )
         inventory.register(self, name=self.name, kind=type(existing).__name__, also=also)
         janitor.watch(self, after=_LOOK_SECONDS)
+
+    @property
+    def _lock(self) -> Any:
+        """The lock; in a forked child it is no longer held by a thread of the parent."""
+        fork.check()
+        return self._mutex
 
     @property
     def existing(self) -> MutableMapping[K, V]:
@@ -402,7 +408,7 @@ class WrappedCache(MutableMapping[K, V]):
     def _after_fork_in_child(self) -> None:
         self._flights.clear()
         self._async_flights.clear()
-        free_in_child(self._lock)
+        free_in_child(self._mutex)
         janitor.watch(self, after=_LOOK_SECONDS)
 
     # -- loading ----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Hashable
 from typing import Any, TypeAlias
 
-from memguard.lifecycle import locks
+from memguard.lifecycle import fork, locks
 
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 Merge: TypeAlias = Callable[[tuple[Any, ...], tuple[Any, ...]], tuple[Any, ...]]
@@ -93,11 +93,13 @@ class Mutes:
     def add(self, mute: Mute) -> None:
         """Put *mute* last."""
         reference = weakref.ref(mute)
+        fork.check()
         with self._lock:
             self.open = (*self.open, reference)
 
     def remove(self, mute: Mute | None) -> None:
         """Take *mute* out, and what has vanished."""
+        fork.check()
         with self._lock:
             self.open = tuple(ref for ref in self.open if ref() not in (mute, None))
 

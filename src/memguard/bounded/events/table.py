@@ -19,7 +19,7 @@ from memguard.bounded.events.subscription import USUAL, Entry, Key
 from memguard.bounded.lifetime import owners
 from memguard.bounded.lifetime.callables import Lifeline
 from memguard.bounded.lifetime.registrations import Bounds
-from memguard.lifecycle import locks
+from memguard.lifecycle import fork, locks
 from memguard.lifecycle.queues import drain
 
 
@@ -111,6 +111,7 @@ class Table:
             LifecycleError: The registry is closed.
             CapacityError: It is full.
         """
+        fork.check()  # a thread of the parent may hold the lock in a child
         if self._dead or self._torn or self._put_off or owners.collected:
             self.settle()
         with self.lock:
@@ -149,6 +150,7 @@ class Table:
 
     def end(self, serial: int, *, died: bool = False) -> bool:
         """Take one out; True for the one caller who did. From any thread, at any time."""
+        fork.check()
         emptied = None
         with self.lock:
             if self._changing or self._torn:
@@ -194,6 +196,7 @@ class Table:
 
     def settle(self) -> None:
         """Bring the table up to date with deaths and with changes that were put off."""
+        fork.check()
         if self._dead:
             self._end_dead()
         if owners.collected:
@@ -287,6 +290,7 @@ class Table:
             return ()
         row = bucket.row
         if row is None:
+            fork.check()
             with self.lock:
                 if self._changing:
                     return bucket.line_up()

@@ -10,6 +10,7 @@ from memguard import log
 from memguard.bounded import inventory
 from memguard.bounded.lifetime.weak_table import Entry, WeakTable
 from memguard.errors import ConfigError
+from memguard.lifecycle import fork
 
 V = TypeVar("V")
 
@@ -109,6 +110,7 @@ class WeakIdentityMap(WeakTable[object, V]):
     def statistics(self) -> WeakIdentityMapStatistics:
         """Return counts since the map was made. Thread-safe; cost: O(objects that died)."""
         items = len(self)
+        fork.check()
         with self._reading:
             dropped = self._evicted.read()
         return WeakIdentityMapStatistics(

@@ -121,6 +121,7 @@ class _Owners:
         return ref
 
     def end_collected(self) -> None:
+        fork.check()
         for ref in drain(self.collected):
             with self.lock:
                 if self.refs.get(ref.ident) is ref:
@@ -198,6 +199,7 @@ def adopt(owner: Any, registration: Registration, serial: int) -> Owned:
         CapacityError: It is a scope that is full.
     """
     fork.call_in_child(_forked)  # before the lock is first held: another thread may fork
+    fork.check()
     with _owners.lock:
         owned = _owners.ref_to(owner).owned
         is_full = owned.maxsize is not None and len(owned.registrations) >= owned.maxsize

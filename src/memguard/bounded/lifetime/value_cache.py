@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from memguard.bounded import inventory, options
 from memguard.bounded.lifetime.weak_table import Entry, WeakTable
+from memguard.lifecycle import fork
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -97,6 +98,7 @@ class WeakValueCache(WeakTable[K, V], MutableMapping[K, V]):
     def statistics(self) -> WeakValueCacheStatistics:
         """Return counts since the cache was made. Thread-safe; cost: O(values that died)."""
         items = len(self)
+        fork.check()
         with self._reading:
             return WeakValueCacheStatistics(
                 name=self.name,

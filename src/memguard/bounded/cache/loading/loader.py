@@ -43,11 +43,14 @@ class Target(Protocol):
     """The cache that a loader loads for."""
 
     name: str
-    _lock: Any
     _closed: bool
     _refused: int
     _flights: Flights
     _async_flights: FlightsOfLoops
+
+    @property
+    def _lock(self) -> Any:
+        """The lock."""
 
     def get(self, key: Any, default: Any, /) -> Any:
         """Return the live value of *key*, or *default*; an access."""
