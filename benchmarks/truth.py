@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from benchmarks.record import machine, write
 from tests.truth import programs
 from tests.truth.judging import Result, judged
-from tests.truth.programs import Program
+from tests.truth.program import Program
 
 GOAL = 0.97
 GROUPS = {

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from memguard.leaks.report import RESOURCES
-from tests.truth.programs import Program
+from tests.truth.program import Program
 
 HOST = Path(__file__).with_name("host.py")
 TOLERANCE = 0.15
