@@ -20,11 +20,13 @@ from collections.abc import Iterable
 from benchmarks.record import machine, write
 from tests.truth import programs
 from tests.truth.judging import Result, judged
+from tests.truth.parts import CONTAINERS, HOLDERS, PAYLOADS
 from tests.truth.program import Program
 
 GOAL = 0.97
+LIVE_OBJECTS = "live objects with a name"
 GROUPS = {
-    "live objects with a name": "",
+    LIVE_OBJECTS: "",
     "garbage in cycles": "cycles-",
     "memory of C": "native-",
     "leaked references": "extension-",
@@ -38,7 +40,7 @@ GROUPS = {
 def group_of(program: Program) -> str:
     """Return the row of the table that *program* is in."""
     prefixed = (row for row, prefix in GROUPS.items() if prefix and program.name.startswith(prefix))
-    return next(prefixed, "live objects with a name")
+    return next(prefixed, LIVE_OBJECTS)
 
 
 def chosen(count: int, seed: int) -> list[Program]:
@@ -68,9 +70,32 @@ def table(results: list[Result]) -> str:
     return "\n".join(("| programs | right |", "|---|---:|", *lines))
 
 
-def right_of(results: list[Result]) -> str:
+def table_of_parts(results: list[Result]) -> str:
+    """Return what is right of the programs made of parts, by container, payload and holder."""
+    kinds = {"container": list(CONTAINERS), "what leaks": list(PAYLOADS), "holder": list(HOLDERS)}
+    lines = ["| part | right |", "|---|---|"]
+    for kind, names in kinds.items():
+        rows: dict[str, list[Result]] = {name: [] for name in names}
+        for result in results:
+            if group_of(result.program) == LIVE_OBJECTS:
+                for part in parts_of(result.program.name, kind):
+                    rows[part].append(result)
+        cells = (f"{name} {right_of(row, '/')}" for name, row in rows.items() if row)
+        lines.append(f"| {kind} | {', '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def parts_of(name: str, kind: str) -> list[str]:
+    """Return the part of that *kind* of a program, if any: some containers hold no payload."""
+    container, *payload, holder = name.split("-")
+    if container not in CONTAINERS:
+        return []
+    return {"container": [container], "what leaks": payload, "holder": [holder]}[kind]
+
+
+def right_of(results: list[Result], of: str = " of ") -> str:
     """Return how many of them are right."""
-    return f"{sum(result.is_right for result in results)} of {len(results)}"
+    return f"{sum(result.is_right for result in results)}{of}{len(results)}"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -86,7 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
         if re.search(given.only, program.name)
     ]
     results = judge_all(found)
-    print(table(results))
+    print(table(results), table_of_parts(results), sep="\n\n")
     about = machine()
     wrong = {result.program.name: result.faults for result in results if not result.is_right}
     shares = {r.program.name: round(r.share, 3) for r in results if r.share is not None}

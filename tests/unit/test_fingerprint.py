@@ -59,6 +59,12 @@ def test_no_number_of_a_path_is_part_of_it() -> None:
     assert one == two
 
 
+def test_a_conjecture_about_the_keeper_is_no_part_of_it() -> None:
+    certain = "function, held by nothing that Python can see"
+    may_be = "; the code around it passes it to create_function(): perhaps shop.DB (…) keeps it"
+    assert printed(holder=held(certain + may_be)) == printed(holder=held(certain))
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -13,6 +13,7 @@ import re
 from memguard.leaks.evidence import frames
 from memguard.leaks.evidence.gathered import Evidence
 from memguard.leaks.evidence.tracing import Location
+from memguard.leaks.holders.paths import CONJECTURE
 from memguard.leaks.report import RESOURCES, Frame, LeakReport, ResourceGroup, Suspect
 
 LENGTH = 16
@@ -64,5 +65,5 @@ def _place(report: LeakReport) -> Frame | Suspect | None:
 
 
 def _shape(path: str) -> str:
-    """Return *path* without what differs between processes: indices, addresses, thread numbers."""
-    return _NUMBERS.sub("#", path)
+    """Return *path* without what differs between processes: indices, addresses, conjectures."""
+    return _NUMBERS.sub("#", path.partition(CONJECTURE)[0])

@@ -25,7 +25,7 @@ from typing import Any
 from memguard.heap import naming, walk
 from memguard.leaks.evidence import frames, garbage
 from memguard.leaks.evidence.own_code import is_own_code, is_own_module
-from memguard.leaks.holders import anchors, descent, links, reachability
+from memguard.leaks.holders import anchors, descent, keepers, links, reachability
 from memguard.leaks.holders.anchors import Anchor, Tier
 from memguard.leaks.holders.bounds import bound_of
 
@@ -44,6 +44,8 @@ _THROUGH = 8
 """Objects above a container whose types are kept."""
 _HELD_BY_NOTHING = "held by nothing that Python can see"
 _GARBAGE = "garbage in a reference cycle"
+CONJECTURE = "; the code around it passes it to "
+"""What begins the part of a path that is not certain: see `keepers`."""
 _NOT_IN_TIME = "above it nothing was found in time"
 OBJGRAPH_OBJECTS = 100_000
 """objgraph scans and collects the whole heap under the GIL at each step: small heaps only."""
@@ -189,6 +191,7 @@ def find_paths(
         result.update(_from_above(search))
         for key in search.wanted.keys() - result.keys():
             result[key] = _without_a_name(search, key)
+        _add_likely_keepers(search, result)
         return result
     finally:
         # Nothing of the heap may stay reachable from here: frames outlive a call in tracebacks.
@@ -473,6 +476,42 @@ def _without_a_name(search: _Search, key: int) -> Retention:
     )
 
 
+def _add_likely_keepers(search: _Search, result: dict[int, Retention]) -> None:
+    """Say of functions that C code holds which object it may be; the first one's code is asked."""
+    made = {
+        key: function
+        for key, found in result.items()
+        if found.unseen and (function := _function_above(search, key)) is not None
+    }
+    first = next(iter(made.values()), None)
+    if first is None or search.time_is_up:
+        return
+    found = keepers.keepers_of(first, is_over=lambda: search.time_is_up)
+    if found is None:
+        return
+    where = f"a {found.kind}" if found.count == 1 else f"one of several {found.kind}"
+    if found.only is not None:
+        home = find_paths(
+            {id(found.only): found.only},
+            seconds=search.deadline - time.monotonic(),
+            ignore=search.ignore,
+        ).popitem()[1]
+        if home.anchored:
+            where = f"{home.path} ({found.kind})"
+    for key, function in made.items():
+        if function.__code__ is first.__code__:
+            text = f"{CONJECTURE}{found.method}(): perhaps {where} keeps it"
+            result[key].path += text
+
+
+def _function_above(search: _Search, key: int) -> types.FunctionType | None:
+    """Return the highest holder of a target that is a function made in another one."""
+    functions = (
+        node.obj for node in reversed(search.nodes_of(key)) if type(node.obj) is types.FunctionType
+    )
+    return next((each for each in functions if "<locals>" in each.__qualname__), None)
+
+
 def _is_garbage(search: _Search, nodes: list[_Node]) -> bool:
     return reachability.is_garbage(
         [node.obj for node in nodes], is_ours=search.is_ours, is_over=lambda: search.time_is_up
@@ -503,6 +542,7 @@ def _description(highest: _Node) -> str:
 
 def prepare() -> None:
     """Import what the search may need, now: see ``allocator.prepare``."""
+    import ast  # noqa: F401, PLC0415 - reason: `keepers` asks it for the calls of a function
     import heapq  # noqa: F401, PLC0415 - reason: `Counter.most_common` imports it when it is called
 
     import objgraph  # noqa: F401, PLC0415 - reason: a fork must not meet this import half done
