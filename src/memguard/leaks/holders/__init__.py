@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from memguard.leaks.holders import links as links
     from memguard.leaks.holders import paths as paths
+    from memguard.leaks.holders.paths import CONJECTURE as CONJECTURE
     from memguard.leaks.holders.paths import Retention as Retention
     from memguard.leaks.holders.paths import find_paths as find_paths
 else:
@@ -18,6 +19,6 @@ else:
         __name__,
         {
             "memguard.leaks.holders": "links paths",
-            "memguard.leaks.holders.paths": "Retention find_paths",
+            "memguard.leaks.holders.paths": "CONJECTURE Retention find_paths",
         },
     )
