@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from memguard.heap import naming, walk
-from memguard.leaks.evidence.frames import IMPORTED_AT
+from memguard.leaks.evidence import frames
 from memguard.leaks.evidence.own_code import is_own_code
 
 MAX_LINES = 2_000
@@ -103,7 +103,7 @@ def _source_of(code: types.CodeType) -> str | None:
         return None
     try:
         file = Path(code.co_filename)
-        if file.stat().st_mtime > IMPORTED_AT:
+        if file.stat().st_mtime > frames.IMPORTED_AT:
             return None
         with file.open(encoding="utf-8", errors="replace") as lines:
             return "".join(itertools.islice(lines, first - 1, last))
