@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from memguard import BoundedCache, MemoryGuard
 from memguard.cli import main
@@ -201,6 +203,89 @@ def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="--url must") as caught:
         address(url)
     assert "secret" not in str(caught.value)
+
+
+@given(
+    st.text(max_size=60)
+    | st.builds(
+        "{}://{}{}{}".format,
+        st.sampled_from(["http", "https", "HTTP", "file", "ftp", "", "http:"]),
+        st.sampled_from(["h", "[::1]", "[::", "u:p@h", "h:99999", "h:x", "", "h\x00", "ä", "%"]),
+        st.text(max_size=20),
+        st.sampled_from(["", "?", "#", "/health/memory", "\r\nX: y", "/../.."]),
+    )
+)
+def test_any_text_is_an_address_or_is_refused_in_words(url: str) -> None:
+    try:
+        found = address(url)
+    except ConfigError as error:
+        said = str(error)
+    else:
+        assert found.startswith(("http://", "https://"))
+        assert "/health/memory" in found
+        UrlSource(url)  # is made, and asks nobody yet
+        return
+    assert len(said) < 300
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1/",
+        "http://h.invalid/",
+        "http://127.0.0.1:65535/%00%ff/..",
+        "http://127.0.0.1:1/?a=b#c",
+        f"http://{'x' * 300}.invalid/",
+        f"http://127.0.0.1:1/{'x' * 70_000}",
+        "http://xn--.invalid/",
+        "http://[fe80::1%25none]/",
+        "http://..:1/",
+    ],
+)
+def test_an_address_that_nobody_answers_ends_in_words(
+    url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    try:
+        code: object = main(["top", "--url", url, "--once"])
+    except SystemExit as exited:
+        code = exited.code
+    said = capsys.readouterr().err
+    assert code in (1, 2)
+    assert said
+    assert "Traceback" not in said
+    assert len(max(said.splitlines(), key=len)) < 500
+
+
+@given(
+    st.binary(max_size=200)
+    | st.builds(
+        b"HTTP/%b %b\r\n%b\r\n\r\n%b".__mod__,
+        st.tuples(
+            st.sampled_from([b"1.1", b"1.0", b"9", b""]),
+            st.sampled_from([b"200 OK", b"200", b"304 x", b"999 x", b"-1 x", b"100 x", b""]),
+            st.sampled_from(
+                [
+                    b"Content-Length: 5",
+                    b"Content-Length: -5",
+                    b"Content-Length: 99999999999999999999",
+                    b"Transfer-Encoding: chunked",
+                    b"Content-Encoding: gzip",
+                    b"X: " + b"y" * 70_000,
+                    b"\r\n".join([b"X: y"] * 150),
+                    b"\xff\xfe: \x00",
+                    b"",
+                ]
+            ),
+            st.binary(max_size=60) | st.sampled_from([b"5\r\n{}\r\n0\r\n", b"zz\r\n", b"-1\r\n"]),
+        ),
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_any_answer_is_refused_in_words(answer: bytes) -> None:
+    with stranger(answer) as url, pytest.raises(NoGuardError) as caught:
+        UrlSource(url).read()
+    assert len(str(caught.value)) < 1000
 
 
 @pytest.mark.parametrize(

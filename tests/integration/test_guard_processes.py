@@ -146,3 +146,22 @@ def test_a_child_that_is_forked_while_another_thread_installs_can_install_its_ow
         """
     )
     assert printed == "both lived"
+
+
+def test_a_guard_whose_threads_get_other_numbers_ends_without_a_word() -> None:
+    """As where gevent is patched in after `install`: `threading` then counts greenlets."""
+    printed = run(
+        """
+        import threading, time
+        import memguard
+        guard = memguard.install(limit="1TiB", interval=0.02)
+        while not guard.status().monitor.ticks:
+            time.sleep(0.01)
+        native = threading.get_ident
+        mine = native()
+        threading.get_ident = lambda: native() if native() == mine else -native()
+        memguard.uninstall()
+        print("running", guard.status().running)
+        """
+    )
+    assert printed == "running False"

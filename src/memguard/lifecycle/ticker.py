@@ -90,6 +90,14 @@ class Ticker:
         self._wake.set()
 
     def _run(self) -> None:
+        try:
+            self._loop()
+        finally:
+            # Where gevent was patched in meanwhile, this thread has another number; unless it is
+            # known by that, CPython prints a KeyError when it ends.
+            threading.current_thread()
+
+    def _loop(self) -> None:
         delay = 0.0
         while not self._ended:
             woken = self._wake.wait(delay)
