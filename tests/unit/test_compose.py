@@ -289,6 +289,16 @@ def test_instances_of_two_types_at_one_path_stand_where_nothing_was_traced() -> 
     assert len(update.holders) == 2
 
 
+def test_a_librarys_weak_references_are_named_after_what_holds_anything() -> None:
+    weak = Sample(entries=10, bytes=20 * 1024, types=Counter({"weakref.ReferenceType": 10}))
+    registry = holder("_asyncio._all_tasks.data", sample=weak)
+    first = composed(evidence(registry, holder(in_user_code=True)))
+    assert [held.path for held in first.holders] == ["shop.app.SESSIONS", registry.path]
+    mine = replace(registry, path="shop.app.SEEN", in_user_code=True)
+    second = composed(evidence(mine, holder(in_user_code=True)))
+    assert [held.path for held in second.holders] == ["shop.app.SEEN", "shop.app.SESSIONS"]
+
+
 def test_without_any_evidence_a_report_says_that_it_knows_nothing() -> None:
     report = composed(Evidence(notes=["no census: too large"]))
     assert not report.suspects

@@ -20,6 +20,7 @@ from memguard.leaks.finding.plausible import bounds_of, hold_to
 from memguard.leaks.report import Frame, Holder, LeakReport, Suspect, TrendSummary
 
 SUSPECTS = 10
+_WEAK = "weakref.ReferenceType"
 HOLDERS = 10
 MIN_SHARE = 0.01
 """Holders below this share of the growth are left out of a report that others explain."""
@@ -51,7 +52,7 @@ def rank_holders(
         seen = {row.path for row in rows}
         rows += [h for h in known.values() if h.path not in seen and h.type in growing]
     rows, notes = hold_to(bounds_of(evidence, trend), rows)
-    rows.sort(key=lambda row: (not row.anchored, -(row.bytes_per_minute or 0.0)))
+    rows.sort(key=lambda row: (not row.anchored, _only_counts(row), -(row.bytes_per_minute or 0.0)))
     growth = max(0.0, trend.bytes_per_hour / 60)
     heavy = [row for row in rows if not is_light(row, trend)][:HOLDERS]
     if is_explained(sum(row.bytes_per_minute or 0.0 for row in heavy), growth):
@@ -59,6 +60,11 @@ def rank_holders(
     extends = {holder.path for holder in evidence.holders if holder.sample.extends}
     light = [r for r in rows if is_light(r, trend) and r.path in extends and _may_hold_more(r)]
     return tuple(heavy), tuple(light[: min(LIGHT, HOLDERS - len(heavy))]), notes
+
+
+def _only_counts(holder: Holder) -> bool:
+    """Return True for a library's list of weak references, such as asyncio's of all tasks."""
+    return not holder.in_user_code and holder.entry_types == (_WEAK,)
 
 
 def is_light(holder: Holder, trend: TrendSummary) -> bool:
