@@ -25,7 +25,7 @@ ONLY_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 def needs(module: str) -> None:
-    if module not in ("standard", "bs4") and importlib.util.find_spec(module) is None:
+    if module != "standard" and importlib.util.find_spec(module) is None:
         pytest.skip(f"{module} is not installed: its values are not tried")
 
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard import BoundedCache
+from memguard import BoundedCache, in_batches
 from memguard.bounded.sizing.contents import LARGE, size_of
 from memguard.bounded.sizing.entries import Parts, SharedBytes, average_bytes, weigh
+from memguard.errors import ValueTooLargeError
 
 BLOCKS = [bytes(LARGE * (2 + number)) for number in range(4)]
 
@@ -158,3 +159,13 @@ def test_a_large_value_alone_weighs_what_it_is() -> None:
     assert weigh([block, block]) < 101_000
     assert average_bytes([(1, block)], 100, 1, 100) == pytest.approx(100_400, rel=0.01)
     assert average_bytes([], 100, 0, 100) == 0
+
+
+def test_a_batch_counts_what_its_items_share_once() -> None:
+    block = bytes(100_000)
+    items = [{"id": number, "block": block} for number in range(20)]
+    assert [len(batch) for batch in in_batches(items, max_bytes=150_000)] == [20]
+    apart = [{"id": number, "block": bytes(100_000)} for number in range(4)]
+    assert [len(batch) for batch in in_batches(apart, max_bytes=250_000)] == [2, 2]
+    with pytest.raises(ValueTooLargeError, match="a single item has 1"):
+        list(in_batches(items, max_bytes=50_000))

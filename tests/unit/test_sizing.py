@@ -399,3 +399,21 @@ def test_a_lazy_numpy_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(sys.modules, "numpy", Lazy("numpy"))
     assert shallow_size([1]) == sys.getsizeof([1])
+
+
+def test_a_text_in_memory_counts_four_bytes_a_character_once_it_can_be_read() -> None:
+    made = io.StringIO("x" * 10_000)
+    assert 40_000 < size_of(made) < 40_500
+    written = io.StringIO()
+    written.write("x" * 10_000)
+    assert 10_000 < size_of(written) < 10_500
+    assert made.tell() == 0
+    assert written.getvalue() == "x" * 10_000
+    made.close()
+    assert size_of(made) < 500
+
+
+def test_the_bytes_of_a_buffer_in_memory_count_once() -> None:
+    buffer = io.BytesIO()
+    buffer.write(bytes(50_000))
+    assert 50_000 < size_of(buffer) < 60_000

@@ -350,14 +350,22 @@ class Walk:
         return False
 
 
+_KEEPS_PIECES = sys.version_info < (3, 12)
+"""Until then a text that is written keeps its pieces, and is one object once it was asked for."""
+
+
 def _bytes_of_text(text: Any) -> int:
     """Return what a ``StringIO`` keeps. Cost: a copy of its text; 0 for one that is closed."""
     try:
-        once, again = io.StringIO.getvalue(text), io.StringIO.getvalue(text)
+        value = io.StringIO.getvalue(text)
+        if _KEEPS_PIECES:
+            is_written = io.StringIO.getvalue(text) is value
+        else:  # one that was read to its end looks the same
+            is_written = io.StringIO.tell(text) == len(value)
     except ValueError:
         return 0
-    # Written to only, it keeps the very text; once it was read or moved in, four bytes a character.
-    return sys.getsizeof(once) if once is again else 4 * len(once)
+    # Once it was read or moved in, or made from a text: four bytes a character.
+    return sys.getsizeof(value) if is_written else 4 * len(value)
 
 
 def _of_others(obj: Any, kind: type) -> list[Any]:

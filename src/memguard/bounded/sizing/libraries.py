@@ -344,10 +344,13 @@ def _view(kind: Any) -> Reader:
 
 
 def _bytes_io(kind: Any) -> Reader:
-    sizeof = kind.__sizeof__
+    sizeof, header = kind.__sizeof__, int(BASICSIZE(kind))
 
     def read(buffer: Any) -> Found:
-        return Found(sizeof(buffer) + _GC_HEADER, below=tuple(_attributes(buffer, kind)))
+        below, size = gc.get_referents(buffer), sizeof(buffer)
+        if below and size > header:  # its bytes, which some versions show, are counted
+            below = [child for child in below if type(child) is not bytes]
+        return Found(size + _GC_HEADER, below=tuple(below))
 
     return read
 

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, Literal, TypeVar
 
 from memguard.bounded import options
-from memguard.bounded.sizing.contents import bytes_of
+from memguard.bounded.sizing.entries import Parts, SharedBytes, weigh
 from memguard.errors import ConfigError, ValueTooLargeError
 
 OVERSIZED = ("raise", "alone")
@@ -82,7 +82,7 @@ async def _abatches(iterable: AsyncIterable[Any], batch: _Batch) -> AsyncIterato
 class _Batch:
     """The items of the next batch, within its bounds."""
 
-    __slots__ = ("_bytes", "_items", "_max_bytes", "_oversized", "_size", "_sizer")
+    __slots__ = ("_bytes", "_items", "_max_bytes", "_oversized", "_parts", "_size", "_sizer")
 
     def __init__(
         self, size: Any, max_bytes: Any, sizer: Callable[[Any], int] | None, oversized: Any
@@ -96,16 +96,20 @@ class _Batch:
         self._max_bytes = None if max_bytes is None else options.check_bytes(max_bytes, "max_bytes")
         if max_bytes is None and sizer is not None:
             raise ConfigError("sizer measures bytes and needs max_bytes; to count items use size")
-        self._sizer = options.check_callable(sizer, "sizer") or bytes_of
+        self._sizer = options.check_callable(sizer, "sizer") or weigh
         self._oversized = options.check_choice(oversized, OVERSIZED, "oversized")
         self._items: list[Any] = []
         self._bytes = 0
+        self._parts = Parts()
+        """What several items of the batch may share counts once."""
 
     def add(self, item: Any) -> Iterator[list[Any]]:
         """Add *item*; yield each batch that this completes, before or with it."""
         weight = self._weigh(item)
-        if self._max_bytes is not None and self._bytes + weight > self._max_bytes:
+        more = self._parts.take(weight)
+        if self._max_bytes is not None and self._bytes + more > self._max_bytes:
             yield from self.rest()
+            more = self._parts.take(weight)
             if weight > self._max_bytes and self._oversized == "raise":
                 raise ValueTooLargeError(
                     f"a single item has {weight} bytes, more than max_bytes={self._max_bytes}; "
@@ -113,7 +117,7 @@ class _Batch:
                 )
         self._items.append(item)
         del item
-        self._bytes += weight
+        self._bytes += more
         if len(self._items) == self._size or (
             self._max_bytes is not None and self._bytes >= self._max_bytes
         ):
@@ -122,6 +126,7 @@ class _Batch:
     def rest(self) -> Iterator[list[Any]]:
         """Yield the items so far, if there are any, and start a new batch."""
         items, self._items, self._bytes = self._items, [], 0
+        self._parts.clear()
         if items:
             yield items
 
@@ -130,6 +135,8 @@ class _Batch:
         if self._max_bytes is None:
             return 0
         weight: int = self._sizer(item)
+        if type(weight) is SharedBytes:
+            return weight
         if isinstance(weight, bool) or not isinstance(weight, int):
             raise TypeError(
                 f"sizer must return a whole number of bytes (got {type(weight).__name__})"
