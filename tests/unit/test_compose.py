@@ -323,6 +323,25 @@ def test_a_look_at_a_process_that_does_not_grow_has_no_verdict() -> None:
     assert report.explained_ratio is None
 
 
+def test_on_demand_growth_between_slow_looks_is_that_of_the_whole_time() -> None:
+    """7 MiB in 0.6 s of readings, and as many in entries between looks that took a second more."""
+    quick = TrendSummary(
+        kind="healthy",
+        bytes_per_hour=7.0 * MiB / 0.6 * 3600,
+        confidence=0.99,
+        baseline_bytes=60 * MiB,
+        current_bytes=67 * MiB,
+        samples=9,
+        span_seconds=0.6,
+    )
+    entries_per_minute = 7.0 * 1024 / 1.6 * 60
+    held = holder(entries_added=7 * 1024, entries_per_minute=entries_per_minute)
+    found = evidence(held, gap_seconds=1.6, blocks_growth=7 * 1024)
+    report = compose(ORIGIN, quick, found, on_demand=True)
+    assert report.verdict.kind == "live_objects"
+    assert report.explained_ratio == pytest.approx(1.0, abs=0.05)
+
+
 @pytest.mark.parametrize(
     ("modules", "growth_mib", "kind"),
     [(40, 60, "growth"), (3, 4, "growth"), (2, 1, "leak"), (5, 600, "leak")],

@@ -61,7 +61,8 @@ def compose(
         had_stopped: See `judge`.
     """
     holders, light, wrong = rank_holders(evidence, trend, previous)
-    signs = _signs(growth_per_minute(trend, on_demand=on_demand), trend, evidence, holders)
+    apart = evidence.gap_seconds if on_demand else None
+    signs = _signs(growth_per_minute(trend, looks_apart=apart), trend, evidence, holders)
     judgement = judge(
         signs,
         on_demand=on_demand,
@@ -105,7 +106,7 @@ def compose(
 def verdict_kind(trend: TrendSummary, evidence: Evidence) -> VerdictKind:
     """Return what kind of growth it is, as a report would have it."""
     holders, *_ = rank_holders(evidence, trend, None)
-    growth = growth_per_minute(trend, on_demand=False)
+    growth = growth_per_minute(trend, looks_apart=None)
     return judge(_signs(growth, trend, evidence, holders)).verdict.kind
 
 

@@ -174,10 +174,24 @@ def leak_among(
     return None
 
 
-def growth_per_minute(trend: TrendSummary, *, on_demand: bool) -> float:
-    """Return the rate of *trend*; 0 where a few readings within a second prove nothing."""
-    is_noise = trend.growth_bytes < NOISE_BYTES or trend.confidence < CERTAIN
-    return 0.0 if on_demand and is_noise else trend.bytes_per_hour / 60
+def growth_per_minute(trend: TrendSummary, *, looks_apart: float | None) -> float:
+    """
+    Return the rate of *trend*; on demand, over the time between the two looks.
+
+    On demand the readings lie between the looks, which take time themselves, and in which the
+    program is slower: what readings gained is spread over all of it, as what the heap gained is.
+    A few readings within a second may also prove nothing: then it is 0.
+
+    Args:
+        trend: Of readings.
+        looks_apart: Seconds between the looks of a report on demand; None for a finding.
+    """
+    rate = trend.bytes_per_hour / 60
+    if looks_apart is None:
+        return rate
+    if trend.growth_bytes < NOISE_BYTES or trend.confidence < CERTAIN:
+        return 0.0
+    return rate * min(1.0, trend.span_seconds / looks_apart) if looks_apart > 0 else rate
 
 
 def is_explained(part: float, growth: float) -> bool:
