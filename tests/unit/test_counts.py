@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -110,3 +112,74 @@ def test_tasks_that_wait_in_a_loop_of_another_thread_are_counted() -> None:
     finally:
         done.set()
         thread.join()
+
+
+class HostileLoop(asyncio.SelectorEventLoop):
+    """A loop whose own code runs only in the thread that runs it; others are noted."""
+
+    asked: ClassVar[list[str]] = []
+
+    def note(self, what: str) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self.asked.append(what)
+
+    def __hash__(self) -> int:
+        self.note("__hash__")
+        return 1
+
+    def __eq__(self, other: object) -> bool:
+        self.note("__eq__")
+        return True
+
+    def __getattr__(self, name: str) -> object:
+        self.note(name)
+        raise AttributeError(name)
+
+    def __bool__(self) -> bool:
+        self.note("__bool__")
+        return False
+
+
+def test_a_look_for_loops_runs_no_code_of_a_loop() -> None:
+    ready = threading.Barrier(3)
+    done = threading.Event()
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_soon(ready.wait)
+        while not done.is_set():  # noqa: ASYNC110 - reason: set by another thread
+            await asyncio.sleep(0.001)
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=HostileLoop) as runner:
+            runner.run(main())
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        ready.wait(10)
+        HostileLoop.asked.clear()
+        loops = {id(loop) for loop in counts.known_loops() if type(loop) is HostileLoop}
+        tasks = counts._tasks_of_loops()
+        assert HostileLoop.asked == []
+        assert len(loops) == 2, "that they say they are equal is no reason"
+        if sys.version_info >= (3, 14):
+            assert tasks is not None
+            assert tasks >= 2
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_loops_are_remembered_while_they_are_alive() -> None:
+    async def look() -> int:
+        counts.known_loops()
+        return id(asyncio.get_running_loop())
+
+    key = asyncio.run(look())
+    gc.collect()
+    assert key not in [id(loop) for loop in counts.known_loops()]
+    for _ in range(counts._LOOPS + 1):
+        asyncio.run(look())
+    assert len(counts._seen_loops) <= counts._LOOPS

@@ -121,7 +121,8 @@ def task_count() -> int | None:
     return len(scheduled) + len(getattr(tasks, "_eager_tasks", ()))
 
 
-_seen_loops: weakref.WeakSet[Any] = weakref.WeakSet()
+_seen_loops: dict[int, weakref.ref[Any]] = {}
+"""By identity: a loop of the host's may hash and compare as it likes."""
 
 
 def _tasks_of_loops() -> int | None:
@@ -138,9 +139,21 @@ _of_loops = Thrifty(_tasks_of_loops)
 def known_loops() -> list[Any]:
     """Return the event loops that run now or did when this was asked before, and are alive."""
     for loop in running_loops():
+        if len(_seen_loops) >= _LOOPS:
+            _forget_dead()
         if len(_seen_loops) < _LOOPS:
-            _seen_loops.add(loop)
-    return list(_seen_loops)
+            try:
+                _seen_loops[id(loop)] = weakref.ref(loop)
+            except TypeError:  # it knows no weak references
+                continue
+    alive = (ref() for ref in list(_seen_loops.values()))
+    return [loop for loop in alive if loop is not None]
+
+
+def _forget_dead() -> None:
+    for key, ref in list(_seen_loops.items()):
+        if ref() is None:
+            _seen_loops.pop(key, None)
 
 
 def running_loops() -> Iterator[Any]:
@@ -148,15 +161,20 @@ def running_loops() -> Iterator[Any]:
     Yield the event loops that run in any thread: what their threads' stacks show of asyncio.
 
     There is no other way: asyncio shows a thread only its own. A loop of another library is found
-    where ``asyncio.run`` runs it.
+    where ``asyncio.run`` runs it. No code of a loop runs: attributes are read past its class.
     """
     base, runners = sys.modules.get("asyncio.base_events"), sys.modules.get("asyncio.runners")
+    runner: Any = getattr(runners, "Runner", None)  # None while they are being imported
     forever = getattr(getattr(base, "BaseEventLoop", None), "run_forever", None)
-    run = getattr(getattr(runners, "Runner", None), "run", None)
-    codes = {getattr(forever, "__code__", None), getattr(run, "__code__", None)} - {None}
+    in_loop = getattr(forever, "__code__", None)
+    in_runner = getattr(getattr(runner, "run", None), "__code__", None)
     for frame in running_frames():
-        if frame.f_code in codes:
+        loop = None
+        if frame.f_code is in_loop:
+            loop = frame.f_locals.get("self")
+        elif frame.f_code is in_runner:
             me = frame.f_locals.get("self")
-            loop = getattr(me, "_loop", None) if hasattr(me, "get_loop") else me
-            if loop is not None:
-                yield loop
+            if issubclass(type(me), runner):
+                loop = vars(runner)["__dict__"].__get__(me).get("_loop")
+        if loop is not None:
+            yield loop

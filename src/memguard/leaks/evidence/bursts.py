@@ -194,7 +194,8 @@ class Bursts:
     def _is_slow(self) -> bool:
         """Return True if a first burst will take so long that there is no time for a second one."""
         seconds = self._options.trace_seconds / 2
-        rates = [each.gained / self._gap for each in self._candidates if each.weight >= self._least]
+        least = self._least
+        rates = [each.gained / self._gap for each in self._candidates if each.weight >= least]
         return any(0 < rate * seconds < ENOUGH_ENTRIES for rate in rates)
 
     @property

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from memguard.leaks.evidence.gathered import HolderEvidence
 from memguard.leaks.growth.trend import Trend
-from memguard.leaks.report import FindingState, Holder, LeakReport
+from memguard.leaks.report import RESOURCES, FindingState, Holder, LeakReport
 
 LASTING = 2 / 3
 """Share of a window for which growth must go on to be a leak."""
@@ -77,7 +77,7 @@ def is_clear(report: LeakReport) -> bool:
     It has a name, or nothing in Python can let go of it; and it explains most of the growth. A
     warm-up looks like that, too, but mostly has a bound of its own, or slows down.
     """
-    if report.verdict.kind not in ("live_objects", "extension"):
+    if report.verdict.kind not in ("live_objects", "extension", *RESOURCES):
         return False
     held = sum(
         holder.bytes_per_minute or 0.0
