@@ -177,6 +177,15 @@ def test_under_native_growth_the_lines_that_called_c_code_come_first() -> None:
     assert [each.callee for each in update.suspects].count(CALL.callee) == 1
 
 
+def test_an_update_without_tracing_still_knows_what_nothing_in_python_holds() -> None:
+    instances = replace(holder(anchored=False), type="shop.Handler", unit="instances", unseen=True)
+    found = replace(evidence(instances), all_types=[("shop.Handler", 5_000, 4_000)])
+    first = composed(found)
+    assert first.verdict.kind == "extension"
+    update = composed(replace(found, holders=[], trace=None), previous=first)
+    assert update.verdict.kind == "extension"
+
+
 def test_lines_that_called_c_code_are_not_blamed_for_memory_of_python() -> None:
     report = composed(replace(evidence(holder()), calls=[CALL]))
     assert report.verdict.kind == "live_objects"

@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from memguard.leaks import search
 from memguard.leaks.detector import LeakDetector
 from memguard.leaks.evidence.newest import Sample
 from memguard.leaks.report import LeakReport
+from memguard.report.render import parse_json, render_html, render_text
 from tests.clock import FakeClock
 from tests.detecting import LINE, Bench, MiB, ScriptedInvestigation, evidence, holder
 
@@ -297,6 +299,59 @@ class TestLifeOfAFinding:
         assert after.id == report.id
         assert after.holders[0].entries_added > report.holders[0].entries_added
         assert after.window_seconds > report.window_seconds
+
+    def test_what_is_open_when_watching_ends_says_so_and_stays_what_it_was(
+        self, fake_clock: FakeClock, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "reports"
+        bench, told = self.far(fake_clock, report_dir=folder)
+        self.grow(bench, 60)
+        (before,) = bench.detector.reports
+        assert (before.state, before.watched_until) == ("leaking", None)
+        bench.detector.stop()
+        (after,) = bench.detector.reports
+        assert after.watched_until is not None
+        assert replace(after, watched_until=None) == before, "nothing else was seen"
+        assert after.is_leaking
+        (stored,) = folder.glob("leak-*.json")
+        assert parse_json(stored.read_text(encoding="utf-8")) == after
+        for text in (render_text(after), render_html(after)):
+            assert f"atching ended at {after.watched_until}: this is how it was then" in text
+        assert told == ["leak leaking"]
+
+    def test_what_is_met_again_after_a_restart_is_watched_again(
+        self, fake_clock: FakeClock
+    ) -> None:
+        bench, _ = self.far(fake_clock)
+        self.grow(bench, 60)
+        bench.detector.stop()
+        self.grow(bench, 60)
+        (report,) = bench.detector.reports
+        assert (report.state, report.watched_until) == ("leaking", None)
+
+    def test_instances_that_grow_as_before_are_an_alarm_though_the_level_stands_still(
+        self, fake_clock: FakeClock, investigations: type[ScriptedInvestigation]
+    ) -> None:
+        """Without tracing they are counted by their type."""
+        instances = replace(
+            holder(anchored=False, entries=5_000, entries_per_minute=90_000.0),
+            type="shop.Handler",
+            unit="instances",
+            unseen=True,
+        )
+        investigations.bring = replace(
+            evidence(instances), all_types=[("shop.Handler", 5_000, 4_000)], gap_seconds=4.0
+        )
+        bench, told = self.far(fake_clock)
+        self.grow(bench, 25)
+        (report,) = bench.detector.reports
+        assert (report.verdict.kind, report.state) == ("extension", "suspected")
+        investigations.bring = replace(
+            evidence(), holders=[], all_types=[("shop.Handler", 9_000, 4_000)], gap_seconds=4.0
+        )
+        bench.play([bench.process.level or 0] * 19)
+        (after,) = bench.detector.reports
+        assert (after.state, after.holders[0].entries, told) == ("leaking", 9_000, ["leak leaking"])
 
     def test_a_holder_that_slows_down_is_none(
         self, fake_clock: FakeClock, investigations: type[ScriptedInvestigation]

@@ -95,3 +95,9 @@ def test_a_hostile_name_does_nothing_to_a_terminal_or_a_page() -> None:
     hostile = report(replace(SOCKETS, groups=(bad,)))
     assert "\x1b" not in render_text(hostile)
     assert "<script>" not in render_html(hostile)
+
+
+def test_numbers_of_a_sample_are_said_to_be_about_right() -> None:
+    first = report(replace(SOCKETS, count=120_000, sampled=True))
+    assert "about 120,000 open sockets now" in render_text(first)
+    assert "about 120,000 now" in first.headline

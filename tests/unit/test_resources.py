@@ -256,7 +256,27 @@ def test_only_sockets_of_this_process_are_kept(tmp_path: Path) -> None:
 def test_where_the_system_tells_nothing_nothing_is_said(tmp_path: Path) -> None:
     found = sockets.Table(["1"], str(tmp_path))
     assert found.clients(["1"]) == 0
-    assert list(resources._targets(str(tmp_path / "none"))) == []
+    assert resources._chosen(str(tmp_path / "none")) == ([], 1.0)
+    assert list(resources._targets(["1"], str(tmp_path / "none"))) == []
+
+
+def test_of_too_many_descriptors_a_sample_stands_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2000):
+        # Every second one: pairs are opened together, and a fixed stride would see but one of them.
+        target = "socket:[1]" if number % 2 else "pipe:[2]"
+        (tmp_path / str(number)).symlink_to(target)
+    everything = resources._descriptors(str(tmp_path))
+    assert [(each.count, each.sampled) for each in everything.values()] == [(1000, False)] * 2
+    monkeypatch.setattr(resources, "MAX_DESCRIPTORS", 500)
+    found = resources._descriptors(str(tmp_path))
+    assert all(each.sampled for each in found.values())
+    assert sum(each.count for each in found.values()) == pytest.approx(2000, abs=2)
+    assert found["sockets"].count == pytest.approx(1000, rel=0.2)
+    assert sum(group.count for group in found["files"].groups.values()) == pytest.approx(
+        found["files"].count, abs=1
+    )
 
 
 def test_groups_are_bounded() -> None:

@@ -201,6 +201,8 @@ class LeakDetector(Service):
         """
         End the thread and any tracing of ours; what was reported stays in ``reports``. Idempotent.
 
+        A leak that is open keeps its state, as of now: ``LeakReport.watched_until``.
+
         Args:
             timeout: Seconds to wait for a tick that is under way.
 
@@ -221,8 +223,9 @@ class LeakDetector(Service):
         search, self._search = self._search, None
         if search is not None:
             search.abandon()
-        self._findings.close()
-        self._resources.close()
+        for report in (self._findings.close(), self._resources.close()):
+            if report is not None:
+                self._delivery.write(self._shown(report))
 
     @property
     def reports(self) -> tuple[LeakReport, ...]:
@@ -388,18 +391,23 @@ class _Delivery:
 
     def deliver(self, finding: Finding) -> None:
         """Write, log and announce *finding*; only a new leak and the end of one are announced."""
-        paths: tuple[Path, ...] = ()
-        if self._path is not None:
-            try:
-                paths = self._opened(self._path).write(finding.report)
-                self.trouble = None
-            except Exception as error:  # noqa: BLE001 - reason: a full disk must not end the detector
-                self._fail("write report", error)
-        finding.log(paths)
+        finding.log(self.write(finding.report))
         if finding.is_alarm:
             self._announce("on_leak", self._on_leak, finding.report)
         elif finding.is_over:
             self._announce("on_end", self._on_end, finding.report)
+
+    def write(self, report: LeakReport) -> tuple[Path, ...]:
+        """Write *report*, and return its files; none where there is no directory, or no room."""
+        if self._path is None:
+            return ()
+        try:
+            paths = self._opened(self._path).write(report)
+        except Exception as error:  # noqa: BLE001 - reason: a full disk must not end the detector
+            self._fail("write report", error)
+            return ()
+        self.trouble = None
+        return paths
 
     def _announce(
         self, name: str, callback: Callable[[LeakReport], object] | None, report: LeakReport

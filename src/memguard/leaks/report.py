@@ -219,6 +219,11 @@ class ResourceGrowth:
     """Until then at this rate; None without a limit, or where it is not being approached."""
     groups: tuple[ResourceGroup, ...] = ()
     """Largest growth first."""
+    sampled: bool = False
+    """
+    True where there were too many to read each: *count*, *added* and those of *groups* are inferred
+    from 50,000 of all open descriptors.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,6 +323,11 @@ class LeakReport:
     """None for growth that was never suspected, and for a snapshot."""
     ended_at: str | None = None
     """When it was seen that the growth had ended, ISO 8601, UTC; None while it may go on."""
+    watched_until: str | None = None
+    """
+    When watching ended while it may have gone on, ISO 8601, UTC: *state* is of that moment, and
+    stays unless a detector of this process meets the same growth again. None while it is watched.
+    """
     fingerprint: str = ""
     """
     The same for the same leak in other processes, after a restart and after edits elsewhere: made
@@ -329,7 +339,11 @@ class LeakReport:
 
     @property
     def is_leaking(self) -> bool:
-        """True for a leak that goes on: False once it has ended or was retracted."""
+        """
+        True for a leak that goes on: False once it has ended or was retracted.
+
+        As of *watched_until* where that is set: nobody has looked since.
+        """
         return self.kind == "leak" and self.state not in ("ended", "retracted")
 
     @property
@@ -367,8 +381,10 @@ class LeakReport:
         which = f": {pile.groups[0].name}" if pile.groups else ""
         over = self.state in _OVER
         pace = f"+{pile.added:,}" if over else f"{pile.per_minute:,.0f}/min"
+        about = "about " if pile.sampled else ""
         return (
-            f"{self.verdict.kind} pile{'d' if over else ''} up, {pace}, {pile.count:,} now{which}"
+            f"{self.verdict.kind} pile{'d' if over else ''} up, {pace}, "
+            f"{about}{pile.count:,} now{which}"
         )
 
     def _much(self, per_minute: float, added: int | None) -> str:

@@ -24,6 +24,7 @@ from memguard.leaks.finding.life import (
     WORTH_A_LOOK,
     Standstill,
     holds_more,
+    instances_of,
     is_clear,
     state_of_growth,
 )
@@ -166,13 +167,15 @@ class Search:
         elif still.is_over(now):
             is_closing, self._is_closing = self._is_closing, False
             # A level may stand still while what was freed before is filled again, by us perhaps.
-            if is_closing and holds_more(going_on.holders, self._look_at_holders(now, reading)):
+            if is_closing and holds_more(
+                going_on.holders, self._look_at_holders(going_on, now, reading)
+            ):
                 still.go_on(now)
                 return None
             return self._end(reading, "ended")
         elif not self._is_closing and going_on.holders:
             self._is_closing = True
-            self._late = self._look_at_holders(now, reading)
+            self._late = self._look_at_holders(going_on, now, reading)
             # The level may stand still where what a look has freed is filled again.
             if self._goes_on(going_on, reading):
                 return self._go_on(reading)
@@ -205,7 +208,9 @@ class Search:
             self._windows.curve(self._started_at),
         )
 
-    def _look_at_holders(self, now: float, reading: Reading) -> tuple[HolderEvidence, ...]:
+    def _look_at_holders(
+        self, going_on: LeakReport, now: float, reading: Reading
+    ) -> tuple[HolderEvidence, ...]:
         """Return what has grown since the last look; the next counts from here."""
         investigation = Investigation(
             self._options,
@@ -219,7 +224,8 @@ class Search:
             investigation.begin(now, own=self._storage_ids())
             self._before = investigation.after
             evidence = investigation.finish()
-            found, self._late_seconds = tuple(evidence.holders), evidence.gap_seconds
+            found = (*evidence.holders, *instances_of(going_on.holders, evidence))
+            self._late_seconds = evidence.gap_seconds
         finally:
             investigation.abandon()
         self._resume(self._senses.read(), pace=0.0)

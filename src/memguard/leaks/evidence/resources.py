@@ -8,6 +8,7 @@ slots of CPython's types; no code of the host's runs. What is grouped is bounded
 from __future__ import annotations
 
 import os
+import random
 import re
 import sys
 import threading
@@ -28,7 +29,7 @@ from memguard.observe import counts
 MAX_TASKS = 2_000
 """Tasks whose coroutine is followed to where it waits; what is found stands for all."""
 MAX_DESCRIPTORS = 50_000
-"""Descriptors that are read in one look."""
+"""Descriptors that are read in one look; what is found stands for all."""
 MAX_GROUPS = 500
 """Groups that are kept apart in one look; what comes later is in one."""
 SHOWN = 8
@@ -60,6 +61,8 @@ class Resource:
     """Members by the id of a pool that has a maximum."""
     clients: int = 0
     """Connections to a port of ours: as many as there are clients."""
+    sampled: bool = False
+    """True where there were too many to read each."""
 
     def enter(self, name: str, begins_at: Frame | None, waits_at: Frame | None, of: float) -> None:
         """Enter what stands for *of* members of a group."""
@@ -85,6 +88,8 @@ class ResourceChange:
     clients: int
     """Connections that clients have opened meanwhile."""
     groups: tuple[ResourceGroup, ...]
+    sampled: bool = False
+    """True where there were too many to read each, at either look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +154,7 @@ def _change(kind: ResourceKind, before: Resource, now: Resource) -> ResourceChan
         filling=max(0, filling),
         clients=max(0, now.clients - before.clients),
         groups=tuple(gained[:SHOWN]),
+        sampled=before.sampled or now.sampled,
     )
 
 
@@ -393,33 +399,46 @@ _ANONYMOUS = re.compile(r"anon_inode:\[?([a-z]+)\]?")
 _VARYING = re.compile(r"[0-9a-fA-F]{8,}|\d+")
 
 
-def _descriptors() -> dict[ResourceKind, Resource]:
-    plugged, files = Resource(), Resource()
+_FOLDER = "/proc/self/fd"
+_random = random.Random(0)  # noqa: S311 - reason: for a sample; the host's own stays as it is
+
+
+def _descriptors(folder: str = _FOLDER) -> dict[ResourceKind, Resource]:
+    numbers, each = _chosen(folder)
+    plugged, files = Resource(sampled=each > 1), Resource(sampled=each > 1)
     names: Counter[str] = Counter()
     inodes: list[str] = []
-    for target in _targets():
+    for target in _targets(numbers, folder):
         if target.startswith("socket:["):
             inodes.append(target[8:-1])
         else:
             names[_kind_of(target)] += 1
-            files.count += 1
     for name, number in _folded(names).items():
-        files.enter(name, None, None, number)
+        files.enter(name, None, None, number * each)
+    files.count = round(names.total() * each)
     table = sockets.Table(inodes)
     for inode in inodes:
-        plugged.enter(table.describe(inode), None, None, 1)
-    plugged.count = len(inodes)
-    plugged.clients = table.clients(inodes)
+        plugged.enter(table.describe(inode), None, None, each)
+    plugged.count = round(len(inodes) * each)
+    plugged.clients = round(table.clients(inodes) * each)
     return {"sockets": plugged, "files": files}
 
 
-def _targets(folder: str = "/proc/self/fd") -> Iterator[str]:
-    """Yield what each open descriptor leads to; nothing where the system does not tell."""
+def _chosen(folder: str) -> tuple[list[str], float]:
+    """Return the descriptors to be read, and how many each of them stands for."""
     try:
-        names = os.listdir(folder)[:MAX_DESCRIPTORS]  # noqa: PTH208 - reason: half of the time of Path.iterdir
+        numbers = os.listdir(folder)  # noqa: PTH208 - reason: half of the time of Path.iterdir
     except OSError:
-        return
-    for name in names:
+        return [], 1.0
+    if len(numbers) <= MAX_DESCRIPTORS:
+        return numbers, 1.0
+    # Not every second one: pairs are opened together.
+    return _random.sample(numbers, MAX_DESCRIPTORS), len(numbers) / MAX_DESCRIPTORS
+
+
+def _targets(numbers: Iterable[str], folder: str = _FOLDER) -> Iterator[str]:
+    """Yield what each of these descriptors leads to."""
+    for name in numbers:
         try:
             yield os.readlink(f"{folder}/{name}")  # noqa: PTH115 - reason: a tenth of the time of Path.readlink
         except OSError:  # closed meanwhile

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from memguard.leaks.finding.life import WORTH_A_LOOK as WORTH_A_LOOK
     from memguard.leaks.finding.life import Standstill as Standstill
     from memguard.leaks.finding.life import holds_more as holds_more
+    from memguard.leaks.finding.life import instances_of as instances_of
     from memguard.leaks.finding.life import is_clear as is_clear
     from memguard.leaks.finding.life import state_of_growth as state_of_growth
     from memguard.leaks.finding.resources import LEAST as LEAST
@@ -32,7 +33,8 @@ else:
             "memguard.leaks.finding.investigate": "Investigation POLL_SECONDS",
             "memguard.leaks.finding.judge": "leak_among",
             "memguard.leaks.finding.life": (
-                "DOUBT SAME_PACE WORTH_A_LOOK Standstill holds_more is_clear state_of_growth"
+                "DOUBT SAME_PACE WORTH_A_LOOK Standstill holds_more instances_of is_clear "
+                "state_of_growth"
             ),
             "memguard.leaks.finding.compose": "verdict_kind",
             "memguard.leaks.finding.resources": "LEAST resource_signs",

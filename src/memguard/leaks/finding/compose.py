@@ -62,7 +62,8 @@ def compose(
     """
     holders, light, wrong = rank_holders(evidence, trend, previous)
     apart = evidence.gap_seconds if on_demand else None
-    signs = _signs(growth_per_minute(trend, looks_apart=apart), trend, evidence, holders)
+    growth = growth_per_minute(trend, looks_apart=apart)
+    signs = _signs(growth, trend, evidence, holders, previous)
     judgement = judge(
         signs,
         on_demand=on_demand,
@@ -123,12 +124,19 @@ def _cost(evidence: Evidence, cpu_seconds: float, before: Cost) -> Cost:
 
 
 def _signs(
-    growth: float, trend: TrendSummary, evidence: Evidence, holders: tuple[Holder, ...]
+    growth: float,
+    trend: TrendSummary,
+    evidence: Evidence,
+    holders: tuple[Holder, ...],
+    previous: LeakReport | None = None,
 ) -> Signs:
     minutes = evidence.gap_seconds / 60
     blocks, trace = evidence.blocks_growth, evidence.trace
     rates = [(holder.bytes_per_minute or 0.0, ends_by_itself(holder, trend)) for holder in holders]
     unseen = {holder.path for holder in evidence.holders if holder.unseen}
+    if previous is not None and previous.verdict.kind == "extension" and evidence.trace is None:
+        # Instances are followed to what holds them by tracing only: what was found still stands.
+        unseen |= {holder.path for holder in previous.holders if not holder.anchored}
     garbage, objects = evidence.garbage, evidence.objects_growth
     threshold = evidence.collector.threshold
     return Signs(

@@ -156,9 +156,18 @@ class Findings:
             for holder, rate in zip(heavy, rates, strict=True)
         )
 
-    def close(self) -> None:
-        """Nobody watches what was going on: its state stays, until it is seen to grow again."""
-        self._open = None
+    def close(self) -> LeakReport | None:
+        """
+        Return what was going on, with the time from which nobody watches it; None without any.
+
+        Its state stays as it was then, until it is seen to grow again.
+        """
+        previous, self._open = self._open, None
+        if previous is None:
+            return None
+        report = replace(previous, watched_until=_now())
+        self._replace(previous, report)
+        return report
 
     def conclude(
         self,
@@ -348,7 +357,7 @@ class Findings:
         )
 
     def _origin(self, previous: LeakReport | None, uptime_seconds: float) -> Origin:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        now = _now()
         return Origin(
             id=previous.id if previous else uuid.uuid4().hex[:12],
             detector=self._detector,
@@ -359,6 +368,10 @@ class Findings:
             uptime_seconds=previous.uptime_seconds if previous else uptime_seconds,
             python=f"{platform.python_implementation()} {platform.python_version()} {sys.platform}",
         )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _continued(report: LeakReport, earlier: LeakReport) -> LeakReport:

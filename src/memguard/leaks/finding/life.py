@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
-from memguard.leaks.evidence.gathered import HolderEvidence
+from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
+from memguard.leaks.evidence.newest import Sample
 from memguard.leaks.growth.trend import Trend
 from memguard.leaks.report import RESOURCES, FindingState, Holder, LeakReport
 
@@ -100,6 +101,33 @@ def holds_more(
         for holder in seen
         if holder.path in paces
     )
+
+
+def instances_of(reported: Iterable[Holder], evidence: Evidence) -> list[HolderEvidence]:
+    """Return the *reported* instances as two looks have counted their type: nothing was traced."""
+    counted = {name: (count, added) for name, count, added in evidence.all_types}
+    minutes = evidence.gap_seconds / 60
+    found = []
+    for holder in reported:
+        if holder.unit != "instances" or holder.type not in counted or minutes <= 0:
+            continue
+        count, added = counted[holder.type]
+        found.append(
+            HolderEvidence(
+                type=holder.type,
+                path=holder.path,
+                anchored=holder.anchored,
+                inventory_name=holder.inventory_name,
+                bound=holder.bound,
+                entries=count,
+                entries_added=added,
+                entries_per_minute=added / minutes,
+                sample=Sample(),
+                steady=True,
+                unit="instances",
+            )
+        )
+    return found
 
 
 def grown_on(reported: Iterable[Holder], seen: Iterable[HolderEvidence]) -> tuple[Holder, ...]:

@@ -136,6 +136,7 @@ def _row(
         limit=None if count is None else count.limit,
         seconds_to_limit=None if count is None else count.seconds_to_limit,
         groups=_added_up(change.groups, before.groups if before else ()),
+        sampled=change.sampled or (before is not None and before.sampled),
     )
 
 

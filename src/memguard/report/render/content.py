@@ -31,6 +31,13 @@ def label(report: LeakReport) -> str:
     return STATES.get(report.state or "", KINDS.get(report.kind, report.kind))
 
 
+def watched_until(report: LeakReport) -> str | None:
+    """Return what is to be said where nobody has looked since; None where somebody has."""
+    if report.watched_until is None:
+        return None
+    return f"watching ended at {printable(report.watched_until)}: this is how it was then"
+
+
 def is_of_others(report: LeakReport) -> bool:
     """Return True where the growth is no memory of Python: its lines were busy meanwhile."""
     return report.verdict.kind in ("native", "fragmentation", "none")

@@ -22,8 +22,9 @@ def resources_title(report: LeakReport) -> str:
 
 def resource_facts(growth: ResourceGrowth) -> str:
     """Return what it is, how many there are and were gained, how fast, and how many may be."""
+    about = "about " if growth.sampled else ""
     facts = [
-        f"{growth.count:,} {WORDS.get(growth.kind, growth.kind)} now",
+        f"{about}{growth.count:,} {WORDS.get(growth.kind, growth.kind)} now",
         f"{growth.added:+,}",
         f"{number(growth.per_minute, ',.0f')}/min",
     ]

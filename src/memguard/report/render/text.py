@@ -40,6 +40,7 @@ from memguard.report.render.content import (
     suspects_title,
     trend_of,
     trend_words,
+    watched_until,
     why_no_user_line,
     window,
 )
@@ -182,6 +183,8 @@ def _headline(report: LeakReport) -> list[str]:
         growth,
         f"  in {readings(report)}{f'; {words}' if words else ''}",
     ]
+    if (until := watched_until(report)) is not None:
+        lines.append("  " + until)
     if trend.limit_bytes is not None:
         lines.append("  " + limit(trend, trend.limit_bytes))
     parts = explained(report)

@@ -320,6 +320,8 @@ def _report(report: LeakReport, locations: Locations) -> Markup:
         facts.append(("What to do", report.verdict.advice))
     if report.ended_at is not None:
         facts.append((capital(report.state or "ended"), moment(report.ended_at)))
+    if report.watched_until is not None:
+        facts.append(("Watched until", moment(report.watched_until)))
     facts.append(("Report", f"{report.id}, revision {report.revision}"))
     if report.fingerprint:
         facts.append(("Fingerprint", report.fingerprint))

@@ -28,6 +28,7 @@ from memguard.report.render.content import (
     suspects_title,
     trend_of,
     trend_words,
+    watched_until,
     window,
 )
 from memguard.report.render.html.chart import memory_chart
@@ -225,4 +226,5 @@ def _footer(report: LeakReport) -> Markup:
         f"Report {report.id}, revision {report.revision}. Found {report.started_at}{updated}, "
         f"{format_seconds(report.uptime_seconds)} after the start of watching, by detector "
         f"{report.detector}. {report.python or 'Python'}.",
+        f" {capital(until)}." if (until := watched_until(report)) is not None else None,
     )
