@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
+from memguard.leaks.evidence import newest
 from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
-from memguard.leaks.evidence.newest import Sample
 from memguard.leaks.growth.trend import Trend
 from memguard.leaks.report import RESOURCES, FindingState, Holder, LeakReport
 
@@ -122,7 +122,7 @@ def instances_of(reported: Iterable[Holder], evidence: Evidence) -> list[HolderE
                 entries=count,
                 entries_added=added,
                 entries_per_minute=added / minutes,
-                sample=Sample(),
+                sample=newest.Sample(),
                 steady=True,
                 unit="instances",
             )
