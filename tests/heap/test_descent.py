@@ -61,7 +61,7 @@ def test_slots_are_a_way_down_too(module: types.ModuleType) -> None:
     assert "Slotted" in paths_to(holder.rows)[id(holder.rows)]
 
 
-def test_a_closure_is_opened_and_a_plain_function_is_not(module: types.ModuleType) -> None:
+def test_closures_and_defaults_are_opened_and_code_is_not(module: types.ModuleType) -> None:
     cell, default = [object()], [object()]
 
     def inner() -> list[object]:
@@ -71,9 +71,10 @@ def test_a_closure_is_opened_and_a_plain_function_is_not(module: types.ModuleTyp
         return rows
 
     vars(module).update(inner=inner, plain=plain)
-    found = paths_to(cell, default, seconds=30.0)
-    assert id(cell) in found
-    assert id(default) not in found, "functions without a closure are code, not data"
+    found = paths_to(cell, default, plain.__code__, seconds=30.0)
+    assert "cell" in found[id(cell)]
+    assert "function" in found[id(default)], "a default outlives every call, and may grow"
+    assert id(plain.__code__) not in found
 
 
 def test_links_of_a_chain_are_no_step_deeper(module: types.ModuleType) -> None:

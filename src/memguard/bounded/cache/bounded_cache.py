@@ -427,8 +427,12 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
     def _measured_average(self) -> float:
         """Return the bytes of an entry, on the average of the first and the last few."""
         most = inventory.SAMPLE
+        # No entry twice, for its large parts would count as shared.
         sample = self._read(
-            lambda held: [*islice(held.values(), most), *islice(reversed(held.values()), most)]
+            lambda held: [
+                *islice(held.values(), most),
+                *islice(reversed(held.values()), min(most, max(0, len(held) - most))),
+            ]
         )
         pairs = [(entry.key, entry.value) for entry in sample]
         note = self._measure.note

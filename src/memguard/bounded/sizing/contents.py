@@ -131,7 +131,7 @@ def bytes_of(obj: object, max_nodes: int = DEFAULT_MAX_NODES) -> int:
     return int(Walk(max_nodes).measure([obj]))
 
 
-LARGE = 8192
+LARGE = 16384
 """Bytes from which a part of an entry is counted once, however many entries share it."""
 _MOST_NAMES = 8
 
