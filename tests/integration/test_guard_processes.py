@@ -165,3 +165,87 @@ def test_a_guard_whose_threads_get_other_numbers_ends_without_a_word() -> None:
         """
     )
     assert printed == "running False"
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_guard_that_restarts_in_children_runs_there_untouched_and_in_theirs() -> None:
+    printed = run(
+        """
+        import os, threading, time, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads, on purpose
+        from memguard.guard import install, status, uninstall
+
+        ticks = []
+        guard = install(interval=0.02, restart_in_children=True, on_level=lambda a: ticks.append(1))
+
+        def runs():
+            while not ticks:  # of this process, without a call to anything of ours
+                time.sleep(0.01)
+            assert status().running and status().monitor.ticks
+            names = [t.name for t in threading.enumerate() if "memguard" in t.name]
+            assert sorted(set(names)) == sorted(names), names
+
+        def forked(work):
+            pid = os.fork()
+            if pid == 0:
+                del ticks[:]
+                try:
+                    runs()
+                    work()
+                    uninstall()
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+        runs()
+        forked(lambda: forked(lambda: None))
+        guard.stop()
+
+        def stays_stopped():
+            time.sleep(0.2)
+            assert not status().running and threading.active_count() == 1
+
+        pid = os.fork()
+        if pid == 0:
+            try:
+                stays_stopped()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        uninstall()
+        print("all ran")
+        """
+    )
+    assert printed == "all ran"
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_install_in_a_child_where_the_guard_is_about_to_restart_finds_it_running() -> None:
+    printed = run(
+        """
+        import os, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from memguard.guard import install, status, uninstall
+
+        guard = install(interval=600, leaks=False, restart_in_children=True)
+        for touch in (install, status, lambda: guard.admit("1KiB").close(), lambda: guard.level):
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    touch()
+                    assert guard._running
+                    assert install() is guard
+                    uninstall()
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        uninstall()
+        print("found")
+        """
+    )
+    assert printed == "found"

@@ -469,3 +469,24 @@ def test_a_cache_with_lifetimes_is_swept_in_the_child() -> None:
         """
     )
     assert printed == "swept"
+
+
+def test_a_guard_that_restarts_in_children_does_so_when_it_is_used() -> None:
+    printed = run(
+        """
+        import memguard
+        guard = memguard.install(interval=0.05, restart_in_children=True)
+
+        def child():
+            assert memguard.status().running
+            while not memguard.status().monitor.ticks:
+                time.sleep(0.01)
+            memguard.uninstall()
+
+        in_child(child)
+        assert memguard.status().running
+        memguard.uninstall()
+        print("restarted")
+        """
+    )
+    assert printed == "restarted"

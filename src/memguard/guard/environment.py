@@ -22,6 +22,7 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "MEMGUARD_GC_WATCH": ("gc_watch", "flag"),
     "MEMGUARD_PUBLISH": ("publish", "path"),
     "MEMGUARD_WHEN_BLIND": ("when_blind", "text"),
+    "MEMGUARD_RESTART_IN_CHILDREN": ("restart_in_children", "flag"),
 }
 """Variable → option and how it is read. Flags are 1/0, true/false, yes/no, on/off."""
 

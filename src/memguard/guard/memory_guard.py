@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self, TypeAlias
 
+from memguard import log
 from memguard.bounded.options import check_callable, check_flag, check_instance, check_path
 from memguard.errors import LifecycleError, MemguardError
+from memguard.guard.children import Children
 from memguard.leaks.detector import LeakDetector
 from memguard.leaks.report import LeakReport
 from memguard.leaks.statistics import LeakDetectorStatistics
-from memguard.lifecycle import locks
+from memguard.lifecycle import fork, locks, uwsgi
 from memguard.lifecycle.degraded import Degradations, Degraded, described
-from memguard.lifecycle.fork import check, reset_after_fork
+from memguard.lifecycle.fork import check, reset_after_fork, restart_after_fork
 from memguard.lifecycle.private_directory import for_process
 from memguard.lifecycle.registry import Registration, Registry
 from memguard.observe.gcwatch import GcStatistics, GcWatch
@@ -79,7 +81,9 @@ class MemoryGuard:
     Locks: one mutex around starting and stopping; nothing of the host's runs under it.
     Keeps alive: its callbacks; containers not at all.
 
-    In a forked child it is stopped: call `start` there (gunicorn: in ``post_fork``).
+    In a forked child it is stopped: call `start` there (gunicorn: in ``post_fork``), or let it
+    start again by itself with ``restart_in_children=True``. Inside uWSGI no thread is started in
+    the process that workers are forked from: see ``docs/production.md``.
 
     Faults of the environment do not raise: a disk that is full or read-only, a history file that
     another process writes, no thread or descriptor to be had, a hidden ``/proc``. The part is off
@@ -111,6 +115,10 @@ class MemoryGuard:
             directory, or a local directory of your own.
         when_blind: What `admit` does while it cannot be read how full memory is: ``"admit"`` or
             ``"refuse"``.
+        restart_in_children: True starts the guard again in every forked child, if it runs in the
+            parent: 50 ms after the fork; or when it is used there next, if the child was forked
+            without Python's hooks. Without it the child has a stopped guard; the parent logs
+            that once, if the child does not start it within ten seconds. False logs nothing.
         on_level: Called with an `Alert` after each change of the level.
         on_alert: Called with every `Alert`.
         on_recycle: Called with an `Alert` when relief frees nothing and memory is critical: end
@@ -142,6 +150,7 @@ class MemoryGuard:
         gc_policy: GcPolicy | None = None,
         publish: bool | str | os.PathLike[str] = False,
         when_blind: WhenBlind = "admit",
+        restart_in_children: bool | None = None,
         on_level: Callable[[Alert], object] | None = None,
         on_alert: Callable[[Alert], object] | None = None,
         on_recycle: Callable[[Alert], object] | None = None,
@@ -151,6 +160,8 @@ class MemoryGuard:
         check_flag(leaks, "leaks")
         check_flag(gc_watch, "gc_watch")
         check_flag(source_lines, "source_lines")
+        if restart_in_children is not None:
+            check_flag(restart_in_children, "restart_in_children")
         if not isinstance(relief, bool | Relief):
             raise TypeError(f"relief must be True, False or a Relief (got {type(relief).__name__})")
         if not isinstance(publish, bool | str | os.PathLike):
@@ -211,7 +222,12 @@ class MemoryGuard:
         self._running = False
         self._entered = False
         self._closed = False
+        self._restarts = restart_in_children
+        self._children = None if restart_in_children is not None else Children()
+        self._wants_restart = False
         reset_after_fork(self)
+        if restart_in_children:
+            restart_after_fork(self)
 
     def _new_history(self) -> History:
         """Return a history with its file, or only in memory where the file cannot be used."""
@@ -229,8 +245,33 @@ class MemoryGuard:
         """Be stopped, in a forked child; the parts see to themselves."""
         self._degradations = Degradations(self.name)
         self._lock = locks.RLock()
+        self._wants_restart = bool(self._restarts) and (self._running or self._wants_restart)
+        if self._children is not None and self._running:
+            self._children.enter()
         self._running = False
         self._entered = False
+
+    @property
+    def wants_restart(self) -> bool:
+        """True in a forked child until the guard has started again there."""
+        return self._wants_restart
+
+    def restart(self) -> None:
+        """Start in a forked child, if that is wanted; otherwise do nothing. Never raises."""
+        if not self._wants_restart or uwsgi.is_before_fork():
+            return
+        try:
+            self.start()
+        except LifecycleError:  # it was started meanwhile
+            pass
+        except Exception as error:  # noqa: BLE001 - reason: whoever uses it did not ask for the start
+            log.event(log.ERROR, "guard.not_restarted", guard=self.name, error=described(error))
+
+    def _touch(self) -> None:
+        """Be what this process needs, before anything is answered in a forked child."""
+        check()
+        if self._wants_restart:
+            self.restart()
 
     # -- life cycle -------------------------------------------------------------------------------
 
@@ -245,23 +286,17 @@ class MemoryGuard:
             LifecycleError: It is running already.
         """
         check()
+        obstacle = uwsgi.obstacle()
         with self._lock:
             if self._running:
                 raise LifecycleError(f"guard {self.name!r} is already started; call stop() first")
-            self._running = True
-            self._closed = False
+            self._running = obstacle is None
+            self._wants_restart = self._closed = False
+        if obstacle is not None:
+            self._wait_for_fork(obstacle)
+            return self
         try:
-            if self.publisher is not None:
-                self.publisher.open()
-            if self.history is not None and self._history_pid != os.getpid():
-                self._history_pid = os.getpid()
-                self.history = self._new_history()  # a forked child does not write its parent's
-            for part in (self.gc_watch, self.gc_policy):
-                if part is not None:
-                    part.start()
-            runs = self._started("pressure", self.monitor)
-            if self.detector is not None:
-                runs = self._started("leaks", self.detector) or runs
+            runs = self._start_parts()
         except BaseException:
             self.stop()
             raise
@@ -269,6 +304,37 @@ class MemoryGuard:
         if not (self._running and runs):
             self.stop()
         return self
+
+    def _start_parts(self) -> bool:
+        """Start all of them; True if a thread runs."""
+        if self._children is not None:
+            self._children.open()
+        if self.publisher is not None:
+            self.publisher.open()
+        if self.history is not None and self._history_pid != os.getpid():
+            self._history_pid = os.getpid()
+            self.history = self._new_history()  # a forked child does not write its parent's
+        for part in (self.gc_watch, self.gc_policy):
+            if part is not None:
+                part.start()
+        runs = self._started("pressure", self.monitor)
+        if self.detector is not None:
+            runs = self._started("leaks", self.detector) or runs
+        return runs
+
+    def _wait_for_fork(self, obstacle: str) -> None:
+        """Start no thread inside uWSGI; say so, unless each worker starts the guard by itself."""
+        if self.history is not None:  # its file is for a process that watches
+            self.history.close()
+            self.history, self._history_pid = History(), 0
+        if self._restarts and uwsgi.runs_threads():
+            self._wants_restart = True
+            uwsgi.call_after_fork(fork.restart)
+            return
+        self._degradations.set("pressure", obstacle)
+        if self.detector is not None:
+            self._degradations.set("leaks", obstacle)
+        uwsgi.say(obstacle)
 
     def _started(self, name: str, part: PressureMonitor | LeakDetector) -> bool:
         try:
@@ -299,6 +365,15 @@ class MemoryGuard:
         if self.publisher is not None:
             failed = self.publisher.statistics().error
             degradations.set("publish", failed and f"no status can be written: {failed}")
+        self._look_after_children()
+
+    def _look_after_children(self) -> None:
+        children = self._children
+        if children is None or not self._running or (pid := children.unguarded()) is None:
+            return
+        self._children = None  # once is enough
+        remedy = "call memguard.install() there, or here install(restart_in_children=True)"
+        log.event(log.WARNING, "guard.child_unguarded", guard=self.name, child=pid, remedy=remedy)
 
     def stop(self, timeout: float = 5.0) -> bool:
         """
@@ -312,7 +387,9 @@ class MemoryGuard:
         """
         check()
         with self._lock:
-            self._running = False
+            self._running = self._wants_restart = False
+        if self._children is not None:
+            self._children.leave()
         ended = self.monitor.stop(timeout)
         if self.detector is not None:
             ended = self.detector.stop(timeout) and ended
@@ -362,7 +439,7 @@ class MemoryGuard:
 
     def __enter__(self) -> Self:
         """Return the guard, started; one that runs, as `install` gives it back, is taken over."""
-        check()
+        self._touch()
         with self._lock:
             if self._running and not self._entered:
                 self._entered = True
@@ -377,7 +454,7 @@ class MemoryGuard:
         self.close()
 
     def __repr__(self) -> str:
-        check()
+        self._touch()
         state = "running" if self._running else "stopped"
         return f"{type(self).__name__}(name={self.name!r}, {state})"
 
@@ -410,7 +487,7 @@ class MemoryGuard:
     @property
     def level(self) -> Level:
         """The level of the last look."""
-        check()
+        self._touch()
         return self.monitor.level
 
     @property
@@ -420,7 +497,7 @@ class MemoryGuard:
 
     def status(self) -> GuardStatus:
         """Return what every part knows. Thread-safe; cost: some ten µs."""
-        check()
+        self._touch()
         detector, history, watch = self.detector, self.history, self.gc_watch
         self._check_parts()
         return GuardStatus(
@@ -465,6 +542,7 @@ class MemoryGuard:
         Raises:
             AdmissionError: There is no room for it now; it is a `MemoryError`, too.
         """
+        self._touch()
         return self.admission.admit(cost_bytes, wait=wait)
 
     def on_pressure(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from memguard.lifecycle import interpreter as interpreter
     from memguard.lifecycle import janitor as janitor
     from memguard.lifecycle import locks as locks
+    from memguard.lifecycle import uwsgi as uwsgi
     from memguard.lifecycle.at_exit import call_at_exit as call_at_exit
     from memguard.lifecycle.at_exit import not_at_exit as not_at_exit
     from memguard.lifecycle.at_exit import stop_at_exit as stop_at_exit
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from memguard.lifecycle.fork import call_in_child as call_in_child
     from memguard.lifecycle.fork import check as check
     from memguard.lifecycle.fork import reset_after_fork as reset_after_fork
+    from memguard.lifecycle.fork import restart_after_fork as restart_after_fork
     from memguard.lifecycle.identity import UNKNOWN as UNKNOWN
     from memguard.lifecycle.identity import is_running as is_running
     from memguard.lifecycle.identity import started as started
@@ -46,11 +48,11 @@ else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
-            "memguard.lifecycle": "fork identity interpreter janitor locks",
+            "memguard.lifecycle": "fork identity interpreter janitor locks uwsgi",
             "memguard.lifecycle.at_exit": "call_at_exit not_at_exit stop_at_exit",
             "memguard.lifecycle.degraded": "GUARD_PARTS Degradations Degraded described",
             "memguard.lifecycle.failures": "Failures",
-            "memguard.lifecycle.fork": "call_in_child check reset_after_fork",
+            "memguard.lifecycle.fork": "call_in_child check reset_after_fork restart_after_fork",
             "memguard.lifecycle.identity": "UNKNOWN is_running started",
             "memguard.lifecycle.interpreter": "require_main",
             "memguard.lifecycle.private_directory": (

@@ -9,10 +9,13 @@ set up on first use, never by an import.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import mmap
 import os
 import sys
+import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -25,6 +28,8 @@ _WIPE_ON_FORK = 18
 """``MADV_WIPEONFORK`` of Linux, from 4.14 on, which the module ``mmap`` does not name."""
 _RESET_SECONDS = 1.0
 """What a reset may take; whoever holds its turn longer was lost in a fork."""
+HOOKS_SECONDS = 0.05
+"""What the hooks of others, such as logging's, have time for before anything is started again."""
 
 _calls: dict[Callable[[], object], None] = {}
 
@@ -36,7 +41,19 @@ class Resettable(Protocol):
         """Set every field as if never started. It runs during fork: no lock, no log."""
 
 
+class Restartable(Protocol):
+    """What starts again in a forked child, when asked to."""
+
+    @property
+    def wants_restart(self) -> bool:
+        """True in a child until it was started, or asked not to be."""
+
+    def restart(self) -> None:
+        """Start it, if that is wanted still. Never raises."""
+
+
 _targets: weakref.WeakSet[Resettable] = weakref.WeakSet()
+_restarting: weakref.WeakSet[Restartable] = weakref.WeakSet()
 
 
 def call_in_child(call: Callable[[], object]) -> None:
@@ -54,6 +71,25 @@ def reset_after_fork(target: Resettable) -> None:
     """Call ``target._reset`` in every forked child, while *target* is alive."""
     _set_hook()
     _targets.add(target)
+
+
+def restart_after_fork(target: Restartable) -> None:
+    """
+    Call ``target.restart`` in every forked child, on a thread, once the hooks of others are done.
+
+    In a child where no hook is called, whoever uses *target* next has to. *target* is held by a
+    weak reference, and resets itself by `reset_after_fork`.
+    """
+    _set_hook()
+    _set_restart_hook()
+    _restarting.add(target)
+
+
+def restart() -> None:
+    """Start again, in a forked child, what wants to be: for servers with a hook of their own."""
+    check()
+    for target in list(_restarting):
+        target.restart()
 
 
 def check() -> None:
@@ -174,3 +210,22 @@ def _set_hook() -> None:
     _mark = _Mark()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_forked)
+
+
+@functools.cache  # after that of `_set_hook`, and of all that was imported by now
+def _set_restart_hook() -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_restart_soon)
+
+
+def _restart_soon() -> None:
+    """Start a thread that restarts: nothing is started, logged or waited for within the fork."""
+    if any(target.wants_restart for target in list(_restarting)):
+        thread = threading.Thread(target=_restart_later, name="memguard-restart", daemon=True)
+        with contextlib.suppress(RuntimeError):  # none is to be had: it is started when it is used
+            thread.start()
+
+
+def _restart_later() -> None:
+    time.sleep(HOOKS_SECONDS)
+    restart()

@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from memguard.integrations.workers import celery as celery
     from memguard.integrations.workers import gunicorn as gunicorn
+    from memguard.integrations.workers import uwsgi as uwsgi
     from memguard.integrations.workers.recycle_policy import RecycleOptions as RecycleOptions
     from memguard.integrations.workers.recycler import Recycler as Recycler
     from memguard.integrations.workers.recycler import RecyclerStatistics as RecyclerStatistics
@@ -17,7 +18,7 @@ else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
-            "memguard.integrations.workers": "celery gunicorn",
+            "memguard.integrations.workers": "celery gunicorn uwsgi",
             "memguard.integrations.workers.recycle_policy": "RecycleOptions",
             "memguard.integrations.workers.recycler": "Recycler RecyclerStatistics",
         },
