@@ -159,7 +159,7 @@ def test_a_guard_whose_threads_get_other_numbers_ends_without_a_word() -> None:
             time.sleep(0.01)
         native = threading.get_ident
         mine = native()
-        threading.get_ident = lambda: native() if native() == mine else -native()
+        threading.get_ident = lambda: native() + (native() != mine)
         memguard.uninstall()
         print("running", guard.status().running)
         """

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from memguard.leaks.evidence import calls
-from memguard.leaks.evidence.calls import MOST, Calls, callee_of
+from memguard.leaks.evidence.calls import MOST, Calls, CallSite, callee_of
 
 needs_monitoring = pytest.mark.skipif(
     calls.unsupported() is not None, reason="sys.monitoring came with 3.12, and needs a GIL here"
@@ -123,6 +123,11 @@ def watched() -> Iterator[Calls]:
     burst.abandon()
 
 
+def of_this_file(burst: Calls) -> list[CallSite]:
+    """End *burst*; return what it saw here: a plugin of pytest may seed a library meanwhile."""
+    return [site for site in burst.end() if any(file == HERE for file, _ in site.stack)]
+
+
 def in_a_thread(call: Callable[[], object]) -> None:
     thread = threading.Thread(target=call)
     thread.start()
@@ -153,7 +158,10 @@ class TestBurst:
         for _ in range(MOST):
             compress()
         STRLEN(b"")
-        assert [each.callee for each in watched.end()] == ["strlen (ctypes)", "zlib.compress"]
+        assert [each.callee for each in of_this_file(watched)] == [
+            "strlen (ctypes)",
+            "zlib.compress",
+        ]
 
     def test_a_library_is_followed_up_to_the_users_line(self, watched: Calls) -> None:
         namespace: dict[str, Any] = {"compress": zlib.compress}
@@ -168,7 +176,7 @@ class TestBurst:
         watched.end()
         assert [monitoring.get_tool(each) for each in calls.TOOL_IDS] == [None, None]
         compress()
-        assert watched.end() == []
+        assert of_this_file(watched) == []
 
     def test_a_tool_of_the_host_is_as_it_was(self, compress: Callable[[], None]) -> None:
         seen: list[str] = []
@@ -187,7 +195,7 @@ class TestBurst:
             burst = Calls()
             assert burst.start() is None
             compress()
-            assert len(burst.end()) == 1
+            assert len(of_this_file(burst)) == 1
             compress()
             assert monitoring.get_tool(1) == "a coverage tool"
             assert monitoring.get_events(1) == monitoring.events.LINE
@@ -218,7 +226,7 @@ class TestBurst:
 
         monkeypatch.setattr(calls, "callee_of", fail)
         compress()
-        assert watched.end() == []
+        assert of_this_file(watched) == []
 
     def test_the_error_of_a_signal_handler_is_the_hosts(
         self,
@@ -235,7 +243,7 @@ class TestBurst:
         monkeypatch.setattr(calls, "callee_of", interrupt)
         with pytest.raises(TimeoutError):
             compress()
-        assert watched.end() == []
+        assert of_this_file(watched) == []
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
     def test_a_forked_child_has_no_burst(self, watched: Calls) -> None:

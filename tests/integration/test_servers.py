@@ -1,0 +1,203 @@
+"""
+Real servers: the guard runs in each worker, or says that it does not; stopping takes no longer.
+
+The axes: server, where ``install()`` stands, preloaded or not: the table of ``docs/production.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server_processes import SERVED, Host, in_time, needs, program
+
+pytestmark = [
+    pytest.mark.stress,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc"),
+    pytest.mark.timeout(300),  # a server and its bare twin, up to three times
+]
+
+WORKERS = 2
+RESTART = {"restart_in_children": True}
+
+
+def gunicorn(where: str, *options: str, asgi: bool = False) -> list[str]:
+    maker, name = ("make_asgi()", "asgi") if asgi else ("make_app()", "app")
+    return [
+        *(sys.executable, "-m", "gunicorn", "-c", str(SERVED / "gunicorn.conf.py")),
+        *("--no-control-socket", "-w", str(WORKERS), "-b", "unix:{socket}", *options),
+        f"application:{maker if where == 'factory' else name}",
+    ]
+
+
+def uvicorn(where: str, *options: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "uvicorn", "--uds", "{socket}", "--workers", str(WORKERS)),
+        *(["--factory", "application:make_asgi"] if where == "factory" else ["application:asgi"]),
+        *options,
+    ]
+
+
+def hypercorn(_where: str, *options: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "hypercorn", "-b", "unix:{socket}", "-w", str(WORKERS), *options),
+        "application:asgi",
+    ]
+
+
+def granian(where: str, *options: str) -> list[str]:
+    interface = "wsgi" if "wsgi" in options else "asgi"
+    name = "app" if interface == "wsgi" else "asgi"
+    return [
+        *(sys.executable, "-m", "granian", "--uds", "{socket}", "--interface", interface),
+        *("--workers", str(WORKERS)),
+        *(["--factory", f"application:make_{name}"] if where == "factory" else []),
+        *([f"application:{name}"] if where != "factory" else []),
+    ]
+
+
+def uwsgi(_where: str, *options: str) -> list[str]:
+    return [
+        *(program("uwsgi") or "uwsgi", "--http-socket", "{socket}", "--master", "--die-on-term"),
+        *("--processes", str(WORKERS), "--need-app", "--module", "application:app", *options),
+    ]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A server, where the guard is installed in it, and whether it is to run in the workers."""
+
+    server: Callable[..., list[str]]
+    where: str
+    options: tuple[str, ...] = ()
+    guard: tuple[tuple[str, Any], ...] = ()
+    runs: bool = True
+
+    @property
+    def id(self) -> str:
+        guard = [name for name, _ in self.guard]
+        named = [option.lstrip("-") for option in self.options if option != "-k"]
+        return "-".join([self.server.__name__, *named, self.where, *guard])
+
+    def command(self, where: str | None = None) -> list[str]:
+        more = {"asgi": True} if "uvicorn.workers.UvicornWorker" in self.options else {}
+        return self.server(self.where if where is None else where, *self.options, **more)
+
+    def host(self, directory: Path, where: str | None = None, **guard: Any) -> Host:
+        where = self.where if where is None else where
+        host = Host(directory, self.command(where), where, {**dict(self.guard), **guard})
+        host.wait(host.serves, "an answer")
+        return host
+
+
+def cells() -> list[Cell]:
+    found: list[Cell] = []
+    restart = tuple(RESTART.items())
+    uvicorns = ("-k", "uvicorn.workers.UvicornWorker")
+    for kind in (("-k", "sync"), ("-k", "gthread", "--threads=2"), uvicorns, ("-k", "gevent")):
+        preload = (*kind, "--preload")
+        found += [
+            *(Cell(gunicorn, where, kind) for where in ("import", "hook")),
+            Cell(gunicorn, "import", preload, runs=False),
+            Cell(gunicorn, "import", preload, restart),
+            Cell(gunicorn, "hook", preload),
+        ]
+        if kind in (uvicorns, ("-k", "sync")):
+            found += [
+                Cell(gunicorn, "factory", kind),
+                Cell(gunicorn, "factory", preload, runs=False),
+            ]
+        if kind is uvicorns:
+            found += [Cell(gunicorn, "lifespan", each) for each in (kind, preload)]
+    found += [Cell(uvicorn, where) for where in ("import", "factory", "lifespan")]
+    found += [Cell(hypercorn, where) for where in ("import", "lifespan")]
+    found += [Cell(granian, where) for where in ("import", "factory", "lifespan")]
+    found += [Cell(granian, where, ("wsgi",)) for where in ("import", "factory")]
+    for more in ((), ("--threads=2",)):
+        found += [
+            Cell(uwsgi, "import", more, runs=False),
+            Cell(uwsgi, "import", more, restart),
+            *(Cell(uwsgi, where, more) for where in ("hook", "setup")),
+            *(Cell(uwsgi, where, (*more, "--lazy-apps")) for where in ("import", "setup")),
+        ]
+    return found
+
+
+BARE: dict[tuple[str, ...], float] = {}
+"""Seconds that bare servers took to stop; measured again beside a guarded one that is slow."""
+QUICK: dict[str, Any] = {"leak_options": {"trace_seconds": 0.1, "interval": 0.05}}
+CELLS = [pytest.param(cell, id=cell.id) for cell in cells()]
+
+
+def needs_server(cell: Cell) -> None:
+    needs(cell.server.__name__)
+    if "gevent" in cell.options:
+        needs("gevent")
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_guard_runs_or_says_so_and_stops_in_time(cell: Cell, tmp_path: Path) -> None:
+    needs_server(cell)
+    numbers = iter(range(100))
+    key = tuple(cell.command("bare"))
+
+    def bare() -> float:
+        number = next(numbers)
+        if number == 0 and key in BARE:
+            return BARE[key]
+        with cell.host(tmp_path / f"bare{number}", "bare") as host:
+            host.all_workers(WORKERS)
+            BARE[key] = host.stop()
+            return BARE[key]
+
+    def guarded() -> float:
+        directory = tmp_path / f"guarded{next(numbers)}"
+        reports = directory / "reports"
+        with cell.host(directory, report_dir=str(reports), **QUICK) as host:
+            if cell.runs:
+                watched(host, reports)
+            else:
+                unwatched(host)
+            took = host.stop()
+            assert "Traceback" not in host.log(), host.log()
+            assert "deadlock" not in host.log(), host.log()
+            return took
+
+    in_time(bare, guarded)
+
+
+def watched(host: Host, reports: Path) -> None:
+    """Assert that each worker has a guard that lives, and writes a report of its own."""
+    first = host.all_workers(WORKERS)
+    assert all(row["installed"] and row["running"] for row in first.values()), host.log()
+    deadline = time.monotonic() + 30.0
+    while behind := [
+        pid
+        for pid, now in host.all_workers(WORKERS).items()
+        if pid in first and now["ticks"] <= first[pid]["ticks"]
+    ]:
+        assert time.monotonic() < deadline, f"{behind} stand still"
+    host.all_workers(WORKERS, "/report")
+    written = [json.loads(path.read_text("utf-8"))["pid"] for path in reports.glob("*.json")]
+    assert set(first) <= set(written), (first, written)
+    assert "unguarded" not in host.log(), host.log()
+
+
+def unwatched(host: Host) -> None:
+    """Assert that no worker says that it has a guard, and that the log says so, once."""
+    found = host.all_workers(WORKERS)
+    assert not any(row["running"] for row in found.values()), found
+    said = "restart_in_children=True"
+    host.wait(lambda: said in host.log(), "the log to say so")
+    time.sleep(0.3)
+    # uWSGI writes it to its own log; ours has it, too.
+    lines = [line for line in host.log().splitlines() if said in line]
+    assert len([line for line in lines if "event=" in line]) <= 2, lines
+    assert len(lines) <= 3, lines
