@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import struct
@@ -9,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import psutil
+
+from memguard.lifecycle import interpreter
 
 PATIENCE = 10.0
 """Seconds that a child has to install a guard of its own, before it is called unguarded."""
@@ -39,10 +42,10 @@ class Children:
         if self._pid != os.getpid() or self._page is None:
             self.leave()
             self._pid = os.getpid()
-            try:
-                self._page = mmap.mmap(-1, mmap.PAGESIZE)  # shared, as is the default
-            except (OSError, ValueError):  # no memory: then nobody is noticed
-                self._page = None
+            self._page = None
+            if interpreter.is_main():  # CPython may hang when it ends another one's mapped memory
+                with contextlib.suppress(OSError, ValueError):  # no memory: then nobody is noticed
+                    self._page = mmap.mmap(-1, mmap.PAGESIZE)  # shared, as is the default
 
     def enter(self) -> None:
         """In a child, right after the fork: note it as unguarded. Safe in a hook for forks."""
