@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.server_processes import SERVED, Host, in_time, needs, program
+from tests.server_commands import WORKERS, granian, gunicorn, hypercorn, uvicorn, uwsgi
+from tests.server_processes import Host, in_time, needs
 
 pytestmark = [
     pytest.mark.stress,
@@ -24,50 +25,7 @@ pytestmark = [
     pytest.mark.timeout(300),  # a server and its bare twin, up to three times
 ]
 
-WORKERS = 2
 RESTART = {"restart_in_children": True}
-
-
-def gunicorn(where: str, *options: str, asgi: bool = False) -> list[str]:
-    maker, name = ("make_asgi()", "asgi") if asgi else ("make_app()", "app")
-    return [
-        *(sys.executable, "-m", "gunicorn", "-c", str(SERVED / "gunicorn.conf.py")),
-        *("--no-control-socket", "-w", str(WORKERS), "-b", "unix:{socket}", *options),
-        f"application:{maker if where == 'factory' else name}",
-    ]
-
-
-def uvicorn(where: str, *options: str) -> list[str]:
-    return [
-        *(sys.executable, "-m", "uvicorn", "--uds", "{socket}", "--workers", str(WORKERS)),
-        *(["--factory", "application:make_asgi"] if where == "factory" else ["application:asgi"]),
-        *options,
-    ]
-
-
-def hypercorn(_where: str, *options: str) -> list[str]:
-    return [
-        *(sys.executable, "-m", "hypercorn", "-b", "unix:{socket}", "-w", str(WORKERS), *options),
-        "application:asgi",
-    ]
-
-
-def granian(where: str, *options: str) -> list[str]:
-    interface = "wsgi" if "wsgi" in options else "asgi"
-    name = "app" if interface == "wsgi" else "asgi"
-    return [
-        *(sys.executable, "-m", "granian", "--uds", "{socket}", "--interface", interface),
-        *("--workers", str(WORKERS)),
-        *(["--factory", f"application:make_{name}"] if where == "factory" else []),
-        *([f"application:{name}"] if where != "factory" else []),
-    ]
-
-
-def uwsgi(_where: str, *options: str) -> list[str]:
-    return [
-        *(program("uwsgi") or "uwsgi", "--http-socket", "{socket}", "--master", "--die-on-term"),
-        *("--processes", str(WORKERS), "--need-app", "--module", "application:app", *options),
-    ]
 
 
 @dataclass(frozen=True)
@@ -104,10 +62,10 @@ def cells() -> list[Cell]:
     for kind in (("-k", "sync"), ("-k", "gthread", "--threads=2"), uvicorns, ("-k", "gevent")):
         preload = (*kind, "--preload")
         found += [
-            *(Cell(gunicorn, where, kind) for where in ("import", "hook")),
+            *(Cell(gunicorn, where, kind) for where in ("import", "hook", "setup")),
             Cell(gunicorn, "import", preload, runs=False),
             Cell(gunicorn, "import", preload, restart),
-            Cell(gunicorn, "hook", preload),
+            *(Cell(gunicorn, where, preload) for where in ("hook", "setup")),
         ]
         if kind in (uvicorns, ("-k", "sync")):
             found += [

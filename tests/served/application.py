@@ -25,7 +25,7 @@ def guard() -> None:
     import memguard
     from memguard.guard import children
 
-    children.PATIENCE = 1.0
+    children.PATIENCE = float(os.environ.get("PATIENCE", "1.0"))
     memguard.install(**{"interval": 0.1, **OPTIONS})
 
 

@@ -1,5 +1,6 @@
 """gunicorn's part of the application: a guard in each worker, where that is asked for."""
 
+import json
 import os
 
 if os.environ["WHERE"] == "hook":
@@ -8,3 +9,9 @@ if os.environ["WHERE"] == "hook":
         import application  # type: ignore[import-not-found]  # noqa: PLC0415 - not in the master
 
         application.guard()
+
+elif os.environ["WHERE"] == "setup":
+    from memguard.integrations.workers.gunicorn import hooks
+
+    guard = {"interval": 0.1, **json.loads(os.environ["OPTIONS"])}
+    globals().update(hooks(limit=None, guard=guard))
