@@ -23,7 +23,13 @@ ROOT = Path(__file__).parents[1]
 SERVED = Path(__file__).parent / "served"
 DEADLINE = 60.0
 REQUIRED = "MEMGUARD_TEST_SERVERS"
-"""Environment variable: if it is ``required``, a server that is missing is an error."""
+"""
+Environment variable: servers are tried where it is set, for that takes minutes. If it is
+``required``, one that is missing is an error.
+"""
+asked_for = pytest.mark.skipif(
+    REQUIRED not in os.environ, reason=f"takes minutes: set {REQUIRED}=required to try servers"
+)
 
 
 def needs(*names: str) -> None:

@@ -15,10 +15,11 @@ import pytest
 
 from memguard.report.publish import reader
 from tests.server_commands import WORKERS, granian, gunicorn, hypercorn, uvicorn, uwsgi
-from tests.server_processes import Host, in_time, needs
+from tests.server_processes import Host, asked_for, in_time, needs
 
 pytestmark = [
     pytest.mark.stress,
+    asked_for,
     pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc"),
     pytest.mark.timeout(300),
 ]
