@@ -27,21 +27,31 @@ REQUIRED = "MEMGUARD_TEST_SERVERS"
 Environment variable: servers are tried where it is set, for that takes minutes. If it is
 ``required``, one that is missing is an error.
 """
+PROGRAMS = frozenset({"redis-server", "uwsgi"})
+"""Servers that are started by name; all others by this Python, as modules."""
 asked_for = pytest.mark.skipif(
     REQUIRED not in os.environ, reason=f"takes minutes: set {REQUIRED}=required to try servers"
 )
 
 
 def needs(*names: str) -> None:
-    """Skip the test if a package or program is not installed; fail it if servers are required."""
-    missing = [
-        name for name in names if importlib.util.find_spec(name) is None and program(name) is None
-    ]
+    """
+    Skip the test if a package or program is not installed; fail it if servers are required.
+
+    A program of the same name that another Python has installed is no package of this one.
+    """
+    missing = [name for name in names if not _is_there(name)]
     if missing:
         reason = f"not installed: {', '.join(missing)} (pip install --group servers; redis-server)"
         if os.environ.get(REQUIRED) == "required":
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+def _is_there(name: str) -> bool:
+    if name in PROGRAMS:
+        return program(name) is not None
+    return importlib.util.find_spec(name) is not None
 
 
 def program(name: str) -> str | None:

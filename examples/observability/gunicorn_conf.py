@@ -23,7 +23,7 @@ def on_starting(server: Any) -> None:  # noqa: ARG001 - reason: gunicorn gives i
         file.unlink(missing_ok=True)
 
 
-def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001 - reason: gunicorn gives it
+def post_worker_init(worker: Any) -> None:
     """Guard this worker and export its metrics, after the fork: threads do not survive one."""
     import memguard  # noqa: PLC0415 - reason: in the worker
     from memguard.report.metrics.prometheus import MultiprocessBridge  # noqa: PLC0415 - reason: in the worker

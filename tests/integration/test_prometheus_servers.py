@@ -25,9 +25,11 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 
 
 CONF = """
+from examples.observability import gunicorn_conf
 from examples.observability.gunicorn_conf import *
 
 def post_worker_init(worker):
+    gunicorn_conf.post_worker_init(worker)
     worker.log.info("Ready")
 """
 """That of the example. A worker that is not ready yet misses the signal that tells it to end."""

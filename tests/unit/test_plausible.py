@@ -94,3 +94,13 @@ def test_whatever_was_measured_the_law_holds(
             assert row.bytes_per_minute <= growth + error
     changed = sum(before != after for before, after in zip(rows, kept, strict=True))
     assert len(notes) == changed
+
+
+def test_what_no_process_can_address_is_unknown_even_if_nothing_was_measured() -> None:
+    for weight, added in ((2**58, 100), (2**40, 2**20)):
+        impossible = holder("shop.app.PENDING", entries_added=added, sample=sample(weight))
+        found = evidence(impossible, private_bytes=None)
+        (heavy, _, notes) = rank_holders(found, trend(0), None)
+        assert all(row.bytes_added is None for row in heavy)
+        assert len(notes) == 1
+        assert "heavier than the process" in notes[0]

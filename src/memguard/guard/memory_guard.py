@@ -81,8 +81,8 @@ class MemoryGuard:
     Locks: one mutex around starting and stopping; nothing of the host's runs under it.
     Keeps alive: its callbacks; containers not at all.
 
-    In a forked child it is stopped: call `start` there (gunicorn: in ``post_fork``), or let it
-    start again by itself with ``restart_in_children=True``. Inside uWSGI no thread is started in
+    In a forked child it is stopped: call `start` there (gunicorn: in ``post_worker_init``), or let
+    it start again by itself with ``restart_in_children=True``. Inside uWSGI no thread is started in
     the process that workers are forked from: see ``docs/production.md``.
 
     Faults of the environment do not raise: a disk that is full or read-only, a history file that

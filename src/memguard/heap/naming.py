@@ -14,6 +14,8 @@ import types
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
+from memguard.bounded.sizing import has_methods_in_c
+
 _TYPE_SLOTS: Any = vars(type)
 _MODULE_DICT: Any = vars(types.ModuleType)["__dict__"]
 SCAN = 200_000
@@ -96,13 +98,7 @@ def is_lost(kind: type) -> bool:
 
 def is_of_an_extension(kind: type) -> bool:
     """Return True for a class written in C outside Python's builtins: it may own memory of C."""
-    if "." not in type_name(kind):
-        return False
-    return any(
-        (type(value) is types.MethodDescriptorType or type(value) is types.WrapperDescriptorType)
-        and value.__objclass__ is kind
-        for value in list(dict_of_type(kind).values())
-    )
+    return "." in type_name(kind) and has_methods_in_c(kind)
 
 
 def clean(text: Any) -> str:

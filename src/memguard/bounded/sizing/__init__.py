@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from memguard.bounded.sizing.entries import SharedBytes as SharedBytes
     from memguard.bounded.sizing.entries import average_bytes as average_bytes
     from memguard.bounded.sizing.entries import weigh as weigh
+    from memguard.bounded.sizing.kinds import has_methods_in_c as has_methods_in_c
     from memguard.bounded.sizing.retained import Weighing as Weighing
     from memguard.bounded.sizing.retained import Weight as Weight
     from memguard.bounded.sizing.tables import bytes_per_entry as bytes_per_entry
@@ -30,6 +31,7 @@ else:
             "memguard.bounded.sizing.alone": "data_of is_known shallow_size",
             "memguard.bounded.sizing.contents": "ATOMS LARGE Size bytes_of size_of",
             "memguard.bounded.sizing.entries": "Parts SharedBytes average_bytes weigh",
+            "memguard.bounded.sizing.kinds": "has_methods_in_c",
             "memguard.bounded.sizing.retained": "Weighing Weight",
             "memguard.bounded.sizing.tables": "bytes_per_entry",
         },

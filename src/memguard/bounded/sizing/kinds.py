@@ -57,8 +57,11 @@ def has_gc(kind: type) -> bool:
 
 def is_written_in_c(kind: type) -> bool:
     """Return True for a type that C code made, unless it has no method of its own."""
-    if not FLAGS(kind) & _HEAP_TYPE:
-        return True
+    return not FLAGS(kind) & _HEAP_TYPE or has_methods_in_c(kind)
+
+
+def has_methods_in_c(kind: type) -> bool:
+    """Return True for a type with a method of its own that C code made."""
     return any(
         (type(value) is types.MethodDescriptorType or type(value) is types.WrapperDescriptorType)
         and value.__objclass__ is kind

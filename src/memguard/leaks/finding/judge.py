@@ -121,7 +121,7 @@ class Signs:
 
     @property
     def python_per_minute(self) -> float:
-        """What Python's allocators account for, by the sign that shows most."""
+        """What Python's objects account for, with what they hold of C's, by the largest sign."""
         return max(
             self.known_per_minute,
             self.traced_per_minute or 0.0,
@@ -415,7 +415,7 @@ def _of_growth(signs: Signs) -> tuple[VerdictKind, list[str]]:
     reasons = [
         f"readings grow by {format_bytes(growth)} a minute",
         (
-            f"Python's allocators account for about {min(share, 1.0):.0%} of that, "
+            f"Python's objects account for about {min(share, 1.0):.0%} of that, "
             f"held entries for {min(held, 1.0):.0%}"
         ),
         *_about_garbage(signs),

@@ -17,6 +17,9 @@ from memguard.leaks.report import Holder, TrendSummary
 MAX_BLOCK_BYTES = 512
 """The largest of CPython's small blocks, which are counted and not measured."""
 
+ADDRESS_SPACE = 2**57
+"""Bytes that no process of a 64-bit machine can address: a bound where nothing was measured."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
@@ -57,8 +60,8 @@ def _lawful(bounds: Bounds, holder: Holder) -> tuple[Holder, str | None]:
     weight, rate = holder.bytes_per_entry, holder.bytes_per_minute
     if weight is None or rate is None:
         return holder, None
-    whole = bounds.process_bytes
-    if whole is not None and weight > whole:
+    whole = ADDRESS_SPACE if bounds.process_bytes is None else bounds.process_bytes
+    if weight > whole or (holder.bytes_added or 0) > ADDRESS_SPACE:
         unknown = replace(
             holder,
             bytes_per_entry=None,

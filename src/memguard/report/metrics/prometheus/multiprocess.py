@@ -62,7 +62,8 @@ class MultiprocessBridge(Service):
     the highest of those that live; what a dead worker said is removed by the next bridge that
     looks. The names are those of `MemguardCollector`.
 
-    Start it in the worker, after the fork (gunicorn: in ``post_fork``), and count begins there.
+    Start it in the worker, after the fork (gunicorn: in ``post_worker_init``): it counts from then
+    on.
 
     Bounded by: *max_containers* pairs of name and kind of containers; three files for each kind of
         gauge, and one pair for each worker that lives at the same time.
