@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress soak lint types clean
+.PHONY: help demo test stress servers soak lint types clean
 
 help:  ## show these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -31,6 +31,11 @@ test: $(READY)  ## the test suite, in a few minutes
 stress: $(READY)  ## the long tests: storms, crowds, real browsers and workers
 	$(BIN)/python -m pytest -n auto -m stress tests/heap
 	$(BIN)/python -m pytest -n auto -m stress --ignore=tests/heap
+
+# One for each processor: it is timed how long they take to stop.
+servers: $(READY)  ## real servers with workers: gunicorn, uvicorn, hypercorn, granian, uWSGI
+	$(BIN)/python -m pip install --quiet --group servers
+	MEMGUARD_TEST_SERVERS=required $(BIN)/python -m pytest -n logical -m stress tests/integration/test_servers.py tests/integration/test_server_faults.py
 
 soak: $(READY)  ## a guarded program for a quarter of an hour: does memguard itself stay flat?
 	$(BIN)/python -m benchmarks.soak

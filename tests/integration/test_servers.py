@@ -144,9 +144,13 @@ def watched(host: Host, reports: Path) -> None:
     ]:
         assert time.monotonic() < deadline, f"{behind} stand still"
     host.all_workers(WORKERS, "/report")
-    written = [json.loads(path.read_text("utf-8"))["pid"] for path in reports.glob("*.json")]
-    assert set(first) <= set(written), (first, written)
+    host.wait(lambda: set(first) <= writers(reports), "a report of each worker")
     assert "unguarded" not in host.log(), host.log()
+
+
+def writers(reports: Path) -> set[int]:
+    """Return the processes that have written a report."""
+    return {json.loads(path.read_text("utf-8"))["pid"] for path in reports.glob("*.json")}
 
 
 def unwatched(host: Host) -> None:

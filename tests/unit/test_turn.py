@@ -40,6 +40,28 @@ def test_the_thread_that_works_is_refused_and_not_made_to_wait() -> None:
     assert not turn.is_taken
 
 
+def test_another_greenlet_of_the_thread_that_works_is_refused_and_not_made_to_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """gevent, patched in after the import: each greenlet has a number of its own then."""
+    turn = Turn()
+    refused: list[BaseException] = []
+
+    def in_another_greenlet() -> None:
+        number = threading.get_ident() + 1
+        with monkeypatch.context() as patch:
+            patch.setattr(threading, "get_ident", lambda: number)
+            assert turn.run(lambda: "worked", busy="busy") == "busy"
+            with pytest.raises(LifecycleError) as raised:
+                turn.wait(lambda: None)
+        refused.append(raised.value)
+
+    thread = threading.Thread(target=lambda: turn.wait(in_another_greenlet), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert len(refused) == 1, "it waits for itself"
+
+
 def test_another_thread_is_refused_while_one_works_and_served_afterwards() -> None:
     turn, entered, leave = Turn(), threading.Event(), threading.Event()
 

@@ -117,8 +117,9 @@ class MemoryGuard:
             ``"refuse"``.
         restart_in_children: True starts the guard again in every forked child, if it runs in the
             parent: 50 ms after the fork; or when it is used there next, if the child was forked
-            without Python's hooks. Without it the child has a stopped guard; the parent logs
-            that once, if the child does not start it within ten seconds. False logs nothing.
+            without Python's hooks, or gevent or eventlet is loaded. Without it the child has a
+            stopped guard. The parent logs once that a child has run for ten seconds without one,
+            unless this is False.
         on_level: Called with an `Alert` after each change of the level.
         on_alert: Called with every `Alert`.
         on_recycle: Called with an `Alert` when relief frees nothing and memory is critical: end
@@ -223,7 +224,7 @@ class MemoryGuard:
         self._entered = False
         self._closed = False
         self._restarts = restart_in_children
-        self._children = None if restart_in_children is not None else Children()
+        self._children = None if restart_in_children is False else Children()
         self._wants_restart = False
         reset_after_fork(self)
         if restart_in_children:
@@ -372,7 +373,9 @@ class MemoryGuard:
         if children is None or not self._running or (pid := children.unguarded()) is None:
             return
         self._children = None  # once is enough
-        remedy = "call memguard.install() there, or here install(restart_in_children=True)"
+        remedy = "call memguard.install() there"
+        if not self._restarts:
+            remedy += ", or here install(restart_in_children=True)"
         log.event(log.WARNING, "guard.child_unguarded", guard=self.name, child=pid, remedy=remedy)
 
     def stop(self, timeout: float = 5.0) -> bool:

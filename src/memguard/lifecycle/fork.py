@@ -28,6 +28,8 @@ _WIPE_ON_FORK = 18
 """``MADV_WIPEONFORK`` of Linux, from 4.14 on, which the module ``mmap`` does not name."""
 _RESET_SECONDS = 1.0
 """What a reset may take; whoever holds its turn longer was lost in a fork."""
+_GREENLETS = frozenset({"gevent", "eventlet"})
+"""Libraries that replace threads."""
 HOOKS_SECONDS = 0.05
 """What the hooks of others, such as logging's, have time for before anything is started again."""
 
@@ -77,8 +79,10 @@ def restart_after_fork(target: Restartable) -> None:
     """
     Call ``target.restart`` in every forked child, on a thread, once the hooks of others are done.
 
-    In a child where no hook is called, whoever uses *target* next has to. *target* is held by a
-    weak reference, and resets itself by `reset_after_fork`.
+    In a child where no hook is called, or where gevent or eventlet is loaded, whoever uses *target*
+    next has to: threads that these replace after the fork run only in the thread that started them,
+    and one of ours would be over by then. *target* is held by a weak reference, and resets itself
+    by `reset_after_fork`.
     """
     _set_hook()
     _set_restart_hook()
@@ -220,7 +224,9 @@ def _set_restart_hook() -> None:
 
 def _restart_soon() -> None:
     """Start a thread that restarts: nothing is started, logged or waited for within the fork."""
-    if any(target.wants_restart for target in list(_restarting)):
+    if _GREENLETS.isdisjoint(sys.modules) and any(
+        target.wants_restart for target in list(_restarting)
+    ):
         thread = threading.Thread(target=_restart_later, name="memguard-restart", daemon=True)
         with contextlib.suppress(RuntimeError):  # none is to be had: it is started when it is used
             thread.start()

@@ -10,6 +10,11 @@ from typing import TypeVar
 
 from memguard.errors import LifecycleError
 
+# Both as they are now: if gevent replaces them later, a lock of the system that a greenlet holds
+# must know its thread, whose other greenlets would otherwise wait for it with all of the thread.
+_allocate_lock = threading.Lock
+_get_ident = threading.get_ident
+
 T = TypeVar("T")
 B = TypeVar("B")
 
@@ -18,8 +23,8 @@ class Turn:
     """
     Let one thread at a time do work that must not overlap with itself.
 
-    A finalizer, a signal handler or a callback that runs in the owner's thread and asks for another
-    turn is refused; it would wait for itself forever.
+    A finalizer, a signal handler, a callback or another greenlet that runs in the thread of the
+    owner and asks for another turn is refused; it would wait for itself forever.
 
     Bounded by: one owner.
     Locks: it is one. Make a new one in a forked child: the owner may not be there.
@@ -29,13 +34,13 @@ class Turn:
     __slots__ = ("_lock", "_owner")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = _allocate_lock()
         self._owner: int | None = None
 
     @property
     def is_mine(self) -> bool:
         """True in the thread that works."""
-        return self._owner == threading.get_ident()
+        return self._owner == _get_ident()
 
     @property
     def is_taken(self) -> bool:
@@ -61,7 +66,7 @@ class Turn:
             deque(map(operator.setitem, (taken,), (0,), acquire), maxlen=0)
             if not taken[0]:
                 return busy
-            self._owner = threading.get_ident()
+            self._owner = _get_ident()
             return work()
         finally:
             if taken[0]:
@@ -73,7 +78,7 @@ class Turn:
         Return what *work* returns, after waiting for as long as it takes.
 
         Raises:
-            LifecycleError: This thread is at work already.
+            LifecycleError: This thread is at work already, maybe in another greenlet.
         """
         if self.is_mine:
             raise LifecycleError(
