@@ -32,10 +32,10 @@ stress: $(READY)  ## the long tests: storms, crowds, real browsers and workers
 	$(BIN)/python -m pytest -n auto -m stress tests/heap
 	$(BIN)/python -m pytest -n auto -m stress --ignore=tests/heap
 
-# One for each processor: it is timed how long they take to stop.
+# Two at a time: it is timed how long they take to stop.
 servers: $(READY)  ## real servers with workers: gunicorn, uvicorn, hypercorn, granian, uWSGI
 	$(BIN)/python -m pip install --quiet --group servers
-	MEMGUARD_TEST_SERVERS=required $(BIN)/python -m pytest -n logical -m stress tests/integration/test_servers.py tests/integration/test_server_faults.py
+	MEMGUARD_TEST_SERVERS=required $(BIN)/python -m pytest -n 2 -m stress tests/integration/test_servers.py tests/integration/test_server_faults.py
 
 soak: $(READY)  ## a guarded program for a quarter of an hour: does memguard itself stay flat?
 	$(BIN)/python -m benchmarks.soak
