@@ -308,8 +308,8 @@ class MemoryGuard:
 
     def _start_parts(self) -> bool:
         """Start all of them; True if a thread runs."""
-        if self._children is not None:
-            self._children.open()
+        if (children := self._children) is not None:
+            children.open()
         if self.publisher is not None:
             self.publisher.open()
         if self.history is not None and self._history_pid != os.getpid():
@@ -372,7 +372,10 @@ class MemoryGuard:
         children = self._children
         if children is None or not self._running or (pid := children.unguarded()) is None:
             return
-        self._children = None  # once is enough
+        with self._lock:  # `status` looks, too: whoever comes first says it, and nobody again
+            is_first, self._children = self._children is not None, None
+        if not is_first:
+            return
         remedy = "call memguard.install() there"
         if not self._restarts:
             remedy += ", or here install(restart_in_children=True)"
@@ -391,8 +394,8 @@ class MemoryGuard:
         check()
         with self._lock:
             self._running = self._wants_restart = False
-        if self._children is not None:
-            self._children.leave()
+        if (children := self._children) is not None:
+            children.leave()
         ended = self.monitor.stop(timeout)
         if self.detector is not None:
             ended = self.detector.stop(timeout) and ended
