@@ -211,6 +211,7 @@ PILES = [
         """,
         rate=4,
         kinds=("threads",),
+        lists=("threading._active",),
         share=None,
     ),
     program(

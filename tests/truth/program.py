@@ -30,6 +30,8 @@ class Program:
     """Verdicts that are true."""
     holders: tuple[str, ...] = ()
     """The path of the first holder begins with one of these; empty where none has a name."""
+    lists: tuple[str, ...] = ()
+    """The standard library's own lists of what runs, which hold it, too: to name one is right."""
     share: float | None = 1.0
     """Of what it leaks, held by the first holder; None where that is not measured."""
     readings: int = 150
