@@ -113,6 +113,7 @@ def test_the_guard_runs_or_says_so_and_stops_in_time(cell: Cell, tmp_path: Path)
             return BARE[key]
         with cell.host(tmp_path / f"bare{number}", "bare") as host:
             host.all_workers(WORKERS)
+            time.sleep(0.4 * number)  # another moment of the second after which it looks
             BARE[key] = host.stop()
             return BARE[key]
 
