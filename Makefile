@@ -10,6 +10,9 @@ READY := $(VENV)/.ready
 help:  ## show these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
 
+# Where compiled modules are not kept, every process that a test starts compiles memguard anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The stamp is newer than pyproject.toml only after a whole, successful install.
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "memguard needs Python 3.11 or newer")'

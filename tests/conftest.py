@@ -37,6 +37,7 @@ def no_residue() -> Iterator[None]:
     """Fail a test that leaves a thread, hook, handler or changed setting in the process."""
     before = Residue.take()
     yield
+    join_what_ends_by_itself()  # first: what it uses may need the janitor
     stop_janitor()
     join_what_ends_by_itself()
     changes = Residue.take().changes_since(before)

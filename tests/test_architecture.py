@@ -489,6 +489,7 @@ for name in sys.argv[1:]:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="one child for each module is forked")
+@pytest.mark.stress
 def test_a_module_can_be_imported_alone_and_starts_nothing() -> None:
     """In a fresh process with warnings as errors: no thread, hook, signal, filter, output."""
     names = sorted(NAMES - {"memguard.__main__"})  # importing that one runs the command line

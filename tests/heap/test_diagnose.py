@@ -56,7 +56,7 @@ def test_what_comes_and_goes_is_no_growth() -> None:
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        reports = [memguard.diagnose(seconds=0.3) for _ in range(5)]
+        reports = [memguard.diagnose(seconds=0.3) for _ in range(3)]
     finally:
         ended.set()
         thread.join(10)

@@ -48,7 +48,8 @@ def test_a_directory_that_cannot_be_made_is_tried_again_with_the_next_report(
 ) -> None:
     (tmp_path / "file").write_bytes(b"")  # as root, modes forbid nothing
     place = tmp_path / "file" / "reports"
-    with MemoryGuard(limit="1TiB", relief=False, report_dir=place) as guard:
+    short = {"trace_seconds": 0.1}
+    with MemoryGuard(limit="1TiB", relief=False, report_dir=place, leak_options=short) as guard:
         assert "no report can be written" in reasons(guard)["reports"]
         assert guard.detector is not None
         (tmp_path / "file").unlink()

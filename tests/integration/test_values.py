@@ -21,6 +21,7 @@ LIBRARIES = {
 }  # fmt: skip
 TEXTS_OF_ARROW = {("pandas", "texts"), ("pyarrow", "texts"), ("pyarrow", "table of texts")}
 """Their buffers have room that nothing tells: from none to as much again."""
+SLOWLY_FILLED = {"pandas", "polars", "pyarrow", "torch"}
 ONLY_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
@@ -44,7 +45,13 @@ def tell(program: str) -> Any:
 
 
 @ONLY_LINUX
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize(
+    "library",
+    [
+        pytest.param(name, marks=pytest.mark.stress if name in SLOWLY_FILLED else ())
+        for name in LIBRARIES
+    ],
+)
 def test_what_is_claimed_is_what_is_taken_and_a_bound_holds(library: str) -> None:
     needs(LIBRARIES[library] or library)
     found = run("-m", "tests.values_of_libraries", library)

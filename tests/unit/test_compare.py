@@ -5,7 +5,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memguard.leaks.report import Frame, Holder, LeakReport, Suspect
@@ -36,6 +36,7 @@ def kinds(changes: tuple[Change, ...]) -> dict[str, str]:
     return {change.name: change.kind for change in changes}
 
 
+@settings(max_examples=40)
 @given(leak_reports)
 def test_a_report_compared_with_itself_has_not_changed(report: LeakReport) -> None:
     comparison = compare(report, report)
@@ -45,6 +46,7 @@ def test_a_report_compared_with_itself_has_not_changed(report: LeakReport) -> No
         assert change.before_per_minute == change.after_per_minute
 
 
+@settings(max_examples=40)
 @given(leak_reports, leak_reports)
 def test_the_other_way_round_it_is_the_opposite(old: LeakReport, new: LeakReport) -> None:
     """Unless a holder of weight is new: one leak for another is worse both ways."""
@@ -55,6 +57,7 @@ def test_the_other_way_round_it_is_the_opposite(old: LeakReport, new: LeakReport
         assert found.intruder is None or found.outcome == "worse"
 
 
+@settings(max_examples=40)
 @given(leak_reports, leak_reports)
 def test_everything_in_either_report_is_in_the_comparison_once(
     old: LeakReport, new: LeakReport
@@ -75,6 +78,7 @@ def test_everything_in_either_report_is_in_the_comparison_once(
         assert 2 * paired + len(alone) == len(before) + len(after)
 
 
+@settings(max_examples=40)
 @given(leak_reports, leak_reports)
 def test_every_rendering_takes_whatever_two_reports_say(old: LeakReport, new: LeakReport) -> None:
     comparison = compare(old, new)

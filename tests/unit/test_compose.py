@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memguard.leaks.evidence.calls import CallSite
@@ -122,6 +122,7 @@ def composed(found: Evidence, **options: Any) -> LeakReport:
     return compose(ORIGIN, TREND, found, **options)
 
 
+@settings(max_examples=40)
 @given(trends, evidences, evidences)
 def test_any_evidence_makes_a_report_that_survives_being_stored(
     trend: TrendSummary, first: Evidence, second: Evidence
@@ -135,6 +136,7 @@ def test_any_evidence_makes_a_report_that_survives_being_stored(
     assert report.explained_ratio is None or 0.0 <= report.explained_ratio <= 1.0
 
 
+@settings(max_examples=40)
 @given(evidences)
 def test_holders_come_by_name_and_weight_and_none_of_them_shrank(found: Evidence) -> None:
     """What a person can find comes before what has no name, however heavy that is."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from memguard.leaks.report import CurvePoint, LeakReport, Verdict
 from memguard.report.render.html.components import MOST_ENTRIES
@@ -53,6 +53,7 @@ def hostile(report: LeakReport, name: str) -> LeakReport:
     )
 
 
+@settings(max_examples=40)
 @given(leak_reports)
 def test_every_report_is_a_well_formed_page_of_known_elements(report: LeakReport) -> None:
     page = render_html(report)
@@ -61,6 +62,7 @@ def test_every_report_is_a_well_formed_page_of_known_elements(report: LeakReport
     assert "nan" not in "".join(value or "" for _, _, value in Page.of(page).attributes)
 
 
+@settings(max_examples=40)
 @given(leak_reports)
 def test_a_hostile_name_stays_text_wherever_it_stands(report: LeakReport) -> None:
     name = "<img src=x onerror=alert(1)>"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memguard.errors import ReportFormatError
@@ -20,11 +20,13 @@ from tests.strategies import leak_reports
 SCHEMA = Path(__file__).parents[2] / "docs" / "report-schema.md"
 
 
+@settings(max_examples=40)
 @given(leak_reports)
 def test_a_report_survives_its_json(report: LeakReport) -> None:
     assert parse_json(render_json(report)) == report
 
 
+@settings(max_examples=40)
 @given(leak_reports)
 def test_the_json_is_plain_ascii_that_any_parser_reads(report: LeakReport) -> None:
     text = render_json(report)

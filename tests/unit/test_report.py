@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from memguard.errors import ReportFormatError
 from memguard.leaks.report import (
@@ -21,11 +21,13 @@ from tests.specimens import MiB, leak_report
 from tests.strategies import leak_reports
 
 
+@settings(max_examples=40)
 @given(leak_reports)
 def test_a_report_survives_its_dict(report: LeakReport) -> None:
     assert LeakReport.from_dict(report.to_dict()) == report
 
 
+@settings(max_examples=40)
 @given(leak_reports)
 def test_the_dict_is_what_json_can_carry(report: LeakReport) -> None:
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False)) == report.to_dict()
@@ -66,6 +68,7 @@ def test_without_a_holder_the_first_suspect_is_printed_and_without_both_one_line
     assert "\n" not in str(nothing)
 
 
+@settings(max_examples=40)
 @given(leak_reports)
 def test_no_printed_report_has_more_than_three_lines_or_a_character_that_acts(
     report: LeakReport,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memguard.leaks.report import Frame, Holder, LeakReport, Verdict
@@ -176,6 +176,7 @@ def test_what_to_do_is_said_in_full_however_much_was_found() -> None:
         assert f"shop.app.THING_{n}: {' '.join(f'{words}({n})'.split())}" in text
 
 
+@settings(max_examples=40)
 @given(leak_reports)
 def test_no_report_has_more_than_sixty_lines_or_a_character_that_acts(report: LeakReport) -> None:
     text = render_text(report)

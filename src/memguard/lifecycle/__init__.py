@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from memguard.lifecycle import interpreter as interpreter
     from memguard.lifecycle import janitor as janitor
     from memguard.lifecycle import locks as locks
+    from memguard.lifecycle import threads as threads
     from memguard.lifecycle import uwsgi as uwsgi
     from memguard.lifecycle.at_exit import call_at_exit as call_at_exit
     from memguard.lifecycle.at_exit import not_at_exit as not_at_exit
@@ -48,7 +49,7 @@ else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
-            "memguard.lifecycle": "fork identity interpreter janitor locks uwsgi",
+            "memguard.lifecycle": "fork identity interpreter janitor locks threads uwsgi",
             "memguard.lifecycle.at_exit": "call_at_exit not_at_exit stop_at_exit",
             "memguard.lifecycle.degraded": "GUARD_PARTS Degradations Degraded described",
             "memguard.lifecycle.failures": "Failures",

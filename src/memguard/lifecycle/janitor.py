@@ -15,7 +15,7 @@ import weakref
 from dataclasses import dataclass
 from typing import Protocol
 
-from memguard.lifecycle import fork, locks
+from memguard.lifecycle import fork, locks, threads
 from memguard.lifecycle.at_exit import call_at_exit
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.wake import Wake
@@ -86,12 +86,7 @@ class _Janitor:
             self.watched.clear()
             thread = self.thread
         self.wake.set()
-        if thread is None or thread.ident is None:
-            return True
-        if thread is threading.current_thread():  # a finalizer on the janitor itself asked
-            return False
-        thread.join(timeout)
-        return not thread.is_alive()
+        return thread is None or threads.join(thread, timeout)
 
     def _start(self) -> bool:
         if sys.is_finalizing():  # the thread would never run, and start() might wait for it

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from memguard import log
-from memguard.lifecycle import fork
+from memguard.lifecycle import fork, threads
 from memguard.lifecycle.at_exit import stop_at_exit
 from memguard.lifecycle.wake import Wake
 
@@ -75,9 +75,7 @@ class Ticker:
         self._wake.set()
         if self._thread is threading.current_thread():
             return True  # stopped from its own on_leak: it ends after this tick
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return threads.join(self._thread, timeout)
 
     @property
     def alive(self) -> bool:

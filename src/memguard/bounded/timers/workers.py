@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from memguard import log
 from memguard.bounded.timers.schedule import REPEAT, Repeat, Row, Schedule
-from memguard.lifecycle import locks
+from memguard.lifecycle import locks, threads
 from memguard.lifecycle.at_exit import call_at_exit
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.wake import Wake
@@ -77,9 +77,10 @@ class Workers:
         """End the threads; False when one is still in a callback after *timeout* seconds."""
         self.leave()
         deadline = time.monotonic() + timeout
-        for thread in list(self.threads.copy()):
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - time.monotonic()))
+        for name in (CLOCK_NAME, WORKER_NAME):  # the clock first: it may be starting another
+            for thread in list(self.threads.copy()):
+                if thread.name == name:
+                    threads.join(thread, max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in list(self.threads.copy()))
 
     def stop_at_exit(self) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from memguard import log
 from memguard.errors import ConfigError
-from memguard.lifecycle import locks
+from memguard.lifecycle import locks, threads
 from memguard.lifecycle.failures import Failures
 from memguard.report.alerting.connection import Connection
 from memguard.report.alerting.notice import Notice
@@ -178,10 +178,9 @@ class DeliveryQueue:
     def join(self, timeout: float) -> bool:
         """Wait for the thread; True when there is none any more."""
         thread = self._latest  # it has let go of its work a moment before it ends
-        if thread is None or thread.ident is None or thread is threading.current_thread():
+        if thread is None or thread is threading.current_thread():
             return True
-        thread.join(max(0.0, timeout))
-        return not thread.is_alive()
+        return threads.join(thread, timeout)
 
     def statistics(self) -> SinkStatistics:
         """Return the counts. Thread-safe."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, Literal, TypeVar
 
-from memguard.lifecycle import locks
+from memguard.lifecycle import locks, threads
 from memguard.lifecycle.at_exit import stop_at_exit
 from memguard.lifecycle.fork import check, reset_after_fork
 
@@ -83,10 +83,7 @@ class BackgroundWork(Generic[T]):
     def stop(self, timeout: float) -> bool:
         """Give what is under way a moment to end; True when it has ended."""
         check()
-        thread = self._thread
-        if thread is not None:
-            thread.join(timeout)
-        return thread is None or not thread.is_alive()
+        return self._thread is None or threads.join(self._thread, timeout)
 
     def _run(self, work: Callable[[], T], future: Future[T]) -> None:
         failed: BaseException | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from memguard.lifecycle import fork, locks
+from memguard.lifecycle import fork, locks, threads
 from memguard.lifecycle.at_exit import call_at_exit
 
 MOST_THREADS = 4
@@ -57,10 +57,10 @@ def stop(timeout: float = 2.0) -> bool:
     """Wait up to *timeout* seconds for loads under way; True when none is left."""
     fork.check()
     with _mutex:
-        threads = list(_threads)
-    for thread in threads:
-        thread.join(timeout / len(threads))
-    return not any(thread.is_alive() for thread in threads)
+        running = list(_threads)
+    # All of them are waited for, whatever the first ones do.
+    ended = [threads.join(thread, timeout / len(running)) for thread in running]
+    return all(ended)
 
 
 def _after_fork_in_child() -> None:
