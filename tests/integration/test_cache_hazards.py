@@ -452,6 +452,7 @@ def test_threads_that_miss_one_cold_key_load_it_once() -> None:
         assert len(calls) == 1
 
 
+@pytest.mark.stress
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_forked_while_threads_use_the_cache_can_use_it(
@@ -534,6 +535,7 @@ needs_signals = pytest.mark.skipif(
 
 
 @needs_signals
+@pytest.mark.stress
 @pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # see storm_of_signals
@@ -576,6 +578,7 @@ def test_exceptions_of_a_signal_handler_leave_the_cache_whole_and_unlocked(
 
 
 @needs_signals
+@pytest.mark.stress
 @pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # see storm_of_signals

@@ -199,6 +199,7 @@ def test_a_detector_left_running_by_a_thread_of_its_own_does_no_harm() -> None:
     assert_clean(done)
 
 
+@pytest.mark.stress
 def test_tuples_that_are_being_filled_survive_any_number_of_walks() -> None:
     """Held by anybody else for a moment, such a tuple makes its maker fail with a SystemError."""
     done = run(

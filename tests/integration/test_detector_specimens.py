@@ -37,6 +37,7 @@ def planted(name: str) -> tuple[int, str]:
     return line, holder
 
 
+@pytest.mark.stress
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", LEAKY)
 def test_a_planted_leak_is_named_with_its_line_and_its_holder(name: str) -> None:
@@ -51,6 +52,7 @@ def test_a_planted_leak_is_named_with_its_line_and_its_holder(name: str) -> None
     assert first["held_by"] == report["holders"][0]["path"]
 
 
+@pytest.mark.stress
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", CLEAN)
 def test_a_healthy_program_raises_no_alarm(name: str) -> None:

@@ -86,7 +86,7 @@ def test_a_detector_imports_nothing_after_its_start(tmp_path: Path) -> None:
     assert printed == ""
 
 
-@pytest.mark.parametrize("logging_is_set_up", [True, False])
+@pytest.mark.parametrize("logging_is_set_up", [pytest.param(True, marks=pytest.mark.stress), False])
 def test_a_guard_imports_nothing_after_it_was_installed(
     tmp_path: Path, *, logging_is_set_up: bool
 ) -> None:

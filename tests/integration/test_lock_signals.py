@@ -30,6 +30,7 @@ def test_a_raising_signal_handler_leaves_no_lock_of_ours_held(form: str) -> None
     assert left_held(form) == 0
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("form", ["Lock", "RLock", "Condition", "Turn"])
 def test_nor_where_another_thread_takes_it_meanwhile(form: str) -> None:
     assert left_held(form, "contended") == 0
