@@ -227,3 +227,37 @@ def in_time(bare: Callable[[], float], guarded: Callable[[], float], *, tries: i
         if pairs[-1][1] <= 1.1 * max(each for each, _ in pairs) + 0.3:
             return
     pytest.fail(f"(bare, guarded) seconds to stop: {pairs}")
+
+
+def watched(host: Host, reports: Path, workers: int = 2) -> None:
+    """Assert that each worker has a guard that lives, and writes a report of its own."""
+    first = host.all_workers(workers)
+    assert all(row["installed"] and row["running"] for row in first.values()), host.log()
+    deadline = time.monotonic() + 30.0
+    while behind := [
+        pid
+        for pid, now in host.all_workers(workers).items()
+        if pid in first and now["ticks"] <= first[pid]["ticks"]
+    ]:
+        assert time.monotonic() < deadline, f"{behind} stand still"
+    host.all_workers(workers, "/report")
+    host.wait(lambda: set(first) <= writers(reports), "a report of each worker")
+    assert "unguarded" not in host.log(), host.log()
+
+
+def writers(reports: Path) -> set[int]:
+    """Return the processes that have written a report."""
+    return {json.loads(path.read_text("utf-8"))["pid"] for path in reports.glob("*.json")}
+
+
+def unwatched(host: Host, workers: int = 2) -> None:
+    """Assert that no worker says that it has a guard, and that the log says so, once."""
+    found = host.all_workers(workers)
+    assert not any(row["running"] for row in found.values()), found
+    said = "restart_in_children=True"
+    host.wait(lambda: said in host.log(), "the log to say so")
+    time.sleep(0.3)
+    # uWSGI writes it to its own log; ours has it, too.
+    lines = [line for line in host.log().splitlines() if said in line]
+    assert len([line for line in lines if "event=" in line]) <= 2, lines
+    assert len(lines) <= 3, lines

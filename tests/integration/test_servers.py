@@ -6,7 +6,6 @@ The axes: server, where ``install()`` stands, preloaded or not: the table of ``d
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.server_commands import WORKERS, granian, gunicorn, hypercorn, uvicorn, uwsgi
-from tests.server_processes import Host, asked_for, in_time, needs
+from tests.server_processes import Host, asked_for, in_time, needs, unwatched, watched
 
 pytestmark = [
     pytest.mark.stress,
@@ -131,37 +130,3 @@ def test_the_guard_runs_or_says_so_and_stops_in_time(cell: Cell, tmp_path: Path)
             return took
 
     in_time(bare, guarded)
-
-
-def watched(host: Host, reports: Path) -> None:
-    """Assert that each worker has a guard that lives, and writes a report of its own."""
-    first = host.all_workers(WORKERS)
-    assert all(row["installed"] and row["running"] for row in first.values()), host.log()
-    deadline = time.monotonic() + 30.0
-    while behind := [
-        pid
-        for pid, now in host.all_workers(WORKERS).items()
-        if pid in first and now["ticks"] <= first[pid]["ticks"]
-    ]:
-        assert time.monotonic() < deadline, f"{behind} stand still"
-    host.all_workers(WORKERS, "/report")
-    host.wait(lambda: set(first) <= writers(reports), "a report of each worker")
-    assert "unguarded" not in host.log(), host.log()
-
-
-def writers(reports: Path) -> set[int]:
-    """Return the processes that have written a report."""
-    return {json.loads(path.read_text("utf-8"))["pid"] for path in reports.glob("*.json")}
-
-
-def unwatched(host: Host) -> None:
-    """Assert that no worker says that it has a guard, and that the log says so, once."""
-    found = host.all_workers(WORKERS)
-    assert not any(row["running"] for row in found.values()), found
-    said = "restart_in_children=True"
-    host.wait(lambda: said in host.log(), "the log to say so")
-    time.sleep(0.3)
-    # uWSGI writes it to its own log; ours has it, too.
-    lines = [line for line in host.log().splitlines() if said in line]
-    assert len([line for line in lines if "event=" in line]) <= 2, lines
-    assert len(lines) <= 3, lines
