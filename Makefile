@@ -36,9 +36,10 @@ stress: $(READY)  ## the long tests: storms, crowds, real browsers and workers
 	$(BIN)/python -m pytest -n auto -m stress --ignore=tests/heap
 
 # Two at a time: it is timed how long they take to stop.
-servers: $(READY)  ## real servers with workers: gunicorn, uvicorn, hypercorn, granian, uWSGI
+servers: $(READY)  ## real servers with workers: gunicorn, uvicorn, hypercorn, granian, uWSGI, Celery
 	$(BIN)/python -m pip install --quiet --group servers
-	MEMGUARD_TEST_SERVERS=required $(BIN)/python -m pytest -n 2 -m stress tests/integration/test_servers.py tests/integration/test_server_faults.py
+	MEMGUARD_TEST_SERVERS=required $(BIN)/python -m pytest -n 2 -m stress tests/integration/test_servers.py tests/integration/test_server_faults.py \
+		tests/integration/test_task_servers.py
 
 soak: $(READY)  ## a guarded program for a quarter of an hour: does memguard itself stay flat?
 	$(BIN)/python -m benchmarks.soak

@@ -81,25 +81,22 @@ class Celery(Host):
 
     def ask(self, path: str = "/") -> dict[str, Any]:
         """Return what a task returns."""
-        return self._all([path])[0]
+        return next(iter(self.all_workers(1, path).values()))
 
     def all_workers(self, count: int, path: str = "/busy") -> dict[int, dict[str, Any]]:
         """Send tasks, several at a time, until *count* processes have done one."""
+        from celery.exceptions import TimeoutError  # noqa: A004, PLC0415 - reason: as above
+
         found: dict[int, dict[str, Any]] = {}
         deadline = time.monotonic() + DEADLINE
         while len(found) < count:
             assert time.monotonic() < deadline, f"{found} of {count} answered:\n{self.log()}"
-            found |= {each["pid"]: each for each in self._all([path] * count)}
+            sent = [self._client.send_task("ask", [path]) for _ in range(count)]
+            for each in sent:
+                with contextlib.suppress(TimeoutError):
+                    answer = each.get(timeout=DEADLINE / 2)
+                    found[answer["pid"]] = answer
         return found
-
-    def _all(self, paths: list[str]) -> list[dict[str, Any]]:
-        from celery.exceptions import TimeoutError  # noqa: A004, PLC0415 - reason: as above
-
-        sent = [self._client.send_task("ask", [path]) for path in paths]
-        try:
-            return [each.get(timeout=DEADLINE) for each in sent]
-        except TimeoutError:
-            pytest.fail(f"no answer to {paths}:\n{self.log()}")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ app.conf.update(worker_prefetch_multiplier=1, broker_connection_retry_on_startup
 
 if application.WHERE == "hook":
 
-    @signals.worker_process_init.connect(weak=False)
+    @signals.worker_process_init.connect(weak=False)  # type: ignore[untyped-decorator]
     def begin(**_: object) -> None:
         application.guard()
 
@@ -22,7 +22,7 @@ elif application.WHERE == "setup":
     setup(app, limit=None, guard={"interval": 0.1, **application.OPTIONS})
 
 
-@app.task(name="ask")
+@app.task(name="ask")  # type: ignore[untyped-decorator]
 def ask(path: str) -> Any:
     """Answer in a process of the pool."""
     return json.loads(application.answer(path))
