@@ -347,7 +347,8 @@ def _bytes_io(kind: Any) -> Reader:
     sizeof, header = kind.__sizeof__, int(BASICSIZE(kind))
 
     def read(buffer: Any) -> Found:
-        below, size = gc.get_referents(buffer), sizeof(buffer)
+        size = sizeof(buffer)  # first: a list of what it refers to would make its bytes shared
+        below = gc.get_referents(buffer)
         if below and size > header:  # its bytes, which some versions show, are counted
             below = [child for child in below if type(child) is not bytes]
         return Found(size + _GC_HEADER, below=tuple(below))
