@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from memguard.leaks.detector import LeakDetector, diagnose
-from memguard.leaks.evidence import tracing
+from memguard.leaks.evidence import calls, tracing
 from memguard.leaks.report import LeakReport
 
 MEASURED = 24
@@ -39,7 +39,7 @@ class Over(BaseException):
 
 
 class _Time:
-    """Stands in for the module, where a tracer asks it for its seconds."""
+    """Stands in for the module, where a tracer or a watcher of calls asks it for its seconds."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.perf_counter = now
@@ -61,8 +61,9 @@ class WorkClock:
             timer=self.now,
             on_leak=self.alarms.append,
         )
-        # The clock of the tracer, too: else a second of tracing is not one of growth.
-        vars(tracing)["time"] = _Time(self.now)
+        # Those of the evidence, too: else a second of tracing is not one of growth.
+        for module in (tracing, calls):
+            vars(module)["time"] = _Time(self.now)
         self.due = self.detector.tick()
 
     def now(self) -> float:
@@ -145,7 +146,8 @@ def plain(report: LeakReport) -> dict[str, Any]:
 
 def look() -> LeakReport:
     """Look on demand, in seconds of the clock on the wall: nothing else goes on."""
-    vars(tracing)["time"] = time
+    for module in (tracing, calls):
+        vars(module)["time"] = time
     return diagnose(seconds=0.1)
 
 
