@@ -299,6 +299,7 @@ HELD = """
     import memguard, memguard.lifecycle.janitor
     from memguard.bounded.lifetime import owners
     from memguard.observe.gcwatch import GcWatch
+    from memguard.integrations.web import RequestWatch
     from memguard.observe.history import History
     from memguard.observe.readings import read_memory
 
@@ -347,6 +348,9 @@ USES_OF_OTHERS = (
     ("history._lock", "history.add(reading); assert len(history.last()) == 1"),
     ("history._lock", "history.flush(); history.close()"),
     ("watch._lock", "watch.statistics(); watch.stop()"),
+    ("policy._lock", "policy.stop(); policy.start(); policy.stop()"),
+    ("requests._lock", "requests.begin('/path').close('GET', '/path')"),
+    ("requests._lock", "assert requests.statistics().requests == 0"),
     ("memguard.lifecycle.janitor._janitor.lock", "memguard.BoundedCache(9, ttl=9)[1] = 1"),
 )
 
@@ -405,6 +409,7 @@ def test_what_a_thread_of_the_parent_was_changing() -> None:
         owner, called, reading = Owner(), [], read_memory()
         listeners, weak = memguard.ListenerRegistry(), memguard.WeakValueCache(10)
         history, watch = History(), GcWatch().start()
+        policy, requests = memguard.GcPolicy(time_share=0.02), RequestWatch()
         listeners.on("event", called.append)
         owned = memguard.ListenerRegistry()
         owned.on("event", called.append, owner=owner)

@@ -12,7 +12,7 @@ from typing import Self
 from memguard.bounded.options import check_int, check_number
 from memguard.errors import ConfigError, LifecycleError
 from memguard.lifecycle import locks
-from memguard.lifecycle.fork import reset_after_fork
+from memguard.lifecycle.fork import check, reset_after_fork
 from memguard.lifecycle.service import Service
 from memguard.observe.gcwatch import GcWatch
 
@@ -182,6 +182,7 @@ class GcPolicy(Service):
         Raises:
             LifecycleError: It is started already.
         """
+        check()
         with self._lock:
             if self._original is not None:
                 raise LifecycleError("this GcPolicy is already started; stop() it first")
@@ -199,6 +200,7 @@ class GcPolicy(Service):
 
     def stop(self, timeout: float = 5.0) -> bool:  # noqa: ARG002 - reason: of `Service`; there is nothing to wait for
         """Put the thresholds back. Idempotent."""
+        check()
         with self._lock:
             self._put_back()
         if self._owns_watch:

@@ -311,6 +311,7 @@ class RequestWatch:
 
     def statistics(self) -> RequestStatistics:
         """Return the counts and the routes. Thread-safe; cost: some µs for each route."""
+        check()
         self._count_abandoned()
         with self._lock:
             return RequestStatistics(
