@@ -64,6 +64,25 @@ def test_uwsgi_serves_at_each_of_twelve_starts_and_runs_only_where_it_watches(
             silent(host)
 
 
+@pytest.mark.parametrize("options", [["--threads=2"], ["--threads=2", "--lazy-apps"]])
+def test_containers_made_before_uwsgi_forks_start_no_thread_there(
+    options: list[str], tmp_path: Path
+) -> None:
+    """They are swept in each worker; a timer cannot be had there, and says so."""
+    needs("uwsgi")
+    for start in range(6):
+        command = uwsgi("hook", *options)
+        with Host(tmp_path / str(start), command, "hook", {}, EARLY="yes") as host:
+            host.wait(host.serves, "an answer")
+            rows = host.all_workers(WORKERS, "/early").values()
+            assert all(row["swept"] for row in rows), rows
+            for row in rows:
+                assert (row["said"] is None) == ("--lazy-apps" in options), row
+                assert row["said"] is None or "no thread to run timers" in row["said"]
+            host.stop()
+            silent(host)
+
+
 @pytest.mark.parametrize("server", [gunicorn, uvicorn])
 def test_two_workers_with_one_history_file_both_serve(server: Command, tmp_path: Path) -> None:
     history = tmp_path / "place"

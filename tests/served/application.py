@@ -75,11 +75,41 @@ def leak() -> dict[str, Any]:
     return {"pid": os.getpid()}
 
 
+EARLY: dict[str, Any] = {}
+"""Containers that were made at import, and what making a timer there said."""
+
+
+def make_early() -> None:
+    """Make what needs a thread before the server forks."""
+    import memguard
+
+    EARLY["cache"] = memguard.BoundedCache(10, ttl=0.05)
+    EARLY["cache"]["key"] = "value"
+    EARLY["timers"] = memguard.TimerRegistry()
+    try:
+        EARLY["timers"].every(0.001, int)
+    except memguard.LifecycleError as error:
+        EARLY["said"] = str(error)
+
+
+def early() -> dict[str, Any]:
+    """Return whether an entry made in this process goes without being asked for."""
+    from memguard.lifecycle import janitor
+
+    cache, before = EARLY["cache"], janitor.statistics().sweeps
+    cache["other"] = "value"
+    deadline = time.monotonic() + 20.0
+    while janitor.statistics().sweeps == before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    swept = janitor.statistics().sweeps > before
+    return {"pid": os.getpid(), "swept": swept, "said": EARLY.get("said")}
+
+
 def answer(path: str) -> bytes:
     """Return what is at *path*."""
     if path == "/busy":
         time.sleep(0.2)  # so that the next request finds another worker
-    found = {"/report": report, "/leak": leak}.get(path, status)()
+    found = {"/report": report, "/leak": leak, "/early": early}.get(path, status)()
     return json.dumps(found).encode()
 
 
@@ -127,6 +157,8 @@ def make_asgi() -> Any:
     return asgi
 
 
+if os.environ.get("EARLY"):
+    make_early()
 if WHERE == "import":
     guard()
 elif "uwsgi" in sys.modules and WHERE == "hook":

@@ -15,7 +15,7 @@ import weakref
 from dataclasses import dataclass
 from typing import Protocol
 
-from memguard.lifecycle import fork, locks, threads
+from memguard.lifecycle import fork, locks, threads, uwsgi
 from memguard.lifecycle.at_exit import call_at_exit
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.wake import Wake
@@ -89,7 +89,9 @@ class _Janitor:
         return thread is None or threads.join(thread, timeout)
 
     def _start(self) -> bool:
-        if sys.is_finalizing():  # the thread would never run, and start() might wait for it
+        # At the end the thread would never run, and start() might wait for it; one that has the GIL
+        # while uWSGI forks would keep it from its workers for ever.
+        if sys.is_finalizing() or uwsgi.is_before_fork():
             _totals.failed_starts += 1
             return False
         try:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from memguard import log
 from memguard.bounded.timers.schedule import REPEAT, Repeat, Row, Schedule
-from memguard.lifecycle import locks, threads
+from memguard.lifecycle import locks, threads, uwsgi
 from memguard.lifecycle.at_exit import call_at_exit
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.wake import Wake
@@ -113,6 +113,8 @@ class Workers:
         return self._clock_thread is not None and self._clock_thread.is_alive()
 
     def _start_clock(self) -> bool:
+        if uwsgi.is_before_fork():  # the thread would not be in its workers, and may keep them from
+            return False  # running: see `lifecycle.uwsgi`
         if not sys.is_finalizing():
             _all.add(self)
             call_at_exit(_stop_all, _EXIT_SECONDS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from memguard.lifecycle import fork, locks, threads
+from memguard.lifecycle import fork, locks, threads, uwsgi
 from memguard.lifecycle.at_exit import call_at_exit
 
 MOST_THREADS = 4
@@ -23,6 +23,8 @@ _threads: set[threading.Thread] = set()
 
 def in_background(work: Callable[[], None]) -> bool:
     """Run *work* on a thread of its own; False when there are `MOST_THREADS` already."""
+    if uwsgi.is_before_fork():  # where a thread may keep its workers from ever running
+        return False
     thread = threading.Thread(target=_run, args=(work,), name="memguard-refresh", daemon=True)
     # Before the mutex is first held, which a fork may meet.
     fork.call_in_child(_after_fork_in_child)
