@@ -51,6 +51,7 @@ SIDEWAYS = {
 CONTAINERS = {
     "memguard.bounded.cache",
     "memguard.bounded.pool",
+    "memguard.bounded.queue",
     "memguard.bounded.events",
     "memguard.bounded.timers",
     "memguard.bounded.streams",
@@ -542,7 +543,7 @@ OWN_LOCKS = {
     "memguard.lifecycle.locks",  # it makes them
     "memguard.lifecycle.turn",  # these three never take theirs by `with`
     "memguard.lifecycle.wake",
-    "memguard.bounded.pool.wait_queue",
+    "memguard.lifecycle.waiting",
 }
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from memguard.bounded.lifetime.weak_attribute import WeakAttribute
     from memguard.bounded.pool.buffer_pool import BufferPool
     from memguard.bounded.pool.object_pool import ObjectPool
+    from memguard.bounded.queue.bounded_queue import BoundedQueue
     from memguard.bounded.sizing.contents import size_of
     from memguard.bounded.streams import (
         ain_batches,
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
         MemguardError,
         MissingExtraError,
         PoolExhaustedError,
+        QueueEmptyError,
+        QueueFullError,
         ReportFormatError,
         ValueTooLargeError,
     )
@@ -67,6 +70,7 @@ __all__ = [
     "AdmissionError",
     "AsyncTimerRegistry",
     "BoundedCache",
+    "BoundedQueue",
     "BufferPool",
     "CapacityError",
     "ConfigError",
@@ -85,6 +89,8 @@ __all__ = [
     "ObjectPool",
     "PoolExhaustedError",
     "PressureMonitor",
+    "QueueEmptyError",
+    "QueueFullError",
     "ReliefReport",
     "ReportFormatError",
     "Scope",
@@ -140,6 +146,7 @@ if not TYPE_CHECKING:
             "memguard.bounded.lifetime.weak_attribute": "WeakAttribute",
             "memguard.bounded.pool.buffer_pool": "BufferPool",
             "memguard.bounded.pool.object_pool": "ObjectPool",
+            "memguard.bounded.queue.bounded_queue": "BoundedQueue",
             "memguard.bounded.sizing.contents": "size_of",
             "memguard.bounded.streams": (
                 "ain_batches apaginate apaginate_after apipeline astream_lines in_batches paginate "
@@ -150,7 +157,8 @@ if not TYPE_CHECKING:
             "memguard.bounded.timers.threaded": "TimerRegistry",
             "memguard.errors": (
                 "AdmissionError CapacityError ConfigError LifecycleError MemguardError "
-                "MissingExtraError PoolExhaustedError ReportFormatError ValueTooLargeError"
+                "MissingExtraError PoolExhaustedError QueueEmptyError QueueFullError "
+                "ReportFormatError ValueTooLargeError"
             ),
             "memguard.guard.memory_guard": "GuardStatus MemoryGuard",
             "memguard.guard.process": "install on_pressure relieve status uninstall",

@@ -39,6 +39,14 @@ class PoolExhaustedError(MemguardError, TimeoutError):
         return type(self), (str(self), self.holders)
 
 
+class QueueEmptyError(MemguardError, TimeoutError):
+    """No item came in time."""
+
+
+class QueueFullError(MemguardError, TimeoutError):
+    """There was no room for an item in time; it was not put."""
+
+
 class ReportFormatError(MemguardError, ValueError):
     """A stored report cannot be read: wrong schema version, missing or mistyped fields."""
 

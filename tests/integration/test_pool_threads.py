@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from memguard.bounded.pool.object_pool import ObjectPool
-from memguard.bounded.pool.wait_queue import Waiter
 from memguard.errors import LifecycleError, PoolExhaustedError
+from memguard.lifecycle.waiting import Waiter
 from tests.waiting import wait_for
 
 DEADLINE = 20.0

@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 from memguard.bounded.pool.checkout import Holder, Record, describe_holders, holders_of
 from memguard.bounded.pool.slots import ROOM, Slot, Slots, is_shared
 from memguard.bounded.pool.stats import Counts
-from memguard.bounded.pool.wait_queue import Waiter, Work
 from memguard.bounded.pool.watch import SHORT_NAP, Watch
 from memguard.errors import LifecycleError, PoolExhaustedError
 from memguard.lifecycle import fork
+from memguard.lifecycle.waiting import Waiter, Work
 from memguard.units import format_seconds, parse_seconds
 
 Site: TypeAlias = tuple[Any, ...]

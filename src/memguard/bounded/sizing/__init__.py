@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from memguard.bounded.sizing.alone import is_known as is_known
     from memguard.bounded.sizing.alone import shallow_size as shallow_size
     from memguard.bounded.sizing.contents import ATOMS as ATOMS
+    from memguard.bounded.sizing.contents import DEFAULT_MAX_NODES as DEFAULT_MAX_NODES
     from memguard.bounded.sizing.contents import LARGE as LARGE
     from memguard.bounded.sizing.contents import Size as Size
     from memguard.bounded.sizing.contents import bytes_of as bytes_of
@@ -29,7 +30,9 @@ else:
         __name__,
         {
             "memguard.bounded.sizing.alone": "data_of is_known shallow_size",
-            "memguard.bounded.sizing.contents": "ATOMS LARGE Size bytes_of size_of",
+            "memguard.bounded.sizing.contents": (
+                "ATOMS DEFAULT_MAX_NODES LARGE Size bytes_of size_of"
+            ),
             "memguard.bounded.sizing.entries": "Parts SharedBytes average_bytes weigh",
             "memguard.bounded.sizing.kinds": "has_methods_in_c",
             "memguard.bounded.sizing.retained": "Weighing Weight",

@@ -1,4 +1,4 @@
-"""The waiters for an object of a pool: threads and asyncio tasks in one queue."""
+"""Who waits for a container: threads and asyncio tasks, in one order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 class Work:
     """
-    One of our calls that holds an object, or the room for one.
+    One of our calls that holds an object of a pool, or the room for one.
 
     The pool refers to it weakly: when an exception ends the call before it has tidied up, its
     death shows that what it had is to be taken back.
