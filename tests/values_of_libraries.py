@@ -49,7 +49,7 @@ def standard() -> Makers:
         "BytesIO": lambda: io.BytesIO(os.urandom(50_000)),
         "StringIO": lambda: io.StringIO("x" * 20_000),
         **({"StringIO, written": written} if sys.version_info < (3, 12) else {}),  # else opaque
-        "mmap": mapped,
+        **({"mmap": mapped} if sys.version_info < (3, 15) else {}),  # else opaque
     }
 
 

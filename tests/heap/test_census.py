@@ -238,8 +238,28 @@ def test_no_stranger_is_touched_by_a_census() -> None:
 def test_no_tuple_of_the_collectors_list_is_ever_handed_out() -> None:
     """One that is being filled by tuple(generator) breaks when somebody else holds it."""
     kept: list[tuple[int, list[int]]] = [(n, []) for n in range(1000)]
-    assert all(type(obj) is not tuple for chunk in walk.live_slices(pause=0) for obj in chunk)
+    with walk.live_slices(pause=0) as slices:
+        assert all(type(obj) is not tuple for chunk in slices for obj in chunk)
     assert len(kept) == 1000
+
+
+def test_a_walk_that_is_broken_off_keeps_nothing_alive() -> None:
+    """It is among the objects that are left: without its end only the collector would find it."""
+
+    class Thing:
+        pass
+
+    gc.collect()
+    gc.disable()
+    try:
+        thing = Thing()
+        died = weakref.ref(thing)
+        with walk.live_slices(pause=0) as slices:
+            next(slices)
+        del slices, thing
+        assert died() is None
+    finally:
+        gc.enable()
 
 
 def test_the_list_that_a_walk_goes_through_is_not_in_it() -> None:
@@ -252,8 +272,9 @@ def test_every_tracked_object_is_seen() -> None:
     kept = [[n] for n in range(20_000)]
     wanted = set(map(id, kept))
     gc.collect(0)
-    for chunk in walk.live_slices(pause=0):
-        wanted -= set(map(id, chunk))
+    with walk.live_slices(pause=0) as slices:
+        for chunk in slices:
+            wanted -= set(map(id, chunk))
     assert not wanted
 
 

@@ -22,6 +22,7 @@ dead objects, which is a ring afterwards: the next collection runs round it fore
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import itertools
@@ -100,9 +101,14 @@ def counter_of(kind: type) -> Callable[[Any], int] | None:
     return length_of(kind) or size_of_buffer(kind)
 
 
-def live_slices(*, pause: float = PAUSE_SECONDS) -> Generator[list[Any]]:
+def live_slices(
+    *, pause: float = PAUSE_SECONDS
+) -> contextlib.AbstractContextManager[Iterator[list[Any]]]:
     """
-    Yield the objects that the collector tracks, but tuples, a slice at a time, the youngest first.
+    Return the objects that the collector tracks, but tuples, a slice at a time, the youngest first.
+
+    Walk in a ``with`` block, however the walk ends: it is itself among the objects that are left,
+    which it would keep alive until the collector finds that circle.
 
     Generation by generation, so that the young ones, of which many will be dead in a moment, are
     let go of early. An object that moves to an older generation meanwhile is seen twice.
@@ -114,6 +120,10 @@ def live_slices(*, pause: float = PAUSE_SECONDS) -> Generator[list[Any]]:
         0.3 s on a slow machine), then slices of a millisecond; 8 bytes an object while the walk
         lasts, 70 where objects are frozen.
     """
+    return contextlib.closing(_slices(pause))
+
+
+def _slices(pause: float) -> Generator[list[Any]]:
     frozen = gc.get_freeze_count()
     known: set[int] = set()
     for generation in _generations():

@@ -357,16 +357,22 @@ def _bytes_io(kind: Any) -> Reader:
 
 
 def _map(kind: type) -> Reader:
-    """Anonymous memory in full; of a file nothing, for the kernel takes those pages by itself."""
+    """
+    Anonymous memory in full; of a file nothing, for the kernel takes those pages by itself.
+
+    From 3.15 on anonymous memory has a size, as has a whole file: such a map may be either.
+    """
     header = int(BASICSIZE(kind))
 
     def read(obj: Any) -> Found:
         try:
-            mmap.mmap.size(obj)
+            size = mmap.mmap.size(obj)
         except OSError:  # there is no file
             return Found(header + mmap.mmap.__len__(obj))
         except ValueError:  # closed, or one that did not keep its file
             return Found(header)
+        if sys.version_info >= (3, 15) and size == mmap.mmap.__len__(obj):
+            return Found(header, how=OPAQUE)
         return Found(header)
 
     return read

@@ -209,17 +209,18 @@ def pending_tasks() -> list[Any]:
     known: dict[int, type] = {}  # held, so that no other type gets the id of one that died
     kinds: set[int] = set()
     tasks = []
-    for chunk in walk.live_slices(pause=0):
-        ids = set(map(id, map(type, chunk)))
-        if not ids <= known.keys():
-            for kind in map(type, chunk):
-                if id(kind) not in known:
-                    known[id(kind)] = kind
-                    if issubclass(kind, task_type):
-                        kinds.add(id(kind))
-        if not kinds.isdisjoint(ids):
-            tasks += [task for task in chunk if id(type(task)) in kinds and is_pending(task)]
-        del chunk
+    with walk.live_slices(pause=0) as slices:
+        for chunk in slices:
+            ids = set(map(id, map(type, chunk)))
+            if not ids <= known.keys():
+                for kind in map(type, chunk):
+                    if id(kind) not in known:
+                        known[id(kind)] = kind
+                        if issubclass(kind, task_type):
+                            kinds.add(id(kind))
+            if not kinds.isdisjoint(ids):
+                tasks += [task for task in chunk if id(type(task)) in kinds and is_pending(task)]
+            del chunk
     return tasks
 
 

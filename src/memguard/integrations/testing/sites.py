@@ -166,19 +166,20 @@ def _find(missing: set[Location], tracer: Tracer, found: dict[Location, Any]) ->
     deadline = time.monotonic() + SECONDS
     opener = walk.Opener()
     left = _ASK_AT_MOST
-    for chunk in walk.live_slices(pause=0):
-        below = [obj for part in opener.parts(chunk) for obj in gc.get_referents(*part)]
-        # What the collector does not track is found below what it does.
-        deeper = [obj for part in opener.tuples(below) for obj in gc.get_referents(*part)]
-        for found_dict in opener.untracked(chunk):
-            deeper += gc.get_referents(found_dict)
-        for objects in (chunk, below, deeper):
-            left -= len(objects)
-            for obj in reversed(objects):
-                origin = tracer.origin(obj)
-                if origin and origin[0] in missing and obj is not missing:
-                    missing.discard(origin[0])
-                    found[origin[0]] = obj
-        del chunk, below, deeper, objects
-        if not missing or left <= 0 or time.monotonic() > deadline:
-            return
+    with walk.live_slices(pause=0) as slices:
+        for chunk in slices:
+            below = [obj for part in opener.parts(chunk) for obj in gc.get_referents(*part)]
+            # What the collector does not track is found below what it does.
+            deeper = [obj for part in opener.tuples(below) for obj in gc.get_referents(*part)]
+            for found_dict in opener.untracked(chunk):
+                deeper += gc.get_referents(found_dict)
+            for objects in (chunk, below, deeper):
+                left -= len(objects)
+                for obj in reversed(objects):
+                    origin = tracer.origin(obj)
+                    if origin and origin[0] in missing and obj is not missing:
+                        missing.discard(origin[0])
+                        found[origin[0]] = obj
+            del chunk, below, deeper, objects
+            if not missing or left <= 0 or time.monotonic() > deadline:
+                return

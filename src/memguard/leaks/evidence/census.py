@@ -93,20 +93,21 @@ def take_look(at: float, ignore: Iterable[int] = ()) -> Look:
     sizes: dict[int, Callable[[Any], int]] = {}
     kinds: dict[int, type] = {}  # held, so that no other type gets the id of one that died
     counts: Counter[int] = Counter()
-    for chunk in walk.live_slices():
-        present = Counter(map(id, map(type, chunk)))
-        if not present.keys() <= kinds.keys():
-            _learn(chunk, kinds, lengths, sizes)
-        counts.update(present)
-        look.objects += len(chunk)
-        for obj in chunk:
-            length = lengths.get(id(type(obj)))
-            if length is not None and (entries := length(obj)) >= MIN_ENTRIES:
-                look.record(obj, entries, skip)
-        if not present.keys().isdisjoint(sizes):
-            _measure(look, [obj for obj in chunk if id(type(obj)) in sizes], skip)
-        _measure(look, opener.untracked(chunk), skip)
-        del chunk
+    with walk.live_slices() as slices:
+        for chunk in slices:
+            present = Counter(map(id, map(type, chunk)))
+            if not present.keys() <= kinds.keys():
+                _learn(chunk, kinds, lengths, sizes)
+            counts.update(present)
+            look.objects += len(chunk)
+            for obj in chunk:
+                length = lengths.get(id(type(obj)))
+                if length is not None and (entries := length(obj)) >= MIN_ENTRIES:
+                    look.record(obj, entries, skip)
+            if not present.keys().isdisjoint(sizes):
+                _measure(look, [obj for obj in chunk if id(type(obj)) in sizes], skip)
+            _measure(look, opener.untracked(chunk), skip)
+            del chunk
     for untracked in _in_running_functions():
         _measure(look, untracked, skip)
         del untracked
@@ -216,12 +217,13 @@ def find_containers(wanted: Iterable[int]) -> dict[int, Any]:
                     missing.discard(id(obj))
                     found[id(obj)] = obj
 
-    for chunk in walk.live_slices():
-        enter(chunk)
-        enter(opener.untracked(chunk))
-        del chunk
-        if not missing:
-            return found
+    with walk.live_slices() as slices:
+        for chunk in slices:
+            enter(chunk)
+            enter(opener.untracked(chunk))
+            del chunk
+            if not missing:
+                return found
     for untracked in _in_running_functions():
         enter(untracked)
         del untracked
@@ -241,17 +243,18 @@ def newest_instances(names: Iterable[str], *, per_type: int, scan: int) -> dict[
     kinds: dict[int, tuple[type, str]] = {}  # the type is held, so that its id stays its own
     found: dict[str, list[Any]] = {name: [] for name in wanted}
     seen = 0
-    for chunk in walk.live_slices():
-        for obj in reversed(chunk):
-            kind = type(obj)
-            if id(kind) not in kinds:
-                kinds[id(kind)] = (kind, type_name(kind))
-            name = kinds[id(kind)][1]
-            if name in wanted and len(found[name]) < per_type:
-                found[name].append(obj)
-        seen += len(chunk)
-        if seen >= scan or all(len(instances) >= per_type for instances in found.values()):
-            break
+    with walk.live_slices() as slices:
+        for chunk in slices:
+            for obj in reversed(chunk):
+                kind = type(obj)
+                if id(kind) not in kinds:
+                    kinds[id(kind)] = (kind, type_name(kind))
+                name = kinds[id(kind)][1]
+                if name in wanted and len(found[name]) < per_type:
+                    found[name].append(obj)
+            seen += len(chunk)
+            if seen >= scan or all(len(instances) >= per_type for instances in found.values()):
+                break
     return found
 
 

@@ -90,9 +90,10 @@ def qualified_at(locations: Iterable[Location], *, may_walk: bool = True) -> dic
         enter(frame.f_code for frame in running_frames())
         enter(_of_modules(lines))
     if may_walk and len(best) < sum(map(len, lines.values())):
-        for chunk in walk.live_slices():
-            enter(obj.__code__ for obj in chunk if type(obj) is types.FunctionType)
-            del chunk
+        with walk.live_slices() as slices:
+            for chunk in slices:
+                enter(obj.__code__ for obj in chunk if type(obj) is types.FunctionType)
+                del chunk
     return {location: name for location, (_, name) in best.items()}
 
 

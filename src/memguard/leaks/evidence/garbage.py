@@ -11,7 +11,6 @@ Source: CPython, InternalDocs/garbage_collector.md, "Identifying reference cycle
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib
 import itertools
@@ -137,7 +136,7 @@ def find_garbage(newest: int) -> Garbage | None:
 
 def _youngest(count: int) -> list[Any]:
     young: dict[int, Any] = {}  # one that moves to an older generation meanwhile is met twice
-    with contextlib.closing(walk.live_slices()) as slices:  # it is among the young, with its slice
+    with walk.live_slices() as slices:
         for chunk in slices:
             for obj in itertools.islice(reversed(chunk), count - len(young)):
                 young[id(obj)] = obj

@@ -348,9 +348,10 @@ def _known_tasks() -> list[Any]:
 
 def _tasks_in_heap(kinds: tuple[type, ...]) -> list[Any]:
     found: dict[int, Any] = {}
-    for chunk in walk.live_slices():
-        found.update((id(obj), obj) for obj in chunk if issubclass(type(obj), kinds))
-        del chunk
+    with walk.live_slices() as slices:
+        for chunk in slices:
+            found.update((id(obj), obj) for obj in chunk if issubclass(type(obj), kinds))
+            del chunk
     return list(found.values())
 
 

@@ -60,15 +60,16 @@ def keepers_of(function: types.FunctionType, *, is_over: Callable[[], bool]) -> 
 
 def _code_around(code: types.CodeType, is_over: Callable[[], bool]) -> types.CodeType | None:
     """Return the code of the live function in which *code* is defined."""
-    for chunk in walk.live_slices():
-        for obj in chunk:
-            if type(obj) is types.FunctionType and any(
-                each is code for each in obj.__code__.co_consts
-            ):
-                return obj.__code__
-        del chunk
-        if is_over():
-            break
+    with walk.live_slices() as slices:
+        for chunk in slices:
+            for obj in chunk:
+                if type(obj) is types.FunctionType and any(
+                    each is code for each in obj.__code__.co_consts
+                ):
+                    return obj.__code__
+            del chunk
+            if is_over():
+                break
     return None
 
 
@@ -123,17 +124,18 @@ def _objects_with(method: str, is_over: Callable[[], bool]) -> Keepers | None:
     known: dict[int, tuple[type, bool]] = {}  # held, so that no other type gets its id
     found: dict[int, Any] = {}
     kinds: set[str] = set()
-    for chunk in walk.live_slices():
-        for obj in chunk:
-            kind = type(obj)
-            if id(kind) not in known:
-                known[id(kind)] = (kind, _has_in_c(kind, method))
-            if known[id(kind)][1] and len(found) < MAX_KEEPERS:
-                found[id(obj)] = obj
-                kinds.add(naming.type_name(kind))
-        del chunk
-        if is_over():
-            return None
+    with walk.live_slices() as slices:
+        for chunk in slices:
+            for obj in chunk:
+                kind = type(obj)
+                if id(kind) not in known:
+                    known[id(kind)] = (kind, _has_in_c(kind, method))
+                if known[id(kind)][1] and len(found) < MAX_KEEPERS:
+                    found[id(obj)] = obj
+                    kinds.add(naming.type_name(kind))
+            del chunk
+            if is_over():
+                return None
     if len(kinds) != 1:
         return None
     only = next(iter(found.values())) if len(found) == 1 else None

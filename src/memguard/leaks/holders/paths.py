@@ -273,13 +273,14 @@ def _one_level_up(search: _Search, frontier: list[_Node]) -> list[_Node]:
     """Return a node for each new holder of a node of the *frontier*."""
     level = _Level(search, frontier)
     opener = walk.Opener()
-    for chunk in walk.live_slices():
-        level.search_among(chunk, opener)
-        # Before the next list of the heap is made: this chunk would be in it, as a holder.
-        del chunk
-        if search.time_is_up:
-            search.cut_short.update(node.target for node in frontier)
-            break
+    with walk.live_slices() as slices:
+        for chunk in slices:
+            level.search_among(chunk, opener)
+            # Before the next list of the heap is made: this chunk would be in it, as a holder.
+            del chunk
+            if search.time_is_up:
+                search.cut_short.update(node.target for node in frontier)
+                break
     return level.up
 
 

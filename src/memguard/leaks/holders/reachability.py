@@ -38,15 +38,16 @@ def is_garbage(
         return False  # counts are not kept in one number, or holders are not all to be seen
     referrers = _Referrers(objects, is_ours)
     opener = walk.Opener()
-    for chunk in walk.live_slices():
-        for part in opener.parts(chunk):
-            for tuples in opener.tuples(referrers.look_below(part)):
-                referrers.look_below(tuples)
-        for holder in opener.huge(chunk):
-            referrers.enter(holder, itertools.chain.from_iterable(walk.pieces(holder)))
-        del chunk
-        if referrers.met_another or is_over():
-            return False
+    with walk.live_slices() as slices:
+        for chunk in slices:
+            for part in opener.parts(chunk):
+                for tuples in opener.tuples(referrers.look_below(part)):
+                    referrers.look_below(tuples)
+            for holder in opener.huge(chunk):
+                referrers.enter(holder, itertools.chain.from_iterable(walk.pieces(holder)))
+            del chunk
+            if referrers.met_another or is_over():
+                return False
     spare = _count([object()])[0] - 1  # references of the counting itself
     counted = [referrers.counts[key] for key in map(id, objects)]
     return all(count - spare <= seen for count, seen in zip(_count(objects), counted, strict=True))
