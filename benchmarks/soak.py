@@ -17,6 +17,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 import memguard
 from benchmarks.record import machine, write
 from memguard.observe.readings import read_memory
@@ -35,7 +37,9 @@ class Soak:
     early_bytes: int
     late_bytes: int
     guard_cpu_share: float
-    """Processor time of memguard's threads, and of this program's readings, over wall time."""
+    """Processor time of the threads of the guard and of the janitor, over wall time."""
+    other_cpu_share: float
+    """That of the threads that call this program's timers: they do its work."""
     leaks: int
     threads_left: tuple[str, ...]
     descriptors_left: int
@@ -93,21 +97,17 @@ def soak(minutes: float) -> Soak:
     guard = memguard.install(interval=1.0)
     work = Work()
     levels: list[int] = []
-    own_cpu = 0.0
     rounds = 0
-    cpu_before = time.process_time()
     started = read_at = time.monotonic()
     while (now := time.monotonic()) - started < minutes * 60:
-        before = time.thread_time()
         work.do(rounds)
-        own_cpu += time.thread_time() - before
         rounds += 1
         if now - read_at >= 1.0:
             read_at = now
             levels.append(read_memory().private or 0)
         time.sleep(ROUND_SECONDS)
     seconds = time.monotonic() - started
-    guard_cpu = time.process_time() - cpu_before - own_cpu
+    guard_cpu, other_cpu = _cpu_of_threads()
     leaks = len(guard.reports)
     work.close()
     memguard.uninstall()
@@ -118,10 +118,23 @@ def soak(minutes: float) -> Soak:
         early_bytes=int(statistics.median(levels[tenth : 2 * tenth] or levels)),
         late_bytes=int(statistics.median(levels[-tenth:])),
         guard_cpu_share=guard_cpu / seconds,
+        other_cpu_share=other_cpu / seconds,
         leaks=leaks,
         threads_left=_threads_left(),
         descriptors_left=_descriptors() - descriptors,
     )
+
+
+def _cpu_of_threads() -> tuple[float, float]:
+    """Return the seconds that the guard's threads have taken, and those of the timers."""
+    names = {thread.native_id: thread.name for thread in threading.enumerate()}
+    spent = {"timer": 0.0, "guard": 0.0}
+    for thread in psutil.Process().threads():
+        name = names.get(thread.id, "")
+        if name.startswith("memguard-"):
+            kind = "timer" if "timer" in name else "guard"
+            spent[kind] += thread.user_time + thread.system_time
+    return spent["guard"], spent["timer"]
 
 
 def _threads_left(seconds: float = 10.0) -> tuple[str, ...]:
