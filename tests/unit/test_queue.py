@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
+import signal
 import threading
 import time
 from collections import deque
@@ -17,7 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import memguard
 from memguard import BoundedQueue, QueueEmptyError, QueueFullError, ValueTooLargeError
-from memguard.bounded.queue import bounded_queue
+from memguard.bounded.queue import backlog, bounded_queue
+from memguard.bounded.sizing.entries import Parts
 from memguard.errors import ConfigError, LifecycleError
 
 DEADLINE = 20.0
@@ -297,7 +300,8 @@ def test_a_task_waits_no_longer_than_asked() -> None:
 def test_a_loop_that_is_gone_holds_nobody_up(
     monkeypatch: pytest.MonkeyPatch, *, is_closed: bool
 ) -> None:
-    monkeypatch.setattr(bounded_queue, "_NAP", 0.05)
+    monkeypatch.setattr(bounded_queue, "NAP", 0.05)
+    monkeypatch.setattr(backlog, "NAP", 0.05)
     queue: BoundedQueue[int] = BoundedQueue(maxsize=1)
     loop = asyncio.new_event_loop()
     task = loop.create_task(queue.aget())
@@ -357,6 +361,138 @@ def test_a_signal_handler_that_breaks_a_change_off_leaves_sums_that_are_counted_
     queue.put(30)
     assert [queue.get(), queue.get(), queue.get()] == [40, 30, 30]
     assert queue.statistics().bytes == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no such signal")
+@pytest.mark.parametrize("step", ["take", "drop"])
+def test_a_handler_that_interrupts_a_change_is_refused(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    queue: BoundedQueue[int] = BoundedQueue(maxbytes=100, sizer=lambda item: item)
+    queue.put(5)
+    said: list[type[Exception]] = []
+
+    def handler(*_: object) -> None:
+        for call in (lambda: queue.put(10, 5), lambda: queue.get(5), queue.clear):
+            try:
+                call()
+            except (QueueFullError, QueueEmptyError, LifecycleError) as error:
+                said.append(type(error))
+        queue.statistics()
+        queue.footprint()
+
+    original = getattr(Parts, step)
+
+    def interrupted(parts: Parts, size: int) -> Any:
+        monkeypatch.setattr(Parts, step, original)
+        signal.raise_signal(signal.SIGUSR1)
+        return original(parts, size)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        monkeypatch.setattr(Parts, step, interrupted)
+        queue.put(20)
+        assert queue.get() == 5
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert said == [QueueFullError, QueueEmptyError, LifecycleError]
+    assert (len(queue), queue.statistics().bytes) == (1, 20)
+
+
+def test_who_naps_does_not_overtake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_queue, "NAP", 0.02)
+    queue: BoundedQueue[int] = BoundedQueue(maxbytes=100, sizer=lambda item: item)
+    queue.put(50)
+    threads = [threading.Thread(target=queue.put, args=(size,)) for size in (80, 10)]
+    for waiting, thread in enumerate(threads):
+        thread.start()
+        wait_for(lambda waiting=waiting: queue.statistics().waiting_to_put == waiting + 1)
+    time.sleep(0.2)
+    assert len(queue) == 1
+    assert [queue.get(DEADLINE) for _ in range(3)] == [50, 80, 10]
+    for thread in threads:
+        thread.join(DEADLINE)
+
+
+def test_a_task_that_was_woken_is_served_before_who_comes_later() -> None:
+    async def main() -> None:
+        queue: BoundedQueue[int] = BoundedQueue(maxsize=1)
+        await queue.aput(0)
+        task = asyncio.create_task(queue.aput(-1))
+        await asyncio.sleep(0)
+
+        async def rival() -> None:
+            for number in range(1, 1000):
+                await queue.aput(number)
+
+        other = asyncio.create_task(rival())
+        got: list[int] = []
+        while -1 not in got:
+            got.append(await queue.aget())
+        other.cancel()
+        await task
+        assert len(got) <= 3
+
+    asyncio.run(main())
+
+
+def test_what_is_refused_stands_in_nobodys_way() -> None:
+    queue: BoundedQueue[int] = BoundedQueue(
+        maxbytes=100, sizer=lambda item: item, when_full="refuse"
+    )
+    queue.put(50)
+    over = threading.Event()
+
+    def refused() -> None:
+        while not over.is_set():
+            with contextlib.suppress(QueueFullError):
+                queue.put(95)
+
+    thread = threading.Thread(target=refused)
+    thread.start()
+    try:
+        for _ in range(3000):
+            queue.put(10)
+            assert queue.get_nowait() in (10, 50)
+            assert len(queue) == 1
+    finally:
+        over.set()
+        thread.join(DEADLINE)
+
+
+def test_waiters_of_a_closed_loop_are_passed_over_however_many() -> None:
+    queue: BoundedQueue[int] = BoundedQueue(maxsize=1)
+    queue.put(-1)
+    loop = asyncio.new_event_loop()
+    tasks = [loop.create_task(queue.aput(number)) for number in range(1500)]
+    loop.run_until_complete(asyncio.sleep(0))
+    for task in tasks:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    assert queue.get() == -1
+    queue.put(2)
+    assert queue.get() == 2
+    assert queue.statistics().waiting_to_put == 0
+
+
+def test_a_shared_part_needs_room_once() -> None:
+    shared = bytes(1_000_000)
+    queue: BoundedQueue[Any] = BoundedQueue(maxbytes="1.5MB", when_full="refuse")
+    for _ in range(5):
+        queue.put({"shared": shared})
+    assert len(queue) == 5
+
+
+def test_a_loop_over_a_queue_waits_until_it_is_closed_whatever_its_timeout() -> None:
+    queue: BoundedQueue[int] = BoundedQueue(maxsize=1, timeout=0.01)
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.extend(queue))
+    thread.start()
+    time.sleep(0.1)
+    queue.put(1, DEADLINE)
+    queue.close()
+    thread.join(DEADLINE)
+    assert found == [1]
 
 
 class QueueMachine(RuleBasedStateMachine):

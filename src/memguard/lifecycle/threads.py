@@ -13,7 +13,8 @@ def join(thread: threading.Thread, timeout: float) -> bool:
     Wait up to *timeout* seconds for *thread*; True when it does not run.
 
     `threading.Thread.join` raises if the thread exists but its start has not returned yet; here
-    that is waited for. False at once when *thread* is the one that asks.
+    that is waited for. One that does not exist yet does not run: its owner must keep it from doing
+    anything. False at once when *thread* is the one that asks.
     """
     if thread is threading.current_thread():
         return False

@@ -71,6 +71,13 @@ class Waiter(Work):
         import asyncio  # noqa: PLC0415 - reason: a host without asyncio must not load it
 
         await asyncio.wait((self._future,), timeout=seconds)
+        if self._future.done() and self._loop is not None:
+            self._future = self._loop.create_future()  # it may sleep again
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its event loop is closed, so that it never wakes again."""
+        return self._loop is not None and self._loop.is_closed()
 
 
 WaitQueue: TypeAlias = "OrderedDict[Waiter, None]"

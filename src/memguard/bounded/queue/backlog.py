@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections import OrderedDict, deque
 from typing import Any
 
@@ -13,6 +15,81 @@ from memguard.lifecycle.waiting import Waiter
 Item = tuple[Any, int]
 """An item and its bytes, 0 where they are not counted."""
 
+NAP = 1.0
+"""Seconds after which a call looks by itself, and what it was promised goes to others."""
+
+
+class Line:
+    """
+    The calls that wait at one end: those in line, and those that were woken and are on their way.
+
+    Bounded by: the calls that wait.
+    Locks: that of the backlog.
+    Keeps alive: the waiters, and so what a waiting task has in its hands.
+    """
+
+    __slots__ = ("_in_line", "_on_their_way")
+
+    def __init__(self) -> None:
+        self._in_line: OrderedDict[Waiter, int] = OrderedDict()
+        self._on_their_way: dict[Waiter, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._in_line) + len(self._on_their_way)
+
+    def first(self) -> tuple[Waiter, int] | None:
+        """Return who waits longest, and the bytes that it waits with."""
+        return next(iter(self._in_line.items()), None)
+
+    def promised(self) -> int:
+        """Return how many were woken and are not back yet; who takes too long, is not."""
+        if self._on_their_way:
+            latest = time.monotonic() - NAP
+            late = [each for each, woken in self._on_their_way.items() if woken < latest]
+            for each in late:
+                del self._on_their_way[each]
+        return len(self._on_their_way)
+
+    def may_go(self, waiter: Waiter | None) -> bool:
+        """Return whether it is the turn of *waiter*, or of a call that comes just now."""
+        if waiter in self._on_their_way:
+            return True
+        first = self.first()
+        # In line still, nobody woke it: it looks after a nap.
+        return not self.promised() and (first is None or first[0] is waiter)
+
+    def stand(self, waiter: Waiter, size: int) -> None:
+        """Have *waiter* stand in line; in front if it was woken in vain."""
+        was_woken = self._on_their_way.pop(waiter, None) is not None
+        if waiter not in self._in_line:
+            self._in_line[waiter] = size
+            if was_woken:
+                self._in_line.move_to_end(waiter, last=False)
+
+    def leave(self, waiter: Waiter | None) -> None:
+        """Let *waiter* go, wherever it is."""
+        if waiter is not None:
+            self._in_line.pop(waiter, None)
+            self._on_their_way.pop(waiter, None)
+
+    def wake_first(self) -> Waiter:
+        """Return who waits longest, which is to be woken."""
+        waiter, _ = self._in_line.popitem(last=False)
+        self._on_their_way[waiter] = time.monotonic()
+        return waiter
+
+    def prune(self) -> None:
+        """Forget those whose event loop is closed."""
+        for waiter in [each for each in (*self._in_line, *self._on_their_way) if each.is_gone]:
+            self.leave(waiter)
+
+    def empty(self) -> list[Waiter]:
+        """Let all go, and return them."""
+        everybody = [*self._in_line, *self._on_their_way]
+        self._in_line.clear()
+        self._on_their_way.clear()
+        return everybody
+
 
 class Backlog:
     """
@@ -22,8 +99,9 @@ class Backlog:
     which then tries again, and whose success wakes the next.
 
     Bounded by: *maxsize* items, *maxbytes* bytes.
-    Locks: one re-entrant mutex around numbers; no code of users runs under it.
-    Keeps alive: the items.
+    Locks: one mutex around numbers; no code of users runs under it. A signal handler or destructor
+        that interrupts it in the same thread is known by `is_mine`, and must not change anything.
+    Keeps alive: the items, and the waiters.
     """
 
     def __init__(self, name: str, maxsize: int | None, maxbytes: int | None) -> None:
@@ -31,7 +109,7 @@ class Backlog:
         self.maxsize = maxsize
         self.maxbytes = maxbytes
         self.closed = False
-        self.puts = self.gets = self.dropped = self.most = 0
+        self.puts = self.gets = self.dropped = self.refused = self.most = 0
         self._items: deque[Item] = deque()
         self._parts = Parts()
         self._bytes = 0
@@ -41,88 +119,84 @@ class Backlog:
         """In a forked child: keep the items, forget who waited and a lock that is held for ever."""
         self._lock = locks.RLock()
         self._is_dirty = True
-        self._putters: OrderedDict[Waiter, int] = OrderedDict()
-        """Who waits for room, with the bytes of the item."""
-        self._getters: OrderedDict[Waiter, None] = OrderedDict()
+        self._putters, self._getters = Line(), Line()
+
+    def is_mine(self) -> bool:
+        """Return whether this very thread is in the middle of a change, which it interrupts."""
+        owned: bool = self._lock._is_owned()  # type: ignore[attr-defined] # noqa: SLF001 - reason: what threading.Condition asks
+        return owned
 
     # -- the two ends -----------------------------------------------------------------------------
 
     def put(
-        self, item: Any, size: int, waiter: Waiter | None, last: Waiter | None, *, drop: bool
-    ) -> tuple[bool, list[Item], list[Waiter]]:
+        self, item: Any, size: int, waiter: Waiter | None, *, stand: bool, drop: bool
+    ) -> tuple[bool, list[Item], bool, list[Waiter]]:
         """
-        Put *item* if there is room, else have *waiter* wait for it.
+        Put *item* if there is room and nobody before it, else have *waiter* stand in line.
 
         Args:
             item: What is put.
             size: Its bytes.
-            waiter: Who waits if there is no room; None: nobody.
-            last: The waiter of the same call that was woken, or was tired of waiting: it need not
-                stand behind others.
+            waiter: That of the call, if it has waited or is to wait.
+            stand: Whether *waiter* stands in line where it cannot put.
             drop: Make room by taking out the oldest.
 
         Returns:
-            Whether it was put, what was taken out for it, and whom to wake.
+            Whether it was put, what was taken out for it, whether that was the first ever, and
+            whom to wake.
 
         Raises:
             LifecycleError: The queue is closed.
         """
         with self._lock:
             self._repair()
-            self._putters.pop(last, None)  # type: ignore[arg-type] # reason: None is never in it
             self._raise_if_closed()
-            gone = self._make_room(size) if drop else []
-            if (last is not None or drop or not self._putters) and self._has_room(size):
-                self._append(item, size)
-                return True, gone, self._next()
-            if waiter is not None:
-                self._putters[waiter] = size
-                if last is not None:
-                    self._putters.move_to_end(waiter, last=False)
-            return False, gone, []
+            if drop or self._putters.may_go(waiter):
+                first = drop and not self.dropped
+                gone = self._make_room(size) if drop else []
+                if self._has_room(size):
+                    self._putters.leave(waiter)
+                    self._append(item, size)
+                    return True, gone, first and bool(gone), self._next()
+            if waiter is not None and stand:
+                self._putters.stand(waiter, size)
+            return False, [], False, []
 
-    def get(self, waiter: Waiter | None, last: Waiter | None) -> tuple[list[Item], list[Waiter]]:
+    def get(self, waiter: Waiter | None, *, stand: bool) -> tuple[list[Item], list[Waiter]]:
         """
-        Return the oldest item, if there is one, and whom to wake; else have *waiter* wait for one.
+        Return the oldest item if it is for this call, and whom to wake; else stand in line.
 
         Raises:
             LifecycleError: The queue is closed and empty.
         """
         with self._lock:
             self._repair()
-            self._getters.pop(last, None)  # type: ignore[arg-type] # reason: None is never in it
-            if self._items and (last is not None or not self._getters):
+            if self._items and self._may_get(waiter):
+                self._getters.leave(waiter)
                 self.gets += 1
                 return [self._take_oldest()], self._next()
             if not self._items:
                 self._raise_if_closed()
-            if waiter is not None:
-                self._getters[waiter] = None
-                if last is not None:
-                    self._getters.move_to_end(waiter, last=False)
+            if waiter is not None and stand:
+                self._getters.stand(waiter, 0)
             return [], []
 
-    def leave(self, waiter: Waiter) -> list[Waiter]:
+    def leave(self, waiter: Waiter | None, *, refused: bool = False) -> list[Waiter]:
         """Let *waiter* go without what it waited for; return who is to be woken in its place."""
         with self._lock:
             self._repair()
-            self._putters.pop(waiter, None)
-            self._getters.pop(waiter, None)
-            return self._next()
-
-    def wake_next(self) -> list[Waiter]:
-        """Return who is to be woken in place of one that cannot be."""
-        with self._lock:
+            self.refused += refused
+            self._putters.leave(waiter)
+            self._getters.leave(waiter)
             return self._next()
 
     def close(self) -> list[Waiter]:
         """Take no more items; return everybody who waits."""
+        self.closed = True
+        if self.is_mine():  # who waits sees it after a nap
+            return []
         with self._lock:
-            self.closed = True
-            waiting = [*self._putters, *self._getters]
-            self._putters.clear()
-            self._getters.clear()
-            return waiting
+            return [*self._putters.empty(), *self._getters.empty()]
 
     def clear(self) -> tuple[list[Item], list[Waiter]]:
         """Take out all items, and return them."""
@@ -141,19 +215,23 @@ class Backlog:
 
     def bytes(self) -> int:
         """Return the bytes of the items, what they share once."""
+        if self.is_mine():
+            return self._bytes
         with self._lock:
             self._repair()
             return self._bytes
 
     def waiting(self) -> tuple[int, int]:
         """Return how many calls wait for room, and how many for an item."""
-        with self._lock:
-            return len(self._putters), len(self._getters)
+        if not self.is_mine():
+            with self._lock:
+                self._putters.prune()
+                self._getters.prune()
+        return len(self._putters), len(self._getters)
 
     def some(self, most: int) -> list[Any]:
-        """Return up to *most* items, the oldest."""
-        with self._lock:
-            return self._oldest(most)
+        """Return up to *most* items, the oldest. Cost: a copy of the list of items."""
+        return [item for item, _ in itertools.islice(self._items.copy(), most)]
 
     # -- under the lock ---------------------------------------------------------------------------
 
@@ -161,11 +239,16 @@ class Backlog:
         if self.closed:
             raise LifecycleError(f"queue {self.name!r} is closed; make a new one")
 
+    def _may_get(self, waiter: Waiter | None) -> bool:
+        # More items than were promised are for whoever comes, if nobody stands in line.
+        getters = self._getters
+        is_spare = getters.first() is None and len(self._items) > getters.promised()
+        return is_spare or getters.may_go(waiter)
+
     def _has_room(self, size: int) -> bool:
         if self.maxsize is not None and len(self._items) >= self.maxsize:
             return False
-        # An item shares parts with others, at best: it is judged as if it did not.
-        return self.maxbytes is None or self._bytes + size <= self.maxbytes
+        return self.maxbytes is None or self._bytes + self._parts.added_by(size) <= self.maxbytes
 
     def _make_room(self, size: int) -> list[Item]:
         gone = []
@@ -173,9 +256,6 @@ class Backlog:
             gone.append(self._take_oldest())
             self.dropped += 1
         return gone
-
-    def _oldest(self, most: int) -> list[Any]:
-        return [self._items[place][0] for place in range(min(most, len(self._items)))]
 
     def _append(self, item: Any, size: int) -> None:
         self._is_dirty = True
@@ -201,11 +281,9 @@ class Backlog:
 
     def _next(self) -> list[Waiter]:
         woken = []
-        if self._items and self._getters:
-            woken.append(self._getters.popitem(last=False)[0])
-        if self._putters:
-            first = next(iter(self._putters))
-            if self._has_room(self._putters[first]):
-                del self._putters[first]
-                woken.append(first)
+        if self._getters.first() is not None and len(self._items) > self._getters.promised():
+            woken.append(self._getters.wake_first())
+        first = self._putters.first()
+        if first is not None and not self._putters.promised() and self._has_room(first[1]):
+            woken.append(self._putters.wake_first())
         return woken

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from typing import Generic, Literal, NoReturn, Self, TypeVar
+from typing import Generic, Literal, Self, TypeVar
 
 from memguard import log
 from memguard.bounded import callsite, inventory, options
-from memguard.bounded.queue.backlog import Backlog, Item
+from memguard.bounded.queue.backlog import NAP, Backlog, Item
 from memguard.bounded.sizing.contents import DEFAULT_MAX_NODES
 from memguard.bounded.sizing.entries import average_bytes, weigh
 from memguard.errors import (
@@ -27,8 +27,8 @@ from memguard.units import format_bytes, format_seconds, parse_seconds
 T = TypeVar("T")
 
 WHEN_FULL = ("wait", "refuse", "drop_oldest")
-_NAP = 1.0
-"""Seconds after which a call looks by itself: one that was woken may be in a loop that stands."""
+FOREVER = 2.0**53
+"""Seconds: what a loop over a queue waits for an item, whatever its *timeout*."""
 _SAMPLE = 20
 _SLOT_BYTES = 88
 """What an item takes besides itself: a tuple, its size, a place."""
@@ -68,18 +68,20 @@ class BoundedQueue(Generic[T]):
     thread may put what a task gets. First in, first out; who waits longest is served first. An item
     is listed as memory in use, but relief never takes one out: it is work that somebody wants done.
 
-    Thread-safe, and safe in signal handlers. In a forked child the queue has the items that it had,
-    and nobody waits.
+    Thread-safe. In a signal handler or destructor that interrupts a call of the same queue in its
+    thread there is never room and never an item: `put` and `get` raise at once. In a forked child
+    the queue has the items that it had, and nobody waits.
 
     Bounded by: *maxsize* items, *maxbytes* bytes.
-    Locks: one re-entrant mutex around numbers; *sizer* and *on_drop* run outside of it.
-    Keeps alive: the items.
+    Locks: one mutex around numbers; *sizer* and *on_drop* run outside of it.
+    Keeps alive: the items, and who waits.
 
     Args:
         maxsize: Most items.
         maxbytes: Most bytes of all items, as a number or ``"64MiB"``. Items are weighed when they
             are put: see ``docs/values.md``. What several of them share counts once.
-        when_full: ``"wait"`` until there is room; ``"refuse"``: raise `QueueFullError` at once;
+        when_full: ``"wait"`` until there is room; ``"refuse"``: raise `QueueFullError` at once,
+            unless `put` is called with a *timeout*;
             ``"drop_oldest"``: take out the oldest, which is counted, and logged once.
         timeout: Seconds, or ``"5s"``, that `put` and `get` wait by default; None: without limit.
         sizer: Returns the bytes of an item; by default it is weighed.
@@ -114,7 +116,6 @@ class BoundedQueue(Generic[T]):
         if on_drop is not None and not self._drops:
             raise ConfigError("on_drop is only called with when_full='drop_oldest'; leave it out")
         self.name = callsite.name_for("BoundedQueue", name)
-        self._refused = 0
         self._opaque: tuple[str, ...] = ()
         self._failures = Failures("queue.call_failed", queue=self.name)
         self._backlog = Backlog(self.name, most, limit)
@@ -141,25 +142,26 @@ class BoundedQueue(Generic[T]):
             LifecycleError: The queue is closed.
         """
         size, seconds = self._begin_put(item, timeout)
-        deadline = _deadline(seconds)
-        if self._try_put(item, size, None, None):
+        if self._try_put(item, size, None):
             return
-        waiter: Waiter | None = None
+        waiter, deadline = Waiter(), _deadline(seconds)
         try:
-            while True:
-                last, waiter = waiter, Waiter()
-                if self._try_put(item, size, waiter, last):
+            while (pause := deadline - time.monotonic()) > 0:
+                if self._try_put(item, size, waiter):
                     return
-                if (pause := deadline - time.monotonic()) <= 0:
-                    self._refuse(size, seconds)
-                waiter.sleep(min(pause, _NAP))
+                waiter.sleep(min(pause, NAP))
+            if self._try_put(item, size, waiter, stand=False):
+                return
         except BaseException:
             self._leave(waiter)
             raise
+        raise self._full(size, seconds, waiter)
 
     def get(self, timeout: float | str | None = None) -> T:
         """
         Return the oldest item; wait for one if there is none.
+
+        What a signal handler raises just after an item was taken out loses that item.
 
         Args:
             timeout: Seconds to wait; by default those of the queue.
@@ -168,23 +170,21 @@ class BoundedQueue(Generic[T]):
             QueueEmptyError: None came in time.
             LifecycleError: The queue is closed and empty.
         """
-        fork.check()
-        seconds = _seconds(timeout, self._get_timeout)
-        deadline = _deadline(seconds)
-        if found := self._try_get(None, None):
+        seconds = self._begin_get(timeout)
+        if found := self._try_get(None):
             return found.pop()[0]  # type: ignore[no-any-return] # reason: items are of any type
-        waiter: Waiter | None = None
+        waiter, deadline = Waiter(), _deadline(seconds)
         try:
-            while True:
-                last, waiter = waiter, Waiter()
-                if found := self._try_get(waiter, last):
+            while (pause := deadline - time.monotonic()) > 0:
+                if found := self._try_get(waiter):
                     return found.pop()[0]  # type: ignore[no-any-return] # reason: as above
-                if (pause := deadline - time.monotonic()) <= 0:
-                    self._say_empty(seconds)
-                waiter.sleep(min(pause, _NAP))
+                waiter.sleep(min(pause, NAP))
+            if found := self._try_get(waiter, stand=False):
+                return found.pop()[0]  # type: ignore[no-any-return] # reason: as above
         except BaseException:
             self._leave(waiter)
             raise
+        raise self._empty(seconds, waiter)
 
     def put_nowait(self, item: T) -> None:
         """As `put`, without waiting."""
@@ -201,43 +201,42 @@ class BoundedQueue(Generic[T]):
         import asyncio  # noqa: PLC0415 - reason: a host without asyncio must not load it
 
         size, seconds = self._begin_put(item, timeout)
-        loop, deadline = asyncio.get_running_loop(), _deadline(seconds)
-        if self._try_put(item, size, None, None):
+        loop = asyncio.get_running_loop()
+        if self._try_put(item, size, None):
             return
-        waiter: Waiter | None = None
+        waiter, deadline = Waiter(loop), _deadline(seconds)
         try:
-            while True:
-                last, waiter = waiter, Waiter(loop)
-                if self._try_put(item, size, waiter, last):
+            while (pause := deadline - time.monotonic()) > 0:
+                if self._try_put(item, size, waiter):
                     return
-                if (pause := deadline - time.monotonic()) <= 0:
-                    self._refuse(size, seconds)
-                await waiter.sleep_async(min(pause, _NAP))
+                await waiter.sleep_async(min(pause, NAP))
+            if self._try_put(item, size, waiter, stand=False):
+                return
         except BaseException:
             self._leave(waiter)
             raise
+        raise self._full(size, seconds, waiter)
 
     async def aget(self, timeout: float | str | None = None) -> T:
         """As `get`, without blocking the event loop."""
         import asyncio  # noqa: PLC0415 - reason: as above
 
-        fork.check()
-        seconds = _seconds(timeout, self._get_timeout)
-        loop, deadline = asyncio.get_running_loop(), _deadline(seconds)
-        if found := self._try_get(None, None):
+        seconds = self._begin_get(timeout)
+        loop = asyncio.get_running_loop()
+        if found := self._try_get(None):
             return found.pop()[0]  # type: ignore[no-any-return] # reason: items are of any type
-        waiter: Waiter | None = None
+        waiter, deadline = Waiter(loop), _deadline(seconds)
         try:
-            while True:
-                last, waiter = waiter, Waiter(loop)
-                if found := self._try_get(waiter, last):
+            while (pause := deadline - time.monotonic()) > 0:
+                if found := self._try_get(waiter):
                     return found.pop()[0]  # type: ignore[no-any-return] # reason: as above
-                if (pause := deadline - time.monotonic()) <= 0:
-                    self._say_empty(seconds)
-                await waiter.sleep_async(min(pause, _NAP))
+                await waiter.sleep_async(min(pause, NAP))
+            if found := self._try_get(waiter, stand=False):
+                return found.pop()[0]  # type: ignore[no-any-return] # reason: as above
         except BaseException:
             self._leave(waiter)
             raise
+        raise self._empty(seconds, waiter)
 
     # -- until it is closed -----------------------------------------------------------------------
 
@@ -245,7 +244,7 @@ class BoundedQueue(Generic[T]):
         """Yield items as they come, until the queue is closed and empty."""
         while True:
             try:
-                item = self.get()
+                item = self.get(FOREVER)
             except LifecycleError:
                 return
             yield item
@@ -255,7 +254,7 @@ class BoundedQueue(Generic[T]):
         """As `__iter__`, in a task."""
         while True:
             try:
-                item = await self.aget()
+                item = await self.aget(FOREVER)
             except LifecycleError:
                 return
             yield item
@@ -267,11 +266,19 @@ class BoundedQueue(Generic[T]):
 
         Who waits to put gets a `LifecycleError`; items that are in it can still be got.
         """
+        fork.check()
         self._wake(self._backlog.close())
 
     def clear(self) -> int:
-        """Take out all items, which are lost, and return how many there were."""
+        """
+        Take out all items, which are lost, and return how many there were.
+
+        Raises:
+            LifecycleError: A signal handler or destructor calls it in the middle of another call.
+        """
         fork.check()
+        if self._backlog.is_mine():
+            raise LifecycleError(self._interrupted())
         gone, woken = self._backlog.clear()
         self._wake(woken)
         return len(gone)
@@ -298,7 +305,7 @@ class BoundedQueue(Generic[T]):
         return self._backlog.closed
 
     def statistics(self) -> BoundedQueueStatistics:
-        """Return counts since the queue was made. Thread-safe; cost: O(1)."""
+        """Return counts since the queue was made. Thread-safe; cost: O(calls that wait)."""
         fork.check()
         backlog = self._backlog
         putters, getters = backlog.waiting()
@@ -312,7 +319,7 @@ class BoundedQueue(Generic[T]):
             puts=backlog.puts,
             gets=backlog.gets,
             dropped=backlog.dropped,
-            refused=self._refused,
+            refused=backlog.refused,
             waiting_to_put=putters,
             waiting_to_get=getters,
             opaque=self._opaque,
@@ -343,28 +350,46 @@ class BoundedQueue(Generic[T]):
 
     def _begin_put(self, item: T, timeout: float | str | None) -> tuple[int, float | None]:
         fork.check()
-        return self._weigh(item), _seconds(timeout, self._put_timeout)
+        seconds = _seconds(timeout, self._put_timeout)
+        if self._backlog.is_mine():
+            raise QueueFullError(self._interrupted())
+        return self._weigh(item), seconds
 
-    def _try_put(self, item: T, size: int, waiter: Waiter | None, last: Waiter | None) -> bool:
-        done, gone, woken = self._backlog.put(item, size, waiter, last, drop=self._drops)
+    def _begin_get(self, timeout: float | str | None) -> float | None:
+        fork.check()
+        seconds = _seconds(timeout, self._get_timeout)
+        if self._backlog.is_mine():
+            raise QueueEmptyError(self._interrupted())
+        return seconds
+
+    def _interrupted(self) -> str:
+        return (
+            f"queue {self.name!r} is being changed by this very thread, which a signal handler or "
+            "destructor has interrupted; use it after that"
+        )
+
+    def _try_put(self, item: T, size: int, waiter: Waiter | None, *, stand: bool = True) -> bool:
+        done, gone, is_first, woken = self._backlog.put(
+            item, size, waiter, stand=stand, drop=self._drops
+        )
         self._wake(woken)
         if gone:
-            self._say_dropped(gone)
+            self._say_dropped(gone, is_first=is_first)
         return done
 
-    def _try_get(self, waiter: Waiter | None, last: Waiter | None) -> list[Item]:
-        found, woken = self._backlog.get(waiter, last)
+    def _try_get(self, waiter: Waiter | None, *, stand: bool = True) -> list[Item]:
+        found, woken = self._backlog.get(waiter, stand=stand)
         self._wake(woken)
         return found
 
-    def _leave(self, waiter: Waiter | None) -> None:
-        if waiter is not None:
-            self._wake(self._backlog.leave(waiter))
+    def _leave(self, waiter: Waiter, *, refused: bool = False) -> None:
+        self._wake(self._backlog.leave(waiter, refused=refused))
 
     def _wake(self, woken: list[Waiter]) -> None:
-        for waiter in woken:
+        while woken:
+            waiter = woken.pop()
             if not waiter.wake():  # its loop is closed
-                self._wake(self._backlog.wake_next())
+                woken += self._backlog.leave(waiter)
 
     def _weigh(self, item: T) -> int:
         if self.maxbytes is None:
@@ -398,30 +423,31 @@ class BoundedQueue(Generic[T]):
                 remedy="give sizer=",
             )
 
-    def _say_dropped(self, gone: list[Item]) -> None:
-        if self._backlog.dropped == len(gone):  # the first ever
+    def _say_dropped(self, gone: list[Item], *, is_first: bool) -> None:
+        if is_first:
             log.event(log.WARNING, "queue.dropped", queue=self.name, items=len(gone))
         if self._on_drop is None:
             return
         for item, _ in gone:
             try:
                 self._on_drop(item)
-            except Exception as error:  # noqa: BLE001 - reason: the host's code; what was put is put
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - reason: the host's code; what was put is put
                 self._failures.add("on_drop", error)
 
-    def _refuse(self, size: int, seconds: float | None) -> NoReturn:
-        self._refused += 1
+    def _full(self, size: int, seconds: float | None, waiter: Waiter) -> QueueFullError:
+        self._leave(waiter, refused=True)
         wanted = f"an item of {format_bytes(size)}" if self.maxbytes is not None else "an item"
         bounds = [f"maxsize={self.maxsize}"] * (self.maxsize is not None)
         if self.maxbytes is not None:
             bounds.append(f"maxbytes={format_bytes(self.maxbytes)}")
-        raise QueueFullError(
+        return QueueFullError(
             f"queue {self.name!r} had no room for {wanted} within {format_seconds(seconds or 0)}: "
             f"it has {len(self)} items ({', '.join(bounds)}); get faster, or raise the bound"
         )
 
-    def _say_empty(self, seconds: float | None) -> NoReturn:
-        raise QueueEmptyError(
+    def _empty(self, seconds: float | None, waiter: Waiter) -> QueueEmptyError:
+        self._leave(waiter)
+        return QueueEmptyError(
             f"queue {self.name!r} had no item within {format_seconds(seconds or 0)}"
         )
 

@@ -141,6 +141,12 @@ class Parts:
                 entries.pop(part, None)
         return less
 
+    def added_by(self, size: int) -> int:
+        """Return what `take` would, and change nothing."""
+        if type(size) is not SharedBytes:
+            return size
+        return int(size) - sum(part[1] for part in size.parts if part in self._entries)
+
     def freed_by(self, size: int) -> int:
         """Return what `drop` would, and change nothing."""
         if type(size) is not SharedBytes:
