@@ -181,14 +181,18 @@ class Backlog:
                 self._getters.stand(waiter, 0)
             return [], []
 
-    def leave(self, waiter: Waiter | None, *, refused: bool = False) -> list[Waiter]:
+    def leave(self, waiter: Waiter | None) -> list[Waiter]:
         """Let *waiter* go without what it waited for; return who is to be woken in its place."""
         with self._lock:
             self._repair()
-            self.refused += refused
             self._putters.leave(waiter)
             self._getters.leave(waiter)
             return self._next()
+
+    def count_refused(self) -> None:
+        """Count a call that ended without room."""
+        with self._lock:
+            self.refused += 1
 
     def close(self) -> list[Waiter]:
         """Take no more items; return everybody who waits."""

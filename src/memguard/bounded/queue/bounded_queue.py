@@ -152,10 +152,10 @@ class BoundedQueue(Generic[T]):
                 waiter.sleep(min(pause, NAP))
             if self._try_put(item, size, waiter, stand=False):
                 return
+            raise self._full(size, seconds)  # noqa: TRY301 - reason: all that ends in vain leaves the line below
         except BaseException:
             self._leave(waiter)
             raise
-        raise self._full(size, seconds, waiter)
 
     def get(self, timeout: float | str | None = None) -> T:
         """
@@ -181,10 +181,10 @@ class BoundedQueue(Generic[T]):
                 waiter.sleep(min(pause, NAP))
             if found := self._try_get(waiter, stand=False):
                 return found.pop()[0]  # type: ignore[no-any-return] # reason: as above
+            raise self._empty(seconds)  # noqa: TRY301 - reason: all that ends in vain leaves the line below
         except BaseException:
             self._leave(waiter)
             raise
-        raise self._empty(seconds, waiter)
 
     def put_nowait(self, item: T) -> None:
         """As `put`, without waiting."""
@@ -212,10 +212,10 @@ class BoundedQueue(Generic[T]):
                 await waiter.sleep_async(min(pause, NAP))
             if self._try_put(item, size, waiter, stand=False):
                 return
+            raise self._full(size, seconds)  # noqa: TRY301 - reason: all that ends in vain leaves the line below
         except BaseException:
             self._leave(waiter)
             raise
-        raise self._full(size, seconds, waiter)
 
     async def aget(self, timeout: float | str | None = None) -> T:
         """As `get`, without blocking the event loop."""
@@ -233,10 +233,10 @@ class BoundedQueue(Generic[T]):
                 await waiter.sleep_async(min(pause, NAP))
             if found := self._try_get(waiter, stand=False):
                 return found.pop()[0]  # type: ignore[no-any-return] # reason: as above
+            raise self._empty(seconds)  # noqa: TRY301 - reason: all that ends in vain leaves the line below
         except BaseException:
             self._leave(waiter)
             raise
-        raise self._empty(seconds, waiter)
 
     # -- until it is closed -----------------------------------------------------------------------
 
@@ -382,8 +382,8 @@ class BoundedQueue(Generic[T]):
         self._wake(woken)
         return found
 
-    def _leave(self, waiter: Waiter, *, refused: bool = False) -> None:
-        self._wake(self._backlog.leave(waiter, refused=refused))
+    def _leave(self, waiter: Waiter) -> None:
+        self._wake(self._backlog.leave(waiter))
 
     def _wake(self, woken: list[Waiter]) -> None:
         while woken:
@@ -434,8 +434,8 @@ class BoundedQueue(Generic[T]):
             except (Exception, SystemExit) as error:  # noqa: BLE001 - reason: the host's code; what was put is put
                 self._failures.add("on_drop", error)
 
-    def _full(self, size: int, seconds: float | None, waiter: Waiter) -> QueueFullError:
-        self._leave(waiter, refused=True)
+    def _full(self, size: int, seconds: float | None) -> QueueFullError:
+        self._backlog.count_refused()
         wanted = f"an item of {format_bytes(size)}" if self.maxbytes is not None else "an item"
         bounds = [f"maxsize={self.maxsize}"] * (self.maxsize is not None)
         if self.maxbytes is not None:
@@ -445,8 +445,7 @@ class BoundedQueue(Generic[T]):
             f"it has {len(self)} items ({', '.join(bounds)}); get faster, or raise the bound"
         )
 
-    def _empty(self, seconds: float | None, waiter: Waiter) -> QueueEmptyError:
-        self._leave(waiter)
+    def _empty(self, seconds: float | None) -> QueueEmptyError:
         return QueueEmptyError(
             f"queue {self.name!r} had no item within {format_seconds(seconds or 0)}"
         )
