@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -30,11 +31,13 @@ class Waiter(Work):
         loop: The event loop of the task that waits; None for a thread.
     """
 
-    __slots__ = ("_future", "_loop", "_woken", "given")
+    __slots__ = ("_future", "_loop", "_woken", "given", "reference")
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.given: Any = None
         """What it was given: a slot, or room for a new object; None until then."""
+        self.reference = weakref.ref(self)
+        """Always the same, so that it may be asked for after its death."""
         self._loop = loop
         if loop is None:
             self._woken = threading.Lock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import weakref
 from collections import OrderedDict, deque
 from typing import Any
 
@@ -14,6 +15,7 @@ from memguard.lifecycle.waiting import Waiter
 
 Item = tuple[Any, int]
 """An item and its bytes, 0 where they are not counted."""
+Reference = weakref.ref[Waiter]
 
 NAP = 1.0
 """Seconds after which a call looks by itself, and what it was promised goes to others."""
@@ -25,34 +27,41 @@ class Line:
 
     Bounded by: the calls that wait.
     Locks: that of the backlog.
-    Keeps alive: the waiters, and so what a waiting task has in its hands.
+    Keeps alive: nothing. A call that ended without a word, because a signal handler broke it off or
+        its event loop was closed, dies with its waiter, and is passed over.
     """
 
     __slots__ = ("_in_line", "_on_their_way")
 
     def __init__(self) -> None:
-        self._in_line: OrderedDict[Waiter, int] = OrderedDict()
-        self._on_their_way: dict[Waiter, float] = {}
+        self._in_line: OrderedDict[Reference, int] = OrderedDict()
+        self._on_their_way: dict[Reference, float] = {}
 
     def __len__(self) -> int:
         return len(self._in_line) + len(self._on_their_way)
 
     def first(self) -> tuple[Waiter, int] | None:
         """Return who waits longest, and the bytes that it waits with."""
-        return next(iter(self._in_line.items()), None)
+        while self._in_line:
+            reference, size = next(iter(self._in_line.items()))
+            waiter = reference()
+            if waiter is not None and not waiter.is_gone:
+                return waiter, size
+            del self._in_line[reference]
+        return None
 
     def promised(self) -> int:
         """Return how many were woken and are not back yet; who takes too long, is not."""
         if self._on_their_way:
             latest = time.monotonic() - NAP
-            late = [each for each, woken in self._on_their_way.items() if woken < latest]
-            for each in late:
-                del self._on_their_way[each]
+            for reference, woken in list(self._on_their_way.items()):
+                if woken < latest or reference() is None:
+                    del self._on_their_way[reference]
         return len(self._on_their_way)
 
     def may_go(self, waiter: Waiter | None) -> bool:
         """Return whether it is the turn of *waiter*, or of a call that comes just now."""
-        if waiter in self._on_their_way:
+        if waiter is not None and waiter.reference in self._on_their_way:
             return True
         first = self.first()
         # In line still, nobody woke it: it looks after a nap.
@@ -60,35 +69,39 @@ class Line:
 
     def stand(self, waiter: Waiter, size: int) -> None:
         """Have *waiter* stand in line; in front if it was woken in vain."""
-        was_woken = self._on_their_way.pop(waiter, None) is not None
-        if waiter not in self._in_line:
-            self._in_line[waiter] = size
+        reference = waiter.reference
+        was_woken = self._on_their_way.pop(reference, None) is not None
+        if reference not in self._in_line:
+            self._in_line[reference] = size
             if was_woken:
-                self._in_line.move_to_end(waiter, last=False)
+                self._in_line.move_to_end(reference, last=False)
 
     def leave(self, waiter: Waiter | None) -> None:
         """Let *waiter* go, wherever it is."""
         if waiter is not None:
-            self._in_line.pop(waiter, None)
-            self._on_their_way.pop(waiter, None)
+            self._in_line.pop(waiter.reference, None)
+            self._on_their_way.pop(waiter.reference, None)
 
-    def wake_first(self) -> Waiter:
-        """Return who waits longest, which is to be woken."""
-        waiter, _ = self._in_line.popitem(last=False)
-        self._on_their_way[waiter] = time.monotonic()
+    def wake(self, waiter: Waiter) -> Waiter:
+        """Return *waiter*, which is to be woken."""
+        del self._in_line[waiter.reference]
+        self._on_their_way[waiter.reference] = time.monotonic()
         return waiter
 
     def prune(self) -> None:
-        """Forget those whose event loop is closed."""
-        for waiter in [each for each in (*self._in_line, *self._on_their_way) if each.is_gone]:
-            self.leave(waiter)
+        """Forget those that ended without a word."""
+        for reference in [*self._in_line, *self._on_their_way]:
+            waiter = reference()
+            if waiter is None or waiter.is_gone:
+                self._in_line.pop(reference, None)
+                self._on_their_way.pop(reference, None)
 
     def empty(self) -> list[Waiter]:
         """Let all go, and return them."""
-        everybody = [*self._in_line, *self._on_their_way]
+        everybody = [reference() for reference in (*self._in_line, *self._on_their_way)]
         self._in_line.clear()
         self._on_their_way.clear()
-        return everybody
+        return [waiter for waiter in everybody if waiter is not None]
 
 
 class Backlog:
@@ -101,7 +114,7 @@ class Backlog:
     Bounded by: *maxsize* items, *maxbytes* bytes.
     Locks: one mutex around numbers; no code of users runs under it. A signal handler or destructor
         that interrupts it in the same thread is known by `is_mine`, and must not change anything.
-    Keeps alive: the items, and the waiters.
+    Keeps alive: the items.
     """
 
     def __init__(self, name: str, maxsize: int | None, maxbytes: int | None) -> None:
@@ -285,9 +298,10 @@ class Backlog:
 
     def _next(self) -> list[Waiter]:
         woken = []
-        if self._getters.first() is not None and len(self._items) > self._getters.promised():
-            woken.append(self._getters.wake_first())
+        first = self._getters.first()
+        if first is not None and len(self._items) > self._getters.promised():
+            woken.append(self._getters.wake(first[0]))
         first = self._putters.first()
         if first is not None and not self._putters.promised() and self._has_room(first[1]):
-            woken.append(self._putters.wake_first())
+            woken.append(self._putters.wake(first[0]))
         return woken

@@ -74,7 +74,7 @@ class BoundedQueue(Generic[T]):
 
     Bounded by: *maxsize* items, *maxbytes* bytes.
     Locks: one mutex around numbers; *sizer* and *on_drop* run outside of it.
-    Keeps alive: the items, and who waits.
+    Keeps alive: the items.
 
     Args:
         maxsize: Most items.
