@@ -43,6 +43,7 @@ def test_a_quiet_process_gets_the_verdict_none() -> None:
     assert report.holders == ()
 
 
+@pytest.mark.stress
 def test_what_comes_and_goes_is_no_growth() -> None:
     """A process at work: each request holds a few MiB for a moment."""
     ended = threading.Event()

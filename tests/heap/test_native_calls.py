@@ -59,6 +59,7 @@ def test_native_growth_names_the_line_that_calls() -> None:
     assert evidence.traced_seconds < 2.0
 
 
+@pytest.mark.stress
 def test_without_growth_no_calls_are_watched() -> None:
     evidence = investigated(0.0)
     assert evidence.calls == []

@@ -242,6 +242,7 @@ def test_tuples_that_are_being_filled_survive_any_number_of_walks() -> None:
     assert_clean(done, "[]")
 
 
+@pytest.mark.stress
 def test_the_collector_still_ends_after_a_walk_over_asyncio() -> None:
     """A reference to the dead futures that _asyncio keeps sends CPython 3.12.1 round in circles."""
     done = run(

@@ -263,6 +263,7 @@ FOREIGN = """
 """
 
 
+@pytest.mark.stress
 def test_a_tracing_session_of_somebody_else_is_used_and_left_running(tmp_path: Path) -> None:
     result = run_pytest(tmp_path, FOREIGN)
     assert result.outcomes() == {

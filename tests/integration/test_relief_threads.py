@@ -175,6 +175,7 @@ def test_a_guard_keeps_eight_filling_threads_below_its_own_limit() -> None:
     assert [cache.maxbytes for cache in caches] == [80 * MIB] * 8
 
 
+@pytest.mark.stress
 def test_caches_grow_back_when_the_pressure_has_passed() -> None:
     """In a process of its own: the levels are shares of what a process uses at all."""
     program = """

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 NEAR = 0.15
 
 
+@pytest.mark.stress
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "kinds",

@@ -355,6 +355,7 @@ USES_OF_OTHERS = (
 )
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("options", ["", ", ttl=600", ", maxbytes='1MiB', policy='s3fifo'"])
 def test_a_cache_that_a_thread_of_the_parent_was_changing(options: str) -> None:
     """The thread holds the lock in the child, too, and will not release it there."""
