@@ -219,7 +219,7 @@ def in_time(bare: Callable[[], float], guarded: Callable[[], float], *, tries: i
     Assert that to stop takes a guarded server no more than 1.1 times a bare one, and 0.3 s.
 
     The machine may be busy: one guarded stop out of *tries* is enough. It is held against the
-    slowest bare one so far: a gevent worker looks only once a second whether it is to end.
+    slowest bare one so far: gevent's and Celery's look only once a second whether they are to end.
     """
     pairs = []
     for _ in range(tries):

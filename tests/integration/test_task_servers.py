@@ -118,8 +118,10 @@ def test_celery_with_redis(
     numbers = iter(range(100))
 
     def bare() -> float:
-        with Celery(tmp_path / f"bare{next(numbers)}", broker, "bare") as host:
+        number = next(numbers)
+        with Celery(tmp_path / f"bare{number}", broker, "bare") as host:
             host.all_workers(WORKERS)
+            time.sleep(0.2 * number)  # another moment of the second after which it looks
             return host.stop()
 
     def guarded() -> float:
