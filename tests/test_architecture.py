@@ -543,7 +543,7 @@ OWN_LOCKS = {
     "memguard.lifecycle.locks",  # it makes them
     "memguard.lifecycle.turn",  # these three never take theirs by `with`
     "memguard.lifecycle.wake",
-    "memguard.lifecycle.waiting",
+    "memguard.bounded.waiting",
 }
 
 

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from memguard.bounded.pool.object_pool import ObjectPool
+from memguard.bounded.waiting import Waiter
 from memguard.errors import LifecycleError, PoolExhaustedError
-from memguard.lifecycle.waiting import Waiter
 from tests.waiting import wait_for
 
 DEADLINE = 20.0
@@ -514,10 +514,10 @@ def test_a_signal_handler_that_raises_costs_no_place_and_gives_no_object_to_two(
 ) -> None:
     """As timeouts by alarm do; thousands of them, at any step of ours."""
     program = f"""
-import gc, logging, signal, sys, threading, time
+import gc, threading, time
 from memguard.bounded.pool.object_pool import ObjectPool
+from tests.interruptions import LEAST, storm
 
-class Interruption(Exception): pass
 class Thing:
     def __init__(self):
         self.mutex = threading.Lock()
@@ -533,56 +533,26 @@ def use(thing):
     thing.mutex.release()
     return True
 
-armed = False
-def handler(*_):
-    global armed
-    if armed:
-        armed = False
-        raise Interruption
-
-sys.unraisablehook = lambda _: None  # an interrupted destructor is reported there,
-logging.lastResort = None  # and an interrupted log line here
 pool = ObjectPool({kind}, **dict(dict(reset=None, maxsize=3, timeout=30), {options}))
-signal.signal(signal.SIGALRM, handler)
-signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
-end = time.monotonic() + 1.2
-interruptions = 0
-def goes_on():
-    now = time.monotonic()
-    return now < end or (interruptions <= 50 and now < end + 20)
+
 def other():
-    while goes_on():
-        with pool.lease() as thing, thing.mutex:
-            time.sleep(0)
-        del thing  # or it would keep alive what the main thread drops
-threads = [threading.Thread(target=other) for _ in range(3)]
-for thread in threads:
-    thread.start()
-while goes_on():
-    try:
-        armed = True
-        for _ in range(50):
-            if acquires:
-                thing = pool.acquire()
-                pool.release(thing)
-                del thing
-            with pool.lease() as thing:
-                pass
-            del thing
-        armed = False
-    except Interruption:
-        interruptions += 1
-    thing = None
-signal.setitimer(signal.ITIMER_REAL, 0)
-for thread in threads:
-    thread.join()
+    with pool.lease() as thing, thing.mutex:
+        time.sleep(0)
+
+def work():
+    if acquires:
+        pool.release(pool.acquire())
+    with pool.lease():
+        pass
+
+interruptions = storm(work, other, threads=3)
 gc.collect()
 held = [pool.acquire(timeout=20) for _ in range(3)]
 assert len(set(map(id, held))) == 3
 try:
     pool.acquire(timeout=0)
 except TimeoutError:
-    print("three places", interruptions > 50)
+    print("three places", interruptions > LEAST)
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False

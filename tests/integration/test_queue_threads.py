@@ -104,50 +104,24 @@ def test_a_child_has_the_items_and_nobody_who_waits() -> None:
 def test_interrupted_calls_leave_no_lock_held_and_sums_that_are_right() -> None:
     printed = run(
         """
-        import signal, threading, time, memguard
-        class Interruption(Exception): pass
-        armed = False
-        def handler(*_):
-            global armed
-            if armed:
-                armed = False
-                raise Interruption
-        signal.signal(signal.SIGALRM, handler)
+        import contextlib, memguard
+        from tests.interruptions import LEAST, storm
         queue = memguard.BoundedQueue(maxsize=5, maxbytes=1000, sizer=lambda item: 10)
-        over = threading.Event()
-        def other():
-            while not over.is_set():
-                try: queue.put(1, 0.001)
-                except memguard.QueueFullError: pass
-                try: queue.get(0.001)
-                except memguard.QueueEmptyError: pass
-        threads = [threading.Thread(target=other) for _ in range(2)]
-        for thread in threads: thread.start()
-        signal.setitimer(signal.ITIMER_REAL, 0.002, 0.0007)
-        count, end = 0, time.monotonic() + 2
-        while time.monotonic() < end or count < 50:
-            try:
-                armed = True
-                for _ in range(20):
-                    try: queue.put(2, 0.001)
-                    except memguard.QueueFullError: pass
-                    try: queue.get(0.001)
-                    except memguard.QueueEmptyError: pass
-                armed = False
-            except Interruption:
-                count += 1
-        armed = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, signal.SIG_IGN)
-        over.set()
-        for thread in threads: thread.join()
+
+        def use():
+            with contextlib.suppress(memguard.QueueFullError):
+                queue.put(1, 0.001)
+            with contextlib.suppress(memguard.QueueEmptyError):
+                queue.get(0.001)
+
+        interruptions = storm(use, use, seconds=2)
         statistics = queue.statistics()
         assert statistics.bytes == 10 * len(queue) <= 50, statistics
         assert statistics.waiting_to_put == statistics.waiting_to_get == 0, statistics
         queue.clear()
         queue.put(3)
         assert queue.get() == 3
-        print("whole", count >= 50)
+        print("whole", interruptions > LEAST)
         """
     )
     assert printed == "whole True"

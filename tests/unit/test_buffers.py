@@ -358,26 +358,16 @@ print(lease.view[0])
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
 def test_a_signal_handler_that_raises_costs_no_bytes_and_gives_no_block_to_two() -> None:
     program = """
-import gc, logging, signal, sys, threading, time
+import gc, itertools, time
 from memguard.bounded.pool.buffer_pool import BufferPool
 from memguard.errors import PoolExhaustedError
+from tests.interruptions import LEAST, storm
 
-class Interruption(Exception): pass
-armed = False
-def handler(*_):
-    global armed
-    if armed:
-        armed = False
-        raise Interruption
-
-sys.unraisablehook = lambda _: None  # an interrupted destructor is reported there,
-logging.lastResort = None  # and an interrupted log line here
 pool = BufferPool([64], maxbytes=64 * 3)
-signal.signal(signal.SIGALRM, handler)
-signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
-end = time.monotonic() + 1.2
-over = threading.Event()
-def work(mark):
+marks = itertools.count(1)
+
+def work():
+    mark = bytes([next(marks) % 255 + 1])
     try:
         with pool.lease(64) as view:
             assert not any(view), "bytes of another holder"
@@ -386,32 +376,15 @@ def work(mark):
             assert bytes(view) == mark * 64, "two holders of one block"
     except PoolExhaustedError:
         time.sleep(0.001)
-def other(mark):
-    while not over.is_set():
-        work(mark)
-threads = [threading.Thread(target=other, args=(bytes([mark]),)) for mark in (1, 2)]
-for thread in threads:
-    thread.start()
-interruptions = 0
-while time.monotonic() < end or interruptions <= 50:
-    try:
-        armed = True
-        for _ in range(20):
-            work(b"m")
-        armed = False
-    except Interruption:
-        interruptions += 1
-signal.setitimer(signal.ITIMER_REAL, 0)
-over.set()
-for thread in threads:
-    thread.join()
+
+interruptions = storm(work, work)
 gc.collect()
 held = [pool.lease(64) for _ in range(3)]
 assert pool.footprint().bytes == 64 * 3
 try:
     pool.lease(1)
 except PoolExhaustedError:
-    print("three blocks", interruptions > 50)
+    print("three blocks", interruptions > LEAST)
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False

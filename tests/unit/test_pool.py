@@ -18,9 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from memguard.bounded import inventory
 from memguard.bounded.pool.object_pool import ObjectPool
+from memguard.bounded.waiting import Waiter
 from memguard.errors import ConfigError, LifecycleError, PoolExhaustedError
 from memguard.lifecycle import janitor
-from memguard.lifecycle.waiting import Waiter
 from tests.clock import FakeClock
 
 

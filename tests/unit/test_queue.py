@@ -356,7 +356,7 @@ def test_a_signal_handler_that_breaks_a_change_off_leaves_sums_that_are_counted_
     queue.put(40)
     backlog = queue._backlog
     backlog._is_dirty = True
-    backlog._items.append((30, 30))
+    backlog.items.append((30, 30))
     assert queue.statistics().bytes == 70
     queue.put(30)
     assert [queue.get(), queue.get(), queue.get()] == [40, 30, 30]

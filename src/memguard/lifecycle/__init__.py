@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from memguard.lifecycle.signals import ChainedHandler as ChainedHandler
     from memguard.lifecycle.ticker import Ticker as Ticker
     from memguard.lifecycle.turn import Turn as Turn
-    from memguard.lifecycle.waiting import Waiter as Waiter
-    from memguard.lifecycle.waiting import WaitQueue as WaitQueue
-    from memguard.lifecycle.waiting import Work as Work
     from memguard.lifecycle.wake import Wake as Wake
 else:
     __getattr__, __dir__ = lazy.exports(
@@ -69,7 +66,6 @@ else:
             "memguard.lifecycle.signals": "ChainedHandler",
             "memguard.lifecycle.ticker": "Ticker",
             "memguard.lifecycle.turn": "Turn",
-            "memguard.lifecycle.waiting": "Waiter WaitQueue Work",
             "memguard.lifecycle.wake": "Wake",
         },
     )

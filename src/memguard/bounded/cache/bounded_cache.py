@@ -435,7 +435,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
             ]
         )
         pairs = [(entry.key, entry.value) for entry in sample]
-        note = self._measure.note
+        note = self._measure.opaque.note
         return average_bytes(pairs, self._measure.overhead, len(self._map), MOST_NODES, note)
 
     # -- inspection -------------------------------------------------------------------------------
@@ -492,7 +492,7 @@ class BoundedCache(Table[K, V], MutableMapping[K, V]):
                 "maxbytes": self._contents.maxbytes,
                 "bytes": total,
                 "bytes_estimated": is_estimated and count > 0,
-                "opaque": self._measure.opaque,
+                "opaque": self._measure.opaque.names,
                 "hits": hits,
                 "misses": misses,
                 **self._loader.figures(),

@@ -9,7 +9,7 @@ from typing import Any
 from memguard import log
 from memguard.bounded.cache.entry import FullEntry
 from memguard.bounded.sizing.contents import ATOMS, LARGE, bytes_of
-from memguard.bounded.sizing.entries import SharedBytes, weigh
+from memguard.bounded.sizing.entries import OpaqueTypes, SharedBytes, sized, weigh
 from memguard.errors import ConfigError, ValueTooLargeError
 from memguard.lifecycle import locks
 
@@ -19,9 +19,6 @@ NUMBER_BYTES = sys.getsizeof(1.0)
 DICT_BYTES = 40 + NUMBER_BYTES
 """What an entry costs besides itself: its share of a dict filled on average, and a time."""
 
-MOST_OPAQUE = 8
-"""Names of opaque types that a cache remembers."""
-
 TICKET_BYTES = 96 + 2 * NUMBER_BYTES
 """What an entry costs in the heap of deadlines: a list of three, its numbers, a place."""
 
@@ -30,7 +27,7 @@ class Measure:
     """
     Measures the entries of one cache. It runs user code: never under a lock.
 
-    Bounded by: its options, and `MOST_OPAQUE` names.
+    Bounded by: its options, and a few names of types.
     Locks: none.
     Keeps alive: *sizer*.
     """
@@ -47,7 +44,7 @@ class Measure:
     ) -> None:
         self.name = name
         """The cache's, if it is to hold a number of bytes."""
-        self.opaque: tuple[str, ...] = ()
+        self.opaque = OpaqueTypes()
         """Types of values whose memory only their library knows, as far as they were met."""
         self._sizer = sizer
         self._oversized = oversized
@@ -78,23 +75,11 @@ class Measure:
                     return overhead + size
             size = weigh(value, self.note_counted)
             return size + overhead if type(size) is not SharedBytes else size.more(overhead)
-        size = self._sizer(value)
-        if isinstance(size, bool) or not isinstance(size, int):
-            raise TypeError(f"sizer must give a whole number of bytes (got {type(size).__name__})")
-        if size < 0:
-            raise ConfigError(f"sizer must give a number of bytes >= 0 (got {size})")
-        return overhead + bytes_of(key) + size
-
-    def note(self, names: tuple[str, ...]) -> bool:
-        """Remember opaque types that were met; return whether they are the first."""
-        is_first = not self.opaque
-        if not set(names) <= set(self.opaque) and len(self.opaque) < MOST_OPAQUE:
-            self.opaque = tuple(sorted({*self.opaque, *names}))[:MOST_OPAQUE]
-        return is_first
+        return overhead + bytes_of(key) + sized(value, self._sizer)
 
     def note_counted(self, names: tuple[str, ...]) -> None:
-        """As `note`, of a cache that is to hold a number of bytes: which these may break."""
-        if self.note(names) and self.name:
+        """Remember opaque types in a cache that is to hold a number of bytes, and log the first."""
+        if self.opaque.note(names) and self.name:
             log.event(
                 log.WARNING,
                 "cache.values_opaque",

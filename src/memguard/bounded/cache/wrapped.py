@@ -13,10 +13,9 @@ from memguard.bounded.cache.loading import loader as loading
 from memguard.bounded.cache.loading.single_flight import Flights
 from memguard.bounded.cache.loading.single_flight_async import FlightsOfLoops
 from memguard.bounded.cache.maintenance import MOST_NODES, free_in_child, shrink
-from memguard.bounded.cache.measure import MOST_OPAQUE
 from memguard.bounded.cache.removal_listener import RemovalListener, Removed
 from memguard.bounded.cache.stats import CacheStatistics, WarmReport
-from memguard.bounded.sizing.entries import average_bytes
+from memguard.bounded.sizing.entries import OpaqueTypes, average_bytes
 from memguard.errors import ConfigError, LifecycleError
 from memguard.lifecycle import fork, janitor, locks
 
@@ -88,7 +87,7 @@ class WrappedCache(MutableMapping[K, V]):
         self._mutex = locks.RLock()
         self._closed = False
         self._hits = self._misses = self._refused = 0
-        self._opaque: tuple[str, ...] = ()
+        self._opaque = OpaqueTypes()
         self._causes = dict.fromkeys(CAUSES, 0)
         self._flights = Flights()
         self._async_flights = FlightsOfLoops()
@@ -364,7 +363,7 @@ class WrappedCache(MutableMapping[K, V]):
                 maxbytes=self._maxbytes,
                 bytes=int(items * self._average_bytes()),
                 bytes_estimated=items > 0,
-                opaque=self._opaque,
+                opaque=self._opaque.names,
                 hits=self._hits,
                 misses=self._misses,
                 removals=cast("dict[str, int]", dict(self._causes)),
@@ -388,11 +387,8 @@ class WrappedCache(MutableMapping[K, V]):
         # Under the lock: dict views may not be read while another thread changes them.
         sample = islice(self._existing.items(), _SAMPLE)
         count = len(self._existing)
-        average = average_bytes(sample, _ITEM_BYTES, count, MOST_NODES, self._note_opaque)
+        average = average_bytes(sample, _ITEM_BYTES, count, MOST_NODES, self._opaque.note)
         return average or _ITEM_BYTES
-
-    def _note_opaque(self, names: tuple[str, ...]) -> None:
-        self._opaque = tuple(sorted({*self._opaque, *names}))[:MOST_OPAQUE]
 
     def _sweep(self) -> float | None:
         if self._closed:

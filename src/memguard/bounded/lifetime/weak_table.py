@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _weakref
 import weakref
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar
@@ -35,7 +36,7 @@ class Entry(weakref.ref[Any]):
     """Whether it was asked for since eviction last passed it by."""
 
 
-class WeakTable(Generic[K, V]):
+class WeakTable(ABC, Generic[K, V]):
     """
     A bounded dict whose entries end with the object they refer to; weakref callbacks only append.
 
@@ -62,26 +63,27 @@ class WeakTable(Generic[K, V]):
 
     # -- what a subclass defines --------------------------------------------------------------
 
+    @abstractmethod
     def _make_entry(self, key: K, value: Any) -> Entry:
         """Return what to file under *key*."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _key_of(self, key: Any) -> Any:
         """Return the key in the dict."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _value_of(self, entry: Entry, referent: Any) -> Any:
         """Return what a user gets."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _key_error(self, key: Any) -> KeyError:
-        raise NotImplementedError
+        """Return what is raised where there is nothing under *key*."""
 
     # -- the mapping --------------------------------------------------------------------------
 
+    @abstractmethod
     def get(self, key: K, default: Any = None) -> Any:
         """Return what is filed under *key*, while the object of the entry lives, or *default*."""
-        raise NotImplementedError
 
     def __getitem__(self, key: K) -> V:
         value: V = self.get(key, _MISSING)

@@ -13,9 +13,9 @@ from memguard.bounded.pool.checkout import Holder, Record, describe_holders, hol
 from memguard.bounded.pool.slots import ROOM, Slot, Slots, is_shared
 from memguard.bounded.pool.stats import Counts
 from memguard.bounded.pool.watch import SHORT_NAP, Watch
+from memguard.bounded.waiting import Waiter, Work
 from memguard.errors import LifecycleError, PoolExhaustedError
 from memguard.lifecycle import fork
-from memguard.lifecycle.waiting import Waiter, Work
 from memguard.units import format_seconds, parse_seconds
 
 Site: TypeAlias = tuple[Any, ...]

@@ -16,9 +16,9 @@ from sys import getrefcount
 from typing import Any
 
 from memguard.bounded.pool.checkout import Record
+from memguard.bounded.waiting import Waiter, WaitQueue, Work
 from memguard.errors import LifecycleError
 from memguard.lifecycle import locks
-from memguard.lifecycle.waiting import Waiter, WaitQueue, Work
 
 ROOM: Any = object()
 """What a waiter is given when it may make a new object."""

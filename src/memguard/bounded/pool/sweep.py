@@ -10,7 +10,7 @@ from memguard.bounded.pool.checkout import Record, holders_of
 from memguard.bounded.pool.lender import Lender
 from memguard.bounded.pool.slots import Slot
 from memguard.bounded.pool.watch import NAP, SHORT_NAP
-from memguard.lifecycle.waiting import Work
+from memguard.bounded.waiting import Work
 
 _LONGEST_PAUSE = 60.0
 _MAX_LINES = 10

@@ -9,9 +9,9 @@ from collections import OrderedDict, deque
 from typing import Any
 
 from memguard.bounded.sizing.entries import Parts
+from memguard.bounded.waiting import Waiter
 from memguard.errors import LifecycleError
 from memguard.lifecycle import locks
-from memguard.lifecycle.waiting import Waiter
 
 Item = tuple[Any, int]
 """An item and its bytes, 0 where they are not counted."""
@@ -123,7 +123,8 @@ class Backlog:
         self.maxbytes = maxbytes
         self.closed = False
         self.puts = self.gets = self.dropped = self.refused = self.most = 0
-        self._items: deque[Item] = deque()
+        self.items: deque[Item] = deque()
+        """The oldest first; changed under the lock only."""
         self._parts = Parts()
         self._bytes = 0
         self.restart_in_child()
@@ -142,16 +143,15 @@ class Backlog:
     # -- the two ends -----------------------------------------------------------------------------
 
     def put(
-        self, item: Any, size: int, waiter: Waiter | None, *, stand: bool, drop: bool
+        self, item: Any, size: int, waiter: Waiter | None, *, drop: bool
     ) -> tuple[bool, list[Item], bool, list[Waiter]]:
         """
-        Put *item* if there is room and nobody before it, else have *waiter* stand in line.
+        Put *item* if there is room and nobody before it, else have *waiter* stand in line, if any.
 
         Args:
             item: What is put.
             size: Its bytes.
-            waiter: That of the call, if it has waited or is to wait.
-            stand: Whether *waiter* stands in line where it cannot put.
+            waiter: That of the call, if it is to wait.
             drop: Make room by taking out the oldest.
 
         Returns:
@@ -171,31 +171,33 @@ class Backlog:
                     self._putters.leave(waiter)
                     self._append(item, size)
                     return True, gone, first and bool(gone), self._next()
-            if waiter is not None and stand:
+            if waiter is not None:
                 self._putters.stand(waiter, size)
             return False, [], False, []
 
-    def get(self, waiter: Waiter | None, *, stand: bool) -> tuple[list[Item], list[Waiter]]:
+    def get(self, waiter: Waiter | None) -> tuple[list[Item], list[Waiter]]:
         """
-        Return the oldest item if it is for this call, and whom to wake; else stand in line.
+        Return the oldest item if it is this call's turn, and whom to wake; else stand in line.
 
         Raises:
             LifecycleError: The queue is closed and empty.
         """
         with self._lock:
             self._repair()
-            if self._items and self._may_get(waiter):
+            if self.items and self._may_get(waiter):
                 self._getters.leave(waiter)
                 self.gets += 1
                 return [self._take_oldest()], self._next()
-            if not self._items:
+            if not self.items:
                 self._raise_if_closed()
-            if waiter is not None and stand:
+            if waiter is not None:
                 self._getters.stand(waiter, 0)
             return [], []
 
     def leave(self, waiter: Waiter | None) -> list[Waiter]:
         """Let *waiter* go without what it waited for; return who is to be woken in its place."""
+        if self.is_mine():  # a task that ends in a destructor: its waiter dies, and is passed over
+            return []
         with self._lock:
             self._repair()
             self._putters.leave(waiter)
@@ -218,9 +220,9 @@ class Backlog:
     def clear(self) -> tuple[list[Item], list[Waiter]]:
         """Take out all items, and return them."""
         with self._lock:
-            gone = list(self._items)
+            gone = list(self.items)
             self._is_dirty = True
-            self._items.clear()
+            self.items.clear()
             self._repair()
             return gone, self._next()
 
@@ -228,7 +230,7 @@ class Backlog:
 
     def __len__(self) -> int:
         """Return the number of items. No lock."""
-        return len(self._items)
+        return len(self.items)
 
     def bytes(self) -> int:
         """Return the bytes of the items, what they share once."""
@@ -248,7 +250,7 @@ class Backlog:
 
     def some(self, most: int) -> list[Any]:
         """Return up to *most* items, the oldest. Cost: a copy of the list of items."""
-        return [item for item, _ in itertools.islice(self._items.copy(), most)]
+        return [item for item, _ in itertools.islice(self.items.copy(), most)]
 
     # -- under the lock ---------------------------------------------------------------------------
 
@@ -259,32 +261,32 @@ class Backlog:
     def _may_get(self, waiter: Waiter | None) -> bool:
         # More items than were promised are for whoever comes, if nobody stands in line.
         getters = self._getters
-        is_spare = getters.first() is None and len(self._items) > getters.promised()
+        is_spare = getters.first() is None and len(self.items) > getters.promised()
         return is_spare or getters.may_go(waiter)
 
     def _has_room(self, size: int) -> bool:
-        if self.maxsize is not None and len(self._items) >= self.maxsize:
+        if self.maxsize is not None and len(self.items) >= self.maxsize:
             return False
         return self.maxbytes is None or self._bytes + self._parts.added_by(size) <= self.maxbytes
 
     def _make_room(self, size: int) -> list[Item]:
         gone = []
-        while self._items and not self._has_room(size):
+        while self.items and not self._has_room(size):
             gone.append(self._take_oldest())
             self.dropped += 1
         return gone
 
     def _append(self, item: Any, size: int) -> None:
         self._is_dirty = True
-        self._items.append((item, size))
+        self.items.append((item, size))
         self._bytes += self._parts.take(size)
         self._is_dirty = False
         self.puts += 1
-        self.most = max(self.most, len(self._items))
+        self.most = max(self.most, len(self.items))
 
     def _take_oldest(self) -> Item:
         self._is_dirty = True
-        entry = self._items.popleft()
+        entry = self.items.popleft()
         self._bytes -= self._parts.drop(entry[1])
         self._is_dirty = False
         return entry
@@ -293,13 +295,13 @@ class Backlog:
         """Count anew, where a signal handler has broken a change off."""
         if self._is_dirty:
             self._parts.clear()
-            self._bytes = sum(self._parts.take(size) for _, size in self._items)
+            self._bytes = sum(self._parts.take(size) for _, size in self.items)
             self._is_dirty = False
 
     def _next(self) -> list[Waiter]:
         woken = []
         first = self._getters.first()
-        if first is not None and len(self._items) > self._getters.promised():
+        if first is not None and len(self.items) > self._getters.promised():
             woken.append(self._getters.wake(first[0]))
         first = self._putters.first()
         if first is not None and not self._putters.promised() and self._has_room(first[1]):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, Literal, Self, TypeVar
 
 from memguard import log
 from memguard.bounded import callsite, inventory, options
 from memguard.bounded.queue.backlog import NAP, Backlog, Item
 from memguard.bounded.sizing.contents import DEFAULT_MAX_NODES
-from memguard.bounded.sizing.entries import average_bytes, weigh
+from memguard.bounded.sizing.entries import OpaqueTypes, SharedBytes, average_bytes, sized, weigh
+from memguard.bounded.waiting import Waiter
 from memguard.errors import (
     ConfigError,
     LifecycleError,
@@ -21,17 +26,14 @@ from memguard.errors import (
 )
 from memguard.lifecycle import fork
 from memguard.lifecycle.failures import Failures
-from memguard.lifecycle.waiting import Waiter
 from memguard.units import format_bytes, format_seconds, parse_seconds
 
 T = TypeVar("T")
 
 WHEN_FULL = ("wait", "refuse", "drop_oldest")
-FOREVER = 2.0**53
-"""Seconds: what a loop over a queue waits for an item, whatever its *timeout*."""
 _SAMPLE = 20
-_SLOT_BYTES = 88
-"""What an item takes besides itself: a tuple, its size, a place."""
+_SLOT_BYTES = sys.getsizeof((None, 0)) + sys.getsizeof(1 << 20) + 8
+"""What an item takes besides itself: a pair, its size, and a place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +86,8 @@ class BoundedQueue(Generic[T]):
             unless `put` is called with a *timeout*;
             ``"drop_oldest"``: take out the oldest, which is counted, and logged once.
         timeout: Seconds, or ``"5s"``, that `put` and `get` wait by default; None: without limit.
-        sizer: Returns the bytes of an item; by default it is weighed.
+        sizer: Returns the bytes that an item counts; by default it is weighed, and a hundred bytes
+            are added for its place.
         on_drop: Called with each item that is taken out for a newer one.
         name: What reports call it; by default the place where it is made.
 
@@ -116,10 +119,10 @@ class BoundedQueue(Generic[T]):
         if on_drop is not None and not self._drops:
             raise ConfigError("on_drop is only called with when_full='drop_oldest'; leave it out")
         self.name = callsite.name_for("BoundedQueue", name)
-        self._opaque: tuple[str, ...] = ()
+        self._opaque = OpaqueTypes()
         self._failures = Failures("queue.call_failed", queue=self.name)
         self._backlog = Backlog(self.name, most, limit)
-        inventory.register(self, name=self.name, kind="BoundedQueue", also=(self._backlog,))
+        inventory.register(self, name=self.name, kind="BoundedQueue", also=(self._backlog.items,))
 
     def _after_fork_in_child(self) -> None:
         self._backlog.restart_in_child()
@@ -142,20 +145,10 @@ class BoundedQueue(Generic[T]):
             LifecycleError: The queue is closed.
         """
         size, seconds = self._begin_put(item, timeout)
-        if self._try_put(item, size, None):
-            return
-        waiter, deadline = Waiter(), _deadline(seconds)
-        try:
-            while (pause := deadline - time.monotonic()) > 0:
-                if self._try_put(item, size, waiter):
-                    return
-                waiter.sleep(min(pause, NAP))
-            if self._try_put(item, size, waiter, stand=False):
-                return
-            raise self._full(size, seconds)  # noqa: TRY301 - reason: all that ends in vain leaves the line below
-        except BaseException:
-            self._leave(waiter)
-            raise
+        put = partial(self._try_put, item, size)
+        with self._naps(put, seconds, Waiter, partial(self._full, size, seconds)) as naps:
+            for waiter, nap in naps:
+                waiter.sleep(nap)
 
     def get(self, timeout: float | str | None = None) -> T:
         """
@@ -170,21 +163,16 @@ class BoundedQueue(Generic[T]):
             QueueEmptyError: None came in time.
             LifecycleError: The queue is closed and empty.
         """
-        seconds = self._begin_get(timeout)
-        if found := self._try_get(None):
-            return found.pop()[0]  # type: ignore[no-any-return] # reason: items are of any type
-        waiter, deadline = Waiter(), _deadline(seconds)
-        try:
-            while (pause := deadline - time.monotonic()) > 0:
-                if found := self._try_get(waiter):
-                    return found.pop()[0]  # type: ignore[no-any-return] # reason: as above
-                waiter.sleep(min(pause, NAP))
-            if found := self._try_get(waiter, stand=False):
-                return found.pop()[0]  # type: ignore[no-any-return] # reason: as above
-            raise self._empty(seconds)  # noqa: TRY301 - reason: all that ends in vain leaves the line below
-        except BaseException:
-            self._leave(waiter)
-            raise
+        return self._get(self._begin_get(timeout))
+
+    def _get(self, seconds: float | None) -> T:
+        found: list[Item] = []
+        get = partial(self._try_get, found)
+        with self._naps(get, seconds, Waiter, partial(self._empty, seconds)) as naps:
+            for waiter, nap in naps:
+                waiter.sleep(nap)
+        item: T = found.pop()[0]
+        return item
 
     def put_nowait(self, item: T) -> None:
         """As `put`, without waiting."""
@@ -198,45 +186,24 @@ class BoundedQueue(Generic[T]):
 
     async def aput(self, item: T, timeout: float | str | None = None) -> None:
         """As `put`, without blocking the event loop."""
-        import asyncio  # noqa: PLC0415 - reason: a host without asyncio must not load it
-
         size, seconds = self._begin_put(item, timeout)
-        loop = asyncio.get_running_loop()
-        if self._try_put(item, size, None):
-            return
-        waiter, deadline = Waiter(loop), _deadline(seconds)
-        try:
-            while (pause := deadline - time.monotonic()) > 0:
-                if self._try_put(item, size, waiter):
-                    return
-                await waiter.sleep_async(min(pause, NAP))
-            if self._try_put(item, size, waiter, stand=False):
-                return
-            raise self._full(size, seconds)  # noqa: TRY301 - reason: all that ends in vain leaves the line below
-        except BaseException:
-            self._leave(waiter)
-            raise
+        put = partial(self._try_put, item, size)
+        with self._naps(put, seconds, _of_task, partial(self._full, size, seconds)) as naps:
+            for waiter, nap in naps:
+                await waiter.sleep_async(nap)
 
     async def aget(self, timeout: float | str | None = None) -> T:
         """As `get`, without blocking the event loop."""
-        import asyncio  # noqa: PLC0415 - reason: as above
+        return await self._aget(self._begin_get(timeout))
 
-        seconds = self._begin_get(timeout)
-        loop = asyncio.get_running_loop()
-        if found := self._try_get(None):
-            return found.pop()[0]  # type: ignore[no-any-return] # reason: items are of any type
-        waiter, deadline = Waiter(loop), _deadline(seconds)
-        try:
-            while (pause := deadline - time.monotonic()) > 0:
-                if found := self._try_get(waiter):
-                    return found.pop()[0]  # type: ignore[no-any-return] # reason: as above
-                await waiter.sleep_async(min(pause, NAP))
-            if found := self._try_get(waiter, stand=False):
-                return found.pop()[0]  # type: ignore[no-any-return] # reason: as above
-            raise self._empty(seconds)  # noqa: TRY301 - reason: all that ends in vain leaves the line below
-        except BaseException:
-            self._leave(waiter)
-            raise
+    async def _aget(self, seconds: float | None) -> T:
+        found: list[Item] = []
+        get = partial(self._try_get, found)
+        with self._naps(get, seconds, _of_task, partial(self._empty, seconds)) as naps:
+            for waiter, nap in naps:
+                await waiter.sleep_async(nap)
+        item: T = found.pop()[0]
+        return item
 
     # -- until it is closed -----------------------------------------------------------------------
 
@@ -244,7 +211,7 @@ class BoundedQueue(Generic[T]):
         """Yield items as they come, until the queue is closed and empty."""
         while True:
             try:
-                item = self.get(FOREVER)
+                item = self._get(None)
             except LifecycleError:
                 return
             yield item
@@ -254,7 +221,7 @@ class BoundedQueue(Generic[T]):
         """As `__iter__`, in a task."""
         while True:
             try:
-                item = await self.aget(FOREVER)
+                item = await self._aget(None)
             except LifecycleError:
                 return
             yield item
@@ -322,7 +289,7 @@ class BoundedQueue(Generic[T]):
             refused=backlog.refused,
             waiting_to_put=putters,
             waiting_to_get=getters,
-            opaque=self._opaque,
+            opaque=self._opaque.names,
             errors=self._failures.count,
         )
 
@@ -368,19 +335,59 @@ class BoundedQueue(Generic[T]):
             "destructor has interrupted; use it after that"
         )
 
-    def _try_put(self, item: T, size: int, waiter: Waiter | None, *, stand: bool = True) -> bool:
-        done, gone, is_first, woken = self._backlog.put(
-            item, size, waiter, stand=stand, drop=self._drops
-        )
+    def _naps(
+        self,
+        attempt: Callable[[Waiter | None], bool],
+        seconds: float | None,
+        new_waiter: Callable[[], Waiter],
+        failure: Callable[[], Exception],
+    ) -> contextlib.closing[Generator[tuple[Waiter, float]]]:
+        """
+        Return the naps to take, and with which waiter, until *attempt* has succeeded.
+
+        Args:
+            attempt: Tries once, and has the waiter that it is given stand in line.
+            seconds: To wait in all; None: without limit.
+            new_waiter: Makes a waiter, if one is needed.
+            failure: Returns what is raised when time is up.
+        """
+        return contextlib.closing(self._until(attempt, seconds, new_waiter, failure))
+
+    def _until(
+        self,
+        attempt: Callable[[Waiter | None], bool],
+        seconds: float | None,
+        new_waiter: Callable[[], Waiter],
+        failure: Callable[[], Exception],
+    ) -> Generator[tuple[Waiter, float]]:
+        if attempt(None):
+            return
+        if seconds is not None and seconds <= 0:
+            raise failure()
+        waiter = new_waiter()
+        deadline = math.inf if seconds is None else time.monotonic() + seconds
+        try:
+            while not attempt(waiter):
+                pause = deadline - time.monotonic()
+                if pause <= 0:
+                    raise failure()  # noqa: TRY301 - reason: whoever ends in vain leaves the line
+                yield waiter, min(pause, NAP)
+        except BaseException:  # also where the caller was interrupted in its nap
+            self._leave(waiter)
+            raise
+
+    def _try_put(self, item: T, size: int, waiter: Waiter | None) -> bool:
+        done, gone, is_first, woken = self._backlog.put(item, size, waiter, drop=self._drops)
         self._wake(woken)
         if gone:
             self._say_dropped(gone, is_first=is_first)
         return done
 
-    def _try_get(self, waiter: Waiter | None, *, stand: bool = True) -> list[Item]:
-        found, woken = self._backlog.get(waiter, stand=stand)
+    def _try_get(self, found: list[Item], waiter: Waiter | None) -> bool:
+        got, woken = self._backlog.get(waiter)
+        found += got
         self._wake(woken)
-        return found
+        return bool(got)
 
     def _leave(self, waiter: Waiter) -> None:
         self._wake(self._backlog.leave(waiter))
@@ -394,16 +401,11 @@ class BoundedQueue(Generic[T]):
     def _weigh(self, item: T) -> int:
         if self.maxbytes is None:
             return 0
-        if self._sizer is None:
-            size = weigh(item, self._note_opaque)
+        if self._sizer is not None:
+            size = sized(item, self._sizer)
         else:
-            size = self._sizer(item)
-            if isinstance(size, bool) or not isinstance(size, int):
-                raise TypeError(
-                    f"sizer must give a whole number of bytes (got {type(size).__name__})"
-                )
-            if size < 0:
-                raise ConfigError(f"sizer must give a number of bytes >= 0 (got {size})")
+            size = weigh(item, self._note_opaque)
+            size = size.more(_SLOT_BYTES) if type(size) is SharedBytes else size + _SLOT_BYTES
         if size > self.maxbytes:
             raise ValueTooLargeError(
                 f"queue {self.name!r}: an item of {format_bytes(size)} is larger than "
@@ -412,9 +414,7 @@ class BoundedQueue(Generic[T]):
         return size
 
     def _note_opaque(self, names: tuple[str, ...]) -> None:
-        is_first = not self._opaque
-        self._opaque = tuple(sorted({*self._opaque, *names}))[:8]
-        if is_first and self.maxbytes is not None:
+        if self._opaque.note(names) and self.maxbytes is not None:
             log.event(
                 log.WARNING,
                 "queue.items_opaque",
@@ -455,5 +455,7 @@ def _seconds(timeout: float | str | None, usual: float | None) -> float | None:
     return usual if timeout is None else parse_seconds(timeout, name="timeout")
 
 
-def _deadline(seconds: float | None) -> float:
-    return float("inf") if seconds is None else time.monotonic() + seconds
+def _of_task() -> Waiter:
+    import asyncio  # noqa: PLC0415 - reason: a host without asyncio must not load it
+
+    return Waiter(asyncio.get_running_loop())

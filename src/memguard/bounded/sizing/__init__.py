@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from memguard.bounded.sizing.contents import Size as Size
     from memguard.bounded.sizing.contents import bytes_of as bytes_of
     from memguard.bounded.sizing.contents import size_of as size_of
+    from memguard.bounded.sizing.entries import OpaqueTypes as OpaqueTypes
     from memguard.bounded.sizing.entries import Parts as Parts
     from memguard.bounded.sizing.entries import SharedBytes as SharedBytes
     from memguard.bounded.sizing.entries import average_bytes as average_bytes
+    from memguard.bounded.sizing.entries import sized as sized
     from memguard.bounded.sizing.entries import weigh as weigh
     from memguard.bounded.sizing.kinds import has_methods_in_c as has_methods_in_c
     from memguard.bounded.sizing.retained import Weighing as Weighing
@@ -33,7 +35,9 @@ else:
             "memguard.bounded.sizing.contents": (
                 "ATOMS DEFAULT_MAX_NODES LARGE Size bytes_of size_of"
             ),
-            "memguard.bounded.sizing.entries": "Parts SharedBytes average_bytes weigh",
+            "memguard.bounded.sizing.entries": (
+                "OpaqueTypes Parts SharedBytes average_bytes sized weigh"
+            ),
             "memguard.bounded.sizing.kinds": "has_methods_in_c",
             "memguard.bounded.sizing.retained": "Weighing Weight",
             "memguard.bounded.sizing.tables": "bytes_per_entry",

@@ -19,12 +19,16 @@ from memguard.bounded.sizing.contents import (
     Walk,
     bytes_of,
 )
+from memguard.errors import ConfigError
 
 Part = tuple[int, int]
 """What names a part, and its bytes."""
 
 _PART_BYTES = 250
 """What it costs an entry to remember a part, and its container to count it."""
+
+MOST_OPAQUE = 8
+"""Names of opaque types that a container remembers."""
 
 _nowhere: Callable[[tuple[str, ...]], object] = lambda _: None  # noqa: E731 - reason: a default
 
@@ -94,6 +98,47 @@ def _walked(value: Any, note: Callable[[tuple[str, ...]], object], max_nodes: in
         return own
     total = own + sum(parts.values()) + _PART_BYTES * len(parts)
     return _with_parts(total, tuple(parts.items()))
+
+
+def sized(value: Any, sizer: Callable[[Any], int]) -> int:
+    """
+    Return the bytes that the user's *sizer* gives for *value*.
+
+    Raises:
+        TypeError: It gave something else than a whole number.
+        ConfigError: It gave a negative one.
+    """
+    size = sizer(value)
+    if isinstance(size, bool) or not isinstance(size, int):
+        raise TypeError(f"sizer must give a whole number of bytes (got {type(size).__name__})")
+    if size < 0:
+        raise ConfigError(f"sizer must give a number of bytes >= 0 (got {size})")
+    return size
+
+
+class OpaqueTypes:
+    """
+    The types of values in one container whose memory only their library knows.
+
+    Bounded by: `MOST_OPAQUE` names.
+    Locks: none: of two names that are noted at once, one may be missing.
+    Keeps alive: strings.
+    """
+
+    __slots__ = ("names",)
+
+    def __init__(self) -> None:
+        self.names: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.names)
+
+    def note(self, names: tuple[str, ...]) -> bool:
+        """Remember *names*, as far as there is room; return whether they are the first."""
+        is_first = not self.names
+        if not set(names) <= set(self.names) and len(self.names) < MOST_OPAQUE:
+            self.names = tuple(sorted({*self.names, *names}))[:MOST_OPAQUE]
+        return is_first
 
 
 class Parts:

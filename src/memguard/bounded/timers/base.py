@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from memguard.errors import ConfigError
 from memguard.lifecycle import fork
 
 
-class BaseTimerRegistry:
+class BaseTimerRegistry(ABC):
     """A schedule, and the ways to add to it."""
 
     def __init__(
@@ -34,9 +35,9 @@ class BaseTimerRegistry:
         self._left: list[Any] = []
         """What a forked child may drop at its next call only: destructors may wait for locks."""
 
+    @abstractmethod
     def _prepare(self, fn: Any) -> None:
         """Refuse what cannot be called here."""
-        raise NotImplementedError
 
     def after(
         self,

@@ -113,8 +113,9 @@ class Workers:
         return self._clock_thread is not None and self._clock_thread.is_alive()
 
     def _start_clock(self) -> bool:
-        if uwsgi.is_before_fork():  # the thread would not be in its workers, and may keep them from
-            return False  # running: see `lifecycle.uwsgi`
+        # Its workers would not have the thread, which may keep them from ever running.
+        if uwsgi.is_before_fork():
+            return False
         if not sys.is_finalizing():
             _all.add(self)
             call_at_exit(_stop_all, _EXIT_SECONDS)

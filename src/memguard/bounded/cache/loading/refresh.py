@@ -22,8 +22,13 @@ _threads: set[threading.Thread] = set()
 
 
 def in_background(work: Callable[[], None]) -> bool:
-    """Run *work* on a thread of its own; False when there are `MOST_THREADS` already."""
-    if uwsgi.is_before_fork():  # where a thread may keep its workers from ever running
+    """
+    Run *work* on a thread of its own; False where none can be had.
+
+    There are `MOST_THREADS` already, the system has no more, or uWSGI is about to fork: a thread
+    may keep its workers from ever running.
+    """
+    if uwsgi.is_before_fork():
         return False
     thread = threading.Thread(target=_run, args=(work,), name="memguard-refresh", daemon=True)
     # Before the mutex is first held, which a fork may meet.
