@@ -539,6 +539,19 @@ def test_a_name_loads_only_what_it_needs(names: tuple[str, ...], heavy: tuple[st
         assert not modules_after(f"from memguard import {name}") & set(heavy)
 
 
+def test_threads_are_joined_by_the_threads_module() -> None:
+    """``Thread.join`` raises where another thread is just starting the one that is waited for."""
+    joins = {
+        name
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        if node.func.attr == "join" and "thread" in ast.unparse(node.func.value)
+        if ast.unparse(node.func.value) != "threads"
+    }
+    assert joins == {"memguard.lifecycle.threads"}
+
+
 OWN_LOCKS = {
     "memguard.lifecycle.locks",  # it makes them
     "memguard.lifecycle.turn",  # these three never take theirs by `with`

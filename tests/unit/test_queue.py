@@ -9,6 +9,7 @@ import logging
 import signal
 import threading
 import time
+import tracemalloc
 from collections import deque
 from typing import Any
 
@@ -19,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import memguard
 from memguard import BoundedQueue, QueueEmptyError, QueueFullError, ValueTooLargeError
+from memguard.bounded import inventory
 from memguard.bounded.queue import backlog, bounded_queue
 from memguard.bounded.sizing.entries import Parts
 from memguard.errors import ConfigError, LifecycleError
@@ -336,6 +338,49 @@ def test_it_is_listed_with_its_bytes_and_relief_takes_nothing() -> None:
     assert (len(counted), len(sampled)) == (10, 10)
     listed = {row.name for row in memguard.components.breakdown().components}
     assert {"counted", "sampled"} <= listed
+
+
+def test_many_small_items_take_what_is_counted() -> None:
+    """Each takes a place besides its own bytes."""
+    queue: BoundedQueue[bytes] = BoundedQueue(maxbytes="2MiB", when_full="refuse")
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        with contextlib.suppress(QueueFullError):
+            while True:
+                queue.put(bytes(20))
+        real = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert real == pytest.approx(2 << 20, rel=0.15)
+
+
+def test_reports_know_what_grows_by_the_name_of_the_queue() -> None:
+    queue: BoundedQueue[int] = BoundedQueue(maxsize=5, name="jobs")
+    assert inventory.names()[id(queue._backlog.items)] == ("jobs", "BoundedQueue")
+
+
+def test_a_task_that_ends_in_the_middle_of_a_change_leaves_it_alone() -> None:
+    """Its coroutine may be closed by the collector, in a thread that has the lock."""
+    queue: BoundedQueue[int] = BoundedQueue(maxbytes=100, sizer=lambda item: item)
+    queue.put(60)
+    loop = asyncio.new_event_loop()
+    waiting = queue.aput(90)
+    task = loop.create_task(waiting)
+    loop.run_until_complete(asyncio.sleep(0))
+    assert queue.statistics().waiting_to_put == 1
+    backlog = queue._backlog
+    with backlog._lock:
+        backlog._is_dirty = True  # in the middle of it
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        task.cancel()
+        loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+        assert backlog._is_dirty
+    loop.close()
+    del task, waiting
+    gc.collect()
+    assert queue.statistics().waiting_to_put == 0
+    assert queue.get() == 60
 
 
 def test_it_keeps_nothing_that_was_got() -> None:

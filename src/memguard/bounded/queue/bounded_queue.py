@@ -32,8 +32,8 @@ T = TypeVar("T")
 
 WHEN_FULL = ("wait", "refuse", "drop_oldest")
 _SAMPLE = 20
-_SLOT_BYTES = sys.getsizeof((None, 0)) + sys.getsizeof(1 << 20) + 8
-"""What an item takes besides itself: a pair, its size, and a place."""
+_SLOT_BYTES = sys.getsizeof((None, 0)) + 8
+"""What an item takes besides itself: a pair with its size, and a place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +86,8 @@ class BoundedQueue(Generic[T]):
             unless `put` is called with a *timeout*;
             ``"drop_oldest"``: take out the oldest, which is counted, and logged once.
         timeout: Seconds, or ``"5s"``, that `put` and `get` wait by default; None: without limit.
-        sizer: Returns the bytes that an item counts; by default it is weighed, and a hundred bytes
-            are added for its place.
+        sizer: Returns the bytes that an item counts; by default it is weighed, and some 64 bytes are
+            added for its place.
         on_drop: Called with each item that is taken out for a newer one.
         name: What reports call it; by default the place where it is made.
 
