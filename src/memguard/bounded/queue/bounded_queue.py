@@ -86,8 +86,8 @@ class BoundedQueue(Generic[T]):
             unless `put` is called with a *timeout*;
             ``"drop_oldest"``: take out the oldest, which is counted, and logged once.
         timeout: Seconds, or ``"5s"``, that `put` and `get` wait by default; None: without limit.
-        sizer: Returns the bytes that an item counts; by default it is weighed, and some 64 bytes are
-            added for its place.
+        sizer: Returns the bytes that an item counts; by default it is weighed, and some 64 bytes
+            are added for its place.
         on_drop: Called with each item that is taken out for a newer one.
         name: What reports call it; by default the place where it is made.
 
