@@ -145,6 +145,8 @@ class BoundedQueue(Generic[T]):
             LifecycleError: The queue is closed.
         """
         size, seconds = self._begin_put(item, timeout)
+        if self._try_put(item, size, None):
+            return
         put = partial(self._try_put, item, size)
         with self._naps(put, seconds, Waiter, partial(self._full, size, seconds)) as naps:
             for waiter, nap in naps:
@@ -167,10 +169,11 @@ class BoundedQueue(Generic[T]):
 
     def _get(self, seconds: float | None) -> T:
         found: list[Item] = []
-        get = partial(self._try_get, found)
-        with self._naps(get, seconds, Waiter, partial(self._empty, seconds)) as naps:
-            for waiter, nap in naps:
-                waiter.sleep(nap)
+        if not self._try_get(found, None):
+            get = partial(self._try_get, found)
+            with self._naps(get, seconds, Waiter, partial(self._empty, seconds)) as naps:
+                for waiter, nap in naps:
+                    waiter.sleep(nap)
         item: T = found.pop()[0]
         return item
 
@@ -187,6 +190,8 @@ class BoundedQueue(Generic[T]):
     async def aput(self, item: T, timeout: float | str | None = None) -> None:
         """As `put`, without blocking the event loop."""
         size, seconds = self._begin_put(item, timeout)
+        if self._try_put(item, size, None):
+            return
         put = partial(self._try_put, item, size)
         with self._naps(put, seconds, _of_task, partial(self._full, size, seconds)) as naps:
             for waiter, nap in naps:
@@ -198,10 +203,11 @@ class BoundedQueue(Generic[T]):
 
     async def _aget(self, seconds: float | None) -> T:
         found: list[Item] = []
-        get = partial(self._try_get, found)
-        with self._naps(get, seconds, _of_task, partial(self._empty, seconds)) as naps:
-            for waiter, nap in naps:
-                await waiter.sleep_async(nap)
+        if not self._try_get(found, None):
+            get = partial(self._try_get, found)
+            with self._naps(get, seconds, _of_task, partial(self._empty, seconds)) as naps:
+                for waiter, nap in naps:
+                    await waiter.sleep_async(nap)
         item: T = found.pop()[0]
         return item
 
@@ -343,7 +349,7 @@ class BoundedQueue(Generic[T]):
         failure: Callable[[], Exception],
     ) -> contextlib.closing[Generator[tuple[Waiter, float]]]:
         """
-        Return the naps to take, and with which waiter, until *attempt* has succeeded.
+        After a first try in vain: return the naps to take, and their waiter, until one succeeds.
 
         Args:
             attempt: Tries once, and has the waiter that it is given stand in line.
@@ -360,8 +366,6 @@ class BoundedQueue(Generic[T]):
         new_waiter: Callable[[], Waiter],
         failure: Callable[[], Exception],
     ) -> Generator[tuple[Waiter, float]]:
-        if attempt(None):
-            return
         if seconds is not None and seconds <= 0:
             raise failure()
         waiter = new_waiter()
