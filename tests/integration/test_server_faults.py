@@ -191,6 +191,28 @@ def test_a_worker_that_is_killed_while_it_publishes_leaves_nothing_that_is_read(
     assert not [name for name in left if name.endswith(".tmp") or name.startswith(".")], left
 
 
+@pytest.mark.parametrize("kind", ["sync", "gevent"])
+def test_a_preloaded_worker_that_nobody_asks_starts_its_guard(kind: str, tmp_path: Path) -> None:
+    needs("gunicorn", *(["gevent"] if kind == "gevent" else []))
+    place = tmp_path / "published"
+    options = {"publish": str(place), "restart_in_children": True, "interval": 0.05}
+    command = gunicorn("import", "-k", kind, "--preload")
+    with Host(tmp_path / "server", command, "import", options) as host:
+
+        def running() -> int:
+            guards = reader.look([place]).guards if place.exists() else ()
+            return len({one.file.name.split("-")[1] for one in guards})
+
+        host.wait(lambda: running() == 1 + WORKERS, "the guards of master and workers")
+        rows = host.all_workers(WORKERS).values()
+        time.sleep(1.5)  # longer than the patience of the parent
+        after = host.all_workers(WORKERS)
+        assert all(after[row["pid"]]["ticks"] > row["ticks"] for row in rows), after
+        host.stop()
+        silent(host)
+        assert "unguarded" not in host.log(), host.log()
+
+
 def test_a_server_that_reloads_starts_a_guard_each_time_and_leaves_nothing(tmp_path: Path) -> None:
     command = [
         *(sys.executable, "-m", "uvicorn", "--uds", "{socket}", "--reload", "--reload-dir", "."),

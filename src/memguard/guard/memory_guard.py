@@ -117,8 +117,8 @@ class MemoryGuard:
             ``"refuse"``.
         restart_in_children: True starts the guard again in every forked child, if it runs in the
             parent: 50 ms after the fork; or when it is used there next, if the child was forked
-            without Python's hooks, or gevent or eventlet is loaded. Without it the child has a
-            stopped guard. The parent logs once that a child has run for ten seconds without one,
+            without Python's hooks, or eventlet is loaded. Without it the child has a stopped
+            guard. The parent logs once that a child has run for ten seconds without one,
             unless this is False.
         on_level: Called with an `Alert` after each change of the level.
         on_alert: Called with every `Alert`.

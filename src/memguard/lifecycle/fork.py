@@ -28,8 +28,6 @@ _WIPE_ON_FORK = 18
 """``MADV_WIPEONFORK`` of Linux, from 4.14 on, which the module ``mmap`` does not name."""
 _RESET_SECONDS = 1.0
 """What a reset may take; whoever holds its turn longer was lost in a fork."""
-_GREENLETS = frozenset({"gevent", "eventlet"})
-"""Libraries that replace threads."""
 HOOKS_SECONDS = 0.05
 """What the hooks of others, such as logging's, have time for before anything is started again."""
 
@@ -77,12 +75,13 @@ def reset_after_fork(target: Resettable) -> None:
 
 def restart_after_fork(target: Restartable) -> None:
     """
-    Call ``target.restart`` in every forked child, on a thread, once the hooks of others are done.
+    Call ``target.restart`` in every forked child, once the hooks of others are done.
 
-    In a child where no hook is called, or where gevent or eventlet is loaded, whoever uses *target*
-    next has to: threads that these replace after the fork run only in the thread that started them,
-    and one of ours would be over by then. *target* is held by a weak reference, and resets itself
-    by `reset_after_fork`.
+    It runs on a thread, or, where gevent is loaded, in a greenlet of the thread that forked: threads
+    that gevent replaces after the fork run only in the thread that started them, and one of ours
+    would be over by then. In a child where no hook is called, or where eventlet is loaded, whoever
+    uses *target* next has to. *target* is held by a weak reference, and resets itself by
+    `reset_after_fork`.
     """
     _set_hook()
     _set_restart_hook()
@@ -223,13 +222,15 @@ def _set_restart_hook() -> None:
 
 
 def _restart_soon() -> None:
-    """Start a thread that restarts: nothing is started, logged or waited for within the fork."""
-    if _GREENLETS.isdisjoint(sys.modules) and any(
-        target.wants_restart for target in list(_restarting)
-    ):
-        thread = threading.Thread(target=_restart_later, name="memguard-restart", daemon=True)
-        with contextlib.suppress(RuntimeError):  # none is to be had: it is started when it is used
-            thread.start()
+    """Have it done later: nothing is started, logged or waited for within the fork."""
+    if not any(target.wants_restart for target in list(_restarting)) or "eventlet" in sys.modules:
+        return
+    gevent = sys.modules.get("gevent")
+    with contextlib.suppress(Exception):  # no thread is to be had: it is started when it is used
+        if gevent is not None:
+            gevent.spawn_later(HOOKS_SECONDS, restart)
+        else:
+            threading.Thread(target=_restart_later, name="memguard-restart", daemon=True).start()
 
 
 def _restart_later() -> None:
