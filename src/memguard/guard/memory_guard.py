@@ -23,12 +23,20 @@ from memguard.lifecycle.registry import Registration, Registry
 from memguard.observe.gcwatch import GcStatistics, GcWatch
 from memguard.observe.history import History, HistoryStatistics
 from memguard.observe.readings import Reading
-from memguard.relief.admission import Admission, AdmissionStatistics, Admitted, WhenBlind
+from memguard.relief.admission import (
+    Admission,
+    AdmissionStatistics,
+    Admitted,
+    AsyncAdmitted,
+    WhenBlind,
+)
+from memguard.relief.caches import held_by_containers
 from memguard.relief.callbacks import CallbackRegistration, PressureLevel
 from memguard.relief.collector import GcPolicy, GcPolicyStatistics
 from memguard.relief.levels import Level
 from memguard.relief.monitor import PressureMonitor
 from memguard.relief.records import Alert, PressureState, PressureStatistics, ReliefStatistics
+from memguard.relief.room_maker import is_in_event_loop
 from memguard.relief.steps import Relief
 from memguard.report.publish.publisher import Publisher, PublisherStatistics
 from memguard.units import parse_seconds
@@ -194,6 +202,7 @@ class MemoryGuard:
             on_level=on_level,
             on_alert=self._alerted,
             on_reading=self._read,
+            reserved=lambda: self.admission.reserved(),
             name=name,
         )
         self.admission = Admission(
@@ -201,6 +210,10 @@ class MemoryGuard:
             critical=critical,
             when_blind=when_blind,
             look=self.monitor.request,
+            relief=self.relief,
+            run_soon=self.monitor.call_soon,
+            read=self.monitor.glance,
+            contained=held_by_containers,
         )
         self.detector: LeakDetector | None = None
         if leaks:
@@ -433,7 +446,7 @@ class MemoryGuard:
         ends by itself soon after; to wait, ``await guard.astop()`` first.
         """
         self._closed = True
-        self.stop(_IN_LOOP_SECONDS if _is_in_event_loop() else 5.0)
+        self.stop(_IN_LOOP_SECONDS if is_in_event_loop() else 5.0)
         if self.history is not None:
             self.history.close()
             self.history = None
@@ -545,11 +558,24 @@ class MemoryGuard:
         """
         Admit work that needs *cost_bytes*: ``with guard.admit("200MiB", wait=30):``.
 
+        It has to fit under every bound; if it does not, relief is asked for room first. In a
+        coroutine use `aadmit`. See `Admission`.
+
         Raises:
             AdmissionError: There is no room for it now; it is a `MemoryError`, too.
         """
         self._touch()
         return self.admission.admit(cost_bytes, wait=wait)
+
+    def aadmit(self, cost_bytes: int | str = 0, *, wait: float | str = 0.0) -> AsyncAdmitted:
+        """
+        Return ``async with guard.aadmit("200MiB", wait=30):``, which blocks no event loop.
+
+        Raises:
+            AdmissionError: On entering: there is no room for it now; a `MemoryError`, too.
+        """
+        self._touch()
+        return self.admission.aadmit(cost_bytes, wait=wait)
 
     def on_pressure(
         self, callback: Callable[[], Any], *, level: PressureLevel = "elevated", priority: int = 0
@@ -563,12 +589,6 @@ class MemoryGuard:
         if self.relief is None:
             raise LifecycleError("this guard was built with relief=False and frees nothing")
         return self.relief.on_pressure(callback, level=level, priority=priority)
-
-
-def _is_in_event_loop() -> bool:
-    asyncio = sys.modules.get("asyncio")
-    running = None if asyncio is None else getattr(asyncio, "_get_running_loop", None)
-    return running is not None and running() is not None
 
 
 def _call_each(callbacks: Iterable[Callable[[Any], object] | None], argument: object) -> None:

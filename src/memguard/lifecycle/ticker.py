@@ -82,6 +82,11 @@ class Ticker:
         """True while the thread runs, in the process that started it."""
         return fork.process() is self._process and self._thread.is_alive()
 
+    @property
+    def is_mine(self) -> bool:
+        """True in the thread that ticks."""
+        return self._thread is threading.current_thread()
+
     def request(self) -> None:
         """Ask for one ``look_on_request`` in the thread. Safe in a signal handler."""
         self._requested = True

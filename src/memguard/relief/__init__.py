@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from memguard.relief.admission import Admission as Admission
     from memguard.relief.admission import AdmissionStatistics as AdmissionStatistics
     from memguard.relief.admission import Admitted as Admitted
+    from memguard.relief.admission import AsyncAdmitted as AsyncAdmitted
     from memguard.relief.admission import WhenBlind as WhenBlind
     from memguard.relief.callbacks import CallbackRegistration as CallbackRegistration
     from memguard.relief.callbacks import PressureLevel as PressureLevel
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
     from memguard.relief.records import ReliefStatistics as ReliefStatistics
     from memguard.relief.records import StepResult as StepResult
     from memguard.relief.records import describe_change as describe_change
+    from memguard.relief.room import BoundUse as BoundUse
     from memguard.relief.steps import Relief as Relief
 else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
             "memguard.relief": "components",
-            "memguard.relief.admission": "Admission AdmissionStatistics Admitted WhenBlind",
+            "memguard.relief.admission": (
+                "Admission AdmissionStatistics Admitted AsyncAdmitted WhenBlind"
+            ),
             "memguard.relief.callbacks": "CallbackRegistration PressureLevel",
             "memguard.relief.collector": "GcPolicy GcPolicyStatistics prefork",
             "memguard.relief.levels": "Level SEVERITY",
@@ -44,6 +48,7 @@ else:
                 "Alert AlertKind PressureState PressureStatistics ReliefReport "
                 "ReliefStatistics StepResult describe_change"
             ),
+            "memguard.relief.room": "BoundUse",
             "memguard.relief.steps": "Relief",
         },
     )

@@ -19,6 +19,7 @@ from memguard.observe.headroom import Fill, Headroom, read_headroom
 from memguard.observe.limits import Bound, Limit, read_limit
 from memguard.observe.readings import Reading, read_memory
 from memguard.relief.levels import Sample
+from memguard.relief.room import BoundUse, counted_by, own_part
 
 
 class Glance:
@@ -131,6 +132,8 @@ class Look:
     """Whose memory is counted: ``group``, ``process``, ``host``."""
     headroom: int | None = None
     """Fewest bytes left below any bound, not only the fullest: half of a small one goes sooner."""
+    bounds: tuple[BoundUse, ...] = ()
+    """Every bound whose use is known, the fullest first."""
     is_full: bool = True
     """False for an estimate between two full looks."""
 
@@ -224,7 +227,7 @@ class Gauge:
             for fill, growth in zip(full.fills, grown, strict=True)
         ]
         # Stalls and collisions belong to the moment they were read.
-        return self._fullest(fills, reading, Sample(at=now), is_full=False)
+        return self._fullest(fills, reading, reading, Sample(at=now), is_full=False)
 
     def look_now(self) -> Look:
         """Return how full it is, however little has moved."""
@@ -259,13 +262,16 @@ class Gauge:
             stall_is_own=stall is not None and self._is_own(stall.source),
             collisions=None if events is None else events.limit + (events.high or 0),
         )
-        return self._fullest(fills, reading, measured, is_full=True)
+        return self._fullest(fills, reading, glanced, measured, is_full=True)
 
     @staticmethod
-    def _fullest(fills: list[Fill], reading: Reading, base: Sample, *, is_full: bool) -> Look:
-        fullest = max(fills, key=lambda fill: fill.ratio, default=None)
-        if fullest is None:
+    def _fullest(
+        fills: list[Fill], reading: Reading, glanced: Reading, base: Sample, *, is_full: bool
+    ) -> Look:
+        fills = sorted(fills, key=lambda fill: fill.ratio, reverse=True)
+        if not fills:
             return Look(sample=base, reading=reading, is_full=is_full)
+        fullest = fills[0]
         return Look(
             sample=replace(
                 base, used=fullest.used, limit=fullest.bound.bytes, source=fullest.bound.source
@@ -273,6 +279,7 @@ class Gauge:
             reading=reading,
             scope=fullest.scope,
             headroom=min(fill.headroom for fill in fills),
+            bounds=tuple(BoundUse.of(fill, glanced) for fill in fills),
             is_full=is_full,
         )
 
@@ -300,11 +307,7 @@ def _trouble(fills: list[Fill], reading: Reading) -> str | None:
 
 def _grown(fill: Fill, before: Reading, reading: Reading) -> int | None:
     """Return by how much this process has filled a bound since; None if that is unknown."""
-    # Address space is what these bounds count, touched or not.
-    if fill.bound.kind == "rlimit.as":
-        now, then = reading.vms, before.vms
-    elif fill.bound.kind == "rlimit.data":
-        now, then = reading.data, before.data
-    else:
-        now, then = reading.private, before.private
+    # Under some bounds that is address space, touched or not.
+    counts = counted_by(fill.bound.kind)
+    now, then = own_part(reading, counts), own_part(before, counts)
     return None if now is None or then is None else now - then

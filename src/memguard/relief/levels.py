@@ -121,6 +121,8 @@ class Judgement:
 
     highest_used: int | None = None
     """The most that was used in these seconds: what it may come back to at any time."""
+    held: bool = False
+    """True if the sample is below the level, which is kept until it has been calm."""
 
     @property
     def changed(self) -> bool:
@@ -170,6 +172,7 @@ class Levels:
             reasons=reasons,
             bytes_per_second=self._rate(),
             highest_used=max((each.used or 0 for each in self._recent), default=None),
+            held=SEVERITY[wanted] < SEVERITY[self.level],
         )
 
     def hold_seconds(self, now: float) -> float:

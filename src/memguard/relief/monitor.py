@@ -8,8 +8,9 @@ of it at a gigabyte a second, and up to *interval* if much is left or nothing ha
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 from memguard import log
@@ -23,13 +24,14 @@ from memguard.bounded.options import (
 from memguard.errors import ConfigError, LifecycleError
 from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.fork import check, reset_after_fork
+from memguard.lifecycle.queues import drain
 from memguard.lifecycle.service import Service
 from memguard.lifecycle.ticker import Ticker
 from memguard.lifecycle.turn import Turn
 from memguard.observe import allocator
 from memguard.observe.readings import Reading, read_memory
-from memguard.relief.gauge import Gauge, Look
-from memguard.relief.levels import Level, LevelRules, Levels
+from memguard.relief.gauge import Gauge, Glance, Look
+from memguard.relief.levels import Judgement, Level, LevelRules, Levels
 from memguard.relief.pace import Pace
 from memguard.relief.records import Alert, AlertKind, PressureState, PressureStatistics
 from memguard.relief.response import Response
@@ -40,6 +42,7 @@ __all__ = ["Alert", "Level", "PressureMonitor", "PressureState", "PressureStatis
 
 
 MOST_ALERTS = 10
+_MOST_CALLS = 16
 _EVENTS = {
     "level": "pressure.changed",
     "ineffective": "relief.ineffective",
@@ -155,6 +158,8 @@ class PressureMonitor(Service):
             effect, and the request to be recycled.
         on_reading: Called with each full reading, for a history.
         on_error: What a failing callback does: ``"log"``, or ``"raise"`` from `tick`.
+        reserved: Gives the bytes that work was promised and has not taken yet: caches that were
+            made smaller do not grow into them.
         rules: All thresholds at once, instead of the four above.
         name: For logs and the thread.
         timer: Monotonic seconds.
@@ -180,6 +185,7 @@ class PressureMonitor(Service):
         on_alert: Callable[[Alert], object] | None = None,
         on_reading: Callable[[Reading], object] | None = None,
         on_error: Literal["log", "raise"] = "log",
+        reserved: Callable[[], int] | None = None,
         rules: LevelRules | None = None,
         name: str = "memguard",
         timer: Callable[[], float] = time.monotonic,
@@ -202,6 +208,7 @@ class PressureMonitor(Service):
         self._on_alert = check_callable(on_alert, "on_alert")
         self._on_reading = check_callable(on_reading, "on_reading")
         self._on_error = check_choice(on_error, ON_ERROR, "on_error")
+        self._reserved = check_callable(reserved, "reserved")
         self._timer = timer
         self._given_gauge = gauge
         self._gauge_options: dict[str, Any] = {
@@ -218,6 +225,11 @@ class PressureMonitor(Service):
     def _reset(self) -> None:
         """Enter the state of one that was never started. Only sets fields: runs after fork."""
         self._turn = Turn()
+        self._glancing = Turn()
+        self._glance: Callable[[], Reading] | None = self._gauge_options["glance"]
+        if self._glance is None and self._given_gauge is None:  # else it may see another process
+            self._glance = Glance(timer=self._timer)
+        self._calls: deque[Callable[[], object]] = deque(maxlen=_MOST_CALLS)
         self._ticker: Ticker | None = None
         self._levels = Levels(self._rules)
         self._gauge = self._given_gauge or Gauge(**self._gauge_options)
@@ -284,6 +296,9 @@ class PressureMonitor(Service):
         if self.relief is not None:
             self.relief.restore()
         self._gauge.close()
+        self._calls.clear()
+        if isinstance(self._glance, Glance):
+            self._glancing.run(self._glance.close, busy=None, timeout=0.1)
         return ended
 
     @property
@@ -359,9 +374,48 @@ class PressureMonitor(Service):
         finally:
             self._cpu += time.thread_time() - began
 
+    def glance(self) -> Reading | None:
+        """
+        Return what this process has now; None if another thread asks too, or this is not running.
+
+        Thread-safe; cost: some µs.
+        """
+        check()
+        if self._ticker is None or self._glance is None:
+            return None
+        return self._glancing.run(self._glance, busy=None)
+
+    def call_soon(self, call: Callable[[], object]) -> bool:
+        """
+        Have the thread call *call*; what it raises is counted.
+
+        Thread-safe; returns at once.
+
+        Returns:
+            False if there is no such thread, or it is the one that asks.
+        """
+        check()
+        ticker = self._ticker
+        if ticker is None or not ticker.alive or ticker.is_mine:
+            return False
+        self._calls.append(call)
+        ticker.request()
+        return True
+
     def look_on_request(self) -> None:
-        """Look now: `request` asks for it."""
+        """Do what `call_soon` and `request` asked for."""
+        if self._calls:
+            self._do_calls()
         self.tick()
+
+    def _do_calls(self) -> None:
+        began = time.thread_time()
+        for call in drain(self._calls):
+            try:
+                call()
+            except Exception as error:  # noqa: BLE001 - reason: law 2, the guard never hurts the host
+                self._failures.add("call", error)
+        self._cpu += time.thread_time() - began
 
     def request(self) -> None:
         """Have the thread look at once. Returns immediately; safe anywhere."""
@@ -377,7 +431,7 @@ class PressureMonitor(Service):
         self._state = PressureState.of(look, judgement)
         # Memory first; the log and callbacks can wait.
         response, alerts = self._response, self._alerts
-        relieved = response is not None and response.act(look, judgement)
+        relieved = response is not None and response.act(look, self._with_reserves(look, judgement))
         if judgement.changed:
             alerts.add(Alert.of("level", look, judgement, None))
         for kind, report in response.alerts_due(judgement) if response is not None else ():
@@ -390,3 +444,11 @@ class PressureMonitor(Service):
             look = self._gauge.look_now()
             self._state = PressureState.of(look, judgement)
         return self._pace.next(look, busy=judgement.level in ("elevated", "critical"))
+
+    def _with_reserves(self, look: Look, judgement: Judgement) -> Judgement:
+        """Return *judgement* as if running work had taken what it was promised: no room to grow."""
+        reserved = 0 if self._reserved is None else self._reserved()
+        if not reserved or look.sample.used is None:
+            return judgement
+        highest = max(judgement.highest_used or 0, look.sample.used + reserved)
+        return replace(judgement, highest_used=highest)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from memguard.relief.gauge import Look
 from memguard.relief.levels import Judgement, Level
+from memguard.relief.room import BoundUse
 from memguard.units import format_bytes, format_seconds
 
 
@@ -136,6 +137,10 @@ class PressureState:
     """Percent of time that some task waited for memory (Linux PSI)."""
     at: float | None = None
     """When it was seen, on the monitor's timer; None before the first look."""
+    held: bool = False
+    """True if what was seen last is below the level, which is kept until it has been calm."""
+    bounds: tuple[BoundUse, ...] = ()
+    """Every bound whose use is known, the fullest first."""
 
     @property
     def is_blind(self) -> bool:
@@ -172,6 +177,8 @@ class PressureState:
             bytes_per_minute=judgement.bytes_per_second * 60,
             stall_some=sample.stall_some,
             at=sample.at,
+            held=judgement.held,
+            bounds=look.bounds,
         )
 
 
