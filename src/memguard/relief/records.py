@@ -23,7 +23,7 @@ class StepResult:
     """What one step of a relief run did. Bytes."""
 
     name: str
-    """``expire``, ``caches``, ``pools``, ``collect``, ``trim`` or ``callbacks``."""
+    """``expire``, ``caches``, ``pools``, ``collect``, ``trim``, a library, or ``callbacks``."""
     items: int = 0
     """Entries, idle objects, garbage objects or callbacks."""
     freed: int | None = None

@@ -1,7 +1,7 @@
 """
 `Relief`: free memory step by step, cheapest first.
 
-    expire → caches → pools → collect → trim → callbacks
+    expire → caches → pools → collect → trim → libraries → callbacks
 
 Each step is measured twice: by what the containers report freed, and by what the private memory of
 the process fell. The second counts for the kernel; the first explains the second.
@@ -40,6 +40,7 @@ from memguard.relief.callbacks import (
 from memguard.relief.collector import Collecting
 from memguard.relief.gauge import Glance
 from memguard.relief.levels import Level
+from memguard.relief.libraries import LibraryPool, loaded_pools
 from memguard.relief.plan import plan_shrink
 from memguard.relief.records import ReliefReport, ReliefStatistics, StepResult
 from memguard.relief.trim import Trimming
@@ -94,6 +95,7 @@ class Means:
     """Longest full collection as a last resort, seconds."""
     timer: Callable[[], float]
     read: Callable[[], Reading]
+    library_pools: Callable[[], list[LibraryPool]] = loaded_pools
     backoff: dict[str, Backoff] = field(default_factory=_backoffs)
 
 
@@ -138,6 +140,7 @@ class Run:
         self._step("collect", self._collect)
         if all(step.name != "trim" for step in self._steps):
             self._step("trim", self._trim)
+        self._release_pools()
         self._step("callbacks", self._call)
         return ReliefReport(
             reason=self._reason,
@@ -266,6 +269,17 @@ class Run:
                 return "there is nothing to release"
         why_not = trimming.run(critical=self._is_critical, force=self._force)
         return StepResult(name="trim") if why_not is None else why_not
+
+    def _release_pools(self) -> None:
+        """Have loaded libraries return what they keep: a step for each."""
+        for pool in self._means.library_pools():
+            self._means.backoff.setdefault(pool.name, Backoff())
+            self._step(pool.name, lambda pool=pool: self._release(pool))  # type: ignore[misc]  # reason: mypy cannot infer its type
+
+    def _release(self, pool: LibraryPool) -> StepResult | str:
+        if not self._all and self._fallen >= _NEARLY * self._goal:
+            return "not needed"
+        return StepResult(name=pool.name, items=1, freed=pool.release())
 
     def _call(self) -> StepResult | str:
         callbacks = self._means.callbacks
