@@ -6,7 +6,7 @@ import contextlib
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from memguard.bounded import inventory
 from memguard.bounded.inventory import Footprint, Reclaimed
@@ -150,6 +150,15 @@ class _Cap:
     """Bytes for each unit of the bound."""
 
 
+class _Row(NamedTuple):
+    """A cache, what it holds, and what it may always hold, in the unit of its bound."""
+
+    cache: Any
+    size: int
+    least: int
+    cap: _Cap
+
+
 class Caps:
     """
     Lowered bounds: caches stay as small as relief made them, until there is room again.
@@ -178,27 +187,37 @@ class Caps:
         large values and those that weigh them.
         """
         _drop_dead(self._caps)
-        total = sum(footprint.bytes or 0 for _, footprint in caches)
-        factor = 1 + max(0, room) / total if total else 1.0
+        rows = [row for cache, footprint in caches if (row := self._cap_of(cache, footprint))]
+        # By what it holds, a small one by what it may always hold: an empty one may fill, too.
+        weights = [max(row.size, row.least) * row.cap.per_unit for row in rows]
+        total = sum(weights)
         held = 0
-        for cache, footprint in caches:
-            unit = getattr(cache, "lowerable", None)
-            if unit is None:
-                continue
-            bound = getattr(cache, unit)
-            size = (footprint.bytes or 0) if unit == "maxbytes" else footprint.items
-            cap = self._caps.get(id(cache))
-            original = bound if cap is None or cap.now != bound else cap.original
-            # An int always: a bound of entries may be infinite, and is then no measure of a least.
-            least = int(original * LEAST_SHARE) if original < 2**62 else 1024
-            lower = max(1, least, int(size * factor))
-            if lower >= bound:
-                continue
-            per_unit = (footprint.bytes or 0) / size if size else 1.0
-            self._caps[id(cache)] = _Cap(weakref.ref(cache), unit, original, lower, per_unit)
-            cache.resize(**{unit: lower})
-            held += 1
+        for row, weight in zip(rows, weights, strict=True):
+            cap = row.cap
+            share = max(0, room) * weight / total / cap.per_unit if total else 0.0
+            lower = max(1, row.least, int(row.size + share))
+            if lower < cap.now:
+                cap.now = lower
+                self._caps[id(row.cache)] = cap
+                row.cache.resize(**{cap.unit: lower})
+                held += 1
         return held
+
+    def _cap_of(self, cache: Any, footprint: Footprint) -> _Row | None:
+        """Return what *cache* may hold now; None if its bound is not to be lowered."""
+        unit = getattr(cache, "lowerable", None)
+        if unit is None:
+            return None
+        bound = getattr(cache, unit)
+        size = (footprint.bytes or 0) if unit == "maxbytes" else footprint.items
+        known = self._caps.get(id(cache))
+        original = bound if known is None or known.now != bound else known.original
+        # An int always: a bound of entries may be infinite, and is then no measure of a least.
+        least = int(original * LEAST_SHARE) if original < 2**62 else 1024
+        per_unit = (footprint.bytes or 0) / size if size else 0.0
+        return _Row(
+            cache, size, least, _Cap(weakref.ref(cache), unit, original, bound, per_unit or 1.0)
+        )
 
     def regrow(self, room: int, measure: Callable[[Any], Footprint | None]) -> int:
         """Raise bounds so that *room* more bytes are used at most; return how many were raised."""
