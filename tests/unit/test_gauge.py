@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from memguard.observe.children import Family, FamilyMeter
 from memguard.observe.headroom import Fill, GroupEvents, Headroom, Stall
 from memguard.observe.limits import Bound, Limit
 from memguard.observe.readings import Reading
@@ -107,6 +110,57 @@ def test_under_a_bound_on_address_space_it_is_address_space_that_grows(
     assert not look.is_full
     assert look.sample.used == 640 * MIB
     assert look.headroom == 360 * MIB
+
+
+def test_a_bound_on_address_space_is_none_to_empty_caches_for(fake_clock: FakeClock) -> None:
+    gauge, sizes = rlimit_process(fake_clock)
+    sizes["vms"] = 990 * MIB
+    look = gauge.look_now()
+    assert look.sample.ratio == 0.99
+    assert look.relievable is None
+    process = Process(fake_clock, used=10 * MIB)
+    other = process.gauge(limit=40 * MIB).look_now()
+    assert other.relievable is not None
+    assert other.relievable.bound.source == OWN_LIMIT
+
+
+def test_shared_memory_counts_against_the_users_own_bound(fake_clock: FakeClock) -> None:
+    process = Process(fake_clock, used=10 * MIB)
+    process.shared = 25 * MIB
+    look = process.gauge(limit=50 * MIB).look_now()
+    assert (look.sample.source, look.sample.used) == (OWN_LIMIT, 35 * MIB)
+
+
+def test_pages_that_grow_and_may_be_shared_memory_call_for_a_full_look(
+    fake_clock: FakeClock,
+) -> None:
+    """A cheap look does not see which of them the kernel can drop."""
+    process = Process(fake_clock, used=10 * MIB)
+    gauge = process.gauge(limit=50 * MIB)
+    gauge.look_now()
+    fake_clock.advance(0.05)
+    process.shared = 1 * MIB
+    assert not gauge.look_now().is_full
+    process.shared = 30 * MIB
+    fake_clock.advance(0.05)
+    look = gauge.look(at_rest=True)
+    assert look is not None
+    assert look.is_full
+    assert look.sample.used == 40 * MIB
+    fake_clock.advance(0.05)
+    assert not gauge.look_now().is_full, "once, not at each look"
+
+
+def test_children_count_against_the_users_own_bound_if_asked_for(
+    fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = Family(children=2, bytes=20 * MIB, shared=4 * MIB)
+    monkeypatch.setattr(FamilyMeter, "read", lambda _self: family)
+    process = Process(fake_clock, used=10 * MIB, limit=None)
+    assert process.gauge(limit=50 * MIB).look_now().sample.used == 10 * MIB
+    look = process.gauge(limit=50 * MIB, children=True).look_now()
+    assert (look.sample.used, look.scope) == (26 * MIB, "children")
+    assert look.own_share == pytest.approx(10 / 26)
 
 
 def test_waiting_and_collisions_are_told_by_full_looks_only(fake_clock: FakeClock) -> None:

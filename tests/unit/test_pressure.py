@@ -7,11 +7,16 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from memguard.errors import ConfigError, LifecycleError
+from memguard.observe.headroom import Fill, Headroom
+from memguard.observe.limits import Bound, Limit
+from memguard.observe.readings import Reading
+from memguard.relief.gauge import Gauge
 from memguard.relief.levels import LevelRules
 from memguard.relief.monitor import PressureMonitor
 from memguard.relief.records import Alert, AlertKind, ReliefReport
@@ -394,9 +399,87 @@ class TestLife:
         assert monitor.level == "insufficient_data"
 
 
+class TestOtherResources:
+    def device(self, process: Process, **options: Any) -> PressureMonitor:
+        return PressureMonitor(limit=100 * MIB, timer=process.clock, read=process.read, **options)
+
+    def test_no_cache_is_emptied_or_held_for_them_and_callbacks_are_called(
+        self, process: Process
+    ) -> None:
+        cache = filled("in ram", entries=100)
+        calls: list[int] = []
+        relief = Relief(timer=process.clock, read=process.read)
+        relief.on_pressure(lambda: calls.append(1))
+        monitor = self.device(process, relief=relief)
+        assert monitor.resource == "own readings"
+        before = cache.maxbytes
+        process.used = 95 * MIB
+        tick(monitor, process, times=3)
+        assert monitor.level == "critical"
+        assert len(cache) == 100
+        assert cache.maxbytes == before
+        assert calls
+
+    def test_the_bounds_of_memory_are_none_of_theirs(self, process: Process) -> None:
+        monitor = self.device(process, resource="cuda:0")
+        tick(monitor, process, times=2)
+        assert monitor.pressure().source == "option limit"
+        assert monitor.pressure().used_ratio == pytest.approx(0.3)
+
+    def test_readings_of_the_memory_of_another_platform_are_memory(self, process: Process) -> None:
+        cache = filled("on that platform", entries=100)
+        relief = Relief(timer=process.clock, read=process.read)
+        monitor = self.device(process, relief=relief, resource="memory")
+        process.used = 95 * MIB
+        tick(monitor, process, times=3)
+        assert len(cache) < 100
+
+
+def test_no_cache_is_emptied_for_address_space(fake_clock: FakeClock) -> None:
+    process = Process(fake_clock, used=10 * MIB)
+    bound = Bound(bytes=1000 * MIB, kind="rlimit.as", source="RLIMIT_AS")
+
+    def headroom(reading: Reading, *, limit: Limit) -> Headroom:
+        fills = [*process.headroom(reading, limit=limit).fills]
+        return Headroom(
+            fills=(Fill(bound=bound, used=950 * MIB, scope="process"), *fills), limit=limit
+        )
+
+    def reading() -> Reading:
+        return replace(process.read(), vms=950 * MIB)
+
+    gauge = Gauge(
+        limit=None,
+        interval=1.0,
+        timer=fake_clock,
+        read=reading,
+        glance=reading,
+        bounds=process.bounds,
+        headroom=headroom,
+    )
+    cache = filled("under RLIMIT_AS", entries=100, maxbytes=50 * MIB)
+    alerts: list[Alert] = []
+    relief = Relief(timer=fake_clock, read=process.read)
+    monitor = PressureMonitor(gauge=gauge, timer=fake_clock, relief=relief, on_alert=alerts.append)
+    tick(monitor, process, times=30)
+    assert monitor.level == "critical", "it is true, and threads may not be had"
+    assert len(cache) == 100
+    assert cache.maxbytes == 50 * MIB
+    assert relief.statistics().runs == 0
+    assert [alert.kind for alert in alerts] == ["level"]
+    process.used = 80 * MIB
+    tick(monitor, process, times=2)
+    assert relief.statistics().runs > 0, "another bound is short of memory"
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
+        ({"children": True}, ConfigError, "children=True needs limit="),
+        ({"children": 1, "limit": "1GiB"}, TypeError, "children must be"),
+        ({"resource": "cuda:0"}, ConfigError, "needs limit="),
+        ({"resource": "cuda:0", "limit": 1}, ConfigError, "needs read="),
+        ({"resource": 0}, TypeError, "resource must be a string"),
         ({"limit": 0}, ConfigError, "limit must be > 0"),
         ({"limit": "a lot"}, ConfigError, "limit"),
         ({"interval": 0}, ConfigError, "interval must be from 0.01"),

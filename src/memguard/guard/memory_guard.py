@@ -96,7 +96,9 @@ class MemoryGuard:
 
     Args:
         limit: ``"auto"`` for the bounds of control groups, rlimits and the host; or a bound of your
-            own on private memory, bytes or ``"512MiB"``, beside those.
+            own on private and shared memory, bytes or ``"512MiB"``, beside those.
+        children: Count the memory of child processes against *limit*, too: those of
+            multiprocessing, DataLoader, joblib. The bounds of a control group count them anyway.
         interval: Seconds between readings where nothing is happening.
         elevated: Used share of the limit from which relief frees memory.
         critical: Used share from which relief frees everything it can and no work is admitted.
@@ -137,6 +139,7 @@ class MemoryGuard:
         self,
         *,
         limit: int | str = "auto",
+        children: bool = False,
         interval: float | str = 1.0,
         elevated: float = 0.75,
         critical: float = 0.90,
@@ -186,6 +189,7 @@ class MemoryGuard:
         )
         self.monitor = PressureMonitor(
             limit,
+            children=children,
             elevated=elevated,
             critical=critical,
             hold_off=hold_off,

@@ -17,6 +17,7 @@ from memguard.bounded.options import (
     ON_ERROR,
     check_callable,
     check_choice,
+    check_flag,
     check_instance,
     check_seconds,
 )
@@ -28,10 +29,11 @@ from memguard.lifecycle.ticker import Ticker
 from memguard.lifecycle.turn import Turn
 from memguard.observe import allocator
 from memguard.observe.readings import Reading, read_memory
-from memguard.relief.gauge import Gauge, Look
+from memguard.relief.gauge import Gauge, Look, no_headroom, no_limit
 from memguard.relief.levels import Level, LevelRules, Levels
 from memguard.relief.pace import Pace
 from memguard.relief.records import Alert, AlertKind, PressureState, PressureStatistics
+from memguard.relief.resource import MEMORY
 from memguard.relief.response import Response
 from memguard.relief.steps import Relief
 from memguard.units import parse_bytes, parse_seconds
@@ -126,6 +128,43 @@ class AlertLog:
         return error
 
 
+def _check_children(children: bool, limit: int | None) -> bool:  # noqa: FBT001 - reason: an option
+    """
+    Return *children*.
+
+    Raises:
+        TypeError: It is neither True nor False.
+        ConfigError: There is no limit to count them against.
+    """
+    if check_flag(children, "children") and limit is None:
+        raise ConfigError(
+            "children=True needs limit=, in bytes: a control group counts them anyway"
+        )
+    return children
+
+
+def _check_resource(
+    resource: str | None, limit: int | None, *, is_own: bool, gauge: Gauge | None
+) -> str:
+    """
+    Return what the readings are of.
+
+    Raises:
+        TypeError: *resource* is no string.
+        ConfigError: It is not memory, and has no limit or no reading of its own.
+    """
+    if resource is None:
+        resource = "own readings" if is_own and gauge is None else MEMORY
+    check_instance(resource, str, "resource")
+    if resource == MEMORY:
+        return resource
+    if limit is None:
+        raise ConfigError(f"resource {resource!r} needs limit=, in bytes: the system knows of none")
+    if not is_own and gauge is None:
+        raise ConfigError(f"resource {resource!r} needs read=, else the memory would be read")
+    return resource
+
+
 class PressureMonitor(Service):
     """
     Watch how near this process is to its limit, and free memory before the kernel kills it.
@@ -142,7 +181,8 @@ class PressureMonitor(Service):
 
     Args:
         limit: ``"auto"`` for the bounds of control groups, rlimits and the host; or a bound of your
-            own on private memory, in bytes, which is obeyed beside those.
+            own on private and shared memory, in bytes, which is obeyed beside those. Another
+            resource has no bound but this one.
         elevated: Used share of the limit from which relief frees memory.
         critical: Used share from which relief frees everything it can.
         hysteresis: Relief aims this much below *elevated*; a level is left half way there.
@@ -158,12 +198,24 @@ class PressureMonitor(Service):
         rules: All thresholds at once, instead of the four above.
         name: For logs and the thread.
         timer: Monotonic seconds.
-        read: Takes a reading; for tests and platforms of your own.
+        read: Takes a reading: of another resource, or of the memory of a platform of your own.
         gauge: Looks; for tests and platforms of your own.
+        resource: What *read* is of: ``"cuda:0"``, ``"quota"``, any name. For a resource other than
+            ``"memory"`` no cache or pool is emptied: *relief* only calls its callbacks. It is
+            ``"memory"`` unless *read* is given without *gauge*, and then ``"own readings"``.
+        children: Count the memory of child processes against *limit*, too: those of
+            multiprocessing, DataLoader, joblib. The bounds of a control group count them anyway.
 
     Raises:
         TypeError: An option is of the wrong kind.
-        ConfigError: An option is out of its range.
+        ConfigError: An option is out of its range; a resource has no *limit* or no *read*.
+
+    Example:
+        >>> import torch  # doctest: +SKIP
+        >>> def read():
+        ...     free, total = torch.cuda.mem_get_info(0)
+        ...     return Reading(at=time.monotonic(), anon=total - free)
+        >>> device = PressureMonitor("80GiB", read=read, resource="cuda:0")
     """
 
     def __init__(
@@ -185,6 +237,8 @@ class PressureMonitor(Service):
         timer: Callable[[], float] = time.monotonic,
         read: Callable[[], Reading] | None = None,
         gauge: Gauge | None = None,
+        resource: str | None = None,
+        children: bool = False,
     ) -> None:
         self._rules = rules or LevelRules(
             elevated=elevated,
@@ -197,6 +251,7 @@ class PressureMonitor(Service):
         if own == 0:
             raise ConfigError("limit must be > 0 bytes or 'auto' (got 0)")
         self.name: str = check_instance(name, str, "name")
+        self.resource: str = _check_resource(resource, own, is_own=read is not None, gauge=gauge)
         self.relief: Relief | None = check_instance(relief, Relief, "relief", optional=True)
         self._on_level = check_callable(on_level, "on_level")
         self._on_alert = check_callable(on_alert, "on_alert")
@@ -210,6 +265,8 @@ class PressureMonitor(Service):
             "timer": timer,
             "read": read or read_memory,
             "glance": read,
+            "children": _check_children(children, own),
+            **({} if self.resource == MEMORY else {"bounds": no_limit, "headroom": no_headroom}),
         }
         self._failures = Failures("pressure.failed")
         self._reset()
@@ -229,7 +286,11 @@ class PressureMonitor(Service):
         self._response: Response | None = None
         if self.relief is not None:
             self._response = Response(
-                self.relief, self._rules, timer=self._timer, look_now=self._gauge.look_now
+                self.relief,
+                self._rules,
+                resource=self.resource,
+                timer=self._timer,
+                look_now=self._gauge.look_now,
             )
         self._ticks = 0
         self._cpu = 0.0

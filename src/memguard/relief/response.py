@@ -9,6 +9,7 @@ from memguard.relief.callbacks import PressureLevel
 from memguard.relief.gauge import Look
 from memguard.relief.levels import Judgement, LevelRules
 from memguard.relief.records import ReliefReport
+from memguard.relief.resource import MEMORY
 from memguard.relief.steps import Relief
 
 _REGROW_SECONDS = 1.0
@@ -41,11 +42,13 @@ class Response:
         relief: Relief,
         rules: LevelRules,
         *,
+        resource: str,
         timer: Callable[[], float],
         look_now: Callable[[], Look],
     ) -> None:
         self._relief = relief
         self._rules = rules
+        self._resource = resource
         self._timer = timer
         self._look_now = look_now
         self._regrown_at = float("-inf")
@@ -61,24 +64,39 @@ class Response:
             if now - self._relieved_at < self._pause(level):
                 return False
             goal = self._goal(look, judgement)
-            if goal > _LEAST_GOAL * (look.sample.limit or 0):
+            fill = look.relievable
+            if fill is not None and goal > _LEAST_GOAL * fill.bound.bytes:
                 report = self._relief.relieve(
                     goal,
                     level=level,
                     reason=f"pressure {level}",
+                    resource=self._resource,
                     force=False,
                     last_resort=level == "critical" and self._futile_runs >= _DESPERATE,
                 )
                 self._relieved_at = self._timer()
                 self._note(report)
-                self._relief.hold(self._room(self._look_now()))
+                self._hold(self._look_now())
                 return True
             if judgement.changed:
-                self._relief.hold(self._room(look))
-        elif level == "ok" and now - self._regrown_at >= _REGROW_SECONDS:
+                self._hold(look)
+            elif fill is None or look.sample.source != fill.bound.source:
+                self._regrow(look, judgement)  # it is another bound that is full
+        elif level == "ok":
+            self._regrow(look, judgement)
+        return False
+
+    def _hold(self, look: Look) -> None:
+        """Let caches grow no further than there is room, if they hold what is short."""
+        if self._resource == MEMORY:
+            self._relief.hold(self._room(look))
+
+    def _regrow(self, look: Look, judgement: Judgement) -> None:
+        """Let caches grow again, once a second."""
+        now = look.sample.at
+        if self._resource == MEMORY and now - self._regrown_at >= _REGROW_SECONDS:
             self._regrown_at = now
             self._relief.regrow(self._room(look, at_least=judgement.highest_used))
-        return False
 
     def alerts_due(self, judgement: Judgement) -> list[tuple[FutileKind, ReliefReport]]:
         """Return the alerts about futile runs, each once."""
@@ -98,10 +116,10 @@ class Response:
 
     def _goal(self, look: Look, judgement: Judgement) -> int:
         """Return the bytes this process should free: its share of the excess."""
-        sample = look.sample
-        if sample.used is None or sample.limit is None:
+        fill = look.relievable
+        if fill is None:
             return 0
-        excess = sample.used - self._rules.target * sample.limit
+        excess = fill.used - self._rules.target * fill.bound.bytes
         if excess <= 0 and any("wait for memory" in reason for reason in judgement.reasons):
             excess = _STALL_GOAL * (look.reading.private or 0)
         return max(0, int(excess * look.own_share))
@@ -114,11 +132,13 @@ class Response:
             look: What is used now.
             at_least: What was used a moment ago, and what the allocator may come back to.
         """
-        sample = look.sample
-        if sample.used is None or sample.limit is None:
+        fill = look.relievable
+        if fill is None:
             return 0
-        used = max(sample.used, at_least or 0)
-        return max(0, int((self._rules.target * sample.limit - used) * look.own_share))
+        used = fill.used
+        if look.sample.source == fill.bound.source:
+            used = max(used, at_least or 0)
+        return max(0, int((self._rules.target * fill.bound.bytes - used) * look.own_share))
 
     def _note(self, report: ReliefReport) -> None:
         """Count the runs in a row that freed little."""

@@ -43,6 +43,7 @@ from memguard.relief.levels import Level
 from memguard.relief.libraries import LibraryPool, loaded_pools
 from memguard.relief.plan import plan_shrink
 from memguard.relief.records import ReliefReport, ReliefStatistics, StepResult
+from memguard.relief.resource import MEMORY
 from memguard.relief.trim import Trimming
 from memguard.units import parse_bytes, parse_seconds
 
@@ -122,6 +123,13 @@ class Run:
         self._steps: list[StepResult] = []
         self.error: Exception | None = None
 
+    def call_only(self) -> ReliefReport:
+        """Call the callbacks: what is short is nothing that containers hold."""
+        began = self._means.timer()
+        self._before = self._now = self._means.read().private
+        self._step("callbacks", self._call)
+        return self._report(began)
+
     def go(self) -> ReliefReport:
         """Do every step that is needed, and return what each freed."""
         means = self._means
@@ -142,12 +150,15 @@ class Run:
             self._step("trim", self._trim)
         self._release_pools()
         self._step("callbacks", self._call)
+        return self._report(began)
+
+    def _report(self, began: float) -> ReliefReport:
         return ReliefReport(
             reason=self._reason,
             goal=self._goal,
             before=self._before,
             after=self._now,
-            seconds=means.timer() - began,
+            seconds=self._means.timer() - began,
             steps=tuple(self._steps),
         )
 
@@ -429,6 +440,7 @@ class Relief:
         reason: str = "requested",
         force: bool = True,
         last_resort: bool = False,
+        resource: str = MEMORY,
     ) -> ReliefReport:
         """
         Free *target* bytes now, and return what each step freed. Never fails for a container.
@@ -445,6 +457,7 @@ class Relief:
             reason: For the record.
             force: Do steps that lately freed nothing, too, and a long collection.
             last_resort: Do a long collection.
+            resource: What is short. For any but ``"memory"`` only callbacks are called.
 
         Raises:
             TypeError: *target* is of the wrong kind.
@@ -456,7 +469,7 @@ class Relief:
         goal = None if target is None else parse_bytes(target, name="target")
         run = Run(self._means, goal, level=level, reason=reason, force=force)
         run.may_pause_long = force or last_resort
-        report = self._turn.run(run.go, busy=None)
+        report = self._turn.run(run.go if resource == MEMORY else run.call_only, busy=None)
         if report is None:
             self._totals["refused"] += 1
             return ReliefReport(reason=reason, goal=goal or 0, busy=True)
