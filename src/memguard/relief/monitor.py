@@ -128,6 +128,19 @@ class AlertLog:
         return error
 
 
+def _readings(
+    read: Callable[[], Reading | int], timer: Callable[[], float]
+) -> Callable[[], Reading]:
+    """Return what makes a reading of what *read* returns."""
+    check_callable(read, "read", optional=False)
+
+    def taken() -> Reading:
+        found = read()
+        return found if isinstance(found, Reading) else Reading(at=timer(), anon=int(found))
+
+    return taken
+
+
 def _check_children(children: bool, limit: int | None) -> bool:  # noqa: FBT001 - reason: an option
     """
     Return *children*.
@@ -198,7 +211,8 @@ class PressureMonitor(Service):
         rules: All thresholds at once, instead of the four above.
         name: For logs and the thread.
         timer: Monotonic seconds.
-        read: Takes a reading: of another resource, or of the memory of a platform of your own.
+        read: Takes a reading, or returns the bytes in use: of another resource, or of the memory of
+            a platform of your own.
         gauge: Looks; for tests and platforms of your own.
         resource: What *read* is of: ``"cuda:0"``, ``"quota"``, any name. For a resource other than
             ``"memory"`` no cache or pool is emptied: *relief* only calls its callbacks. It is
@@ -211,11 +225,11 @@ class PressureMonitor(Service):
         ConfigError: An option is out of its range; a resource has no *limit* or no *read*.
 
     Example:
-        >>> import torch  # doctest: +SKIP
-        >>> def read():
-        ...     free, total = torch.cuda.mem_get_info(0)
-        ...     return Reading(at=time.monotonic(), anon=total - free)
-        >>> device = PressureMonitor("80GiB", read=read, resource="cuda:0")
+        >>> used = {"bytes": 10 << 30}  # of a device, by torch.cuda.mem_get_info, or NVML
+        >>> device = PressureMonitor("80GiB", read=lambda: used["bytes"], resource="cuda:0")
+        >>> with device:
+        ...     device.pressure().used == 10 << 30
+        True
     """
 
     def __init__(
@@ -235,7 +249,7 @@ class PressureMonitor(Service):
         rules: LevelRules | None = None,
         name: str = "memguard",
         timer: Callable[[], float] = time.monotonic,
-        read: Callable[[], Reading] | None = None,
+        read: Callable[[], Reading | int] | None = None,
         gauge: Gauge | None = None,
         resource: str | None = None,
         children: bool = False,
@@ -259,12 +273,13 @@ class PressureMonitor(Service):
         self._on_error = check_choice(on_error, ON_ERROR, "on_error")
         self._timer = timer
         self._given_gauge = gauge
+        taken = None if read is None else _readings(read, timer)
         self._gauge_options: dict[str, Any] = {
             "limit": own,
             "interval": self._interval,
             "timer": timer,
-            "read": read or read_memory,
-            "glance": read,
+            "read": taken or read_memory,
+            "glance": taken,
             "children": _check_children(children, own),
             **({} if self.resource == MEMORY else {"bounds": no_limit, "headroom": no_headroom}),
         }
