@@ -104,24 +104,31 @@ def test_under_a_bound_on_address_space_it_is_address_space_that_grows(
     gauge.look_now()
     fake_clock.advance(0.1)
     sizes["anon"] += 40 * MIB
-    assert gauge.look_now().sample.used == 600 * MIB
     sizes["vms"] += 40 * MIB
     look = gauge.look_now()
     assert not look.is_full
-    assert look.sample.used == 640 * MIB
     assert look.headroom == 360 * MIB
-
-
-def test_a_bound_on_address_space_is_none_to_empty_caches_for(fake_clock: FakeClock) -> None:
-    gauge, sizes = rlimit_process(fake_clock)
-    sizes["vms"] = 990 * MIB
+    assert (look.sample.used, look.sample.limit) == (50 * MIB, 410 * MIB)
+    sizes["vms"] += 60 * MIB  # of threads, which no relief can free
     look = gauge.look_now()
-    assert look.sample.ratio == 0.99
-    assert look.relievable is None
-    process = Process(fake_clock, used=10 * MIB)
-    other = process.gauge(limit=40 * MIB).look_now()
-    assert other.relievable is not None
-    assert other.relievable.bound.source == OWN_LIMIT
+    assert look.headroom == 300 * MIB
+    assert (look.sample.used, look.sample.limit) == (50 * MIB, 350 * MIB)
+
+
+def test_what_is_freed_stays_address_space_and_can_be_used_again(fake_clock: FakeClock) -> None:
+    gauge, sizes = rlimit_process(fake_clock)
+    sizes.update(vms=950 * MIB, anon=300 * MIB)
+    look = gauge.look_now()
+    assert look.sample.ratio == pytest.approx(300 / 350)
+    sizes["anon"] = 200 * MIB
+    look = gauge.look_now()
+    assert look.sample.ratio == pytest.approx(200 / 350), "relief has its effect"
+    assert look.headroom == 150 * MIB
+    sizes["anon"] = 290 * MIB
+    assert gauge.look_now().headroom == 60 * MIB
+    sizes.update(vms=850 * MIB, anon=190 * MIB)  # unmapped
+    look = gauge.look_now()
+    assert (look.headroom, look.sample.limit) == (160 * MIB, 350 * MIB)
 
 
 def test_shared_memory_counts_against_the_users_own_bound(fake_clock: FakeClock) -> None:

@@ -19,6 +19,7 @@ from memguard.observe.children import FamilyMeter
 from memguard.observe.headroom import Fill, Headroom, read_headroom
 from memguard.observe.limits import Bound, Limit, read_limit
 from memguard.observe.readings import Reading, read_memory
+from memguard.relief.address_space import AddressSpace
 from memguard.relief.levels import Sample
 
 
@@ -145,11 +146,6 @@ class Look:
     """This process."""
     scope: str = "process"
     """Whose memory is counted: ``group``, ``process``, ``children``, ``host``."""
-    relievable: Fill | None = None
-    """
-    The fullest bound of memory; None if none is known. What is freed stays address space, mostly,
-    so that a bound on that, though it may be fuller, is none to empty caches for.
-    """
     headroom: int | None = None
     """Fewest bytes left below any bound, not only the fullest: half of a small one goes sooner."""
     is_full: bool = True
@@ -157,11 +153,11 @@ class Look:
 
     @property
     def own_share(self) -> float:
-        """The share of this process in the use of the relievable bound."""
-        fill, own = self.relievable, self.reading.private
-        if fill is None or not fill.used or own is None or fill.scope == "process":
+        """The share of the used memory that is this process's."""
+        used, own = self.sample.used, self.reading.private
+        if not used or own is None or self.scope == "process":
             return 1.0
-        return min(1.0, own / fill.used)
+        return min(1.0, own / used)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +207,7 @@ class Gauge:
         self._read = read
         self._glance: Callable[[], Reading] = Glance(timer=timer) if glance is None else glance
         self._family = FamilyMeter(timer=timer) if children else None
+        self._spaces = {"rlimit.as": AddressSpace(), "rlimit.data": AddressSpace()}
         self._bounds = bounds
         self._headroom = headroom
         self._known: Limit | None = None
@@ -300,8 +297,13 @@ class Gauge:
         used = max(0, used - family.shared) + family.bytes
         return Fill(bound=bound, used=used, scope="children")
 
-    @staticmethod
-    def _fullest(fills: list[Fill], reading: Reading, base: Sample, *, is_full: bool) -> Look:
+    def _fullest(self, fills: list[Fill], reading: Reading, base: Sample, *, is_full: bool) -> Look:
+        fills = [
+            space.fill(fill, reading.private)
+            if (space := self._spaces.get(fill.bound.kind))
+            else fill
+            for fill in fills
+        ]
         fullest = max(fills, key=lambda fill: fill.ratio, default=None)
         if fullest is None:
             return Look(sample=base, reading=reading, is_full=is_full)
@@ -311,11 +313,6 @@ class Gauge:
             ),
             reading=reading,
             scope=fullest.scope,
-            relievable=max(
-                (fill for fill in fills if fill.bound.kind != "rlimit.as"),
-                key=lambda fill: fill.ratio,
-                default=None,
-            ),
             headroom=min(fill.headroom for fill in fills),
             is_full=is_full,
         )

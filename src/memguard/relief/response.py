@@ -64,8 +64,7 @@ class Response:
             if now - self._relieved_at < self._pause(level):
                 return False
             goal = self._goal(look, judgement)
-            fill = look.relievable
-            if fill is not None and goal > _LEAST_GOAL * fill.bound.bytes:
+            if goal > _LEAST_GOAL * (look.sample.limit or 0):
                 report = self._relief.relieve(
                     goal,
                     level=level,
@@ -80,8 +79,6 @@ class Response:
                 return True
             if judgement.changed:
                 self._hold(look)
-            elif fill is None or look.sample.source != fill.bound.source:
-                self._regrow(look, judgement)  # it is another bound that is full
         elif level == "ok":
             self._regrow(look, judgement)
         return False
@@ -116,10 +113,10 @@ class Response:
 
     def _goal(self, look: Look, judgement: Judgement) -> int:
         """Return the bytes this process should free: its share of the excess."""
-        fill = look.relievable
-        if fill is None:
+        sample = look.sample
+        if sample.used is None or sample.limit is None:
             return 0
-        excess = fill.used - self._rules.target * fill.bound.bytes
+        excess = sample.used - self._rules.target * sample.limit
         if excess <= 0 and any("wait for memory" in reason for reason in judgement.reasons):
             excess = _STALL_GOAL * (look.reading.private or 0)
         return max(0, int(excess * look.own_share))
@@ -132,13 +129,11 @@ class Response:
             look: What is used now.
             at_least: What was used a moment ago, and what the allocator may come back to.
         """
-        fill = look.relievable
-        if fill is None:
+        sample = look.sample
+        if sample.used is None or sample.limit is None:
             return 0
-        used = fill.used
-        if look.sample.source == fill.bound.source:
-            used = max(used, at_least or 0)
-        return max(0, int((self._rules.target * fill.bound.bytes - used) * look.own_share))
+        used = max(sample.used, at_least or 0)
+        return max(0, int((self._rules.target * sample.limit - used) * look.own_share))
 
     def _note(self, report: ReliefReport) -> None:
         """Count the runs in a row that freed little."""
