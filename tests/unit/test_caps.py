@@ -69,6 +69,15 @@ def test_a_cache_that_is_nearly_empty_is_not_starved() -> None:
     caps.restore()
 
 
+def test_a_bound_far_above_the_limit_is_no_reason_to_grow() -> None:
+    caps = Caps()
+    cache = filled("boundless", entries=1000, maxbytes=100_000 * MIB)
+    size = bytes_in(cache)
+    assert hold(caps, cache) == 1
+    assert cache.maxbytes == size
+    caps.restore()
+
+
 def test_an_empty_cache_has_its_share_of_the_room() -> None:
     """It may have been made a moment ago, while a model was being loaded."""
     caps = Caps()

@@ -138,6 +138,8 @@ def _hits_of(cache: Any) -> int:
 
 LEAST_SHARE = 1 / 64
 """Share of its own bound that a cache may always hold, so that a new one is not starved."""
+_MOST_LEAST = {"maxbytes": 4 * MiB, "maxsize": 1024}
+"""And no more than this: some have a bound that is far above the limit of the process."""
 
 
 @dataclass(slots=True)
@@ -212,8 +214,7 @@ class Caps:
         size = (footprint.bytes or 0) if unit == "maxbytes" else footprint.items
         known = self._caps.get(id(cache))
         original = bound if known is None or known.now != bound else known.original
-        # An int always: a bound of entries may be infinite, and is then no measure of a least.
-        least = int(original * LEAST_SHARE) if original < 2**62 else 1024
+        least = int(min(original * LEAST_SHARE, _MOST_LEAST[unit]))
         per_unit = (footprint.bytes or 0) / size if size else 0.0
         return _Row(
             cache, size, least, _Cap(weakref.ref(cache), unit, original, bound, per_unit or 1.0)
