@@ -461,7 +461,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     if options.inside:
-        inside(*options.inside, options.seconds)
+        inside(options.inside[0], options.inside[1], options.seconds)
     rows, bad, missing = [], [], []
     for name in options.only:
         absent = [each for each in PROGRAMS[name].needs if importlib.util.find_spec(each) is None]

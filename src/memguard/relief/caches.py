@@ -11,11 +11,17 @@ from typing import Any, Literal, NamedTuple
 from memguard.bounded import inventory
 from memguard.bounded.inventory import Footprint, Reclaimed
 from memguard.lifecycle.failures import Failures
+from memguard.relief.calibration import Calibration
 from memguard.relief.plan import Holding, Lowered, plan_regrowth
+from memguard.relief.records import Shrunk
 from memguard.units import MiB
 
-_SLICE_BYTES = 4 * MiB
-"""Freed by one call at most, so no other thread waits long for the interpreter or the lock."""
+_SLICE_SECONDS = 0.01
+"""What one call may take, so no other thread waits long for the interpreter or the lock."""
+_FIRST_SLICE = 1 / 64
+"""Of its entries, taken from a cache before it is known how long that takes and what it frees."""
+_STEEPEST = 4
+"""Times the entries of one slice that the next one may take."""
 _LEAST_SHARE = 0.01
 """Of what a cache holds, that is left to it while the level is not critical."""
 
@@ -28,15 +34,29 @@ class _Floor:
 
 class Shares:
     """
-    Ask containers what they hold, and take from them in slices.
+    Ask containers what they hold, and take from them in slices of 10 ms.
 
     Bounded by: a row for each live cache that was asked or is protected.
     Locks: none; for one thread at a time. Containers are called outside our locks.
     Keeps alive: nothing; containers are held by weak references.
+
+    Args:
+        failures: Counts what containers raise.
+        in_use: Gives the memory in use, bytes: what allocators keep free is not. None if unknown.
+        timer: Monotonic seconds.
     """
 
-    def __init__(self, failures: Failures) -> None:
+    def __init__(
+        self,
+        failures: Failures,
+        *,
+        in_use: Callable[[], int | None],
+        timer: Callable[[], float],
+    ) -> None:
         self._failures = failures
+        self._in_use = in_use
+        self._timer = timer
+        self._calibration = Calibration()
         self._floors: dict[int, _Floor] = {}
         self._hits: dict[int, int] = {}
 
@@ -79,7 +99,7 @@ class Shares:
         rows = []
         hits: dict[int, int] = {}
         for cache, footprint in caches:
-            size = footprint.bytes or 0
+            size = self.weight(cache, footprint)
             known = _hits_of(cache)
             hits[id(cache)] = known
             new = max(0, known - self._hits.get(id(cache), 0))
@@ -96,23 +116,57 @@ class Shares:
         self._hits = hits
         return rows
 
-    def take(self, cache: Any, footprint: Footprint, wanted: int) -> Reclaimed:
-        """Take about *wanted* bytes from *cache*, slice by slice; return what it reports freed."""
-        size = footprint.bytes or 0
-        average = max(1.0, size / max(1, footprint.items))
-        items = freed = 0
-        while freed < wanted:
+    def factor(self, cache: Any) -> float:
+        """Return how many times what it claims *cache* weighs, as far as known."""
+        return self._calibration.factor(cache)
+
+    def weight(self, cache: Any, footprint: Footprint) -> int:
+        """Return what *cache* weighs: what it claims, corrected by what it has freed."""
+        return int((footprint.bytes or 0) * self.factor(cache))
+
+    def take(self, cache: Any, footprint: Footprint, wanted: int, *, missing: int) -> Shrunk:
+        """
+        Take about *wanted* bytes from *cache*, slice by slice, and learn what it really weighs.
+
+        Args:
+            cache: Whose entries are dropped.
+            footprint: What it holds.
+            wanted: Bytes, by its corrected weight.
+            missing: Bytes that the run still wants: where the process has freed so many, it ends,
+                whatever the container claims.
+        """
+        factor = self._calibration.factor(cache)
+        average = max(1.0, self.weight(cache, footprint) / max(1, footprint.items))
+        before = self._in_use()
+        items = claimed = real = 0
+        entries = max(1, int(footprint.items * _FIRST_SLICE))
+        while claimed * factor < wanted and items < footprint.items:
             left = footprint.items - items
-            if left <= 0:
-                break
-            entries = max(1, int(min(wanted - freed, _SLICE_BYTES) / average))
-            given = self.reclaim(cache, min(1.0, entries / left))
+            enough = max(1, int((wanted - claimed * factor) / average))
+            entries = min(entries, enough, left)
+            began = self._timer()
+            given = self.reclaim(cache, entries / left)
+            seconds = self._timer() - began
             if given.items == 0:
                 break
             items += given.items
             # A container that counts no bytes counts its entries.
-            freed += int(given.items * average) if given.bytes is None else given.bytes
-        return Reclaimed(items=items, bytes=freed)
+            claimed += int(given.items * average) if given.bytes is None else given.bytes
+            now = self._in_use()
+            real = 0 if before is None or now is None else before - now
+            if real >= missing and real >= 2 * claimed:
+                break
+            most = _STEEPEST if seconds <= 0 else min(_STEEPEST, _SLICE_SECONDS / seconds)
+            entries = max(1, int(given.items * most))
+        if items:
+            factor = self._calibration.learn(cache, claimed=claimed, real=real)
+        return Shrunk(
+            name=str(getattr(cache, "name", type(cache).__name__)),
+            items=items,
+            claimed=claimed,
+            real=None if before is None else real,
+            factor=factor,
+        )
 
     def reclaim(self, container: Any, share: float) -> Reclaimed:
         """Ask *container* for this share of its entries; a failure frees nothing and is counted."""
@@ -180,7 +234,13 @@ class Caps:
         """Return the caches whose bound is lowered."""
         return len(self._caps)
 
-    def hold(self, caches: Sequence[tuple[Any, Footprint]], *, room: int = 0) -> int:
+    def hold(
+        self,
+        caches: Sequence[tuple[Any, Footprint]],
+        *,
+        room: int = 0,
+        factor: Callable[[Any], float] = lambda _: 1.0,
+    ) -> int:
         """
         Let *caches* hold what they hold now, and *room* bytes more together; return how many.
 
@@ -189,7 +249,9 @@ class Caps:
         large values and those that weigh them.
         """
         _drop_dead(self._caps)
-        rows = [row for cache, footprint in caches if (row := self._cap_of(cache, footprint))]
+        rows = [
+            row for cache, footprint in caches if (row := self._cap_of(cache, footprint, factor))
+        ]
         # By what it holds, a small one by what it may always hold: an empty one may fill, too.
         weights = [max(row.size, row.least) * row.cap.per_unit for row in rows]
         total = sum(weights)
@@ -205,7 +267,9 @@ class Caps:
                 held += 1
         return held
 
-    def _cap_of(self, cache: Any, footprint: Footprint) -> _Row | None:
+    def _cap_of(
+        self, cache: Any, footprint: Footprint, factor: Callable[[Any], float]
+    ) -> _Row | None:
         """Return what *cache* may hold now; None if its bound is not to be lowered."""
         unit = getattr(cache, "lowerable", None)
         if unit is None:
@@ -214,8 +278,10 @@ class Caps:
         size = (footprint.bytes or 0) if unit == "maxbytes" else footprint.items
         known = self._caps.get(id(cache))
         original = bound if known is None or known.now != bound else known.original
-        least = int(min(original * LEAST_SHARE, _MOST_LEAST[unit]))
-        per_unit = (footprint.bytes or 0) / size if size else 0.0
+        weight = factor(cache)
+        most_least = _MOST_LEAST[unit] / weight if unit == "maxbytes" else _MOST_LEAST[unit]
+        least = int(min(original * LEAST_SHARE, most_least))
+        per_unit = (footprint.bytes or 0) * weight / size if size else 0.0
         return _Row(
             cache, size, least, _Cap(weakref.ref(cache), unit, original, bound, per_unit or 1.0)
         )

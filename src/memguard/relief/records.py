@@ -19,6 +19,21 @@ def describe_change(fell: int | None) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shrunk:
+    """What one container gave in a relief run. Bytes."""
+
+    name: str
+    items: int
+    """Entries dropped."""
+    claimed: int
+    """What they weighed by the container's count."""
+    real: int | None
+    """By how much the memory in use fell meanwhile, whoever freed it; None if unknown."""
+    factor: float
+    """How many times what it claims the container weighs, as far as known; 1 and more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
     """What one step of a relief run did. Bytes."""
 
@@ -34,6 +49,8 @@ class StepResult:
     """How long it took."""
     skipped: str | None = None
     """Why it was not done; None when it was."""
+    containers: tuple[Shrunk, ...] = ()
+    """Of ``caches``: what each one gave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +103,13 @@ class ReliefReport:
                 f"  {step.name:9} {step.items} items, {given}, {describe_change(step.rss_freed)}, "
                 f"{format_seconds(step.seconds)}"
             )
+            lines += [
+                f"    {row.name}: {row.items} items, {format_bytes(row.claimed)} claimed, "
+                f"{'unknown' if row.real is None else format_bytes(row.real)} freed, "
+                f"weighs {row.factor:.1f} times what it claims"
+                for row in step.containers
+                if row.factor > 1
+            ]
         return "\n".join(lines)
 
 

@@ -138,7 +138,7 @@ class Run:
         self._step("expire", self._expire)  # first: asking a cache for its size drops it, too
         caches = means.shares.caches()
         if self._all:
-            self._goal = sum(footprint.bytes or 0 for _, footprint in caches)
+            self._goal = sum(means.shares.weight(*row) for row in caches)
         elif not self._force:
             self._hold(caches)
         if self._is_held_back():
@@ -165,7 +165,7 @@ class Run:
     def _hold(self, caches: list[tuple[Any, Footprint]]) -> None:
         """Keep caches from filling up while they are emptied."""
         try:
-            self._means.caps.hold(caches)
+            self._means.caps.hold(caches, factor=self._means.shares.factor)
         except Exception as error:  # noqa: BLE001 - reason: a resize of the host's own must not end a run
             self._means.failures.add("resize", error)
 
@@ -229,12 +229,19 @@ class Run:
         shares = self._means.shares
         rows = shares.holdings(caches, critical=self._is_critical)
         takes = plan_shrink(rows, wanted)
-        given = [
-            shares.take(cache, footprint, takes[id(cache)])
-            for cache, footprint in caches
-            if id(cache) in takes
-        ]
-        return _total("caches", given or [Reclaimed(items=0, bytes=0)])
+        given = []
+        missing = wanted
+        for cache, footprint in caches:
+            if missing <= 0 or id(cache) not in takes:
+                continue
+            shrunk = shares.take(cache, footprint, takes[id(cache)], missing=missing)
+            given.append(shrunk)
+            # By what the process freed, where that is far more than what was claimed.
+            heavier = shrunk.factor >= 2 and shrunk.real is not None
+            missing -= max(shrunk.claimed, (shrunk.real or 0) if heavier else 0)
+        total = [Reclaimed(items=row.items, bytes=row.claimed) for row in given]
+        result = _total("caches", total or [Reclaimed(items=0, bytes=0)])
+        return replace(result, containers=tuple(row for row in given if row.items))
 
     def _pools(self) -> StepResult | str:
         pools = self._means.shares.pools()
@@ -363,8 +370,15 @@ class Relief:
         self._on_error = check_choice(on_error, ON_ERROR, "on_error")
         self._glance = Glance(timer=timer)
         failures = Failures("relief.failed")
+        taken = read or self._glance
+        trimming = Trimming(parse_seconds(trim_interval, name="trim_interval"), timer=timer)
+
+        def in_use() -> int | None:
+            private = taken().private
+            return None if private is None else private - (trimming.held_back() or 0)
+
         self._means = Means(
-            shares=Shares(failures),
+            shares=Shares(failures, in_use=in_use, timer=timer),
             caps=Caps(),
             callbacks=Callbacks(failures),
             collecting=Collecting(
@@ -372,12 +386,12 @@ class Relief:
                 timer=timer,
                 watch=check_instance(watch, GcWatch, "watch", optional=True),
             ),
-            trimming=Trimming(parse_seconds(trim_interval, name="trim_interval"), timer=timer),
+            trimming=trimming,
             failures=failures,
             pause=parse_seconds(gc_pause, name="gc_pause"),
             last_pause=parse_seconds(gc_last_pause, name="gc_last_pause"),
             timer=timer,
-            read=read or self._glance,
+            read=taken,
         )
         self._totals = {"runs": 0, "refused": 0, "freed": 0, "rss_freed": 0}
         self._seconds = self._longest = 0.0
@@ -490,8 +504,11 @@ class Relief:
 
     def hold(self, room: int) -> int:
         """Let caches grow by *room* bytes together and no further; return how many are held."""
-        means = self._means
-        return self._resize(lambda: means.caps.hold(means.shares.caches(), room=room))
+        return self._resize(lambda: self._hold_all(room))
+
+    def _hold_all(self, room: int) -> int:
+        shares = self._means.shares
+        return self._means.caps.hold(shares.caches(), room=room, factor=shares.factor)
 
     def regrow(self, room: int) -> int:
         """Let caches that were made smaller grow by *room* bytes at most; return how many may."""
