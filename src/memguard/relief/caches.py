@@ -12,6 +12,7 @@ from memguard.bounded import inventory
 from memguard.bounded.inventory import Footprint, Reclaimed
 from memguard.lifecycle.failures import Failures
 from memguard.relief.calibration import Calibration
+from memguard.relief.libraries import allocated_bytes
 from memguard.relief.plan import Holding, Lowered, plan_regrowth
 from memguard.relief.records import Shrunk
 from memguard.units import MiB
@@ -132,18 +133,18 @@ class Shares:
             cache: Whose entries are dropped.
             footprint: What it holds.
             wanted: Bytes, by its corrected weight.
-            missing: Bytes that the run still wants: where the process has freed so many, it ends,
-                whatever the container claims.
+            missing: Bytes that the run still wants. When the first slice shows that the container
+                is heavier than it claims, it ends with these, and not with *wanted*.
         """
-        factor = self._calibration.factor(cache)
-        average = max(1.0, self.weight(cache, footprint) / max(1, footprint.items))
-        before = self._in_use()
-        items = claimed = real = 0
+        factor = known = self._calibration.factor(cache)
+        average = max(1.0, (footprint.bytes or 0) / max(1, footprint.items))
+        before, allocated = self._in_use(), allocated_bytes()
+        items = claimed = corrected = real = 0
         entries = max(1, int(footprint.items * _FIRST_SLICE))
-        while claimed * factor < wanted and items < footprint.items:
+        while corrected < min(missing, wanted * factor / known) and items < footprint.items:
             left = footprint.items - items
-            enough = max(1, int((wanted - claimed * factor) / average))
-            entries = min(entries, enough, left)
+            enough = int((min(missing, wanted * factor / known) - corrected) / (average * factor))
+            entries = min(entries, max(1, enough), left)
             began = self._timer()
             given = self.reclaim(cache, entries / left)
             seconds = self._timer() - began
@@ -151,11 +152,13 @@ class Shares:
                 break
             items += given.items
             # A container that counts no bytes counts its entries.
-            claimed += int(given.items * average) if given.bytes is None else given.bytes
+            size = int(given.items * average) if given.bytes is None else given.bytes
+            claimed += size
+            corrected += int(size * factor)
             now = self._in_use()
             real = 0 if before is None or now is None else before - now
-            if real >= missing and real >= 2 * claimed:
-                break
+            real = max(real, allocated - allocated_bytes())
+            factor = max(factor, self._calibration.found(claimed=claimed, real=real))
             most = _STEEPEST if seconds <= 0 else min(_STEEPEST, _SLICE_SECONDS / seconds)
             entries = max(1, int(given.items * most))
         if items:
@@ -164,6 +167,7 @@ class Shares:
             name=str(getattr(cache, "name", type(cache).__name__)),
             items=items,
             claimed=claimed,
+            corrected=corrected,
             real=None if before is None else real,
             factor=factor,
         )

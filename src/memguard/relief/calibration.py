@@ -47,6 +47,13 @@ class Calibration:
         row = self._rows.get(id(container))
         return row.factor if row is not None and row.reference() is container else 1.0
 
+    @staticmethod
+    def found(*, claimed: int, real: int) -> float:
+        """Return the factor between what was claimed and what was freed; 1 while that is noise."""
+        if real < LEAST_FREED:
+            return 1.0
+        return min(MOST_FACTOR, max(1.0, real / max(1, claimed)))
+
     def learn(self, container: Any, *, claimed: int, real: int) -> float:
         """
         Note what was freed from *container*, and return its factor.
@@ -57,7 +64,7 @@ class Calibration:
         before = self.factor(container)
         if real < LEAST_FREED and claimed < LEAST_FREED:
             return before
-        found = min(MOST_FACTOR, max(1.0, real / max(1, claimed)))
+        found = self.found(claimed=claimed, real=real)
         factor = found if before == 1.0 else math.sqrt(before * found)
         row = self._rows.get(id(container))
         if row is None or row.reference() is not container:

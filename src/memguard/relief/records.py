@@ -27,6 +27,8 @@ class Shrunk:
     """Entries dropped."""
     claimed: int
     """What they weighed by the container's count."""
+    corrected: int
+    """The same, corrected by what was known of the container before each slice."""
     real: int | None
     """By how much the memory in use fell meanwhile, whoever freed it; None if unknown."""
     factor: float
@@ -124,6 +126,10 @@ class ReliefStatistics:
     """As the containers and callbacks report it, all runs together."""
     rss_freed: int
     """By how much the private memory fell, all runs together."""
+    claimed: int
+    """What caches claimed, corrected by what was known of each."""
+    real: int
+    """By how much the memory in use fell meanwhile; what allocators keep free is not in use."""
     seconds: float
     longest_seconds: float
     lowered_caches: int

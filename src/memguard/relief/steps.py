@@ -236,9 +236,7 @@ class Run:
                 continue
             shrunk = shares.take(cache, footprint, takes[id(cache)], missing=missing)
             given.append(shrunk)
-            # By what the process freed, where that is far more than what was claimed.
-            heavier = shrunk.factor >= 2 and shrunk.real is not None
-            missing -= max(shrunk.claimed, (shrunk.real or 0) if heavier else 0)
+            missing -= shrunk.corrected
         total = [Reclaimed(items=row.items, bytes=row.claimed) for row in given]
         result = _total("caches", total or [Reclaimed(items=0, bytes=0)])
         return replace(result, containers=tuple(row for row in given if row.items))
@@ -393,7 +391,14 @@ class Relief:
             timer=timer,
             read=taken,
         )
-        self._totals = {"runs": 0, "refused": 0, "freed": 0, "rss_freed": 0}
+        self._totals = {
+            "runs": 0,
+            "refused": 0,
+            "freed": 0,
+            "rss_freed": 0,
+            "claimed": 0,
+            "real": 0,
+        }
         self._seconds = self._longest = 0.0
         self._reset()
         reset_after_fork(self)
@@ -545,5 +550,8 @@ class Relief:
         self._totals["runs"] += 1
         self._totals["freed"] += report.freed
         self._totals["rss_freed"] += report.rss_freed or 0
+        for row in (row for step in report.steps for row in step.containers):
+            self._totals["claimed"] += row.corrected
+            self._totals["real"] += row.real or 0
         self._seconds += report.seconds
         self._longest = max(self._longest, report.seconds)
