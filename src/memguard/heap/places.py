@@ -32,6 +32,8 @@ _FIXED: tuple[tuple[type, Callable[[Any], int], int], ...] = (
 )
 """A type, its C function for a number that is quick to have, and where it begins to be large."""
 
+_PLAIN = (dict, list, types.CellType)
+"""Types whose instances have no attributes."""
 Key = tuple[int, int, int]
 """A place as numbers: the ids of the holder, of the key or name there, and of the type of value."""
 
@@ -156,13 +158,17 @@ def _all_places(holder: Any) -> Iterator[tuple[Any, Any, Callable[[Any, Any], An
                 yield index, value, _item
         elif kind is types.CellType:
             yield None, holder.cell_contents, _contents
-        elif not naming.is_type(holder) and not issubclass(kind, tuple | types.ModuleType):
+        if not (_is_plain(kind) or naming.is_type(holder) or naming.is_module(holder)):
             for name, value in list((naming.instance_dict(holder) or {}).items()):
                 yield name, value, _attribute
             for name, value in naming.slots_of(holder):
                 yield name, value, _slot
     except (RuntimeError, ValueError):  # it changed meanwhile, or a cell is empty
         return
+
+
+def _is_plain(kind: type) -> bool:
+    return any(kind is each for each in _PLAIN)
 
 
 def _entry(holder: Any, key: Any) -> Any:

@@ -131,12 +131,10 @@ class Followed:
 
     def settle(self) -> None:
         """Drop what has died, or was born and grew no further; keep the heaviest."""
-        # Two references are the candidate's and the question's: what has no other has died, and
-        # only we have kept it.
         self.containers[:] = [
             candidate
             for candidate in self.containers
-            if _references(candidate.obj) > 2
+            if _is_referred_to(candidate)
             and (candidate.now > candidate.first or not candidate.newborn)
         ]
         for candidate in self.containers:
@@ -263,11 +261,12 @@ def _entries_in(followed: Any) -> Any:
     return followed.value() or () if type(followed) is Place else followed
 
 
-def _references(followed: Any) -> int:
-    """Return the references to what is followed: of a place, to its holder."""
-    if type(followed) is Place:
-        return sys.getrefcount(followed.holder)
-    return sys.getrefcount(followed) - 1  # the argument's
+def _is_referred_to(candidate: Candidate) -> bool:
+    """Return False for what only the candidate, or its place, keeps alive."""
+    # Two references are theirs and the question's. No local variable: CPython 3.14 lends its own.
+    if type(candidate.obj) is Place:
+        return sys.getrefcount(candidate.obj.holder) > 2
+    return sys.getrefcount(candidate.obj) > 2
 
 
 def _distance(found: Retention) -> tuple[bool, int]:
