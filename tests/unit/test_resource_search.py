@@ -176,6 +176,22 @@ def test_memory_that_grows_with_threads_is_reported_once_as_threads(
     assert len(bench.detector.reports) == 1
 
 
+def test_sockets_are_reported_also_where_memory_is_watched_anew_at_that_moment(
+    bench: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The evidence was lost, with an error, where there were no two readings of memory yet."""
+    conclude = resource_search.ResourceSearch.conclude
+
+    def after_a_new_beginning(self: Any, now: float, *, uptime_seconds: float) -> Any:
+        self._windows.clear()
+        return conclude(self, now, uptime_seconds=uptime_seconds)
+
+    monkeypatch.setattr(resource_search.ResourceSearch, "conclude", after_a_new_beginning)
+    bench.count("descriptors", range(20, 2600, 40))
+    assert [report.verdict.kind for report in bench.said] == ["sockets"]
+    assert bench.detector.statistics().errors == 0
+
+
 def test_a_dict_that_grows_beside_some_threads_is_what_is_reported(
     bench: Counting, looks: type[ScriptedInvestigation]
 ) -> None:
