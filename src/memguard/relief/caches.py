@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,16 @@ from memguard.lifecycle.failures import Failures
 from memguard.relief.plan import Holding, Lowered, plan_regrowth
 from memguard.units import MiB
 
+SLICE_SECONDS = 0.004
+"""
+What one call of a cache may take, as far as the last one shows, for no other thread gets the
+interpreter or the lock meanwhile. What an entry weighs does not say how long it takes to free: a
+parsed document of 300 bytes has a million nodes of C.
+"""
 _SLICE_BYTES = 4 * MiB
-"""Freed by one call at most, so no other thread waits long for the interpreter or the lock."""
+"""And what it may free: entries not seen yet may be larger."""
+_FASTER = 4
+"""How much larger than the last a slice may be."""
 _LEAST_SHARE = 0.01
 """Of what a cache holds, that is left to it while the level is not critical."""
 
@@ -35,8 +44,11 @@ class Shares:
     Keeps alive: nothing; containers are held by weak references.
     """
 
-    def __init__(self, failures: Failures) -> None:
+    def __init__(
+        self, failures: Failures, *, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self._failures = failures
+        self._clock = clock
         self._floors: dict[int, _Floor] = {}
         self._hits: dict[int, int] = {}
 
@@ -101,17 +113,22 @@ class Shares:
         size = footprint.bytes or 0
         average = max(1.0, size / max(1, footprint.items))
         items = freed = 0
+        slice_entries = 1
         while freed < wanted:
             left = footprint.items - items
             if left <= 0:
                 break
-            entries = max(1, int(min(wanted - freed, _SLICE_BYTES) / average))
+            wanted_entries = int(min(wanted - freed, _SLICE_BYTES) / average)
+            entries = max(1, min(slice_entries, wanted_entries))
+            began = self._clock()
             given = self.reclaim(cache, min(1.0, entries / left))
+            took = self._clock() - began
             if given.items == 0:
                 break
             items += given.items
             # A container that counts no bytes counts its entries.
             freed += int(given.items * average) if given.bytes is None else given.bytes
+            slice_entries = next_slice(given.items, took)
         return Reclaimed(items=items, bytes=freed)
 
     def reclaim(self, container: Any, share: float) -> Reclaimed:
@@ -122,6 +139,12 @@ class Shares:
             self._failures.add("reclaim", error)
             return Reclaimed(items=0, bytes=0)
         return given
+
+
+def next_slice(entries: int, took: float) -> int:
+    """Return how many entries to free next, when *entries* of them *took* so many seconds."""
+    fit = entries * SLICE_SECONDS / took if took > 0 else float("inf")
+    return max(1, int(min(fit, entries * _FASTER)))
 
 
 def is_pool(container: Any) -> bool:
