@@ -23,7 +23,7 @@ from memguard.relief.callbacks import (
     running_loop,
 )
 from memguard.relief.gauge import Glance
-from memguard.relief.lane import Lane
+from memguard.relief.lane import Job, Lane
 
 if TYPE_CHECKING:
     import asyncio
@@ -73,7 +73,7 @@ class Call:
     is_first: bool
     """Of its stage: it is made even if what is wanted was freed while it waited."""
     ended: Wake
-    job: Callable[[], None] | None = None
+    job: Job | None = None
     """What the lane does."""
     since: float | None = None
     """When it began, or was handed to a loop; None while it waits."""

@@ -18,7 +18,7 @@ MOST_THREADS = 8
 """One that works, and those that were replaced because their job does not end."""
 _EXIT_SECONDS = 0.5
 
-Job = Callable[[], None]
+Job = Callable[[], object]
 
 
 class _Worker:
