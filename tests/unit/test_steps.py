@@ -15,6 +15,7 @@ from memguard.bounded.pool.buffer_pool import BufferPool
 from memguard.bounded.pool.object_pool import ObjectPool
 from memguard.errors import CapacityError, ConfigError
 from memguard.observe.allocator import AllocatorState
+from memguard.observe.readings import Reading
 from memguard.relief import callbacks
 from memguard.relief import trim as trimming
 from memguard.relief.collector import Collecting
@@ -230,14 +231,20 @@ def test_a_broken_container_does_not_hide_the_others() -> None:
     inventory.unregister(stubborn)
 
 
-def test_steps_that_gave_nothing_are_left_out_ever_longer() -> None:
-    relief = Relief()
+def test_steps_that_gave_nothing_are_left_out_ever_longer(fake_clock: FakeClock) -> None:
+    relief = Relief(timer=fake_clock, read=lambda: Reading(at=0, anon=MIB, rss=MIB))
     relief.on_pressure(lambda: None)
-    done = [
-        step(relief.relieve(2**40, force=False), "callbacks").skipped is None for _ in range(16)
-    ]
+
+    def run(**options: Any) -> Any:
+        report = relief.relieve(2**40, **options)
+        fake_clock.advance(5)
+        return step(report, "callbacks")
+
+    done = [run(level="elevated", force=False).skipped is None for _ in range(16)]
     assert [number for number, was in enumerate(done) if was] == [0, 2, 6, 14]
-    assert step(relief.relieve(2**40), "callbacks").skipped is None, "unless it is forced"
+    assert run(level="elevated").skipped is None, "unless it is forced"
+    assert run(level="elevated", force=False).skipped == "freed nothing lately"
+    assert run(level="critical", force=False).skipped is None, "or all depends on it"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from memguard import log
 from memguard.bounded.options import check_callable, check_flag, check_instance, check_path
@@ -24,7 +24,12 @@ from memguard.observe.gcwatch import GcStatistics, GcWatch
 from memguard.observe.history import History, HistoryStatistics
 from memguard.observe.readings import Reading
 from memguard.relief.admission import Admission, AdmissionStatistics, Admitted, WhenBlind
-from memguard.relief.callbacks import CallbackRegistration, PressureLevel
+from memguard.relief.callbacks import (
+    CallbackRegistration,
+    PressureFunction,
+    PressureLevel,
+    PressureStage,
+)
 from memguard.relief.collector import GcPolicy, GcPolicyStatistics
 from memguard.relief.levels import Level
 from memguard.relief.monitor import PressureMonitor
@@ -32,6 +37,9 @@ from memguard.relief.records import Alert, PressureState, PressureStatistics, Re
 from memguard.relief.steps import Relief
 from memguard.report.publish.publisher import Publisher, PublisherStatistics
 from memguard.units import parse_seconds
+
+if TYPE_CHECKING:
+    import asyncio
 
 MOST_SUBSCRIBERS = 100
 _IN_LOOP_SECONDS = 0.02
@@ -556,17 +564,27 @@ class MemoryGuard:
         return self.admission.admit(cost_bytes, wait=wait)
 
     def on_pressure(
-        self, callback: Callable[[], Any], *, level: PressureLevel = "elevated", priority: int = 0
+        self,
+        callback: PressureFunction,
+        *,
+        stage: PressureStage = "costly",
+        level: PressureLevel = "elevated",
+        priority: int = 0,
+        deadline: float | str = 1.0,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> CallbackRegistration:
         """
-        Call *callback* when caches, pools and the collector do not free enough.
+        Call *callback* under memory pressure until enough is freed: see `Relief.on_pressure`.
 
         Raises:
-            LifecycleError: This guard has no relief (``relief=False``).
+            LifecycleError: This guard has no relief (``relief=False``), or *callback* is a
+                coroutine function and there is no loop.
         """
         if self.relief is None:
             raise LifecycleError("this guard was built with relief=False and frees nothing")
-        return self.relief.on_pressure(callback, level=level, priority=priority)
+        return self.relief.on_pressure(
+            callback, stage=stage, level=level, priority=priority, deadline=deadline, loop=loop
+        )
 
 
 def _is_in_event_loop() -> bool:

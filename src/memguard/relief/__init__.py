@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from memguard.relief.admission import Admitted as Admitted
     from memguard.relief.admission import WhenBlind as WhenBlind
     from memguard.relief.callbacks import CallbackRegistration as CallbackRegistration
+    from memguard.relief.callbacks import PressureFunction as PressureFunction
     from memguard.relief.callbacks import PressureLevel as PressureLevel
+    from memguard.relief.callbacks import PressureStage as PressureStage
     from memguard.relief.collector import GcPolicy as GcPolicy
     from memguard.relief.collector import GcPolicyStatistics as GcPolicyStatistics
     from memguard.relief.collector import prefork as prefork
@@ -36,7 +38,9 @@ else:
         {
             "memguard.relief": "components",
             "memguard.relief.admission": "Admission AdmissionStatistics Admitted WhenBlind",
-            "memguard.relief.callbacks": "CallbackRegistration PressureLevel",
+            "memguard.relief.callbacks": (
+                "CallbackRegistration PressureFunction PressureLevel PressureStage"
+            ),
             "memguard.relief.collector": "GcPolicy GcPolicyStatistics prefork",
             "memguard.relief.levels": "Level SEVERITY",
             "memguard.relief.monitor": "PressureMonitor",

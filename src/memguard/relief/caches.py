@@ -17,12 +17,14 @@ from memguard.relief.plan import Holding, Lowered, plan_regrowth
 from memguard.relief.records import Shrunk
 from memguard.units import MiB
 
-_SLICE_SECONDS = 0.01
-"""What one call may take, so no other thread waits long for the interpreter or the lock."""
-_FIRST_SLICE = 1 / 64
-"""Of its entries, taken from a cache before it is known how long that takes and what it frees."""
-_STEEPEST = 4
-"""Times the entries of one slice that the next one may take."""
+SLICE_SECONDS = 0.004
+"""
+What one call of a cache may take, as far as the last one shows, for no other thread gets the
+interpreter or the lock meanwhile. What an entry weighs does not say how long it takes to free: a
+parsed document of 300 bytes has a million nodes of C.
+"""
+_FASTER = 4
+"""How much larger than the last a slice may be."""
 _LEAST_SHARE = 0.01
 """Of what a cache holds, that is left to it while the level is not critical."""
 
@@ -35,7 +37,7 @@ class _Floor:
 
 class Shares:
     """
-    Ask containers what they hold, and take from them in slices of 10 ms.
+    Ask containers what they hold, and take from them in slices of some ms.
 
     Bounded by: a row for each live cache that was asked or is protected.
     Locks: none; for one thread at a time. Containers are called outside our locks.
@@ -140,7 +142,7 @@ class Shares:
         average = max(1.0, (footprint.bytes or 0) / max(1, footprint.items))
         before, allocated = self._in_use(), allocated_bytes()
         items = claimed = corrected = real = 0
-        entries = max(1, int(footprint.items * _FIRST_SLICE))
+        entries = 1
         while corrected < min(missing, wanted * factor / known) and items < footprint.items:
             left = footprint.items - items
             enough = int((min(missing, wanted * factor / known) - corrected) / (average * factor))
@@ -159,8 +161,7 @@ class Shares:
             real = 0 if before is None or now is None else before - now
             real = max(real, allocated - allocated_bytes())
             factor = max(factor, self._calibration.found(claimed=claimed, real=real))
-            most = _STEEPEST if seconds <= 0 else min(_STEEPEST, _SLICE_SECONDS / seconds)
-            entries = max(1, int(given.items * most))
+            entries = next_slice(given.items, seconds)
         if items:
             factor = self._calibration.learn(cache, claimed=claimed, real=real)
         return Shrunk(
@@ -180,6 +181,12 @@ class Shares:
             self._failures.add("reclaim", error)
             return Reclaimed(items=0, bytes=0)
         return given
+
+
+def next_slice(entries: int, took: float) -> int:
+    """Return how many entries to free next, when *entries* of them *took* so many seconds."""
+    fit = entries * SLICE_SECONDS / took if took > 0 else float("inf")
+    return max(1, int(min(fit, entries * _FASTER)))
 
 
 def is_pool(container: Any) -> bool:

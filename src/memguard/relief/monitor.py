@@ -348,16 +348,17 @@ class PressureMonitor(Service):
         End the thread and restore the bounds of caches. Idempotent.
 
         Args:
-            timeout: Seconds to wait for a tick that is under way.
+            timeout: Seconds to wait for a tick that is under way, and for a callback of relief.
 
         Returns:
-            True when the thread has ended.
+            True when the threads have ended.
         """
         check()
         ticker, self._ticker = self._ticker, None
         self._stop_requested = True  # a tick under way restores what it still lowers
         ended = ticker.stop(timeout) if ticker is not None else True
         if self.relief is not None:
+            ended = self.relief.stop_callbacks(timeout) and ended
             self.relief.restore()
         self._gauge.close()
         return ended

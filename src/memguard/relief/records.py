@@ -6,9 +6,17 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from memguard.relief.callbacks import PressureStage
 from memguard.relief.gauge import Look
 from memguard.relief.levels import Judgement, Level
 from memguard.units import format_bytes, format_seconds
+
+CALLBACK_STEPS: dict[PressureStage, str] = {
+    "free": "free-callbacks",
+    "cheap": "cheap-callbacks",
+    "costly": "callbacks",
+}
+"""The step of a run in which the callbacks of each stage are called."""
 
 
 def describe_change(fell: int | None) -> str:
@@ -40,7 +48,10 @@ class StepResult:
     """What one step of a relief run did. Bytes."""
 
     name: str
-    """``expire``, ``caches``, ``pools``, ``collect``, ``trim``, a library, or ``callbacks``."""
+    """
+    ``expire``, ``free-callbacks``, ``cheap-callbacks``, ``caches``, ``pools``, ``collect``,
+    ``trim``, a library, or ``callbacks``, which are the costly ones.
+    """
     items: int = 0
     """Entries, idle objects, garbage objects or callbacks."""
     freed: int | None = None
@@ -53,6 +64,8 @@ class StepResult:
     """Why it was not done; None when it was."""
     containers: tuple[Shrunk, ...] = ()
     """Of ``caches``: what each one gave."""
+    running: int = 0
+    """Callbacks that had not ended yet when the run went on without them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +97,15 @@ class ReliefReport:
         """By how much the private memory of the process fell; None if it cannot be read."""
         return None if self.before is None or self.after is None else self.before - self.after
 
+    @property
+    def called_back(self) -> bool:
+        """Whether callbacks were called or still ran: what they free may come after the run."""
+        return any(
+            step.running or (step.items and step.skipped is None)
+            for step in self.steps
+            if step.name in CALLBACK_STEPS.values()
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as strings, numbers, lists and dicts."""
         return {**asdict(self), "freed": self.freed, "rss_freed": self.rss_freed}
@@ -96,14 +118,16 @@ class ReliefReport:
         head = f"relief ({self.reason}): wanted {format_bytes(self.goal)}, {change}, "
         freed = f"{format_bytes(self.freed)} reported as freed, in {format_seconds(self.seconds)}"
         lines = [head + freed]
+        width = max((len(step.name) for step in self.steps), default=0)
         for step in self.steps:
             if step.skipped is not None:
-                lines.append(f"  {step.name:9} skipped: {step.skipped}")
+                lines.append(f"  {step.name:{width}} skipped: {step.skipped}")
                 continue
             given = "not counted" if step.freed is None else format_bytes(step.freed)
+            running = f", {step.running} still running" if step.running else ""
             lines.append(
-                f"  {step.name:9} {step.items} items, {given}, {describe_change(step.rss_freed)}, "
-                f"{format_seconds(step.seconds)}"
+                f"  {step.name:{width}} {step.items} items, {given}, "
+                f"{describe_change(step.rss_freed)}, {format_seconds(step.seconds)}{running}"
             )
             lines += [
                 f"    {row.name}: {row.items} items, {format_bytes(row.claimed)} claimed, "
@@ -139,6 +163,12 @@ class ReliefStatistics:
     errors: int
     """Failures caught, of every kind; each kind was logged once."""
     errors_by_kind: tuple[tuple[str, int], ...]
+    callback_calls: int = 0
+    """Calls of callbacks."""
+    callback_overruns: int = 0
+    """Those that took longer than their deadline."""
+    callback_freed: int = 0
+    """By how much memory fell while callbacks ran and soon after, when no other step freed it."""
 
 
 AlertKind = Literal["level", "ineffective", "recycle"]
