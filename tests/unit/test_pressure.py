@@ -139,6 +139,39 @@ def test_relief_that_gives_nothing_is_asked_ever_more_seldom_and_told(
     assert all(relief.desperate[2:]), "when two runs were in vain, a long pause is the lesser evil"
 
 
+def test_runs_whose_callbacks_free_something_later_are_not_futile(process: Process) -> None:
+    """Each callback only sets a flag; a thread of the host obeys it 0.3 s later."""
+    relief = Relief(timer=process.clock, read=process.read)
+    asked: list[float] = []
+    relief.on_pressure(lambda: asked.append(process.clock()))
+    alerts: list[Alert] = []
+    monitor = monitor_of(process, relief=relief, on_alert=alerts.append, hold_off=0.1)
+    for _ in range(20):
+        process.used = 95 * MIB
+        tick(monitor, process, times=3, step=0.1)
+        process.used = 50 * MIB
+        tick(monitor, process, times=5, step=0.1)
+    relief.stop_callbacks(30)
+    assert {alert.kind for alert in alerts} == {"level"}
+    assert len(asked) >= 40, "asked in nearly every look that saw critical"
+    assert relief.statistics().callback_freed == 20 * 45 * MIB
+
+
+def test_runs_whose_callbacks_free_nothing_are_futile_when_it_could_be_seen(
+    process: Process,
+) -> None:
+    relief = Relief(timer=process.clock, read=process.read)
+    relief.on_pressure(lambda: None)
+    alerts: list[Alert] = []
+    monitor = monitor_of(process, relief=relief, on_alert=alerts.append)
+    process.used = 95 * MIB
+    tick(monitor, process, times=10, step=0.1)
+    assert [alert.kind for alert in alerts] == ["level"], "a second: too soon to say"
+    tick(monitor, process, times=100, step=0.1)
+    relief.stop_callbacks(30)
+    assert [alert.kind for alert in alerts] == ["level", "ineffective", "recycle"]
+
+
 def test_caches_may_grow_again_only_after_pressure_has_passed(process: Process) -> None:
     relief = Obedient(process)
     monitor = monitor_of(process, relief=relief)

@@ -411,6 +411,34 @@ def test_at_elevated_caches_wait_for_one_that_costs_less_but_not_for_ever(
     assert step(under_pressure(relief, 1 * MIB), "caches").freed >= 1 * MIB
 
 
+def test_caches_wait_a_second_for_a_callback_that_may_take_minutes(
+    relief: Relief, fake_clock: FakeClock, opened: threading.Event
+) -> None:
+    """Nor do they wait at all for one that only waits for its turn."""
+    cache = filled("impatient", entries=1000)
+    relief.on_pressure(lambda: opened.wait(30), stage="free", deadline=300)
+    relief.on_pressure(lambda: None, stage="cheap")
+    under_pressure(relief, 5 * MIB)
+    assert len(cache) == 1000
+    fake_clock.advance(1)
+    assert step(under_pressure(relief, 1 * MIB), "caches").freed >= 1 * MIB
+
+
+def test_calls_that_waited_when_it_was_stopped_are_made_again_later(
+    relief: Relief, opened: threading.Event
+) -> None:
+    called: list[int] = []
+    relief.on_pressure(lambda: opened.wait(30), priority=-1, deadline=60)
+    relief.on_pressure(lambda: called.append(1))
+    under_pressure(relief, 100 * MIB, "critical")
+    assert not relief.stop_callbacks(0)
+    under_pressure(relief, 100 * MIB, "critical")
+    wait_for(lambda: called)
+    opened.set()
+    assert relief.stop_callbacks(30)
+    assert called == [1]
+
+
 def test_when_all_threads_are_stuck_no_other_is_put_at_risk(
     relief: Relief, fake_clock: FakeClock, opened: threading.Event
 ) -> None:

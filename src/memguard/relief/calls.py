@@ -16,6 +16,7 @@ from memguard.lifecycle.failures import Failures
 from memguard.lifecycle.wake import Wake
 from memguard.observe.readings import Reading
 from memguard.relief.callbacks import (
+    DEADLINE_SECONDS,
     Callbacks,
     PressureCallback,
     PressureLevel,
@@ -114,7 +115,8 @@ class Calls:
     the others go on in another thread.
 
     Bounded by: one call for each callback; the threads of a `Lane`.
-    Locks: none of its own. `ask`, `settle` and `discount` are for one thread at a time.
+    Locks: none of its own; a lost count under a race is harmless. `ask`, `settle` and `discount`
+        are for one thread at a time.
     Keeps alive: callbacks and their loops while they run.
 
     Args:
@@ -159,10 +161,11 @@ class Calls:
         Returns:
             False when a callback was still running in a thread after *timeout* seconds.
         """
-        for call in self._under_way.copy():
+        self._lane.drop_waiting()
+        for call in self._under_way.copy():  # after that: what is put from now on is done
             if call.since is None:
                 self._finish(call)
-        return self._lane.stop(timeout)
+        return self._lane.join(timeout)
 
     # -- asking -----------------------------------------------------------------------------------
 
@@ -238,9 +241,13 @@ class Calls:
 
     @property
     def is_waited_for(self) -> bool:
-        """True while a callback that costs less than a cache is under way and not late."""
+        """True while a callback that costs less than a cache runs, for a second at most."""
+        now = self._timer()
         return any(
-            not call.is_late and call.callback.stage != "costly" for call in self._under_way.copy()
+            call.callback.stage != "costly"
+            and call.since is not None
+            and now - call.since < min(call.callback.deadline, DEADLINE_SECONDS)
+            for call in self._under_way.copy()
         )
 
     def _look_after(self) -> None:
@@ -252,13 +259,13 @@ class Calls:
             else:
                 self._check_deadline(call)
 
-    def _check_deadline(self, call: Call) -> None:
+    def _check_deadline(self, call: Call, *, has_ended: bool = False) -> None:
         callback, since = call.callback, call.since
         if call.is_late or since is None or self._timer() - since < callback.deadline:
             return
         call.is_late = True
         self.overruns += 1
-        if call.job is not None and not call.is_over:
+        if call.job is not None and not has_ended:
             self._lane.replace(call.job)
         name = callables.described(callback.call)
         if name not in self._said_slow and len(self._said_slow) < _MOST_NAMES:
@@ -289,10 +296,11 @@ class Calls:
         call.since = self._timer()
         try:
             loop.call_soon_threadsafe(self._make_on, loop, call)
-        except RuntimeError:
-            self._drop(call, "its event loop is closed")
         except Exception as error:  # noqa: BLE001 - reason: a loop may be anybody's
-            self._end(call, None, error)
+            if loop.is_closed():
+                self._drop(call, "its event loop is closed")
+            else:
+                self._end(call, None, error)
 
     def _make_on(self, loop: asyncio.AbstractEventLoop, call: Call) -> None:
         """Call it in the thread of *loop*, and have what it returns awaited there."""
@@ -354,7 +362,7 @@ class Calls:
             until = now + EFFECT_SECONDS[call.level]
             record.called(before=call.before, reported=call.freed or 0, until=until)
             self.freed += record.see(private)
-        self._check_deadline(call)
+        self._check_deadline(call, has_ended=True)
 
     def _finish(self, call: Call) -> None:
         call.is_over = True

@@ -40,7 +40,8 @@ class Lane:
     ends with it. The threads are daemons, so that none of them can hold up an exit.
 
     Bounded by: ``MOST_THREADS`` threads; the jobs, by who puts them.
-    Locks: one mutex around the jobs that wait; a job runs under none.
+    Locks: one re-entrant mutex around the jobs that wait, for a signal handler may stop what is
+        stopping; a job runs under none.
     Keeps alive: the jobs, until they are done; itself, while a thread runs.
 
     Args:
@@ -55,7 +56,7 @@ class Lane:
 
     def reset(self) -> None:
         """Have no thread and no jobs, as in a forked child. Only sets fields."""
-        self._lock = locks.Lock()
+        self._lock = locks.RLock()
         self._jobs: deque[Job] = deque()
         self._current: _Worker | None = None
         self._replaced: list[_Worker] = []
@@ -103,16 +104,23 @@ class Lane:
         Returns:
             True when all threads have ended, that of the caller aside.
         """
+        self.drop_waiting()
+        return self.join(timeout)
+
+    def drop_waiting(self) -> None:
+        """Drop the jobs that wait, and let each thread end after its own. Returns at once."""
         with self._lock:
-            workers = list(self._replaced)
-            if self._current is not None:
-                workers.append(self._current)
-                self._replaced.append(self._current)
-            self._current = None
+            current, self._current = self._current, None
+            if current is not None:
+                self._replaced.append(current)
+                current.wake.set()
             self._jobs.clear()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the threads that are to end, as `stop` does."""
+        workers = self._replaced.copy()
         ends_at = time.monotonic() + timeout
         for worker in workers:
-            worker.wake.set()
             threads.join(worker.thread, max(0.0, ends_at - time.monotonic()))
         me = threading.current_thread()
         return not any(each.thread.is_alive() for each in workers if each.thread is not me)
@@ -138,8 +146,7 @@ class Lane:
         finally:  # a signal handler may raise as well
             if not started and worker.thread.ident is None:
                 with self._lock:
-                    if self._current is worker:
-                        self._current = None
+                    self._leave(worker)
         return started
 
     def _take_back(self, job: Job) -> bool:

@@ -218,8 +218,8 @@ class Run:
                 try:
                     expired = expire()
                     items += len(expired)
-                    while expired:  # one by one, for others get the interpreter in between
-                        expired.pop()
+                    while type(expired) is list and expired:
+                        expired.pop()  # one by one: others get the interpreter in between
                 except Exception as error:  # noqa: BLE001 - reason: the others may still have something
                     self._means.failures.add("expire", error)
         return StepResult(name="expire", items=items)
