@@ -237,7 +237,9 @@ def etl(mode: str, seconds: float, limit: int) -> dict[str, Any]:
         if mode == "guarded":
             import memguard  # noqa: PLC0415 - reason: a bare program has none
 
-            memguard.on_pressure(wanted.set, stage="cheap")  # written by the thread whose data they are
+            memguard.on_pressure(
+                wanted.set, stage="cheap"
+            )  # written by the thread whose data they are
         most = limit * 0.55 / 330
         done = 0
         ends = time.monotonic() + seconds
