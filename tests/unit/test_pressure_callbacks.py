@@ -18,6 +18,7 @@ from memguard.bounded.inventory import Footprint, Reclaimed
 from memguard.errors import ConfigError, LifecycleError
 from memguard.lifecycle.failures import Failures
 from memguard.observe.readings import Reading
+from memguard.relief import calls
 from memguard.relief import lane as lanes
 from memguard.relief.caches import SLICE_SECONDS, Shares, next_slice
 from memguard.relief.callbacks import arguments_of
@@ -46,8 +47,19 @@ def memory() -> Memory:
 
 
 @pytest.fixture
-def relief(fake_clock: FakeClock, memory: Memory) -> Iterator[Relief]:
-    """One whose process has 1000 MiB, and whose time stands still."""
+def relief(
+    request: pytest.FixtureRequest,
+    fake_clock: FakeClock,
+    memory: Memory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Relief]:
+    """
+    One whose process has 1000 MiB, and whose time stands still.
+
+    It waits for callbacks as long as a busy machine takes, unless one is to be slow.
+    """
+    if request.node.get_closest_marker("slow_callback") is None:
+        monkeypatch.setattr(calls, "PATIENCE", {"elevated": 10.0, "critical": 10.0})
     relief = Relief(timer=fake_clock, read=memory)
     yield relief
     relief.stop_callbacks(0)
@@ -363,6 +375,7 @@ def opened() -> Iterator[threading.Event]:
     event.set()
 
 
+@pytest.mark.slow_callback
 def test_a_slow_one_is_not_waited_for_and_not_called_again_while_it_runs(
     relief: Relief,
     fake_clock: FakeClock,
@@ -398,6 +411,7 @@ def test_a_slow_one_is_not_waited_for_and_not_called_again_while_it_runs(
     wait_for(lambda: under_pressure(relief, 100 * MIB, "critical") and called.count("slow") > 1)
 
 
+@pytest.mark.slow_callback
 def test_at_elevated_caches_wait_for_one_that_costs_less_but_not_for_ever(
     relief: Relief, fake_clock: FakeClock, opened: threading.Event
 ) -> None:
@@ -411,6 +425,7 @@ def test_at_elevated_caches_wait_for_one_that_costs_less_but_not_for_ever(
     assert step(under_pressure(relief, 1 * MIB), "caches").freed >= 1 * MIB
 
 
+@pytest.mark.slow_callback
 def test_caches_wait_a_second_for_a_callback_that_may_take_minutes(
     relief: Relief, fake_clock: FakeClock, opened: threading.Event
 ) -> None:
@@ -424,6 +439,7 @@ def test_caches_wait_a_second_for_a_callback_that_may_take_minutes(
     assert step(under_pressure(relief, 1 * MIB), "caches").freed >= 1 * MIB
 
 
+@pytest.mark.slow_callback
 def test_calls_that_waited_when_it_was_stopped_are_made_again_later(
     relief: Relief, opened: threading.Event
 ) -> None:
@@ -439,6 +455,7 @@ def test_calls_that_waited_when_it_was_stopped_are_made_again_later(
     assert called == [1]
 
 
+@pytest.mark.slow_callback
 def test_when_all_threads_are_stuck_no_other_is_put_at_risk(
     relief: Relief, fake_clock: FakeClock, opened: threading.Event
 ) -> None:
@@ -496,6 +513,7 @@ def test_one_that_comes_back_in_changes_nothing_for_the_others(relief: Relief) -
     assert relief.statistics().callbacks == 2
 
 
+@pytest.mark.slow_callback
 def test_a_late_one_that_asks_for_relief_does_not_wait_for_itself(
     relief: Relief, opened: threading.Event
 ) -> None:
@@ -516,6 +534,7 @@ def test_a_late_one_that_asks_for_relief_does_not_wait_for_itself(
     assert not reports[0].busy
 
 
+@pytest.mark.slow_callback
 def test_a_closed_registration_is_not_called_from_the_queue(
     relief: Relief, opened: threading.Event
 ) -> None:
