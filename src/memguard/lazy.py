@@ -30,18 +30,10 @@ def exports(
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         # Not importlib, which a bare interpreter has not loaded. With a name to fetch,
         # __import__ returns the module itself and not the package at its root.
-        try:
-            if module == package:
-                thing: object = __import__(f"{package}.{name}", fromlist=("__name__",))
-            else:
-                thing = getattr(__import__(module, fromlist=(name,)), name)
-        except ImportError:
-            if package == "memguard":
-                # From CPython 3.12 on an isolated subinterpreter loads no extension such as psutil.
-                from memguard.lifecycle.interpreter import require_main  # noqa: PLC0415 - reason: only where a name cannot be had
-
-                require_main(f"memguard.{name}")
-            raise
+        if module == package:
+            thing: object = __import__(f"{package}.{name}", fromlist=("__name__",))
+        else:
+            thing = getattr(__import__(module, fromlist=(name,)), name)
         setattr(sys.modules[package], name, thing)
         return thing
 
