@@ -49,7 +49,14 @@ ALONE = (
     *("process_status", "guard_state", "publishing", "cli_top", "cli_top_url", "top_view"),
     *("health", "health_asgi", "health_wsgi", "health_application", "page", "page_browser"),
     *("prometheus", "metrics_containers", "prometheus_multiprocess", "prometheus_servers"),
-    *("opentelemetry", "opentelemetry_otlp", "alerts", "alert_rules"),
+    *(
+        "opentelemetry",
+        "opentelemetry_otlp",
+        "alerts",
+        "alert_rules",
+        "pressure_callbacks",
+        "callbacks_real",
+    ),
 )
 """Modules of tests that shrink, count or show whatever containers the process has."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from memguard.bounded.cache.bounded_cache import BoundedCache
 from memguard.observe.headroom import Fill, Headroom
 from memguard.observe.limits import Bound, Limit
@@ -21,11 +23,17 @@ class Process:
         self.clock = clock
         self.used = used
         self.limit = limit
+        self.shared = 0
         self.others = 0
         self.headrooms = 0
 
     def read(self) -> Reading:
-        return Reading(at=self.clock(), anon=self.used, rss=self.used)
+        resident = None if self.used is None else self.used + self.shared
+        return Reading(at=self.clock(), anon=self.used, rss=resident, shmem=self.shared)
+
+    def glance(self) -> Reading:
+        """Return a cheap one, which does not know what of the mapped pages is shared memory."""
+        return replace(self.read(), shmem=None)
 
     def headroom(self, reading: Reading, *, limit: Limit) -> Headroom:
         self.headrooms += 1
@@ -41,13 +49,16 @@ class Process:
     def bounds(self) -> Limit:
         return Limit(bytes=self.limit, source="/g/memory.max")
 
-    def gauge(self, *, limit: int | None = None, interval: float = 1.0) -> Gauge:
+    def gauge(
+        self, *, limit: int | None = None, interval: float = 1.0, children: bool = False
+    ) -> Gauge:
         return Gauge(
             limit=limit,
+            children=children,
             interval=interval,
             timer=self.clock,
             read=self.read,
-            glance=self.read,
+            glance=self.glance,
             bounds=self.bounds,
             headroom=self.headroom,
         )

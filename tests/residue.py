@@ -15,7 +15,10 @@ from typing import Any
 
 # Work that was asked for is told in these before they end, and whoever asked does not join them;
 # Starlette's have been told to end by the loop that they served.
-_END_BY_THEMSELVES = ("memguard-refresh", "memguard-health-", "AnyIO worker thread")
+_END_BY_THEMSELVES = (
+    *("memguard-refresh", "memguard-health-", "memguard-callbacks"),
+    "AnyIO worker thread",
+)
 # Hypothesis times the collector by a callback of its own, installed at its first use, for good;
 # pytest's own log capture comes and goes with the phases of a test, and pytest-timeout takes its
 # alarm away as soon as the test has failed.

@@ -130,7 +130,7 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy.exports(
+    _load, __dir__ = lazy.exports(
         __name__,
         {
             "memguard._version": "__version__",
@@ -174,3 +174,13 @@ if not TYPE_CHECKING:
             "memguard.report.health.health_report": "HealthReport health",
         },
     )
+
+    def __getattr__(name: str) -> object:
+        try:
+            return _load(name)
+        except ImportError:
+            # From CPython 3.12 on an isolated subinterpreter loads no extension such as psutil.
+            from memguard.lifecycle.interpreter import require_main  # noqa: PLC0415 - reason: only where a name cannot be had
+
+            require_main(f"memguard.{name}")
+            raise

@@ -201,7 +201,7 @@ class HealthContract:
             assert opened.wait(30)
 
         with (
-            guard.on_pressure(slow),
+            guard.on_pressure(slow, deadline=30),
             self.serve(guard, relieve_token=TOKEN, relieve_seconds=0.3) as site,
         ):
             try:

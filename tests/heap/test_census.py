@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from memguard.heap import walk
+from memguard.bounded.sizing import libraries
+from memguard.heap import naming, walk
 from memguard.leaks.evidence import census
 from tests import strangers
 from tests.detecting import options
@@ -329,6 +330,13 @@ def test_a_growing_buffer_is_found_with_the_bytes_it_gained(
     gained = census.grown_buffers(first, second, limit=10)[id(holder[0])]
     assert 700_000 < gained < 2_000_000
     assert census.find_containers([id(holder[0])])[id(holder[0])] is holder[0]
+
+
+def test_what_weighing_knows_of_types_is_no_growth_of_the_program() -> None:
+    """It learns about each type that it meets, whose number then grows."""
+    first, second = census.Look(1.0), census.Look(2.0)
+    second.types = {naming.type_name(libraries.Traits): 60, "shop.app.Session": 40}
+    assert census.types_to_follow(first, second, limit=5) == ["shop.app.Session"]
 
 
 def test_small_buffers_are_not_recorded() -> None:

@@ -209,6 +209,51 @@ def test_cycles_below_an_entry_belong_to_it() -> None:
     assert 50_000 < weight < 52_000
 
 
+def parse(body: bytes, number: int) -> None:
+    raise ValueError(len(body) + number)
+
+
+def handle(number: int) -> None:
+    body = bytes(100_000)
+    parse(body, number)
+
+
+def test_the_locals_of_a_traceback_that_is_kept_belong_to_its_exception() -> None:
+    """Each of its frames is called by the one before: that reference comes from the entry, too."""
+    kept: list[Any] = []
+
+    def fail(number: int) -> None:
+        try:
+            handle(number)
+        except ValueError as error:
+            kept.append(error)
+
+    for number in range(5):
+        fail(number)
+    (weight,) = weigh([(error,) for error in kept])
+    assert 500_000 < weight < 520_000
+
+
+def test_the_locals_of_what_called_a_kept_frame_are_the_programs() -> None:
+    kept: list[Any] = []
+
+    def fail() -> None:
+        try:
+            handle(1)
+        except ValueError as error:
+            kept.append(error)
+
+    def serve() -> list[float]:
+        page = bytes(300_000)  # of the function that still runs
+        fail()
+        weights = weigh([(error,) for error in kept])
+        assert page
+        return weights
+
+    (weight,) = serve()
+    assert 100_000 < weight < 110_000
+
+
 def test_what_is_held_from_two_groups_only_counts_for_the_first() -> None:
     rows: list[Any] = [(bytes(10_000), n + 0.5) for n in range(10)]
     index = {n: [row[0]] for n, row in enumerate(rows)}

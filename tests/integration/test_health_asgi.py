@@ -106,7 +106,7 @@ def test_the_loop_goes_on_while_memory_is_given_back(guard: MemoryGuard) -> None
 
     answers = []
     health = HealthAsgi(guard, relieve_token=TOKEN, relieve_seconds=20)
-    with guard.on_pressure(slow), asgi_server(health) as site:
+    with guard.on_pressure(slow, deadline=30), asgi_server(health) as site:
         asking = threading.Thread(
             target=lambda: answers.append(site.post(X_Memguard_Token=TOKEN).status)
         )
@@ -119,7 +119,7 @@ def test_the_loop_goes_on_while_memory_is_given_back(guard: MemoryGuard) -> None
             opened.set()
             asking.join(25)
     assert answers == [200]
-    assert names == ["memguard-health-relief"]
+    assert names == ["memguard-callbacks"]
 
 
 def test_who_never_ends_a_form_is_not_waited_for(

@@ -10,11 +10,12 @@ import pytest
 
 MODULE = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
 CREATE = "create('legacy')" if sys.version_info >= (3, 13) else "create(isolated=False)"
+ISOLATED = "create()"
 MAIN = f"""
 import faulthandler, sys
 faulthandler.dump_traceback_later(60, exit=True)
 import {MODULE} as interpreters
-made = interpreters.{CREATE}
+made = interpreters.%s
 interpreters.run_string(made, sys.argv[1])
 """
 
@@ -24,13 +25,17 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def said_in_a_subinterpreter(call: str) -> str:
+def said_in_a_subinterpreter(call: str, create: str = CREATE) -> str:
     code = (
         f"import memguard\ntry:\n    {call}\n"
         "except memguard.LifecycleError as error:\n    print(error)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", MAIN, code], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-c", MAIN % create, code],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -49,6 +54,13 @@ def test_detection_in_a_subinterpreter_is_refused_with_what_to_do(call: str) -> 
     said = said_in_a_subinterpreter(call)
     assert "works in the main interpreter only" in said
     assert "WSGIApplicationGroup" in said
+
+
+@pytest.mark.parametrize("name", ["diagnose(seconds=0)", "LeakDetector()", "install()"])
+def test_an_isolated_one_which_loads_no_psutil_is_refused_alike(name: str) -> None:
+    said = said_in_a_subinterpreter(f"memguard.{name}.start", ISOLATED)
+    assert not said or "works in the main interpreter only" in said
+    assert said or name == "LeakDetector()"  # where it can be loaded, it may be made
 
 
 def test_a_block_is_not_profiled_in_a_subinterpreter() -> None:

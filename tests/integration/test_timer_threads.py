@@ -213,6 +213,28 @@ def test_an_interrupted_start_leaves_one_clock(monkeypatch: pytest.MonkeyPatch) 
         wait_until(lambda: [one.name for one in threading.enumerate()].count(CLOCK_NAME) == 1)
 
 
+def test_a_clock_whose_start_was_interrupted_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = threading.Thread.start
+    timers = TimerRegistry()
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        wait_until(lambda: thread in timers._workers.threads)
+        time.sleep(0.05)  # it has noted itself by now, and waits for the next timer
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            timers.every(3600, int)
+    [clock] = [one for one in threading.enumerate() if one.name == CLOCK_NAME]
+    assert clock in timers._workers.threads
+    assert timers.close()
+    assert not clock.is_alive()
+
+
 def test_eight_threads_a_noisy_collector_and_destructors_that_cancel() -> None:
     timers = TimerRegistry(workers=2)
     errors: list[BaseException] = []

@@ -176,6 +176,11 @@ CASES: list[tuple[str, HolderEvidence, str]] = [
     ),
     ("of a library", held("aiohttp.POOL.waiters", in_user_code=False), "belongs to a library"),
     ("instances", held(type="shop.Node", unit="instances"), "makes and keeps"),
+    (
+        "a value that a larger one replaces",
+        held("shop.app.LOG.text", "str", unit="bytes"),
+        "write the parts out",
+    ),
     ("a buffer", held(type="bytearray", unit="bytes"), "write it out"),
     ("a mapping", held(type="collections.OrderedDict"), "BoundedCache"),
     ("a mapping", held(_LOCAL.format("running function", ".rows"), "dict"), "BoundedCache"),

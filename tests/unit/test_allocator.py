@@ -117,11 +117,11 @@ def test_without_a_c_library_to_ask_nothing_is_done(monkeypatch: pytest.MonkeyPa
 def test_another_allocator_is_neither_measured_nor_trimmed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    jemalloc = module._Libc("jemalloc", "libjemalloc.so", None, None)
-    monkeypatch.setattr(module, "_libc", lambda: jemalloc)
+    musl = module._Libc("musl", "ld-musl-x86_64.so.1", None)
+    monkeypatch.setattr(module, "_libc", lambda: musl)
     assert trim() is None
     assert read_allocator() == AllocatorState(
-        name="jemalloc", python=read_allocator().python, library="libjemalloc.so"
+        name="musl", python=read_allocator().python, library="ld-musl-x86_64.so.1"
     )
 
 

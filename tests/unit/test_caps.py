@@ -69,6 +69,31 @@ def test_a_cache_that_is_nearly_empty_is_not_starved() -> None:
     caps.restore()
 
 
+def test_a_bound_far_above_the_limit_is_no_reason_to_grow() -> None:
+    caps = Caps()
+    cache = filled("boundless", entries=1000, maxbytes=100_000 * MIB)
+    size = bytes_in(cache)
+    assert hold(caps, cache) == 1
+    assert cache.maxbytes == size
+    caps.restore()
+
+
+def test_an_empty_cache_has_its_share_of_the_room() -> None:
+    """It may have been made a moment ago, while a model was being loaded."""
+    caps = Caps()
+    empty: BoundedCache[int, bytes] = BoundedCache(maxbytes=150 * MIB, name="empty")
+    hold(caps, empty, room=40 * MIB)
+    assert empty.maxbytes == 40 * MIB
+    caps.restore()
+    full = filled("full", entries=1000, maxbytes=150 * MIB)
+    hold(caps, empty, full, room=40 * MIB)
+    assert empty.maxbytes is not None
+    assert full.maxbytes is not None
+    assert empty.maxbytes > 7 * MIB
+    assert empty.maxbytes + full.maxbytes == pytest.approx(bytes_in(full) + 40 * MIB, rel=0.01)
+    caps.restore()
+
+
 def test_a_bound_is_never_raised_by_holding() -> None:
     caps = Caps()
     cache = filled("tight", entries=10, maxbytes=1 * MIB)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from memguard.errors import CapacityError, ConfigError
+from memguard.observe.children import Family
 from memguard.observe.readings import Reading
 from memguard.relief import components
 from memguard.relief.components import breakdown, register
@@ -37,7 +38,11 @@ def test_containers_are_measured_and_counts_are_estimates() -> None:
         "measured",
     )
     assert found.components[0].name == "index", "the largest first"
-    assert found.unexplained == 100 * MIB - found.measured - found.estimated
+    assert found.modules is not None
+    assert found.unexplained == max(
+        0,
+        100 * MIB - found.measured - found.estimated - found.modules - (found.allocator_free or 0),
+    )
     assert "websockets" not in {row.name for row in breakdown(read=read).components}
 
 
@@ -59,11 +64,46 @@ def test_a_count_without_a_weight_is_shown_and_explains_nothing() -> None:
 
 def test_it_reads_as_a_table_and_is_plain_data() -> None:
     with register("websockets", count=lambda: 1200, unit_bytes=1000):
-        found = breakdown(read=read)
+        found = breakdown(read=read, family=lambda: Family(children=0, bytes=0, shared=0))
     text = str(found)
     assert re.search(r"websockets +application +1,200 +1.1 MiB +estimated", text)
     assert text.splitlines()[-1].startswith("unexplained")
     assert json.loads(json.dumps(found.to_dict()))["estimated"] == 1_200_000
+
+
+def test_a_device_is_kept_apart_and_explains_nothing_of_the_memory() -> None:
+    with register("weights", measure=lambda: 60 << 30, resource="cuda:0"):
+        found = breakdown(read=read)
+    (row,) = found.others
+    assert (row.name, row.bytes, row.resource) == ("weights", 60 << 30, "cuda:0")
+    assert "weights" not in {each.name for each in found.components}
+    assert found.overclaimed == 0
+    assert found.unexplained is not None
+    assert found.unexplained >= 0
+    assert str(found).splitlines()[-1].endswith("cuda:0")
+
+
+def test_claims_above_the_total_are_called_so_and_nothing_is_unexplained() -> None:
+    with register("claims too much", measure=lambda: 130 * MIB):
+        found = breakdown(read=read)
+    assert found.unexplained == 0
+    assert found.overclaimed == found.known - 100 * MIB >= 30 * MIB
+    assert (found.modules, found.allocator_free) == (0, 0)
+
+
+def test_what_is_beside_private_memory_has_rows_of_its_own() -> None:
+    def full() -> Reading:
+        return Reading(at=0.0, anon=100 * MIB, shmem=7 * MIB, file=20 * MIB)
+
+    found = breakdown(read=full, family=lambda: Family(children=2, bytes=50 * MIB, shared=10 * MIB))
+    assert (found.total, found.shared, found.files, found.children) == (
+        100 * MIB,
+        7 * MIB,
+        20 * MIB,
+        50 * MIB,
+    )
+    rows = [line.split() for line in str(found).splitlines()]
+    assert ["children", "50.0", "MiB", "beside"] in rows
 
 
 def test_nothing_is_claimed_where_the_total_is_unknown() -> None:
@@ -85,6 +125,7 @@ def test_components_are_bounded() -> None:
     [
         ({"name": "x"}, ConfigError),
         ({"name": 1, "count": int}, TypeError),
+        ({"name": "x", "count": int, "resource": 0}, TypeError),
         ({"name": "x", "count": 3}, TypeError),
         ({"name": "x", "measure": 3}, TypeError),
         ({"name": "x", "measure": int, "unit_bytes": 3}, ConfigError),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from memguard.observe.children import Family, FamilyMeter
 from memguard.observe.headroom import Fill, GroupEvents, Headroom, Stall
 from memguard.observe.limits import Bound, Limit
 from memguard.observe.readings import Reading
@@ -101,12 +104,70 @@ def test_under_a_bound_on_address_space_it_is_address_space_that_grows(
     gauge.look_now()
     fake_clock.advance(0.1)
     sizes["anon"] += 40 * MIB
-    assert gauge.look_now().sample.used == 600 * MIB
     sizes["vms"] += 40 * MIB
     look = gauge.look_now()
     assert not look.is_full
-    assert look.sample.used == 640 * MIB
     assert look.headroom == 360 * MIB
+    assert (look.sample.used, look.sample.limit) == (50 * MIB, 410 * MIB)
+    sizes["vms"] += 60 * MIB  # of threads, which no relief can free
+    look = gauge.look_now()
+    assert look.headroom == 300 * MIB
+    assert (look.sample.used, look.sample.limit) == (50 * MIB, 350 * MIB)
+
+
+def test_what_is_freed_stays_address_space_and_can_be_used_again(fake_clock: FakeClock) -> None:
+    gauge, sizes = rlimit_process(fake_clock)
+    sizes.update(vms=950 * MIB, anon=300 * MIB)
+    look = gauge.look_now()
+    assert look.sample.ratio == pytest.approx(300 / 350)
+    sizes["anon"] = 200 * MIB
+    look = gauge.look_now()
+    assert look.sample.ratio == pytest.approx(200 / 350), "relief has its effect"
+    assert look.headroom == 150 * MIB
+    sizes["anon"] = 290 * MIB
+    assert gauge.look_now().headroom == 60 * MIB
+    sizes.update(vms=850 * MIB, anon=190 * MIB)  # unmapped
+    look = gauge.look_now()
+    assert (look.headroom, look.sample.limit) == (160 * MIB, 350 * MIB)
+
+
+def test_shared_memory_counts_against_the_users_own_bound(fake_clock: FakeClock) -> None:
+    process = Process(fake_clock, used=10 * MIB)
+    process.shared = 25 * MIB
+    look = process.gauge(limit=50 * MIB).look_now()
+    assert (look.sample.source, look.sample.used) == (OWN_LIMIT, 35 * MIB)
+
+
+def test_pages_that_grow_and_may_be_shared_memory_call_for_a_full_look(
+    fake_clock: FakeClock,
+) -> None:
+    """A cheap look does not see which of them the kernel can drop."""
+    process = Process(fake_clock, used=10 * MIB)
+    gauge = process.gauge(limit=50 * MIB)
+    gauge.look_now()
+    fake_clock.advance(0.05)
+    process.shared = 1 * MIB
+    assert not gauge.look_now().is_full
+    process.shared = 30 * MIB
+    fake_clock.advance(0.05)
+    look = gauge.look(at_rest=True)
+    assert look is not None
+    assert look.is_full
+    assert look.sample.used == 40 * MIB
+    fake_clock.advance(0.05)
+    assert not gauge.look_now().is_full, "once, not at each look"
+
+
+def test_children_count_against_the_users_own_bound_if_asked_for(
+    fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = Family(children=2, bytes=20 * MIB, shared=4 * MIB)
+    monkeypatch.setattr(FamilyMeter, "read", lambda _self: family)
+    process = Process(fake_clock, used=10 * MIB, limit=None)
+    assert process.gauge(limit=50 * MIB).look_now().sample.used == 10 * MIB
+    look = process.gauge(limit=50 * MIB, children=True).look_now()
+    assert (look.sample.used, look.scope) == (26 * MIB, "children")
+    assert look.own_share == pytest.approx(10 / 26)
 
 
 def test_waiting_and_collisions_are_told_by_full_looks_only(fake_clock: FakeClock) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memguard.leaks.finding.judge import Signs, judge, leak_among
+from memguard.leaks.finding.resources import ResourceSigns
 from memguard.leaks.growth.trend import Trend, TrendKind, TrendOptions
 from memguard.leaks.report import VERDICTS
 
@@ -229,3 +230,20 @@ def test_an_update_says_what_it_sees_though_nothing_was_traced_for_it() -> None:
     assert inferred.verdict is standing
     seen = judge(replace(CYCLES, collector_enabled=False), standing=standing)
     assert seen.verdict.kind == "cycles"
+
+
+def test_tasks_that_still_pile_up_are_no_growth_that_has_ended() -> None:
+    """Memory that stands still for a while was taken for the end of what was reported of them."""
+    tasks = ResourceSigns(kind="tasks", gained=500, per_minute=6000.0, piles_up=True)
+    signs = Signs(
+        growth_per_minute=200_000.0,
+        minutes=1.0,
+        data_growth=0,
+        heap_in_use_growth=0,
+        resources=(tasks,),
+    )
+    assert judge(signs).kind == "growth"
+    update = judge(signs, about="tasks")
+    assert (update.kind, update.verdict.kind) == ("leak", "tasks")
+    ended = replace(signs, resources=(replace(tasks, piles_up=False),))
+    assert judge(ended, about="tasks").kind == "growth"

@@ -131,6 +131,13 @@ def test_a_program_that_starts_quickly_and_stays_below_half_is_no_alarm() -> Non
     }
 
 
+def test_loading_a_model_while_a_third_is_left_is_no_alarm() -> None:
+    assert set(run([0.1 + 0.05 * n for n in range(11)] + [0.62] * 5, step=0.1)) <= {
+        "insufficient_data",
+        "ok",
+    }
+
+
 def test_a_change_of_the_bound_is_no_growth() -> None:
     levels = Levels(LevelRules())
     for n in range(6):

@@ -7,11 +7,16 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from memguard.errors import ConfigError, LifecycleError
+from memguard.observe.headroom import Fill, Headroom
+from memguard.observe.limits import Bound, Limit
+from memguard.observe.readings import Reading
+from memguard.relief.gauge import Gauge
 from memguard.relief.levels import LevelRules
 from memguard.relief.monitor import PressureMonitor
 from memguard.relief.records import Alert, AlertKind, ReliefReport
@@ -132,6 +137,39 @@ def test_relief_that_gives_nothing_is_asked_ever_more_seldom_and_told(
     assert json.loads(json.dumps(alerts[1].to_dict()))["kind"] == "ineffective"
     assert relief.desperate[:2] == [False, False]
     assert all(relief.desperate[2:]), "when two runs were in vain, a long pause is the lesser evil"
+
+
+def test_runs_whose_callbacks_free_something_later_are_not_futile(process: Process) -> None:
+    """Each callback only sets a flag; a thread of the host obeys it 0.3 s later."""
+    relief = Relief(timer=process.clock, read=process.read)
+    asked: list[float] = []
+    relief.on_pressure(lambda: asked.append(process.clock()))
+    alerts: list[Alert] = []
+    monitor = monitor_of(process, relief=relief, on_alert=alerts.append, hold_off=0.1)
+    for _ in range(20):
+        process.used = 95 * MIB
+        tick(monitor, process, times=3, step=0.1)
+        process.used = 50 * MIB
+        tick(monitor, process, times=5, step=0.1)
+    relief.stop_callbacks(30)
+    assert {alert.kind for alert in alerts} == {"level"}
+    assert len(asked) >= 40, "asked in nearly every look that saw critical"
+    assert relief.statistics().callback_freed == 20 * 45 * MIB
+
+
+def test_runs_whose_callbacks_free_nothing_are_futile_when_it_could_be_seen(
+    process: Process,
+) -> None:
+    relief = Relief(timer=process.clock, read=process.read)
+    relief.on_pressure(lambda: None)
+    alerts: list[Alert] = []
+    monitor = monitor_of(process, relief=relief, on_alert=alerts.append)
+    process.used = 95 * MIB
+    tick(monitor, process, times=10, step=0.1)
+    assert [alert.kind for alert in alerts] == ["level"], "a second: too soon to say"
+    tick(monitor, process, times=100, step=0.1)
+    relief.stop_callbacks(30)
+    assert [alert.kind for alert in alerts] == ["level", "ineffective", "recycle"]
 
 
 def test_caches_may_grow_again_only_after_pressure_has_passed(process: Process) -> None:
@@ -394,9 +432,85 @@ class TestLife:
         assert monitor.level == "insufficient_data"
 
 
+class TestOtherResources:
+    def device(self, process: Process, **options: Any) -> PressureMonitor:
+        return PressureMonitor(limit=100 * MIB, timer=process.clock, read=process.read, **options)
+
+    def test_no_cache_is_emptied_or_held_for_them_and_callbacks_are_called(
+        self, process: Process
+    ) -> None:
+        cache = filled("in ram", entries=100)
+        calls: list[int] = []
+        relief = Relief(timer=process.clock, read=process.read)
+        relief.on_pressure(lambda: calls.append(1))
+        monitor = self.device(process, relief=relief)
+        assert monitor.resource == "own readings"
+        before = cache.maxbytes
+        process.used = 95 * MIB
+        tick(monitor, process, times=3)
+        assert monitor.level == "critical"
+        assert len(cache) == 100
+        assert cache.maxbytes == before
+        assert calls
+
+    def test_the_bounds_of_memory_are_none_of_theirs(self, process: Process) -> None:
+        monitor = self.device(process, resource="cuda:0")
+        tick(monitor, process, times=2)
+        assert monitor.pressure().source == "option limit"
+        assert monitor.pressure().used_ratio == pytest.approx(0.3)
+
+    def test_readings_of_the_memory_of_another_platform_are_memory(self, process: Process) -> None:
+        cache = filled("on that platform", entries=100)
+        relief = Relief(timer=process.clock, read=process.read)
+        monitor = self.device(process, relief=relief, resource="memory")
+        process.used = 95 * MIB
+        tick(monitor, process, times=3)
+        assert len(cache) < 100
+
+
+def test_address_space_that_is_no_memory_empties_no_cache(fake_clock: FakeClock) -> None:
+    """Libraries, stacks of threads, arenas: nine tenths of the bound, of which nothing is freed."""
+    process = Process(fake_clock, used=60 * MIB, limit=None)
+    bound = Bound(bytes=1000 * MIB, kind="rlimit.as", source="RLIMIT_AS")
+
+    def headroom(reading: Reading, *, limit: Limit) -> Headroom:
+        fill = Fill(bound=bound, used=reading.vms or 0, scope="process")
+        return Headroom(fills=(fill,), limit=limit)
+
+    def reading() -> Reading:
+        return replace(process.read(), vms=840 * MIB + (process.used or 0))
+
+    gauge = Gauge(
+        limit=None,
+        interval=1.0,
+        timer=fake_clock,
+        read=reading,
+        glance=reading,
+        bounds=process.bounds,
+        headroom=headroom,
+    )
+    cache = filled("under RLIMIT_AS", entries=100, maxbytes=50 * MIB)
+    relief = Relief(timer=fake_clock, read=process.read)
+    monitor = PressureMonitor(gauge=gauge, timer=fake_clock, relief=relief)
+    tick(monitor, process, times=30)
+    assert monitor.level == "ok"
+    assert len(cache) == 100
+    assert cache.maxbytes == 50 * MIB
+    assert relief.statistics().runs == 0
+    process.used = 150 * MIB
+    tick(monitor, process, times=2)
+    assert monitor.pressure().level == "critical"
+    assert relief.statistics().runs > 0, "memory will be refused, and can be freed"
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
+        ({"children": True}, ConfigError, "children=True needs limit="),
+        ({"children": 1, "limit": "1GiB"}, TypeError, "children must be"),
+        ({"resource": "cuda:0"}, ConfigError, "needs limit="),
+        ({"resource": "cuda:0", "limit": 1}, ConfigError, "needs read="),
+        ({"resource": 0}, TypeError, "resource must be a string"),
         ({"limit": 0}, ConfigError, "limit must be > 0"),
         ({"limit": "a lot"}, ConfigError, "limit"),
         ({"interval": 0}, ConfigError, "interval must be from 0.01"),

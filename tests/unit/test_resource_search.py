@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ import pytest
 
 from memguard.leaks import resource_search, search
 from memguard.leaks.evidence.gathered import Evidence
+from memguard.leaks.evidence.newest import Sample
 from memguard.leaks.evidence.resources import ResourceChange
 from memguard.leaks.report import LeakReport, ResourceGroup, ResourceKind
 from memguard.observe.readings import Reading
@@ -174,6 +176,59 @@ def test_memory_that_grows_with_threads_is_reported_once_as_threads(
     assert {report.verdict.kind for report in bench.said} == {"threads"}
     assert len(bench.said) == 1
     assert len(bench.detector.reports) == 1
+
+
+def test_sockets_are_reported_also_where_memory_is_watched_anew_at_that_moment(
+    bench: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The evidence was lost, with an error, where there were no two readings of memory yet."""
+    conclude = resource_search.ResourceSearch.conclude
+
+    def after_a_new_beginning(self: Any, now: float, **more: Any) -> Any:
+        self._windows.clear()
+        return conclude(self, now, **more)
+
+    monkeypatch.setattr(resource_search.ResourceSearch, "conclude", after_a_new_beginning)
+    bench.count("descriptors", range(20, 2600, 40))
+    assert [report.verdict.kind for report in bench.said] == ["sockets"]
+    assert bench.detector.statistics().errors == 0
+
+
+def test_threads_tasks_and_sockets_that_pile_up_at_once_are_a_finding_each(
+    bench: Counting, looks: type[ScriptedInvestigation]
+) -> None:
+    sample = Sample(entries=4, keeps=Counter({"_socket.socket": 4}))
+    opened = holder("shop.OPEN", sample=sample, in_user_code=True)
+    looks.bring = seen(
+        change("threads", 100),
+        change("tasks", 1000),
+        change("sockets", 2000),
+        gap_seconds=10.0,
+        holders=[opened],
+    )
+    for number in range(400):
+        bench.threads, bench.tasks, bench.descriptors = 5 + number, 10 * number, 20 + 20 * number
+        bench.limit = 40_000
+        bench.tick()
+    assert sorted(report.verdict.kind for report in bench.said) == ["sockets", "tasks", "threads"]
+    assert {report.verdict.kind for report in bench.detector.reports} == {
+        "sockets",
+        "tasks",
+        "threads",
+    }
+    assert bench.detector.statistics().findings == 3
+
+
+def test_sockets_that_hang_with_their_threads_are_told_with_those(
+    bench: Counting, looks: type[ScriptedInvestigation]
+) -> None:
+    looks.bring = seen(change("threads", 500), change("sockets", 1000), gap_seconds=10.0)
+    for number in range(400):
+        bench.threads, bench.descriptors = 5 + 5 * number, 20 + 10 * number
+        bench.tick()
+    (report,) = bench.said
+    assert report.verdict.kind == "threads"
+    assert {growth.kind for growth in report.resources} == {"threads", "sockets"}
 
 
 def test_a_dict_that_grows_beside_some_threads_is_what_is_reported(

@@ -123,6 +123,17 @@ def test_clearing_begins_a_new_baseline() -> None:
     assert windows.growth_share() == 0.0
 
 
+def test_what_has_just_begun_anew_stays_where_it_is() -> None:
+    windows = filled([100 * MiB + n * 2 * MiB for n in range(60)])
+    windows.draw(60.0, Reading(at=60.0, anon=300 * MiB))
+    windows.clear()
+    trend = windows.describe()
+    assert (trend.kind, trend.samples, trend.bytes_per_hour) == (TrendKind.HEALTHY, 0, 0.0)
+    assert trend.baseline_bytes == trend.current_bytes == 300 * MiB
+    windows.add(61.0, Reading(at=61.0, anon=310 * MiB))
+    assert (windows.describe().samples, windows.describe().current_bytes) == (1, 310 * MiB)
+
+
 def test_the_curve_is_bounded_and_begins_at_the_start() -> None:
     windows = Windows(options())
     for n in range(5000):

@@ -10,6 +10,7 @@ from memguard.units import parse_bytes, parse_seconds
 
 VARIABLES: Mapping[str, tuple[str, str]] = {
     "MEMGUARD_LIMIT": ("limit", "bytes"),
+    "MEMGUARD_CHILDREN": ("children", "flag"),
     "MEMGUARD_INTERVAL": ("interval", "seconds"),
     "MEMGUARD_ELEVATED": ("elevated", "number"),
     "MEMGUARD_CRITICAL": ("critical", "number"),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from memguard import log
 from memguard.bounded.options import check_callable, check_flag, check_instance, check_path
@@ -31,7 +30,12 @@ from memguard.relief.admission import (
     WhenBlind,
 )
 from memguard.relief.caches import held_by_containers
-from memguard.relief.callbacks import CallbackRegistration, PressureLevel
+from memguard.relief.callbacks import (
+    CallbackRegistration,
+    PressureFunction,
+    PressureLevel,
+    PressureStage,
+)
 from memguard.relief.collector import GcPolicy, GcPolicyStatistics
 from memguard.relief.levels import Level
 from memguard.relief.monitor import PressureMonitor
@@ -40,6 +44,9 @@ from memguard.relief.room_maker import is_in_event_loop
 from memguard.relief.steps import Relief
 from memguard.report.publish.publisher import Publisher, PublisherStatistics
 from memguard.units import parse_seconds
+
+if TYPE_CHECKING:
+    import asyncio
 
 MOST_SUBSCRIBERS = 100
 _IN_LOOP_SECONDS = 0.02
@@ -104,7 +111,9 @@ class MemoryGuard:
 
     Args:
         limit: ``"auto"`` for the bounds of control groups, rlimits and the host; or a bound of your
-            own on private memory, bytes or ``"512MiB"``, beside those.
+            own on private and shared memory, bytes or ``"512MiB"``, beside those.
+        children: Count the memory of child processes against *limit*, too: those of
+            multiprocessing, DataLoader, joblib. The bounds of a control group count them anyway.
         interval: Seconds between readings where nothing is happening.
         elevated: Used share of the limit from which relief frees memory.
         critical: Used share from which relief frees everything it can and no work is admitted.
@@ -145,6 +154,7 @@ class MemoryGuard:
         self,
         *,
         limit: int | str = "auto",
+        children: bool = False,
         interval: float | str = 1.0,
         elevated: float = 0.75,
         critical: float = 0.90,
@@ -194,6 +204,7 @@ class MemoryGuard:
         )
         self.monitor = PressureMonitor(
             limit,
+            children=children,
             elevated=elevated,
             critical=critical,
             hold_off=hold_off,
@@ -202,7 +213,7 @@ class MemoryGuard:
             on_level=on_level,
             on_alert=self._alerted,
             on_reading=self._read,
-            reserved=lambda: self.admission.reserved(),
+            reserved=lambda: self.admission.reserved(),  # noqa: PLW0108 - reason: it is made below
             name=name,
         )
         self.admission = Admission(
@@ -578,17 +589,27 @@ class MemoryGuard:
         return self.admission.aadmit(cost_bytes, wait=wait)
 
     def on_pressure(
-        self, callback: Callable[[], Any], *, level: PressureLevel = "elevated", priority: int = 0
+        self,
+        callback: PressureFunction,
+        *,
+        stage: PressureStage = "costly",
+        level: PressureLevel = "elevated",
+        priority: int = 0,
+        deadline: float | str = 1.0,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> CallbackRegistration:
         """
-        Call *callback* when caches, pools and the collector do not free enough.
+        Call *callback* under memory pressure until enough is freed: see `Relief.on_pressure`.
 
         Raises:
-            LifecycleError: This guard has no relief (``relief=False``).
+            LifecycleError: This guard has no relief (``relief=False``), or *callback* is a
+                coroutine function and there is no loop.
         """
         if self.relief is None:
             raise LifecycleError("this guard was built with relief=False and frees nothing")
-        return self.relief.on_pressure(callback, level=level, priority=priority)
+        return self.relief.on_pressure(
+            callback, stage=stage, level=level, priority=priority, deadline=deadline, loop=loop
+        )
 
 
 def _call_each(callbacks: Iterable[Callable[[Any], object] | None], argument: object) -> None:

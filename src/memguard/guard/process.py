@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from memguard import log
 from memguard.errors import ConfigError, LifecycleError
@@ -13,9 +13,17 @@ from memguard.guard.environment import blamed, options_from, unknown
 from memguard.guard.memory_guard import GuardStatus, MemoryGuard
 from memguard.lifecycle import locks
 from memguard.lifecycle.fork import check, reset_after_fork
-from memguard.relief.callbacks import CallbackRegistration, PressureLevel
+from memguard.relief.callbacks import (
+    CallbackRegistration,
+    PressureFunction,
+    PressureLevel,
+    PressureStage,
+)
 from memguard.relief.records import ReliefReport
 from memguard.relief.steps import Relief
+
+if TYPE_CHECKING:
+    import asyncio
 
 P = ParamSpec("P")
 G = TypeVar("G")
@@ -164,19 +172,37 @@ def relieve(target: int | str | None = None) -> ReliefReport:
 
 
 def on_pressure(
-    callback: Callable[[], Any], *, level: PressureLevel = "elevated", priority: int = 0
+    callback: PressureFunction,
+    *,
+    stage: PressureStage = "costly",
+    level: PressureLevel = "elevated",
+    priority: int = 0,
+    deadline: float | str = 1.0,
+    loop: asyncio.AbstractEventLoop | None = None,
 ) -> CallbackRegistration:
     """
-    Call *callback* when caches, pools and the collector do not free enough.
+    Call *callback* under memory pressure, before or after caches, until enough is freed.
 
     Register it after `install`; without a guard only `relieve` calls it.
+    It is called as ``callback(goal_bytes, level)``, as far as it needs arguments: in a thread of
+    memguard's, or on an event loop; see `Relief.on_pressure`.
 
     Args:
-        callback: Takes nothing, may return the bytes it freed; a failure is counted.
+        callback: Takes nothing, the bytes that are wanted, or these and the level. It may return
+            the bytes it freed; a failure is counted.
+        stage: What it costs: ``"free"`` and ``"cheap"`` come before caches lose data, ``"costly"``
+            after caches, pools and the collector.
         level: From which level on it is called.
         priority: Lower ones first.
+        deadline: Seconds after which it is counted and logged as slow; nothing else waits longer.
+        loop: Where it runs; by default, for a coroutine function, the loop that runs here.
 
     Returns:
         A registration; close it to take the callback back.
+
+    Raises:
+        LifecycleError: It is a coroutine function, and there is no loop.
     """
-    return _process.any_relief().on_pressure(callback, level=level, priority=priority)
+    return _process.any_relief().on_pressure(
+        callback, stage=stage, level=level, priority=priority, deadline=deadline, loop=loop
+    )

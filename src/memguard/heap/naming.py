@@ -135,8 +135,25 @@ def slots_of(obj: object) -> Iterator[tuple[str, Any]]:
                     continue
 
 
+class StandsFor:
+    """What is at a *key* of its holder, whatever is there when a name is asked for."""
+
+    __slots__ = ("is_attribute", "key")
+
+    def __init__(self, key: Any, *, is_attribute: bool) -> None:
+        self.key = key
+        self.is_attribute = is_attribute
+
+
+def _stands(obj: object) -> TypeGuard[StandsFor]:
+    """Return True for what stands for something else; a proxy that lies about itself does not."""
+    return issubclass(type(obj), StandsFor)
+
+
 def find_key(mapping: dict[Any, Any], value: object) -> tuple[bool, Any]:
     """Return (True, key) of the entry of *mapping* that is *value*; (False, None) without one."""
+    if _stands(value):
+        return True, value.key
     try:
         for key, item in itertools.islice(dict.items(mapping), SCAN):
             if item is value:
@@ -148,11 +165,11 @@ def find_key(mapping: dict[Any, Any], value: object) -> tuple[bool, Any]:
 
 def attribute_link(holder: object, held: object) -> str | None:
     """Return ``".name"`` when *held* is an attribute, slot or class attribute of *holder*."""
+    if _stands(held):
+        return f".{clean(held.key)}" if held.is_attribute or is_type(holder) else None
     if is_type(holder):
-        for name, value in list(dict_of_type(holder).items()):
-            if value is held:
-                return f".{clean(name)}"
-        return None
+        attributes = list(dict_of_type(holder).items())
+        return next((f".{clean(name)}" for name, value in attributes if value is held), None)
     namespace = instance_dict(holder)
     if namespace is not None:
         if namespace is held:
@@ -160,7 +177,4 @@ def attribute_link(holder: object, held: object) -> str | None:
         found, key = find_key(namespace, held)
         if found:
             return f".{clean(key)}"
-    for name, value in slots_of(holder):
-        if value is held:
-            return f".{clean(name)}"
-    return None
+    return next((f".{clean(name)}" for name, value in slots_of(holder) if value is held), None)

@@ -35,7 +35,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from types import FunctionType, ModuleType
 from typing import Any
 
-from memguard.heap import naming
+from memguard.heap import naming, places
 from memguard.lifecycle import locks
 
 SLICE = 4096
@@ -202,10 +202,18 @@ class Opener:
     Keeps alive: the types met, so that their ids stay theirs; drop it after a walk.
     """
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "large")
 
-    def __init__(self) -> None:
+    def __init__(self, large: list[Any] | None = None) -> None:
+        """
+        Prepare to look.
+
+        Args:
+            large: Where `untracked` enters the holders of large values that it comes by, which the
+                caller takes out; see `memguard.heap.places`. None leaves them out.
+        """
         self._known: dict[int, tuple[type, Callable[[Any], int] | None]] = {}
+        self.large = large
 
     def entries(self, obj: Any) -> int:
         """Return how many entries *obj* has: 0 for what is no container, -1 for a module."""
@@ -264,8 +272,11 @@ class Opener:
         tuples: list[Any] = []
         for part in self.parts(chunk):
             below = gc.get_referents(*part)
+            kinds = list(map(type, below))
             # By id: hashing a class may run code of its metaclass.
-            present = set(map(id, map(type, below)))
+            present = set(map(id, kinds))
+            if self.large is not None and places.has_large(below, kinds, present):
+                self.large.extend(places.holders_of_large(part))
             for key in _UNTRACKED.keys() & present:
                 found.extend(untracked_of(_UNTRACKED[key], below))
             if id(tuple) in present:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Self, get_args
 
 from memguard.bounded.options import (
     check_callable,
@@ -20,6 +21,7 @@ from memguard.bounded.options import (
 from memguard.errors import LifecycleError
 from memguard.leaks.finding.findings import Finding, Findings, summarize
 from memguard.leaks.finding.investigate import POLL_SECONDS
+from memguard.leaks.growth.counts import Counted
 from memguard.leaks.options import OnError, detector_options
 from memguard.leaks.report import LeakReport, without_source_lines
 from memguard.leaks.search import Search, look_now, prepare
@@ -145,7 +147,7 @@ class LeakDetector(Service):
         self._signal = None if on_signal is None else ChainedHandler(on_signal, self._on_signal)
         self._source_lines = check_flag(source_lines, "source_lines")
         self._findings = Findings(self.name, max_reports)
-        self._resources = Findings(self.name, max_reports)
+        self._resources = {each: Findings(self.name, max_reports) for each in get_args(Counted)}
         self._spent = Spent()
         self._failures = Failures("detector.failed", detector=self.name)
         self._delivery = _Delivery(report_dir, on_leak, on_end, on_error, self._failures)
@@ -223,16 +225,21 @@ class LeakDetector(Service):
         search, self._search = self._search, None
         if search is not None:
             search.abandon()
-        for report in (self._findings.close(), self._resources.close()):
+        for kept in self._all_findings:
+            report = kept.close()
             if report is not None:
                 self._delivery.write(self._shown(report))
 
     @property
+    def _all_findings(self) -> tuple[Findings, ...]:
+        """Those about memory, then those about each count."""
+        return (self._findings, *self._resources.values())
+
+    @property
     def reports(self) -> tuple[LeakReport, ...]:
         """The latest findings, oldest first, each as of its last update; at most *max_reports*."""
-        found = sorted(
-            (*self._findings.reports, *self._resources.reports), key=lambda each: each.started_at
-        )
+        every = itertools.chain.from_iterable(kept.reports for kept in self._all_findings)
+        found = sorted(every, key=lambda each: each.started_at)
         return tuple(map(self._shown, found[-self._options.max_reports :]))
 
     def statistics(self) -> LeakDetectorStatistics:
@@ -250,9 +257,9 @@ class LeakDetector(Service):
             traced_seconds=spent.traced_seconds + tracing_now,
             uptime_seconds=0.0 if search is None else search.uptime,
             investigations=spent.investigations,
-            findings=self._findings.count + self._resources.count,
-            suspicion=self._findings.suspicion or self._resources.suspicion,
-            reports_dropped=self._findings.dropped + self._resources.dropped,
+            findings=sum(kept.count for kept in self._all_findings),
+            suspicion=next(filter(None, (kept.suspicion for kept in self._all_findings)), None),
+            reports_dropped=sum(kept.dropped for kept in self._all_findings),
             report_dir=self._delivery.directory,
             report_error=self._delivery.trouble,
         )

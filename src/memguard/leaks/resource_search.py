@@ -7,6 +7,7 @@ of it a second look, and a burst of tracing shows which lines make them, as for 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Literal
 
@@ -17,7 +18,7 @@ from memguard.leaks.finding.compose import verdict_kind
 from memguard.leaks.finding.findings import Finding, Findings, summarize
 from memguard.leaks.finding.investigate import Investigation
 from memguard.leaks.finding.life import Standstill, state_of_growth
-from memguard.leaks.finding.resources import LEAST, resource_signs
+from memguard.leaks.finding.resources import LEAST, is_brought_along, resource_signs
 from memguard.leaks.growth.counts import Counted, Counts, CountTrend, least_growth
 from memguard.leaks.growth.windows import Windows
 from memguard.leaks.options import DetectorOptions
@@ -35,7 +36,7 @@ _COUNTED: dict[VerdictKind, Counted] = {
 
 class ResourceSearch:
     """
-    The part of a detector's search that watches counts. One finding at a time.
+    The part of a detector's search that watches one count, for which it has one finding at a time.
 
     Bounded by: the options' windows and budgets.
     Locks: none; the detector lets one thread at a time call it.
@@ -44,9 +45,11 @@ class ResourceSearch:
 
     def __init__(
         self,
+        counted: Counted,
         options: DetectorOptions,
         senses: Senses,
         findings: Findings,
+        *,
         spent: Spent,
         windows: Windows,
     ) -> None:
@@ -54,20 +57,22 @@ class ResourceSearch:
         Prepare a search.
 
         Args:
+            counted: What is counted.
             options: Windows, times and budgets.
             senses: How it sees.
             findings: Where its findings are kept.
             spent: What was done so far, for all searches of the detector.
             windows: The readings of memory: what evidence costs must not count as growth there.
         """
+        self.counted: Counted = counted
         self._options = options
         self._senses = senses
         self._findings = findings
         self._spent = spent
         self._windows = windows
-        self._counts = Counts(options)
+        self._counts = Counts(options, [counted])
         self._investigation: Investigation | None = None
-        self._growing: tuple[CountTrend, ...] = ()
+        self._growing: CountTrend | None = None
         self._before: HeapState | None = None
         self._still: Standstill | None = None
         self._begin_at = self._cool_until = float("-inf")
@@ -84,9 +89,14 @@ class ResourceSearch:
         """Return the ids of the containers in which counts are kept."""
         return self._counts.storage_ids()
 
-    def rising(self) -> tuple[CountTrend, ...]:
-        """Return what rises, however little: it may be why memory grows."""
-        return self._counts.growing(LEAST)
+    def rising(self) -> CountTrend | None:
+        """Return the count where it rises, however little: it may be why memory grows."""
+        return next(iter(self._counts.growing(LEAST)), None)
+
+    @property
+    def is_reported(self) -> bool:
+        """True while there is a finding of it."""
+        return self._findings.going_on is not None
 
     def explains(self, trend: TrendSummary, evidence: Evidence) -> bool:
         """Return True where memory grows with what is going on here: it was reported already."""
@@ -104,13 +114,11 @@ class ResourceSearch:
             return None
         still.add(now, level)
         if still.was_given_back():
-            return self._end(going_on, reading, "retracted")
-        return self._end(going_on, reading, "ended") if still.is_over(now) else None
+            return self._end(reading, "retracted")
+        return self._end(reading, "ended") if still.is_over(now) else None
 
-    def _end(
-        self, going_on: LeakReport, reading: Reading, state: Literal["ended", "retracted"]
-    ) -> Finding | None:
-        self._counts.clear(_COUNTED[going_on.verdict.kind])
+    def _end(self, reading: Reading, state: Literal["ended", "retracted"]) -> Finding | None:
+        self._counts.clear()
         self._before = self._investigation = self._still = None
         return self._findings.end(self._memory(reading), state)
 
@@ -133,20 +141,20 @@ class ResourceSearch:
         elif self._investigation is None:
             self._prepare(now, reading)
         elif now >= self._begin_at:
-            growing = self._counts.growing()
-            if growing and self._is_due(growing, known):
+            growing = next(iter(self._counts.growing()), None)
+            if growing is not None and self._is_due(growing, known):
                 self._begin(now, reading, growing)
         return self.is_tracing
 
-    def _is_due(self, growing: tuple[CountTrend, ...], known: LeakReport | None) -> bool:
+    def _is_due(self, growing: CountTrend, known: LeakReport | None) -> bool:
         """Return True unless nothing new would come of it."""
         kind = known.verdict.kind if known is not None else "none"
-        if {each.counted for each in growing} == {_COUNTED.get(kind)}:
+        if self.counted == _COUNTED.get(kind):
             return False
         going_on = self._findings.going_on
         if going_on is None or going_on.state != "suspected":
             return True
-        return any(self._state_of(each) == "leaking" for each in growing)
+        return self._state_of(growing) == "leaking"
 
     def _state_of(self, count: CountTrend) -> FindingState:
         return state_of_growth(
@@ -173,7 +181,7 @@ class ResourceSearch:
             self._resume()
             self._begin_at = now + 2 * self._options.interval
 
-    def _begin(self, now: float, reading: Reading, growing: tuple[CountTrend, ...]) -> None:
+    def _begin(self, now: float, reading: Reading, growing: CountTrend) -> None:
         if self._investigation is None:
             return
         self._spent.investigations += 1
@@ -190,39 +198,51 @@ class ResourceSearch:
         """Look at the burst under way; return True when the evidence is complete."""
         return self._investigation is None or self._investigation.poll()
 
-    def conclude(self, now: float, *, uptime_seconds: float) -> Finding | None:
-        """Return the finding; None where the growth has a bound, or has ended meanwhile."""
+    def conclude(
+        self, now: float, *, uptime_seconds: float, causes: Collection[Counted] = ()
+    ) -> Finding | None:
+        """
+        Return the finding; None where the growth has a bound, or has ended meanwhile.
+
+        Args:
+            now: Seconds.
+            uptime_seconds: Since the detector's start.
+            causes: Counts that rise, too, and may bring this one along: a finding of theirs tells
+                of it.
+        """
         investigation, self._investigation = self._investigation, None
+        growing, self._growing = self._growing, None
         self.is_tracing = False
         self._cool_until = now + self._options.cooldown
-        if investigation is None:
+        if investigation is None or growing is None:
             return None
         evidence = investigation.finish()
         self._spent.traced_seconds += evidence.traced_seconds
         self._resume()
-        evidence.memory_grows, evidence.counts = False, self._growing
+        evidence.memory_grows, evidence.counts = False, (growing,)
         signs = resource_signs(evidence, ())
-        if not any(each.piles_up and each.outgrows for each in signs):
-            # Pools fill, clients come: no news, unless it was called a leak before.
-            self._counts.clear(*(each.counted for each in self._growing))
+        is_bounded = not any(each.piles_up and each.outgrows for each in signs)
+        is_known = not self.is_reported and is_brought_along(evidence, causes)
+        if is_bounded or is_known:
+            # Pools fill, clients come, threads have a socket each: no news, unless it was called a
+            # leak before.
+            self._counts.clear()
             return None
         finding = self._findings.conclude(
             self._memory(self._senses.read()),
             evidence,
             uptime_seconds=uptime_seconds,
             cpu_seconds=self._spent.cpu_seconds,
-            state=min(map(self._state_of, self._growing)),  # "leaking" before "suspected"
+            state=self._state_of(growing),
         )
         self._before = investigation.after
         if finding is not None:
-            self._confirm(now, finding)
+            self._confirm(now, finding, growing)
         return finding
 
-    def _confirm(self, now: float, finding: Finding) -> None:
+    def _confirm(self, now: float, finding: Finding, count: CountTrend) -> None:
         report = finding.report
-        counted = _COUNTED.get(report.verdict.kind)
-        count = next((each for each in self._growing if each.counted == counted), None)
-        if count is None or report.state is None:
+        if report.state is None:
             return
         if finding.change == "new" or self._still is None:
             self._still = Standstill(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from memguard.bounded import inventory
@@ -28,6 +29,7 @@ from memguard.leaks.finding.life import (
     is_clear,
     state_of_growth,
 )
+from memguard.leaks.growth.counts import Counted, CountTrend
 from memguard.leaks.growth.trend import Trend
 from memguard.leaks.growth.windows import Windows
 from memguard.leaks.holders import paths
@@ -62,7 +64,7 @@ class Search:
         options: DetectorOptions,
         senses: Senses,
         findings: Findings,
-        resources: Findings,
+        resources: Mapping[Counted, Findings],
         spent: Spent,
     ) -> None:
         """
@@ -72,7 +74,7 @@ class Search:
             options: Windows, times and budgets.
             senses: How it sees.
             findings: Where findings about memory are kept.
-            resources: And those about threads, tasks, sockets and files.
+            resources: And those about threads, tasks, and descriptors.
             spent: What was done so far, earlier searches included.
         """
         self._options = options
@@ -80,7 +82,10 @@ class Search:
         self._findings = findings
         self._spent = spent
         self._windows = Windows(options)
-        self._resources = ResourceSearch(options, senses, resources, spent, self._windows)
+        self._resources = tuple(
+            ResourceSearch(counted, options, senses, kept, spent=spent, windows=self._windows)
+            for counted, kept in resources.items()
+        )
         self._investigation: Investigation | None = None
         self._is_closing = False
         self._late: tuple[HolderEvidence, ...] = ()
@@ -116,14 +121,15 @@ class Search:
         """Seconds that tracing was on for the evidence that is being taken."""
         investigation = self._investigation  # once: another thread may be ending it
         own = 0.0 if investigation is None else investigation.traced_seconds
-        return own + self._resources.traced_seconds
+        return own + sum(each.traced_seconds for each in self._resources)
 
     def step(self) -> Finding | None:
         """Take a reading, or a look at the burst under way, and act on it."""
         self._now = now = self._senses.timer()
         if self.state == "tracing":
-            if self._resources.is_tracing:
-                return self._conclude_resources()
+            tracing = next((each for each in self._resources if each.is_tracing), None)
+            if tracing is not None:
+                return self._conclude_resources(tracing)
             if self._investigation is not None and not self._investigation.poll():
                 return None
             return self._conclude()
@@ -134,7 +140,9 @@ class Search:
         if self.uptime < self._options.warmup:
             return None
         level = self._windows.add(now, reading)
-        over = self._resources.follow(now, reading) or self._follow(now, reading, level)
+        # One end a reading: another one's count stands still at the next one, too.
+        ends = (each.follow(now, reading) for each in self._resources)
+        over = next(filter(None, ends), None) or self._follow(now, reading, level)
         if over is None:
             if self.state == "cooling" and now >= self._cool_until:
                 self.state = "watching"
@@ -144,15 +152,25 @@ class Search:
         return over
 
     def _watch_resources(self, now: float, reading: Reading) -> None:
-        is_free = self.state != "tracing"
-        if is_free and self._resources.watch(now, reading, self._findings.going_on):
-            self.state = "tracing"
+        for each in self._resources:
+            if self.state != "tracing" and each.watch(now, reading, self._findings.going_on):
+                self.state = "tracing"
 
-    def _conclude_resources(self) -> Finding | None:
-        if not self._resources.poll():
+    def _conclude_resources(self, tracing: ResourceSearch) -> Finding | None:
+        if not tracing.poll():
             return None
         self.state = "cooling"  # until memory may be looked at, which is another matter
-        return self._resources.conclude(self._now, uptime_seconds=self.uptime)
+        before = self._resources[: self._resources.index(tracing)]
+        return tracing.conclude(
+            self._now,
+            uptime_seconds=self.uptime,
+            causes=[each.counted for each in before if each.is_reported or each.rising()],
+        )
+
+    def _rising(self) -> tuple[CountTrend, ...]:
+        """Return the counts that rise, however little."""
+        found = (each.rising() for each in self._resources)
+        return tuple(count for count in found if count is not None)
 
     def _follow(self, now: float, reading: Reading, level: int) -> Finding | None:
         """Return the end of what is going on, once it has stood still or was given back."""
@@ -267,7 +285,7 @@ class Search:
             self.state = "tracing"
 
     def _storage_ids(self) -> set[int]:
-        return self._windows.storage_ids() | self._resources.storage_ids()
+        return self._windows.storage_ids().union(*(r.storage_ids() for r in self._resources))
 
     def _is_due(self, trend: Trend, reading: Reading) -> bool:
         """Return True unless there is a suspicion already that a look would not decide."""
@@ -325,10 +343,11 @@ class Search:
         self._spent.traced_seconds += evidence.traced_seconds
         reading = self._senses.read()
         self._resume(reading)
-        evidence.counts = self._resources.rising()
+        evidence.counts = self._rising()
         allowance = self._senses.allowance(reading)
         summary = summarize(trend, allowance, self._windows.curve(self._started_at))
-        if self._findings.going_on is None and self._resources.explains(summary, evidence):
+        is_known = any(each.explains(summary, evidence) for each in self._resources)
+        if self._findings.going_on is None and is_known:
             self._before = None
             self._begin_anew()
             return None
@@ -375,7 +394,8 @@ class Search:
     def abandon(self) -> None:
         """End any tracing of ours and drop the evidence that is being taken. Idempotent."""
         investigation, self._investigation = self._investigation, None
-        self._resources.abandon()
+        for each in self._resources:
+            each.abandon()
         if investigation is not None:
             investigation.abandon()
             self._spent.traced_seconds += investigation.traced_seconds

@@ -77,10 +77,10 @@ def restart_after_fork(target: Restartable) -> None:
     """
     Call ``target.restart`` in every forked child, once the hooks of others are done.
 
-    It runs on a thread, or, where gevent is loaded, in a greenlet of the thread that forked: threads
-    that gevent replaces after the fork run only in the thread that started them, and one of ours
-    would be over by then. In a child where no hook is called, or where eventlet is loaded, whoever
-    uses *target* next has to. *target* is held by a weak reference, and resets itself by
+    It runs on a thread, or, where gevent is loaded, in a greenlet of the thread that forked:
+    threads that gevent replaces after the fork run only in the thread that started them, and one of
+    ours would be over by then. In a child where no hook is called, or where eventlet is loaded,
+    whoever uses *target* next has to. *target* is held by a weak reference, and resets itself by
     `reset_after_fork`.
     """
     _set_hook()

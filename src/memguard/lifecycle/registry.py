@@ -86,3 +86,10 @@ class Registry(Generic[T]):
     def remove(self, registration: Registration[T]) -> None:
         """Remove a registration; no error if it is missing."""
         self._registrations.pop(id(registration), None)
+
+    def discard(self, entry: T) -> bool:
+        """Remove the registrations of *entry*, by identity; False when there is none."""
+        found = [each for each in self._registrations.copy().values() if each.entry is entry]
+        for registration in found:
+            registration.close()
+        return bool(found)

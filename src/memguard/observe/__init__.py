@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from memguard.observe import counts as counts
     from memguard.observe.allocator import AllocatorState as AllocatorState
     from memguard.observe.allocator import read_allocator as read_allocator
+    from memguard.observe.children import Family as Family
+    from memguard.observe.children import FamilyMeter as FamilyMeter
+    from memguard.observe.children import read_family as read_family
     from memguard.observe.gcwatch import GcStatistics as GcStatistics
     from memguard.observe.gcwatch import GcWatch as GcWatch
     from memguard.observe.headroom import Allowance as Allowance
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from memguard.observe.limits import Bound as Bound
     from memguard.observe.limits import Limit as Limit
     from memguard.observe.limits import read_limit as read_limit
+    from memguard.observe.modules import module_bytes as module_bytes
     from memguard.observe.readings import Reading as Reading
     from memguard.observe.readings import read_memory as read_memory
 else:
@@ -34,10 +38,12 @@ else:
         {
             "memguard.observe": "allocator counts",
             "memguard.observe.allocator": "AllocatorState read_allocator",
+            "memguard.observe.children": "Family FamilyMeter read_family",
             "memguard.observe.gcwatch": "GcStatistics GcWatch",
             "memguard.observe.headroom": "Allowance Fill Headroom read_allowance read_headroom",
             "memguard.observe.history": "Bucket History HistoryStatistics Hour",
             "memguard.observe.limits": "Bound Limit read_limit",
+            "memguard.observe.modules": "module_bytes",
             "memguard.observe.readings": "Reading read_memory",
         },
     )

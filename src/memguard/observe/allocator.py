@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal
 
+from memguard.observe.mallocs import KINDS, Malloc, Sizes
+
 AllocatorName = Literal[
     "glibc", "musl", "jemalloc", "mimalloc", "tcmalloc", "macos", "windows", "unknown"
 ]
@@ -41,55 +43,50 @@ def read_allocator() -> AllocatorState:
     """
     Return which allocator this process runs on and what it holds. Never raises.
 
-    Sizes come from glibc's ``mallinfo2`` (2.33 and newer); the older ``mallinfo`` counts in C ints
-    and lies from 2 GiB on, so it is not used. Other allocators: None.
+    Sizes are those of glibc (2.33 and newer), jemalloc 5 and tcmalloc; of others None.
 
-    Thread-safe: yes. Cost: on glibc it takes each arena's lock in turn and walks its free lists;
-    microseconds in a tidy heap, milliseconds in a shredded one. The GIL is released. The first
-    call loads ctypes.
+    Thread-safe: yes. Cost: each arena's lock is taken in turn, and on glibc its free lists are
+    walked; microseconds in a tidy heap, milliseconds in a shredded one. The GIL is released. The
+    first call loads ctypes.
     """
     libc = _libc()
     if libc is None:
         return AllocatorState(name=_system_name(), python=_python_allocator())
-    state = None if libc.mallinfo2 is None else libc.mallinfo2()
+    sizes = Sizes() if libc.malloc is None else libc.malloc.sizes()
     return AllocatorState(
         name=libc.name,
         python=_python_allocator(),
         library=libc.library,
-        in_use=None if state is None else int(state.uordblks + state.hblkhd),
-        free=None if state is None else int(state.fordblks),
-        mmapped=None if state is None else int(state.hblkhd),
-        arena=None if state is None else int(state.arena),
-        can_trim=libc.malloc_trim is not None,
+        in_use=sizes.in_use,
+        free=sizes.free,
+        mmapped=sizes.mmapped,
+        arena=sizes.arena,
+        can_trim=libc.malloc is not None and libc.malloc.can_release,
     )
 
 
 def trim() -> bool | None:
     """
-    Return free memory of glibc's malloc to the system.
+    Return free memory of the C allocator to the system.
 
     Cost: it holds the lock of each arena while it walks it, up to a second with tens of GiB, and
     threads that allocate there wait. The GIL is released. Not for a request's thread.
 
     Returns:
         True when memory was returned, False when there was none to return, None when this process
-        does not run on glibc's malloc: then nothing was done.
-
-    Source: malloc_trim(3).
+        does not run on the malloc of glibc, jemalloc, tcmalloc or mimalloc: then nothing was done.
     """
-    # psutil.heap_trim() is the same call, but keeps the GIL (seen in 7.2.2).
     libc = _libc()
-    if libc is None or libc.malloc_trim is None:
+    if libc is None or libc.malloc is None or not libc.malloc.can_release:
         return None
-    return bool(libc.malloc_trim(0))
+    return libc.malloc.release()
 
 
 @dataclass(frozen=True, slots=True)
 class _Libc:
     name: AllocatorName
     library: str | None
-    mallinfo2: Any
-    malloc_trim: Any
+    malloc: Malloc | None
 
 
 def prepare() -> None:
@@ -124,19 +121,8 @@ def _look_up() -> _Libc:
         # the address of `calloc`.
         library = _library_of(ctypes, program, "calloc")
     name = identify(library, symbols=frozenset(s for s in _SIGNS if hasattr(program, s)))
-    if name != "glibc":
-        return _Libc(name, library, None, None)
-    mallinfo2 = getattr(program, "mallinfo2", None)
-    if mallinfo2 is not None:
-        # Ten size_t, in this order: mallinfo(3).
-        names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
-        mallinfo2.argtypes = ()
-        mallinfo2.restype = _structure(ctypes, dict.fromkeys(names.split(), ctypes.c_size_t))
-    malloc_trim = getattr(program, "malloc_trim", None)
-    if malloc_trim is not None:
-        malloc_trim.argtypes = (ctypes.c_size_t,)
-        malloc_trim.restype = ctypes.c_int
-    return _Libc(name, library, mallinfo2, malloc_trim)
+    kind = KINDS.get(name)
+    return _Libc(name, library, None if kind is None else kind(ctypes, program))
 
 
 def _structure(ctypes_: Any, fields: dict[str, Any]) -> Any:

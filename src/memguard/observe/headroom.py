@@ -13,8 +13,8 @@ import psutil
 from memguard.observe.cgroups import parse_stat, read_text
 from memguard.observe.limits import Bound, Limit, read_limit
 
-Scope = Literal["group", "process", "host"]
-"""Whose memory *used* counts: the control group's, this process's, the machine's."""
+Scope = Literal["group", "process", "children", "host"]
+"""Whose memory *used* counts: the control group's, this process's, its children's, too, or all."""
 
 
 class MemoryUse(Protocol):
@@ -31,6 +31,10 @@ class MemoryUse(Protocol):
     @property
     def private(self) -> int | None:
         """Memory that only this process holds."""
+
+    @property
+    def held(self) -> int | None:
+        """That, and shared memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,10 +166,11 @@ def read_allowance(reading: MemoryUse, limit: int | None) -> Allowance:
 
     Args:
         reading: This process, just read.
-        limit: A bound given by the user, for private memory; None asks cgroups, rlimits, the host.
+        limit: A bound given by the user, for what the process holds; None asks cgroups, rlimits,
+            the host.
     """
     if limit is not None:
-        used = reading.private or 0
+        used = reading.held or 0
         return Allowance(limit, "option limit", max(0, limit - used))
     nearest = min(read_headroom(reading).fills, key=lambda fill: fill.headroom, default=None)
     if nearest is None:

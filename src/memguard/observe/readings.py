@@ -121,6 +121,16 @@ class Reading:
             return self.footprint
         return None if self.rss is None else self.rss + swap
 
+    @property
+    def held(self) -> int | None:
+        """
+        Bytes of this process that the kernel cannot drop: *private* and *shmem*.
+
+        Shared memory counts in each process that has touched it. None if *private* is.
+        """
+        private = self.private
+        return None if private is None else private + (self.shmem or 0)
+
 
 def read_memory(
     *,

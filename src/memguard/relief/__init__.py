@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from memguard.relief.admission import AsyncAdmitted as AsyncAdmitted
     from memguard.relief.admission import WhenBlind as WhenBlind
     from memguard.relief.callbacks import CallbackRegistration as CallbackRegistration
+    from memguard.relief.callbacks import PressureFunction as PressureFunction
     from memguard.relief.callbacks import PressureLevel as PressureLevel
+    from memguard.relief.callbacks import PressureStage as PressureStage
     from memguard.relief.collector import GcPolicy as GcPolicy
     from memguard.relief.collector import GcPolicyStatistics as GcPolicyStatistics
     from memguard.relief.collector import prefork as prefork
@@ -40,7 +42,9 @@ else:
             "memguard.relief.admission": (
                 "Admission AdmissionStatistics Admitted AsyncAdmitted WhenBlind"
             ),
-            "memguard.relief.callbacks": "CallbackRegistration PressureLevel",
+            "memguard.relief.callbacks": (
+                "CallbackRegistration PressureFunction PressureLevel PressureStage"
+            ),
             "memguard.relief.collector": "GcPolicy GcPolicyStatistics prefork",
             "memguard.relief.levels": "Level SEVERITY",
             "memguard.relief.monitor": "PressureMonitor",

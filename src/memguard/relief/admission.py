@@ -22,7 +22,7 @@ from memguard.lifecycle.fork import check, reset_after_fork
 from memguard.observe.readings import Reading
 from memguard.relief.records import PressureState, ReliefReport
 from memguard.relief.reserves import Own, Reserve, Reserves
-from memguard.relief.room import BoundUse, Rooms, own_part
+from memguard.relief.room import BoundUse, Rooms
 from memguard.relief.room_maker import Request, RoomMaker, is_in_event_loop
 from memguard.relief.waiting_line import WaitingLine
 from memguard.units import MiB, format_bytes, format_seconds, parse_bytes, parse_seconds

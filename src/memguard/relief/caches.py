@@ -6,16 +6,25 @@ import contextlib
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from memguard.bounded import inventory
 from memguard.bounded.inventory import Footprint, Reclaimed
 from memguard.lifecycle.failures import Failures
+from memguard.relief.calibration import Calibration
+from memguard.relief.libraries import allocated_bytes
 from memguard.relief.plan import Holding, Lowered, plan_regrowth
+from memguard.relief.records import Shrunk
 from memguard.units import MiB
 
-_SLICE_BYTES = 4 * MiB
-"""Freed by one call at most, so no other thread waits long for the interpreter or the lock."""
+SLICE_SECONDS = 0.004
+"""
+What one call of a cache may take, as far as the last one shows, for no other thread gets the
+interpreter or the lock meanwhile. What an entry weighs does not say how long it takes to free: a
+parsed document of 300 bytes has a million nodes of C.
+"""
+_FASTER = 4
+"""How much larger than the last a slice may be."""
 _LEAST_SHARE = 0.01
 """Of what a cache holds, that is left to it while the level is not critical."""
 
@@ -28,15 +37,29 @@ class _Floor:
 
 class Shares:
     """
-    Ask containers what they hold, and take from them in slices.
+    Ask containers what they hold, and take from them in slices of some ms.
 
     Bounded by: a row for each live cache that was asked or is protected.
     Locks: none; for one thread at a time. Containers are called outside our locks.
     Keeps alive: nothing; containers are held by weak references.
+
+    Args:
+        failures: Counts what containers raise.
+        in_use: Gives the memory in use, bytes: what allocators keep free is not. None if unknown.
+        timer: Monotonic seconds.
     """
 
-    def __init__(self, failures: Failures) -> None:
+    def __init__(
+        self,
+        failures: Failures,
+        *,
+        in_use: Callable[[], int | None],
+        timer: Callable[[], float],
+    ) -> None:
         self._failures = failures
+        self._in_use = in_use
+        self._timer = timer
+        self._calibration = Calibration()
         self._floors: dict[int, _Floor] = {}
         self._hits: dict[int, int] = {}
 
@@ -79,7 +102,7 @@ class Shares:
         rows = []
         hits: dict[int, int] = {}
         for cache, footprint in caches:
-            size = footprint.bytes or 0
+            size = self.weight(cache, footprint)
             known = _hits_of(cache)
             hits[id(cache)] = known
             new = max(0, known - self._hits.get(id(cache), 0))
@@ -96,23 +119,59 @@ class Shares:
         self._hits = hits
         return rows
 
-    def take(self, cache: Any, footprint: Footprint, wanted: int) -> Reclaimed:
-        """Take about *wanted* bytes from *cache*, slice by slice; return what it reports freed."""
-        size = footprint.bytes or 0
-        average = max(1.0, size / max(1, footprint.items))
-        items = freed = 0
-        while freed < wanted:
+    def factor(self, cache: Any) -> float:
+        """Return how many times what it claims *cache* weighs, as far as known."""
+        return self._calibration.factor(cache)
+
+    def weight(self, cache: Any, footprint: Footprint) -> int:
+        """Return what *cache* weighs: what it claims, corrected by what it has freed."""
+        return int((footprint.bytes or 0) * self.factor(cache))
+
+    def take(self, cache: Any, footprint: Footprint, wanted: int, *, missing: int) -> Shrunk:
+        """
+        Take about *wanted* bytes from *cache*, slice by slice, and learn what it really weighs.
+
+        Args:
+            cache: Whose entries are dropped.
+            footprint: What it holds.
+            wanted: Bytes, by its corrected weight.
+            missing: Bytes that the run still wants. When the first slice shows that the container
+                is heavier than it claims, it ends with these, and not with *wanted*.
+        """
+        factor = known = self._calibration.factor(cache)
+        average = max(1.0, (footprint.bytes or 0) / max(1, footprint.items))
+        before, allocated = self._in_use(), allocated_bytes()
+        items = claimed = corrected = real = 0
+        entries = 1
+        while corrected < min(missing, wanted * factor / known) and items < footprint.items:
             left = footprint.items - items
-            if left <= 0:
-                break
-            entries = max(1, int(min(wanted - freed, _SLICE_BYTES) / average))
-            given = self.reclaim(cache, min(1.0, entries / left))
+            enough = int((min(missing, wanted * factor / known) - corrected) / (average * factor))
+            entries = min(entries, max(1, enough), left)
+            began = self._timer()
+            given = self.reclaim(cache, entries / left)
+            seconds = self._timer() - began
             if given.items == 0:
                 break
             items += given.items
             # A container that counts no bytes counts its entries.
-            freed += int(given.items * average) if given.bytes is None else given.bytes
-        return Reclaimed(items=items, bytes=freed)
+            size = int(given.items * average) if given.bytes is None else given.bytes
+            claimed += size
+            corrected += int(size * factor)
+            now = self._in_use()
+            real = 0 if before is None or now is None else before - now
+            real = max(real, allocated - allocated_bytes())
+            factor = max(factor, self._calibration.found(claimed=claimed, real=real))
+            entries = next_slice(given.items, seconds)
+        if items:
+            factor = self._calibration.learn(cache, claimed=claimed, real=real)
+        return Shrunk(
+            name=str(getattr(cache, "name", type(cache).__name__)),
+            items=items,
+            claimed=claimed,
+            corrected=corrected,
+            real=None if before is None else real,
+            factor=factor,
+        )
 
     def reclaim(self, container: Any, share: float) -> Reclaimed:
         """Ask *container* for this share of its entries; a failure frees nothing and is counted."""
@@ -122,6 +181,12 @@ class Shares:
             self._failures.add("reclaim", error)
             return Reclaimed(items=0, bytes=0)
         return given
+
+
+def next_slice(entries: int, took: float) -> int:
+    """Return how many entries to free next, when *entries* of them *took* so many seconds."""
+    fit = entries * SLICE_SECONDS / took if took > 0 else float("inf")
+    return max(1, int(min(fit, entries * _FASTER)))
 
 
 def held_by_containers() -> int:
@@ -151,6 +216,8 @@ def _hits_of(cache: Any) -> int:
 
 LEAST_SHARE = 1 / 64
 """Share of its own bound that a cache may always hold, so that a new one is not starved."""
+_MOST_LEAST = {"maxbytes": 4 * MiB, "maxsize": 1024}
+"""And no more than this: some have a bound that is far above the limit of the process."""
 
 
 @dataclass(slots=True)
@@ -161,6 +228,15 @@ class _Cap:
     now: float
     per_unit: float
     """Bytes for each unit of the bound."""
+
+
+class _Row(NamedTuple):
+    """A cache, what it holds, and what it may always hold, in the unit of its bound."""
+
+    cache: Any
+    size: int
+    least: int
+    cap: _Cap
 
 
 class Caps:
@@ -182,7 +258,13 @@ class Caps:
         """Return the caches whose bound is lowered."""
         return len(self._caps)
 
-    def hold(self, caches: Sequence[tuple[Any, Footprint]], *, room: int = 0) -> int:
+    def hold(
+        self,
+        caches: Sequence[tuple[Any, Footprint]],
+        *,
+        room: int = 0,
+        factor: Callable[[Any], float] = lambda _: 1.0,
+    ) -> int:
         """
         Let *caches* hold what they hold now, and *room* bytes more together; return how many.
 
@@ -191,27 +273,42 @@ class Caps:
         large values and those that weigh them.
         """
         _drop_dead(self._caps)
-        total = sum(footprint.bytes or 0 for _, footprint in caches)
-        factor = 1 + max(0, room) / total if total else 1.0
+        rows = [
+            row for cache, footprint in caches if (row := self._cap_of(cache, footprint, factor))
+        ]
+        # By what it holds, a small one by what it may always hold: an empty one may fill, too.
+        weights = [max(row.size, row.least) * row.cap.per_unit for row in rows]
+        total = sum(weights)
         held = 0
-        for cache, footprint in caches:
-            unit = getattr(cache, "lowerable", None)
-            if unit is None:
-                continue
-            bound = getattr(cache, unit)
-            size = (footprint.bytes or 0) if unit == "maxbytes" else footprint.items
-            cap = self._caps.get(id(cache))
-            original = bound if cap is None or cap.now != bound else cap.original
-            # An int always: a bound of entries may be infinite, and is then no measure of a least.
-            least = int(original * LEAST_SHARE) if original < 2**62 else 1024
-            lower = max(1, least, int(size * factor))
-            if lower >= bound:
-                continue
-            per_unit = (footprint.bytes or 0) / size if size else 1.0
-            self._caps[id(cache)] = _Cap(weakref.ref(cache), unit, original, lower, per_unit)
-            cache.resize(**{unit: lower})
-            held += 1
+        for row, weight in zip(rows, weights, strict=True):
+            cap = row.cap
+            share = max(0, room) * weight / total / cap.per_unit if total else 0.0
+            lower = max(1, row.least, int(row.size + share))
+            if lower < cap.now:
+                cap.now = lower
+                self._caps[id(row.cache)] = cap
+                row.cache.resize(**{cap.unit: lower})
+                held += 1
         return held
+
+    def _cap_of(
+        self, cache: Any, footprint: Footprint, factor: Callable[[Any], float]
+    ) -> _Row | None:
+        """Return what *cache* may hold now; None if its bound is not to be lowered."""
+        unit = getattr(cache, "lowerable", None)
+        if unit is None:
+            return None
+        bound = getattr(cache, unit)
+        size = (footprint.bytes or 0) if unit == "maxbytes" else footprint.items
+        known = self._caps.get(id(cache))
+        original = bound if known is None or known.now != bound else known.original
+        weight = factor(cache)
+        most_least = _MOST_LEAST[unit] / weight if unit == "maxbytes" else _MOST_LEAST[unit]
+        least = int(min(original * LEAST_SHARE, most_least))
+        per_unit = (footprint.bytes or 0) * weight / size if size else 0.0
+        return _Row(
+            cache, size, least, _Cap(weakref.ref(cache), unit, original, bound, per_unit or 1.0)
+        )
 
     def regrow(self, room: int, measure: Callable[[Any], Footprint | None]) -> int:
         """Raise bounds so that *room* more bytes are used at most; return how many were raised."""

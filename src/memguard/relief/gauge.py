@@ -15,9 +15,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from memguard.observe.children import FamilyMeter
 from memguard.observe.headroom import Fill, Headroom, read_headroom
 from memguard.observe.limits import Bound, Limit, read_limit
 from memguard.observe.readings import Reading, read_memory
+from memguard.relief.address_space import AddressSpace
 from memguard.relief.levels import Sample
 from memguard.relief.room import BoundUse, counted_by, own_part
 
@@ -109,6 +111,16 @@ class Glance:
             self.close()
 
 
+def no_limit() -> Limit:
+    """Return what the system allows of a resource that it does not know."""
+    return Limit(bytes=None, source="unknown")
+
+
+def no_headroom(_reading: Reading, *, limit: Limit) -> Headroom:
+    """Return how full the bounds of the system are where there is none."""
+    return Headroom(fills=(), limit=limit)
+
+
 def _identity(descriptor: int) -> tuple[int, int]:
     status = os.fstat(descriptor)
     return status.st_dev, status.st_ino
@@ -116,6 +128,11 @@ def _identity(descriptor: int) -> tuple[int, int]:
 
 OWN_LIMIT = "option limit"
 _AT_REST = 3
+_NOTABLE = 16
+"""
+One part in so many of what is left: when pages of files and of shared memory have grown by more, a
+full look is due. Only that can say which of them the kernel cannot drop.
+"""
 _LIMIT_SECONDS = 60.0
 """How long the bounds are taken to be the same."""
 
@@ -129,7 +146,7 @@ class Look:
     reading: Reading
     """This process."""
     scope: str = "process"
-    """Whose memory is counted: ``group``, ``process``, ``host``."""
+    """Whose memory is counted: ``group``, ``process``, ``children``, ``host``."""
     headroom: int | None = None
     """Fewest bytes left below any bound, not only the fullest: half of a small one goes sooner."""
     bounds: tuple[BoundUse, ...] = ()
@@ -164,12 +181,13 @@ class Gauge:
     Keeps alive: numbers and strings.
 
     Args:
-        limit: The user's own bound on private memory, bytes, besides those of the system; None for
-            only those of the system.
+        limit: The user's own bound on private and shared memory, bytes, besides those of the
+            system; None for only those of the system.
         interval: Seconds after which a look is full again.
         timer: Monotonic seconds.
         read: Takes a reading, for full looks.
         glance: Takes one that may know sizes only, for those in between; a `Glance` by default.
+        children: Count the memory of child processes, too, against *limit*.
         bounds: Gives what the system allows.
         headroom: Gives how full each bound is.
     """
@@ -182,6 +200,7 @@ class Gauge:
         timer: Callable[[], float],
         read: Callable[[], Reading] = read_memory,
         glance: Callable[[], Reading] | None = None,
+        children: bool = False,
         bounds: Callable[[], Limit] = read_limit,
         headroom: Callable[..., Headroom] = read_headroom,
     ) -> None:
@@ -190,6 +209,8 @@ class Gauge:
         self._timer = timer
         self._read = read
         self._glance: Callable[[], Reading] = Glance(timer=timer) if glance is None else glance
+        self._family = FamilyMeter(timer=timer) if children else None
+        self._spaces = {"rlimit.as": AddressSpace(), "rlimit.data": AddressSpace()}
         self._bounds = bounds
         self._headroom = headroom
         self._known: Limit | None = None
@@ -211,13 +232,16 @@ class Gauge:
         now = self._timer()
         full = self._full
         patience = _AT_REST * self._interval if at_rest else self._interval
-        if at_rest and full is not None and now - full.at < patience:
-            before, own = full.reading.private, reading.private
-            left = min((fill.headroom for fill in full.fills), default=0)
-            if before is not None and own is not None and abs(own - before) * 64 < left:
-                return None
         if full is None or now - full.at >= patience:
             return self._look_at_all(now, reading)
+        left = min((fill.headroom for fill in full.fills), default=0)
+        mapped = _mapped(full.reading, reading)
+        if mapped * _NOTABLE > left:
+            return self._look_at_all(now, reading)
+        if at_rest:
+            before, own = full.reading.private, reading.private
+            if before is not None and own is not None and abs(own - before) * 64 < left:
+                return None
         grown = [_grown(fill, full.reading, reading) for fill in full.fills]
         if any(growth is None for growth in grown):
             return self._look_at_all(now, reading)
@@ -249,9 +273,9 @@ class Gauge:
             self._known_at = now
         seen = self._headroom(reading, limit=self._known)
         fills = list(seen.fills)
-        if self._own is not None and reading.private is not None:
-            bound = Bound(bytes=self._own, kind="none", source=OWN_LIMIT)
-            fills.append(Fill(bound=bound, used=reading.private, scope="process"))
+        own = None if self._own is None else self._own_fill(self._own, reading)
+        if own is not None:
+            fills.append(own)
         self._full = _Full(at=now, reading=glanced, fills=tuple(fills))
         self.trouble = _trouble(fills, reading)
         stall, events = seen.stall, seen.events
@@ -264,11 +288,28 @@ class Gauge:
         )
         return self._fullest(fills, reading, glanced, measured, is_full=True)
 
-    @staticmethod
+    def _own_fill(self, limit: int, reading: Reading) -> Fill | None:
+        """Return how full the user's own bound is."""
+        used = reading.held
+        if used is None:
+            return None
+        bound = Bound(bytes=limit, kind="none", source=OWN_LIMIT)
+        if self._family is None:
+            return Fill(bound=bound, used=used, scope="process")
+        family = self._family.read()
+        used = max(0, used - family.shared) + family.bytes
+        return Fill(bound=bound, used=used, scope="children")
+
     def _fullest(
-        fills: list[Fill], reading: Reading, glanced: Reading, base: Sample, *, is_full: bool
+        self, fills: list[Fill], reading: Reading, glanced: Reading, base: Sample, *, is_full: bool
     ) -> Look:
-        fills = sorted(fills, key=lambda fill: fill.ratio, reverse=True)
+        in_memory = (
+            space.fill(fill, reading.private)
+            if (space := self._spaces.get(fill.bound.kind))
+            else fill
+            for fill in fills
+        )
+        fills = sorted(in_memory, key=lambda fill: fill.ratio, reverse=True)
         if not fills:
             return Look(sample=base, reading=reading, is_full=is_full)
         fullest = fills[0]
@@ -303,6 +344,16 @@ def _trouble(fills: list[Fill], reading: Reading) -> str | None:
             "only what this process itself holds is compared with it"
         )
     return None
+
+
+def _mapped(before: Reading, reading: Reading) -> int:
+    """Return by how much resident pages of files and of shared memory have grown; 0 if unknown."""
+    then, now = _of_files(before), _of_files(reading)
+    return 0 if then is None or now is None else max(0, now - then)
+
+
+def _of_files(reading: Reading) -> int | None:
+    return None if reading.rss is None or reading.anon is None else reading.rss - reading.anon
 
 
 def _grown(fill: Fill, before: Reading, reading: Reading) -> int | None:

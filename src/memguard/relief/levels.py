@@ -26,8 +26,10 @@ _WINDOW_SECONDS = 5.0
 _MOST_SAMPLES = 256
 _RAPID = ((3, 0.20), (5, 0.05))
 """Samples that must rise, one after the other, and the part of the limit they must rise by."""
-_RAPID_FROM = 0.5
-"""Filling the first half of the limit quickly is how programs start."""
+_RAPID_FROM = 0.65
+"""Filling the first two thirds of the limit quickly is how programs start, and load a model."""
+_STALLED_FROM = 0.5
+"""Of the limit: below that, waiting elsewhere on the machine says nothing about this process."""
 _FLAP_SECONDS = 300.0
 _LONGEST_HOLD = 8
 """Times *hold_off*, for a signal that keeps coming back."""
@@ -230,7 +232,7 @@ class Levels:
         full, some = sample.stall_full or 0.0, sample.stall_some or 0.0
         if sample.stall_is_own and full >= self.rules.stall_full:
             critical.append(f"all tasks wait for memory {full:.0f} % of the time")
-        elif some >= self.rules.stall_some and (sample.stall_is_own or ratio >= _RAPID_FROM):
+        elif some >= self.rules.stall_some and (sample.stall_is_own or ratio >= _STALLED_FROM):
             elevated.append(f"tasks wait for memory {some:.0f} % of the time")
 
     def _has_collided(self, sample: Sample) -> bool:

@@ -18,6 +18,7 @@ from memguard.bounded.options import (
     ON_ERROR,
     check_callable,
     check_choice,
+    check_flag,
     check_instance,
     check_seconds,
 )
@@ -30,10 +31,11 @@ from memguard.lifecycle.ticker import Ticker
 from memguard.lifecycle.turn import Turn
 from memguard.observe import allocator
 from memguard.observe.readings import Reading, read_memory
-from memguard.relief.gauge import Gauge, Glance, Look
+from memguard.relief.gauge import Gauge, Glance, Look, no_headroom, no_limit
 from memguard.relief.levels import Judgement, Level, LevelRules, Levels
 from memguard.relief.pace import Pace
 from memguard.relief.records import Alert, AlertKind, PressureState, PressureStatistics
+from memguard.relief.resource import MEMORY
 from memguard.relief.response import Response
 from memguard.relief.steps import Relief
 from memguard.units import parse_bytes, parse_seconds
@@ -129,6 +131,56 @@ class AlertLog:
         return error
 
 
+def _readings(
+    read: Callable[[], Reading | int], timer: Callable[[], float]
+) -> Callable[[], Reading]:
+    """Return what makes a reading of what *read* returns."""
+    check_callable(read, "read", optional=False)
+
+    def taken() -> Reading:
+        found = read()
+        return found if isinstance(found, Reading) else Reading(at=timer(), anon=int(found))
+
+    return taken
+
+
+def _check_children(children: bool, limit: int | None) -> bool:  # noqa: FBT001 - reason: an option
+    """
+    Return *children*.
+
+    Raises:
+        TypeError: It is neither True nor False.
+        ConfigError: There is no limit to count them against.
+    """
+    if check_flag(children, "children") and limit is None:
+        raise ConfigError(
+            "children=True needs limit=, in bytes: a control group counts them anyway"
+        )
+    return children
+
+
+def _check_resource(
+    resource: str | None, limit: int | None, *, is_own: bool, gauge: Gauge | None
+) -> str:
+    """
+    Return what the readings are of.
+
+    Raises:
+        TypeError: *resource* is no string.
+        ConfigError: It is not memory, and has no limit or no reading of its own.
+    """
+    if resource is None:
+        resource = "own readings" if is_own and gauge is None else MEMORY
+    check_instance(resource, str, "resource")
+    if resource == MEMORY:
+        return resource
+    if limit is None:
+        raise ConfigError(f"resource {resource!r} needs limit=, in bytes: the system knows of none")
+    if not is_own and gauge is None:
+        raise ConfigError(f"resource {resource!r} needs read=, else the memory would be read")
+    return resource
+
+
 class PressureMonitor(Service):
     """
     Watch how near this process is to its limit, and free memory before the kernel kills it.
@@ -145,7 +197,8 @@ class PressureMonitor(Service):
 
     Args:
         limit: ``"auto"`` for the bounds of control groups, rlimits and the host; or a bound of your
-            own on private memory, in bytes, which is obeyed beside those.
+            own on private and shared memory, in bytes, which is obeyed beside those. Another
+            resource has no bound but this one.
         elevated: Used share of the limit from which relief frees memory.
         critical: Used share from which relief frees everything it can.
         hysteresis: Relief aims this much below *elevated*; a level is left half way there.
@@ -163,12 +216,25 @@ class PressureMonitor(Service):
         rules: All thresholds at once, instead of the four above.
         name: For logs and the thread.
         timer: Monotonic seconds.
-        read: Takes a reading; for tests and platforms of your own.
+        read: Takes a reading, or returns the bytes in use: of another resource, or of the memory of
+            a platform of your own.
         gauge: Looks; for tests and platforms of your own.
+        resource: What *read* is of: ``"cuda:0"``, ``"quota"``, any name. For a resource other than
+            ``"memory"`` no cache or pool is emptied: *relief* only calls its callbacks. It is
+            ``"memory"`` unless *read* is given without *gauge*, and then ``"own readings"``.
+        children: Count the memory of child processes against *limit*, too: those of
+            multiprocessing, DataLoader, joblib. The bounds of a control group count them anyway.
 
     Raises:
         TypeError: An option is of the wrong kind.
-        ConfigError: An option is out of its range.
+        ConfigError: An option is out of its range; a resource has no *limit* or no *read*.
+
+    Example:
+        >>> used = {"bytes": 10 << 30}  # of a device, by torch.cuda.mem_get_info, or NVML
+        >>> device = PressureMonitor("80GiB", read=lambda: used["bytes"], resource="cuda:0")
+        >>> with device:
+        ...     device.pressure().used == 10 << 30
+        True
     """
 
     def __init__(
@@ -189,8 +255,10 @@ class PressureMonitor(Service):
         rules: LevelRules | None = None,
         name: str = "memguard",
         timer: Callable[[], float] = time.monotonic,
-        read: Callable[[], Reading] | None = None,
+        read: Callable[[], Reading | int] | None = None,
         gauge: Gauge | None = None,
+        resource: str | None = None,
+        children: bool = False,
     ) -> None:
         self._rules = rules or LevelRules(
             elevated=elevated,
@@ -203,6 +271,7 @@ class PressureMonitor(Service):
         if own == 0:
             raise ConfigError("limit must be > 0 bytes or 'auto' (got 0)")
         self.name: str = check_instance(name, str, "name")
+        self.resource: str = _check_resource(resource, own, is_own=read is not None, gauge=gauge)
         self.relief: Relief | None = check_instance(relief, Relief, "relief", optional=True)
         self._on_level = check_callable(on_level, "on_level")
         self._on_alert = check_callable(on_alert, "on_alert")
@@ -211,12 +280,15 @@ class PressureMonitor(Service):
         self._reserved = check_callable(reserved, "reserved")
         self._timer = timer
         self._given_gauge = gauge
+        taken = None if read is None else _readings(read, timer)
         self._gauge_options: dict[str, Any] = {
             "limit": own,
             "interval": self._interval,
             "timer": timer,
-            "read": read or read_memory,
-            "glance": read,
+            "read": taken or read_memory,
+            "glance": taken,
+            "children": _check_children(children, own),
+            **({} if self.resource == MEMORY else {"bounds": no_limit, "headroom": no_headroom}),
         }
         self._failures = Failures("pressure.failed")
         self._reset()
@@ -241,7 +313,11 @@ class PressureMonitor(Service):
         self._response: Response | None = None
         if self.relief is not None:
             self._response = Response(
-                self.relief, self._rules, timer=self._timer, look_now=self._gauge.look_now
+                self.relief,
+                self._rules,
+                resource=self.resource,
+                timer=self._timer,
+                look_now=self._gauge.look_now,
             )
         self._ticks = 0
         self._cpu = 0.0
@@ -284,16 +360,17 @@ class PressureMonitor(Service):
         End the thread and restore the bounds of caches. Idempotent.
 
         Args:
-            timeout: Seconds to wait for a tick that is under way.
+            timeout: Seconds to wait for a tick that is under way, and for a callback of relief.
 
         Returns:
-            True when the thread has ended.
+            True when the threads have ended.
         """
         check()
         ticker, self._ticker = self._ticker, None
         self._stop_requested = True  # a tick under way restores what it still lowers
         ended = ticker.stop(timeout) if ticker is not None else True
         if self.relief is not None:
+            ended = self.relief.stop_callbacks(timeout) and ended
             self.relief.restore()
         self._gauge.close()
         self._calls.clear()

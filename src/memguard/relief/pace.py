@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from memguard.relief.gauge import Look
 
-FASTEST_GROWTH = 1024**3
-"""Bytes a second: what a process that does nothing else can fill."""
+FASTEST_GROWTH = 4 * 1024**3
+"""Bytes a second: what a thread can fill that does nothing else, with huge pages."""
 SHORTEST = 0.005
 """While it fills so fast that the limit is a few looks away."""
 BUSY = 0.02

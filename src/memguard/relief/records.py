@@ -6,10 +6,18 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from memguard.relief.callbacks import PressureStage
 from memguard.relief.gauge import Look
 from memguard.relief.levels import Judgement, Level
 from memguard.relief.room import BoundUse
 from memguard.units import format_bytes, format_seconds
+
+CALLBACK_STEPS: dict[PressureStage, str] = {
+    "free": "free-callbacks",
+    "cheap": "cheap-callbacks",
+    "costly": "callbacks",
+}
+"""The step of a run in which the callbacks of each stage are called."""
 
 
 def describe_change(fell: int | None) -> str:
@@ -20,11 +28,31 @@ def describe_change(fell: int | None) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shrunk:
+    """What one container gave in a relief run. Bytes."""
+
+    name: str
+    items: int
+    """Entries dropped."""
+    claimed: int
+    """What they weighed by the container's count."""
+    corrected: int
+    """The same, corrected by what was known of the container before each slice."""
+    real: int | None
+    """By how much the memory in use fell meanwhile, whoever freed it; None if unknown."""
+    factor: float
+    """How many times what it claims the container weighs, as far as known; 1 and more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
     """What one step of a relief run did. Bytes."""
 
     name: str
-    """``expire``, ``caches``, ``pools``, ``collect``, ``trim`` or ``callbacks``."""
+    """
+    ``expire``, ``free-callbacks``, ``cheap-callbacks``, ``caches``, ``pools``, ``collect``,
+    ``trim``, a library, or ``callbacks``, which are the costly ones.
+    """
     items: int = 0
     """Entries, idle objects, garbage objects or callbacks."""
     freed: int | None = None
@@ -35,6 +63,10 @@ class StepResult:
     """How long it took."""
     skipped: str | None = None
     """Why it was not done; None when it was."""
+    containers: tuple[Shrunk, ...] = ()
+    """Of ``caches``: what each one gave."""
+    running: int = 0
+    """Callbacks that had not ended yet when the run went on without them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +98,15 @@ class ReliefReport:
         """By how much the private memory of the process fell; None if it cannot be read."""
         return None if self.before is None or self.after is None else self.before - self.after
 
+    @property
+    def called_back(self) -> bool:
+        """Whether callbacks were called or still ran: what they free may come after the run."""
+        return any(
+            step.running or (step.items and step.skipped is None)
+            for step in self.steps
+            if step.name in CALLBACK_STEPS.values()
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as strings, numbers, lists and dicts."""
         return {**asdict(self), "freed": self.freed, "rss_freed": self.rss_freed}
@@ -78,15 +119,24 @@ class ReliefReport:
         head = f"relief ({self.reason}): wanted {format_bytes(self.goal)}, {change}, "
         freed = f"{format_bytes(self.freed)} reported as freed, in {format_seconds(self.seconds)}"
         lines = [head + freed]
+        width = max((len(step.name) for step in self.steps), default=0)
         for step in self.steps:
             if step.skipped is not None:
-                lines.append(f"  {step.name:9} skipped: {step.skipped}")
+                lines.append(f"  {step.name:{width}} skipped: {step.skipped}")
                 continue
             given = "not counted" if step.freed is None else format_bytes(step.freed)
+            running = f", {step.running} still running" if step.running else ""
             lines.append(
-                f"  {step.name:9} {step.items} items, {given}, {describe_change(step.rss_freed)}, "
-                f"{format_seconds(step.seconds)}"
+                f"  {step.name:{width}} {step.items} items, {given}, "
+                f"{describe_change(step.rss_freed)}, {format_seconds(step.seconds)}{running}"
             )
+            lines += [
+                f"    {row.name}: {row.items} items, {format_bytes(row.claimed)} claimed, "
+                f"{'unknown' if row.real is None else format_bytes(row.real)} freed, "
+                f"weighs {row.factor:.1f} times what it claims"
+                for row in step.containers
+                if row.factor > 1
+            ]
         return "\n".join(lines)
 
 
@@ -101,6 +151,10 @@ class ReliefStatistics:
     """As the containers and callbacks report it, all runs together."""
     rss_freed: int
     """By how much the private memory fell, all runs together."""
+    claimed: int
+    """What caches claimed, corrected by what was known of each."""
+    real: int
+    """By how much the memory in use fell meanwhile; what allocators keep free is not in use."""
     seconds: float
     longest_seconds: float
     lowered_caches: int
@@ -110,6 +164,12 @@ class ReliefStatistics:
     errors: int
     """Failures caught, of every kind; each kind was logged once."""
     errors_by_kind: tuple[tuple[str, int], ...]
+    callback_calls: int = 0
+    """Calls of callbacks."""
+    callback_overruns: int = 0
+    """Those that took longer than their deadline."""
+    callback_freed: int = 0
+    """By how much memory fell while callbacks ran and soon after, when no other step freed it."""
 
 
 AlertKind = Literal["level", "ineffective", "recycle"]

@@ -51,21 +51,24 @@ class BoundUse:
 
     @classmethod
     def of(cls, fill: Fill, reading: Reading) -> BoundUse:
-        """Return *fill* with the part of this process, of the same moment."""
+        """Return *fill*, in memory, with the part of this process, of the same moment."""
         bound = fill.bound
-        counts = counted_by(bound.kind)
         if bound.directory is not None:
             name = f"the group {_MOUNTS.sub('', bound.directory) or '/'}"
             name += " (memory.high)" if bound.kind == "cgroup2.high" else ""
         else:
-            name = {"host": "the host", "none": f"the {bound.source}"}.get(bound.kind, bound.source)
+            name = {
+                "host": "the host",
+                "none": f"the {bound.source}",
+                "rlimit.as": "RLIMIT_AS, for memory,",
+                "rlimit.data": "RLIMIT_DATA, for memory,",
+            }.get(bound.kind, bound.source)
         return cls(
             name=name,
             source=bound.source,
             limit=bound.bytes,
             used=fill.used,
-            counts=counts,
-            own=own_part(reading, counts),
+            own=reading.private,
         )
 
     def used_with(self, reading: Reading | None) -> int:

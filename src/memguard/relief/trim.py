@@ -1,9 +1,9 @@
 """
-``malloc_trim`` as a relief step: not too often, and only if it frees anything.
+Trimming the C allocator as a relief step: not too often, and only if it frees anything.
 
-What glibc calls free (``mallinfo2``) includes pages that an earlier trim gave back, which stay
-counted. So what was still called free right after a trim is remembered, and only what has become
-free since then is taken for memory that a trim would give.
+What glibc calls free includes pages that an earlier trim returned, which stay counted. So what was
+still called free right after a trim is remembered, and only what has become free since then is
+taken for memory that a trim would return.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _MOST_SHARE = 0.05
 
 class Trimming:
     """
-    Ask glibc for its free memory, once in a while and for at most a twentieth of the time.
+    Have the C allocator return free memory, once in a while, in a twentieth of the time at most.
 
     Bounded by: three numbers.
-    Locks: none; glibc holds the lock of each arena in turn while it walks it.
+    Locks: none; the allocator holds the lock of each arena in turn while it walks it.
     Keeps alive: nothing.
     """
 
@@ -71,4 +71,4 @@ class Trimming:
         pause = (now - began) / _MOST_SHARE
         self._soonest = began + max(_CRITICAL_INTERVAL, pause)
         self._not_before = began + max(self._interval, pause)
-        return None if done is not None else "this process does not run on glibc's malloc"
+        return None if done is not None else "this process runs on a malloc that cannot be asked"

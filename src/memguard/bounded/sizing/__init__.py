@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from memguard.bounded.sizing.alone import data_of as data_of
     from memguard.bounded.sizing.alone import is_known as is_known
+    from memguard.bounded.sizing.alone import numpy_array as numpy_array
     from memguard.bounded.sizing.alone import shallow_size as shallow_size
     from memguard.bounded.sizing.contents import ATOMS as ATOMS
     from memguard.bounded.sizing.contents import DEFAULT_MAX_NODES as DEFAULT_MAX_NODES
@@ -31,7 +32,7 @@ else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
-            "memguard.bounded.sizing.alone": "data_of is_known shallow_size",
+            "memguard.bounded.sizing.alone": "data_of is_known numpy_array shallow_size",
             "memguard.bounded.sizing.contents": (
                 "ATOMS DEFAULT_MAX_NODES LARGE Size bytes_of size_of"
             ),

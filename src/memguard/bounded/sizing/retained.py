@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import types
 from collections import deque
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
@@ -241,6 +242,7 @@ class Weighing:
 
     def finish(self) -> list[Weight]:
         """Return the weight of each group, in the order they were added, and let go of it all."""
+        self._join_callers()
         shared = self._shared()
         weights: list[float] = [0.0] * len(self._roots)
         unknown: list[list[type]] = [[] for _ in self._roots]
@@ -286,6 +288,22 @@ class Weighing:
         if known is None:
             known = self._kinds[id(kind)] = (kind, is_known(kind))
         return known[1]
+
+    def _join_callers(self) -> None:
+        """
+        Count the references that frames have to the frames that called them.
+
+        Those lead to what called, which is no data; but of a traceback that is kept, each frame is
+        called by the one before it, and all of them would die with it.
+        """
+        for node, below in enumerate(self._below):
+            obj = self._objects[node]
+            if below is None or type(obj) is not types.FrameType:
+                continue
+            caller = self._index.get(id(obj.f_back))  # None is in no index: it is the program's
+            if caller is not None:
+                self._found[caller] += 1
+                below.append(caller)
 
     def _shared(self) -> bytearray:
         """Return a true byte for each object that something else keeps alive, too."""

@@ -104,6 +104,8 @@ class Workers:
         finally:  # a signal handler may raise as well
             if not started:
                 self.threads.discard(thread)
+                if thread.is_alive():  # interrupted when it ran already: `stop` waits for it, too
+                    self.threads.add(thread)
                 self.failed_starts += 1
         return started
 

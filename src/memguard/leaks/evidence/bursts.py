@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from memguard.heap import walk
+from memguard.heap.places import Place
 from memguard.leaks.evidence import census, newest, tracing
 from memguard.leaks.evidence.frames import is_user_code
 from memguard.leaks.options import DetectorOptions
@@ -62,7 +63,10 @@ class Candidate:
 
     def measure(self) -> None:
         """Count the entries again."""
-        count = walk.counter_of(type(self.obj))
+        if type(self.obj) is Place:
+            count: Callable[[Any], int] | None = Place.amount
+        else:
+            count = walk.counter_of(type(self.obj))
         entries = count(self.obj) if count else self.now
         # A queue with a slow reader loses entries all the time, and grows for all that.
         self.steady = self.steady and entries >= self.first - self.gained / 2

@@ -23,6 +23,7 @@ from memguard.bounded.sizing.alone import shallow_size
 from memguard.bounded.sizing.retained import Weighing, Weight
 from memguard.bounded.sizing.tables import bytes_per_entry
 from memguard.heap import naming, walk
+from memguard.heap.places import Place
 from memguard.leaks.evidence.tracing import Location
 
 MAX_ENTRIES = 64
@@ -39,6 +40,8 @@ SET_SCAN = 4_000
 """A set has no newest end: this many of its members are looked at."""
 LARGE = 4096
 """Bytes of a block that is known by its size alone."""
+_POINTER = 8.0
+"""Bytes of a tuple for each of its entries."""
 ERRORS = 2
 """Standard errors by which a mean may be off: 19 times of 20 it is closer."""
 
@@ -140,6 +143,8 @@ def newest_entries(container: Any, count: int) -> list[tuple[Any, ...]]:
             return list(itertools.islice(reversed(dict.items(container)), count))
         if issubclass(kind, list):
             return [(item,) for item in list.__getitem__(container, slice(-count, None))]
+        if issubclass(kind, tuple):
+            return [(item,) for item in tuple.__getitem__(container, slice(-count, None))]
         if issubclass(kind, deque):
             length = deque.__len__(container)
             ends = {*range(min(count, length)), *range(max(0, length - count), length)}
@@ -170,6 +175,8 @@ def sample_container(
         held: ids of objects that the caller refers to, too.
         most: Entries to look at.
     """
+    if type(container) is Place:
+        return _sample_value(container.value(), added, origin=origin, held=held, most=most)
     if walk.size_of_buffer(type(container)) is not None:
         return Sample(entries=added, bytes=added, squares=added)
     sample = Sample()
@@ -182,6 +189,22 @@ def sample_container(
     sample.types.update(types[: weighing.add(entries, others=others)])
     (weight,) = weighing.finish()
     sample.weigh(weight, _slot(container))
+    return sample
+
+
+def _sample_value(
+    value: Any, added: int, *, origin: Origin | None, held: Container[int], most: int
+) -> Sample:
+    """Return a sample of a large *value* that has replaced a smaller one."""
+    if value is None:
+        return Sample()
+    if type(value) is tuple:
+        return sample_container(value, added, origin=origin, held=held, most=most)
+    sample = Sample(entries=added, bytes=added, squares=added)
+    stack = origin(value) if origin is not None else ()
+    if stack:
+        sample.lines[stack[0]] += added
+        sample.stacks[stack[0]] = stack
     return sample
 
 
@@ -286,6 +309,8 @@ def _types_of(entries: Iterable[tuple[Any, ...]]) -> list[str]:
 
 def _slot(container: Any) -> float:
     """Return what *container* itself needs for an entry, bytes, in the mean over its growth."""
+    if issubclass(type(container), tuple):
+        return _POINTER
     length = walk.length_of(type(container))
     return bytes_per_entry(container, length(container)) if length is not None else 0.0
 

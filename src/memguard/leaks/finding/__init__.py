@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from memguard.leaks.finding.life import is_clear as is_clear
     from memguard.leaks.finding.life import state_of_growth as state_of_growth
     from memguard.leaks.finding.resources import LEAST as LEAST
+    from memguard.leaks.finding.resources import is_brought_along as is_brought_along
     from memguard.leaks.finding.resources import resource_signs as resource_signs
 else:
     __getattr__, __dir__ = lazy.exports(
@@ -37,6 +38,6 @@ else:
                 "state_of_growth"
             ),
             "memguard.leaks.finding.compose": "verdict_kind",
-            "memguard.leaks.finding.resources": "LEAST resource_signs",
+            "memguard.leaks.finding.resources": "LEAST is_brought_along resource_signs",
         },
     )

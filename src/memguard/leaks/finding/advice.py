@@ -515,6 +515,12 @@ HOLDERS: tuple[Row, ...] = (
         "find out what makes and keeps each of them: the path leads to one",
     ),
     Row(
+        "a value that a larger one replaces",
+        lambda clue: clue.type in ("str", "bytes", "tuple", "numpy.ndarray"),
+        "a larger one takes its place each time, with all that was in it: write the parts out, or "
+        "keep a fixed number of them",
+    ),
+    Row(
         "a buffer",
         lambda clue: clue.unit == "bytes",
         "it is only added to: write it out and truncate it, in pieces of fixed size",

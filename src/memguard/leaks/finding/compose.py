@@ -69,6 +69,7 @@ def compose(
         on_demand=on_demand,
         had_stopped=had_stopped,
         standing=previous.verdict if previous and evidence.trace is None else None,
+        about=previous.verdict.kind if previous else None,
     )
     suspects = rank_suspects(evidence, previous)
     if judgement.verdict.kind == "native":

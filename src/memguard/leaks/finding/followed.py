@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memguard.heap import naming, walk
+from memguard.heap.places import Place
 from memguard.leaks.evidence import census, newest
 from memguard.leaks.evidence.bursts import Candidate
 from memguard.leaks.evidence.gathered import Evidence, HolderEvidence, joined
@@ -19,7 +20,7 @@ from memguard.leaks.holders.paths import Retention, find_paths
 CANDIDATES = 48
 """Growing containers that are followed."""
 BUFFERS = 8
-"""Growing buffers that are followed."""
+"""Growing buffers that are followed, and places where a larger value replaces the one before."""
 NEWBORN = 1_000
 """Containers that are followed because they are new: static entries of a leak, mostly."""
 HOLDERS = 12
@@ -52,7 +53,7 @@ class Followed:
     """
     The containers that grew, and instances of the types that did.
 
-    Bounded by: ``CANDIDATES``, ``BUFFERS`` and ``NEWBORN`` containers, ``INSTANCES`` times
+    Bounded by: ``CANDIDATES``, ``NEWBORN`` and twice ``BUFFERS`` containers, ``INSTANCES`` times
         ``WEIGHED`` instances.
     Locks: none; one thread.
     Keeps alive: them, until `clear`.
@@ -80,12 +81,19 @@ class Followed:
         gained = census.grown_containers(first, second, limit=CANDIDATES)
         new = census.new_containers(first, second, limit=NEWBORN)
         gained |= census.grown_buffers(first, second, limit=BUFFERS)
+        values = census.grown_values(first, second, limit=BUFFERS)
         found = census.find_containers((gained.keys() | new.keys()) - own - first.ids - second.ids)
         now = second.lengths | second.buffers
         self.containers.extend(
             Candidate(obj, gained.get(key) or new[key], now[key], newborn=key not in gained)
             for key, obj in found.items()
         )
+        found.clear()
+        if values:
+            self.containers.extend(
+                Candidate(place, values[where], amount)
+                for where, (place, amount) in census.find_places(values).items()
+            )
         for candidate in self.containers:
             if not candidate.newborn:
                 sample = self._untraced(candidate, most=GLANCE)
@@ -123,12 +131,10 @@ class Followed:
 
     def settle(self) -> None:
         """Drop what has died, or was born and grew no further; keep the heaviest."""
-        # Two references are the candidate's and the question's: what has no other has died, and
-        # only we have kept it.
         self.containers[:] = [
             candidate
             for candidate in self.containers
-            if sys.getrefcount(candidate.obj) > 2
+            if _is_referred_to(candidate)
             and (candidate.now > candidate.first or not candidate.newborn)
         ]
         for candidate in self.containers:
@@ -173,7 +179,7 @@ class Followed:
         gap = evidence.gap_seconds
         is_garbage = evidence.garbage.is_garbage if evidence.garbage else _never
         for candidate in self.containers:
-            kind = naming.type_name(type(candidate.obj))
+            kind = naming.type_name(_kind(candidate.obj))
             found = paths[id(candidate.obj)]
             if found.is_own or _is_dead(found, is_garbage(kind)):
                 continue
@@ -182,7 +188,7 @@ class Followed:
             )
             holder.steady = candidate.steady
             holder.bytes_added = candidate.weight
-            if walk.size_of_buffer(type(candidate.obj)) is not None:
+            if _counts_bytes(candidate.obj):
                 holder.unit = "bytes"
             evidence.holders.append(holder)
         evidence.holders[:] = joined(evidence.holders)
@@ -204,9 +210,9 @@ class Followed:
         the container is what holds them.
         """
         groups = [
-            (candidate.obj, candidate.gained, candidate.sample)
+            (_entries_in(candidate.obj), candidate.gained, candidate.sample)
             for candidate in sorted(self.containers, key=lambda c: _distance(paths[id(c.obj)]))
-            if walk.size_of_buffer(type(candidate.obj)) is None
+            if not _counts_bytes(candidate.obj)
         ]
         types = list(self._instances)
         for name in types:
@@ -237,6 +243,30 @@ def _new_ones(objects: Iterable[Any], tracer: Tracer) -> list[Any]:
             if len(new) >= WEIGHED:
                 break
     return new
+
+
+def _kind(followed: Any) -> type:
+    return followed.kind if type(followed) is Place else type(followed)
+
+
+def _counts_bytes(followed: Any) -> bool:
+    """Return True for a buffer, or a place of texts, bytes or arrays."""
+    if type(followed) is Place:
+        return not followed.counts_entries
+    return walk.size_of_buffer(type(followed)) is not None
+
+
+def _entries_in(followed: Any) -> Any:
+    """Return what has the entries of what is followed: of a place the tuple that is there now."""
+    return followed.value() or () if type(followed) is Place else followed
+
+
+def _is_referred_to(candidate: Candidate) -> bool:
+    """Return False for what only the candidate, or its place, keeps alive."""
+    # Two references are theirs and the question's. No local variable: CPython 3.14 lends its own.
+    if type(candidate.obj) is Place:
+        return sys.getrefcount(candidate.obj.holder) > 2
+    return sys.getrefcount(candidate.obj) > 2
 
 
 def _distance(found: Retention) -> tuple[bool, int]:

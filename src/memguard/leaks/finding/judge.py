@@ -215,6 +215,7 @@ def judge(
     on_demand: bool = False,
     had_stopped: bool = False,
     standing: Verdict | None = None,
+    about: VerdictKind | None = None,
 ) -> Judgement:
     """
     Return what the growth is.
@@ -226,8 +227,10 @@ def judge(
             bursts is over each time, so that is believed once.
         standing: The verdict of a finding for whose update nothing was traced: what was seen then
             directly outweighs what is inferred now.
+        about: What the finding that is updated is about: a resource that still piles up goes on,
+            whatever memory does.
     """
-    resource = None if on_demand else _piling_up(signs)
+    resource = None if on_demand else _piling_up(signs, about)
     kind: ReportKind = "growth" if _is_no_leak(signs, resource, had_stopped=had_stopped) else "leak"
     if on_demand:
         kind = "snapshot"
@@ -257,7 +260,7 @@ def _is_no_leak(signs: Signs, resource: ResourceSigns | None, *, had_stopped: bo
     return (not had_stopped and _was_over(signs)) or _is_bounded(signs)
 
 
-def _piling_up(signs: Signs) -> ResourceSigns | None:
+def _piling_up(signs: Signs, about: VerdictKind | None) -> ResourceSigns | None:
     """
     Return the resource that piles up and is what the report is about, or None.
 
@@ -268,6 +271,8 @@ def _piling_up(signs: Signs) -> ResourceSigns | None:
     for each in signs.resources:
         if not each.outgrows:
             continue
+        if each.kind == about and each.piles_up:
+            return each
         if not signs.memory_grows or growth <= 0:
             if each.piles_up:
                 return each

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from memguard.leaks.evidence.gathered import Evidence
+from memguard.leaks.evidence.gathered import Evidence, HolderEvidence
 from memguard.leaks.evidence.resources import ResourceChange
-from memguard.leaks.growth.counts import CountTrend
+from memguard.leaks.growth.counts import Counted, CountTrend
 from memguard.leaks.report import (
     Holder,
     LeakReport,
@@ -21,6 +23,16 @@ LEAST = 16
 """Gained between two looks, to be named as what makes memory grow."""
 ALIKE = 4.0
 """Times as fast, or as slow, as a resource that a container may grow and still hold it."""
+EXACTLY = 0.1
+"""By which share the number for each may differ from a whole one."""
+_CAUSES = ("threading.Thread", "_asyncio.Task", "asyncio.tasks.Task", "coroutine")
+_TYPES: dict[ResourceKind, tuple[str, ...]] = {
+    "threads": ("threading.Thread",),
+    "tasks": ("_asyncio.Task", "asyncio.tasks.Task"),
+    "sockets": ("_socket.socket",),
+    "files": ("_io._IOBase",),
+}
+"""What there is of each in Python, by the names of base types."""
 PER_CLIENT = 4
 """Threads, or tasks, that one connected client may have."""
 
@@ -98,6 +110,46 @@ def _signs(
             if pace > 0 and 1 / ALIKE <= holder.entries_per_minute / pace <= ALIKE
         ),
     )
+
+
+def is_brought_along(evidence: Evidence, causes: Collection[Counted]) -> bool:
+    """
+    Return True for a count that others bring along: as a socket for each thread that hangs.
+
+    There are as many for each of theirs, and nothing with a name holds them but what holds those.
+
+    Args:
+        evidence: Of one count that piles up.
+        causes: The others that rise.
+    """
+    changes = {change.kind: change for change in evidence.resources}
+    mine = next((changes.get(kind_of(count, changes)) for count in evidence.counts), None)
+    if mine is None or _are_held_by_name(mine.kind, evidence):
+        return False
+    for cause in causes:
+        theirs = changes.get(cause) if cause != "descriptors" else None
+        if theirs is None or theirs.added < LEAST:
+            continue
+        each = mine.added / theirs.added
+        if 1 <= round(each) <= ALIKE and abs(each - round(each)) <= EXACTLY * each:
+            return True
+    return False
+
+
+def _are_held_by_name(kind: ResourceKind, evidence: Evidence) -> bool:
+    """Return True where a growing container of the program keeps such objects."""
+    return any(
+        holder.anchored
+        and holder.in_user_code
+        and holder.steady
+        and any(kept[each] for kept in _kept(holder) for each in _TYPES[kind])
+        and not any(kept[each] for kept in _kept(holder) for each in _CAUSES)
+        for holder in evidence.holders
+    )
+
+
+def _kept(holder: HolderEvidence) -> tuple[Counter[str], Counter[str]]:
+    return holder.sample.kinds, holder.sample.keeps
 
 
 def resource_growth(

@@ -99,7 +99,10 @@ class Counts:
     Keeps alive: numbers only.
     """
 
-    def __init__(self, options: DetectorOptions) -> None:
+    def __init__(
+        self, options: DetectorOptions, counted: Iterable[Counted] = get_args(Counted)
+    ) -> None:
+        self._counted = tuple(counted)
         self._max_samples = options.max_samples
         self._min_samples = options.trend.min_samples
         self._counts: dict[Counted, _Count] = {}
@@ -107,7 +110,7 @@ class Counts:
 
     def clear(self, *counted: Counted) -> None:
         """Begin again with those *counted*, or with all."""
-        for each in counted or get_args(Counted):
+        for each in counted or self._counted:
             self._counts[each] = _Count(self._max_samples)
 
     def add(self, now: float, reading: Reading) -> None:
@@ -117,8 +120,8 @@ class Counts:
         self._add("descriptors", now, reading.open_files, reading.open_files_limit)
 
     def _add(self, counted: Counted, now: float, value: int | None, limit: int | None) -> None:
-        count = self._counts[counted]
-        if value is not None:
+        count = self._counts.get(counted)
+        if count is not None and value is not None:
             count.whole.add(now, value)
             count.recent.append(Point(now, value))
             count.limit = limit

@@ -136,6 +136,20 @@ def classify(points: Sequence[Point], options: TrendOptions) -> Trend:
     )
 
 
+def level(value: int, *, samples: int = 1) -> Trend:
+    """Return the trend of what was read once, or not yet: it stays at *value*."""
+    return Trend(
+        kind=TrendKind.HEALTHY,
+        bytes_per_hour=0.0,
+        confidence=0.0,
+        baseline_bytes=value,
+        current_bytes=value,
+        samples=samples,
+        span_seconds=0.0,
+        rising_seconds=0.0,
+    )
+
+
 def _kind(
     points: Sequence[Point], options: TrendOptions, growth: int, slope: float, confidence: float
 ) -> TrendKind:

@@ -32,7 +32,7 @@ class Windows:
         self._whole = TroughSeries(options.max_samples)
         self._recent: deque[Point] = deque(maxlen=options.max_samples)
         self._curve = TroughSeries(CURVE_POINTS)
-        self._own_bytes = 0
+        self._own_bytes = self._latest = 0
         self._paused: tuple[float, int] | None = None
 
     def clear(self) -> None:
@@ -44,7 +44,8 @@ class Windows:
 
     def draw(self, now: float, reading: Reading) -> None:
         """Add a reading to the curve of the whole run, whether it is judged or not."""
-        self._curve.add(now, self._level(reading))
+        self._latest = self._level(reading)
+        self._curve.add(now, self._latest)
 
     def curve(self, since: float) -> tuple[CurvePoint, ...]:
         """Return the whole run in few points, in seconds after *since*."""
@@ -90,8 +91,11 @@ class Windows:
         return {self._whole.storage_id, self._curve.storage_id, id(self._recent)}
 
     def describe(self) -> Trend:
-        """Return the trend of the whole run, whatever it is; needs two readings."""
-        return trends.classify(self._whole.points(), self._options.trend)
+        """Return the trend of the whole run, whatever it is: none, where it has just begun."""
+        points = self._whole.points()
+        if len(points) < 2:
+            return trends.level(points[-1].value if points else self._latest, samples=len(points))
+        return trends.classify(points, self._options.trend)
 
     def _views(self) -> list[list[Point]]:
         views = [self._whole.points()]

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from memguard.heap import naming, walk
+from memguard.heap.places import Place
 from memguard.leaks.evidence import frames, garbage
 from memguard.leaks.evidence.own_code import is_own_code, is_own_module
 from memguard.leaks.holders import anchors, descent, keepers, links, reachability
@@ -172,10 +173,8 @@ def find_paths(
     )
     search.ignore.update((id(wanted), id(search.wanted), id(search)))
     try:
-        start = [_Node(obj, None, key, 0) for key, obj in search.wanted.items()]
-        search.seen.update(
-            {(key, key): node for key, node in zip(search.wanted, start, strict=True)}
-        )
+        start = [_first_node(key, obj) for key, obj in search.wanted.items()]
+        search.seen.update({(id(node.obj), node.target): node for node in start})
         frontier = _settle(search, start)
         for _ in range(MAX_LEVELS):
             if not frontier or search.time_is_up:
@@ -200,6 +199,12 @@ def find_paths(
         search.seen.clear()
         search.roots.close()
         start = frontier = []
+
+
+def _first_node(key: int, obj: Any) -> _Node:
+    """Return where to climb from: the object itself; of a place, the holder that it is in."""
+    node = _Node(obj, None, key, 0)
+    return _Node(obj.holder, node, key, 1) if type(obj) is Place else node
 
 
 def _from_above(search: _Search) -> dict[int, Retention]:

@@ -283,6 +283,13 @@ _RELIEF = (
         across="livesum",
         otel=("memguard.relief.fall", "By", "sum"),
     ),
+    counter("relief_claimed_bytes", "What caches claimed to have freed.", "relief.claimed"),
+    gauge(
+        "relief_real_bytes",
+        "By how much the memory in use fell while caches freed.",
+        "relief.real",
+        across="livesum",
+    ),
     counter(
         "relief_seconds",
         "Time spent in relief.",
