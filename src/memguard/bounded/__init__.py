@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from memguard.bounded.options import check_seconds as check_seconds
     from memguard.bounded.options import check_share as check_share
     from memguard.bounded.sizing.alone import shallow_size as shallow_size
+    from memguard.bounded.waiting import Waiter as Waiter
 else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
@@ -39,5 +40,6 @@ else:
                 "check_seconds check_share"
             ),
             "memguard.bounded.sizing.alone": "shallow_size",
+            "memguard.bounded.waiting": "Waiter",
         },
     )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from memguard.observe.history import Hour as Hour
     from memguard.observe.limits import Bound as Bound
     from memguard.observe.limits import Limit as Limit
+    from memguard.observe.limits import LimitKind as LimitKind
     from memguard.observe.limits import read_limit as read_limit
     from memguard.observe.modules import module_bytes as module_bytes
     from memguard.observe.readings import Reading as Reading
@@ -42,7 +43,7 @@ else:
             "memguard.observe.gcwatch": "GcStatistics GcWatch",
             "memguard.observe.headroom": "Allowance Fill Headroom read_allowance read_headroom",
             "memguard.observe.history": "Bucket History HistoryStatistics Hour",
-            "memguard.observe.limits": "Bound Limit read_limit",
+            "memguard.observe.limits": "Bound Limit LimitKind read_limit",
             "memguard.observe.modules": "module_bytes",
             "memguard.observe.readings": "Reading read_memory",
         },

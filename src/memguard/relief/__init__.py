@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from memguard.relief.admission import Admitted as Admitted
     from memguard.relief.admission import AsyncAdmitted as AsyncAdmitted
     from memguard.relief.admission import WhenBlind as WhenBlind
+    from memguard.relief.caches import held_by_containers as held_by_containers
     from memguard.relief.callbacks import CallbackRegistration as CallbackRegistration
     from memguard.relief.callbacks import PressureFunction as PressureFunction
     from memguard.relief.callbacks import PressureLevel as PressureLevel
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from memguard.relief.records import StepResult as StepResult
     from memguard.relief.records import describe_change as describe_change
     from memguard.relief.room import BoundUse as BoundUse
+    from memguard.relief.room_maker import is_in_event_loop as is_in_event_loop
     from memguard.relief.steps import Relief as Relief
 else:
     __getattr__, __dir__ = lazy.exports(
@@ -42,6 +44,7 @@ else:
             "memguard.relief.admission": (
                 "Admission AdmissionStatistics Admitted AsyncAdmitted WhenBlind"
             ),
+            "memguard.relief.caches": "held_by_containers",
             "memguard.relief.callbacks": (
                 "CallbackRegistration PressureFunction PressureLevel PressureStage"
             ),
@@ -53,6 +56,7 @@ else:
                 "ReliefStatistics StepResult describe_change"
             ),
             "memguard.relief.room": "BoundUse",
+            "memguard.relief.room_maker": "is_in_event_loop",
             "memguard.relief.steps": "Relief",
         },
     )

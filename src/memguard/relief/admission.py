@@ -391,7 +391,11 @@ class Admission:
         bounds = _bounds(state)
         rooms = self._rooms(bounds, reading)
         if bounds and (small := rooms.too_small(cost)) is not None:
-            why = f"needs {format_bytes(cost)}, more than all of what {small}; make it smaller"
+            most = (
+                f"{format_bytes(small.mark)} below critical, of {format_bytes(small.bound.limit)}"
+            )
+            allows = f"{small.bound.name} allows at all ({most})"
+            why = f"needs {format_bytes(cost)}, more than {allows}; make it smaller"
             return _Shortage(why, is_for_ever=True), None
         missing = rooms.lacks(cost) if cost else 0
         is_critical = state.level == "critical" and not (cost and getattr(state, "held", False))

@@ -232,8 +232,8 @@ class PressureMonitor(Service):
     Example:
         >>> used = {"bytes": 10 << 30}  # of a device, by torch.cuda.mem_get_info, or NVML
         >>> device = PressureMonitor("80GiB", read=lambda: used["bytes"], resource="cuda:0")
-        >>> with device:
-        ...     device.pressure().used == 10 << 30
+        >>> _ = device.tick()  # or start(), for a thread that looks
+        >>> device.pressure().used == 10 << 30
         True
     """
 

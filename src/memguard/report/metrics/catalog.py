@@ -341,6 +341,19 @@ _ADMISSION = (
         "admission.promised",
         across="livesum",
     ),
+    gauge("admission_waiting", "Work that waits now.", "admission.waiting", across="livesum"),
+    gauge(
+        "admission_reserved_bytes",
+        "Memory promised to running work, which it has not taken yet.",
+        "admission.reserved",
+        across="livesum",
+    ),
+    counter(
+        "admission_dropped", "Places that were collected before their end.", "admission.dropped"
+    ),
+    counter(
+        "admission_relief_runs", "Relief runs that made room for work.", "admission.relief_runs"
+    ),
 )
 
 # -- leaks and the collector of garbage -----------------------------------------------------------
