@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import Mock
@@ -614,6 +615,19 @@ def test_a_cache_is_shrunk_in_slices_of_time(fake_clock: FakeClock, seconds: flo
     assert given == Reclaimed(items=20_000, bytes=20_000 * 300)
     assert max(cache.slices) <= max(2 * SLICE_SECONDS, seconds)
     assert len(cache.slices) <= 20_000 * seconds / SLICE_SECONDS * 1.5 + 10
+
+
+def test_waiting_for_the_interpreter_makes_no_slice_smaller() -> None:
+    """Among busy threads a slice of any size takes long, and hardly any of it is its own."""
+
+    class Waiting(Slow):
+        def reclaim(self, *, fraction: float) -> Reclaimed:
+            time.sleep(0.01)
+            return super().reclaim(fraction=fraction)
+
+    cache = Waiting(FakeClock(), 1000, 0)
+    Shares(Failures("relief.failed")).take(cache, cache.footprint(), 1000 * 300)
+    assert len(cache.slices) < 20
 
 
 @given(st.integers(1, 10**9), st.floats(0, 1e6))

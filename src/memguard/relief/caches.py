@@ -18,8 +18,9 @@ from memguard.units import MiB
 SLICE_SECONDS = 0.004
 """
 What one call of a cache may take, as far as the last one shows, for no other thread gets the
-interpreter or the lock meanwhile. What an entry weighs does not say how long it takes to free: a
-parsed document of 300 bytes has a million nodes of C.
+interpreter or the lock meanwhile. Processor time of this thread: waiting for the interpreter among
+busy threads must not make slices smaller. What an entry weighs does not say how long it takes to
+free: a parsed document of 300 bytes may have a million nodes of C.
 """
 _SLICE_BYTES = 4 * MiB
 """And what it may free: entries not seen yet may be larger."""
@@ -45,7 +46,7 @@ class Shares:
     """
 
     def __init__(
-        self, failures: Failures, *, clock: Callable[[], float] = time.perf_counter
+        self, failures: Failures, *, clock: Callable[[], float] = time.thread_time
     ) -> None:
         self._failures = failures
         self._clock = clock
