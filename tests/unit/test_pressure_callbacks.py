@@ -6,6 +6,7 @@ import functools
 import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import Mock
@@ -324,6 +325,47 @@ def test_what_caches_freed_is_not_credited_to_a_callback(
     inventory.unregister(heavy)
     assert [number for number, was in enumerate(done) if was] == [0, 2, 6]
     assert relief.statistics().callback_freed == 0
+
+
+def test_a_fall_that_two_may_have_caused_is_counted_once_and_speaks_for_both(
+    relief: Relief, fake_clock: FakeClock, memory: Memory
+) -> None:
+    called: list[str] = []
+
+    def sheds() -> None:
+        called.append("sheds")
+        memory.private -= 20 * MIB
+
+    relief.on_pressure(lambda: called.append("flag"), priority=-1)
+    relief.on_pressure(sheds)
+    for _ in range(3):
+        under_pressure(relief, 500 * MIB)
+        fake_clock.advance(5)
+        relief.settle()
+    assert called == ["flag", "sheds"] * 3
+    assert relief.statistics().callback_freed == 60 * MIB
+
+
+def test_no_error_of_a_callback_is_kept_unless_it_is_to_be_raised(relief: Relief) -> None:
+    """Its frames hold what the host's function held."""
+
+    class Big:
+        """Something large."""
+
+    seen: list[weakref.ref[Big]] = []
+
+    def fail() -> None:
+        big = Big()
+        seen.append(weakref.ref(big))
+        raise ValueError
+
+    relief.on_pressure(fail)
+    gc.disable()
+    try:
+        relief.relieve(2**40, level="elevated", force=False)
+        wait_for(lambda: seen[0]() is None, 5)
+    finally:
+        gc.enable()
 
 
 @given(st.lists(st.integers(-50 * MIB, 50 * MIB), max_size=20), st.integers(100 * MIB, 2000 * MIB))
