@@ -202,6 +202,23 @@ def test_a_callback_that_blocks_for_ever_holds_up_neither_the_monitor_nor_others
         opened.set()
 
 
+def test_one_that_blocks_costs_a_manual_run_its_deadline_and_no_more(relief: Relief) -> None:
+    opened, called = threading.Event(), [0]
+
+    def count() -> None:
+        called[0] += 1
+
+    relief.on_pressure(lambda: opened.wait(60), deadline=0.2)
+    for _ in range(10):
+        relief.on_pressure(count, deadline=30)
+    report = relief.relieve(2**40)
+    assert called == [10]
+    assert step(report, "callbacks").items == 11
+    assert step(report, "callbacks").running == 1
+    assert report.seconds < 20
+    opened.set()
+
+
 def test_the_thread_ends_with_the_guard() -> None:
     names: list[str] = []
     with MemoryGuard(limit="1MiB", leaks=False, interval=0.05) as guard:

@@ -47,7 +47,7 @@ class World:
         return made
 
     def shares(self) -> Shares:
-        return Shares(Failures("test"), in_use=self.in_use, timer=self.clock)
+        return Shares(Failures("test"), in_use=self.in_use, clock=self.clock)
 
 
 def test_what_frees_far_more_than_it_claims_ends_the_run_when_enough_is_free(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import gc
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import Mock
@@ -337,6 +339,47 @@ def test_what_caches_freed_is_not_credited_to_a_callback(
     assert relief.statistics().callback_freed == 0
 
 
+def test_a_fall_that_two_may_have_caused_is_counted_once_and_speaks_for_both(
+    relief: Relief, fake_clock: FakeClock, memory: Memory
+) -> None:
+    called: list[str] = []
+
+    def sheds() -> None:
+        called.append("sheds")
+        memory.private -= 20 * MIB
+
+    relief.on_pressure(lambda: called.append("flag"), priority=-1)
+    relief.on_pressure(sheds)
+    for _ in range(3):
+        under_pressure(relief, 500 * MIB)
+        fake_clock.advance(5)
+        relief.settle()
+    assert called == ["flag", "sheds"] * 3
+    assert relief.statistics().callback_freed == 60 * MIB
+
+
+def test_no_error_of_a_callback_is_kept_unless_it_is_to_be_raised(relief: Relief) -> None:
+    """Its frames hold what the host's function held."""
+
+    class Big:
+        """Something large."""
+
+    seen: list[weakref.ref[Big]] = []
+
+    def fail() -> None:
+        big = Big()
+        seen.append(weakref.ref(big))
+        raise ValueError
+
+    relief.on_pressure(fail)
+    gc.disable()
+    try:
+        relief.relieve(2**40, level="elevated", force=False)
+        wait_for(lambda: seen[0]() is None, 5)
+    finally:
+        gc.enable()
+
+
 @given(st.lists(st.integers(-50 * MIB, 50 * MIB), max_size=20), st.integers(100 * MIB, 2000 * MIB))
 def test_falls_are_added_up_once(changes: list[int], private: int) -> None:
     """What memory fell by is what it fell below its mark, however often it was looked at."""
@@ -628,11 +671,25 @@ class Slow:
 @pytest.mark.parametrize("seconds", [1e-6, 2e-5, 0.0005, 0.003])
 def test_a_cache_is_shrunk_in_slices_of_time(fake_clock: FakeClock, seconds: float) -> None:
     cache = Slow(fake_clock, 20_000, seconds)
-    shares = Shares(Failures("relief.failed"), in_use=lambda: None, timer=fake_clock)
+    shares = Shares(Failures("relief.failed"), in_use=lambda: None, clock=fake_clock)
     taken = shares.take(cache, cache.footprint(), 20_000 * 300, missing=20_000 * 300)
     assert (taken.items, taken.claimed) == (20_000, 20_000 * 300)
     assert max(cache.slices) <= max(2 * SLICE_SECONDS, seconds)
     assert len(cache.slices) <= 20_000 * seconds / SLICE_SECONDS * 1.5 + 10
+
+
+def test_waiting_for_the_interpreter_makes_no_slice_smaller() -> None:
+    """Among busy threads a slice of any size takes long, and hardly any of it is its own."""
+
+    class Waiting(Slow):
+        def reclaim(self, *, fraction: float) -> Reclaimed:
+            time.sleep(0.01)
+            return super().reclaim(fraction=fraction)
+
+    cache = Waiting(FakeClock(), 1000, 0)
+    shares = Shares(Failures("relief.failed"), in_use=lambda: None)
+    shares.take(cache, cache.footprint(), 1000 * 300, missing=1000 * 300)
+    assert len(cache.slices) < 20
 
 
 @given(st.integers(1, 10**9), st.floats(0, 1e6))

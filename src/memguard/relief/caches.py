@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from memguard.units import MiB
 SLICE_SECONDS = 0.004
 """
 What one call of a cache may take, as far as the last one shows, for no other thread gets the
-interpreter or the lock meanwhile. What an entry weighs does not say how long it takes to free: a
-parsed document of 300 bytes has a million nodes of C.
+interpreter or the lock meanwhile. Processor time of this thread: waiting for the interpreter among
+busy threads must not make slices smaller. What an entry weighs does not say how long it takes to
+free: a parsed document of 300 bytes may have a million nodes of C.
 """
 _FASTER = 4
 """How much larger than the last a slice may be."""
@@ -46,7 +48,7 @@ class Shares:
     Args:
         failures: Counts what containers raise.
         in_use: Gives the memory in use, bytes: what allocators keep free is not. None if unknown.
-        timer: Monotonic seconds.
+        clock: Seconds of processor time of this thread.
     """
 
     def __init__(
@@ -54,11 +56,11 @@ class Shares:
         failures: Failures,
         *,
         in_use: Callable[[], int | None],
-        timer: Callable[[], float],
+        clock: Callable[[], float] = time.thread_time,
     ) -> None:
         self._failures = failures
         self._in_use = in_use
-        self._timer = timer
+        self._clock = clock
         self._calibration = Calibration()
         self._floors: dict[int, _Floor] = {}
         self._hits: dict[int, int] = {}
@@ -147,9 +149,9 @@ class Shares:
             left = footprint.items - items
             enough = int((min(missing, wanted * factor / known) - corrected) / (average * factor))
             entries = min(entries, max(1, enough), left)
-            began = self._timer()
+            began = self._clock()
             given = self.reclaim(cache, entries / left)
-            seconds = self._timer() - began
+            seconds = self._clock() - began
             if given.items == 0:
                 break
             items += given.items

@@ -34,6 +34,8 @@ EFFECT_SECONDS: dict[PressureLevel, float] = {"elevated": 2.0, "critical": 0.5}
 """How long after the end of a callback what it frees may show."""
 PATIENCE: dict[PressureLevel, float] = {"elevated": 0.05, "critical": 0.02}
 """Seconds that a monitor waits for the callbacks of one stage, all together."""
+_GRACE = 0.01
+"""Seconds to wait past a deadline: a call begins a moment after it was ordered."""
 _MOST_NAMES = 100
 """Callbacks whose slowness is logged, each once."""
 
@@ -124,6 +126,7 @@ class Calls:
         failures: Counts what callbacks raise.
         timer: Monotonic seconds.
         read: Takes a reading, in several threads at once; None opens a file each time.
+        keeps_errors: Whether `Asked` has what a callback raised.
     """
 
     def __init__(
@@ -133,7 +136,9 @@ class Calls:
         *,
         timer: Callable[[], float],
         read: Callable[[], Reading] | None = None,
+        keeps_errors: bool = False,
     ) -> None:
+        self._keeps_errors = keeps_errors
         self._callbacks = callbacks
         self._failures = failures
         self._timer = timer
@@ -209,8 +214,10 @@ class Calls:
                 if not call.was_made:
                     self._finish(call)
                 raise
-            now = time.monotonic()
-            self._wait(call, callback.deadline if force else waits_until - now)
+            left = waits_until - time.monotonic()
+            self._wait(call, callback.deadline + _GRACE if force else left)
+            if not call.is_over:
+                self._look_after()  # lest the next one wait for its thread
         self._look_after()
         return _summed(calls, busy)
 
@@ -228,7 +235,7 @@ class Calls:
         elif not self._lane.put(call.job):
             if any(each.is_late for each in self._under_way.copy()):
                 # This one may hang here, as those do that have all the threads.
-                self._failures.add("callback", RuntimeError())
+                self._failures.add("callback thread", RuntimeError())
                 self._finish(call)
             else:
                 call.job()
@@ -349,7 +356,8 @@ class Calls:
             self._finish(call)
 
     def _note(self, call: Call, result: Any, error: BaseException | None) -> None:
-        call.freed, call.error = _bytes_of(result), error
+        call.freed = _bytes_of(result)
+        call.error = error if self._keeps_errors else None  # its frames hold what the host held
         record = call.callback.record
         if call.freed is not None and record.believed:
             call.wanted.reported += call.freed
@@ -361,7 +369,8 @@ class Calls:
         else:
             until = now + EFFECT_SECONDS[call.level]
             record.called(before=call.before, reported=call.freed or 0, until=until)
-            self.freed += record.see(private)
+            own = record.see(private)
+            self.freed += max(own, self._see(private))
         self._check_deadline(call, has_ended=True)
 
     def _finish(self, call: Call) -> None:
@@ -389,14 +398,15 @@ class Calls:
         private = self._private()
         if private is None:
             return None
+        self.freed += self._see(private)
         now = self._timer()
-        most = 0
         for callback in self._callbacks.all():
-            # One fall is counted once, but speaks for each that it may come from.
-            most = max(most, callback.record.see(private))
             callback.record.judge(now)
-        self.freed += most
         return private
+
+    def _see(self, private: int) -> int:
+        """Return by how much memory fell: once, though it speaks for each it may come from."""
+        return max((each.record.see(private) for each in self._callbacks.all()), default=0)
 
     def discount(self, fell: int) -> None:
         """Know that other steps freed *fell* bytes, which are no callback's."""
@@ -447,7 +457,8 @@ def _bytes_of(result: Any) -> int | None:
     kind = type(result)
     if not issubclass(kind, int) or kind is bool:
         return None
-    return int.__index__(result) if result >= 0 else None
+    size = int.__index__(result)
+    return size if size >= 0 else None
 
 
 def _summed(calls: list[Call], busy: int) -> Asked:

@@ -367,7 +367,8 @@ class Relief:
     """
     Free memory with everything in this process that can.
 
-    Bounded by: one run at a time; a second one is refused, not queued.
+    Bounded by: one run at a time; a second one is refused, not queued. A thread for callbacks,
+        from the first call until it is idle or stopped; eight if some do not end.
     Locks: none while containers, finalizers or callbacks run; a run in another thread is not waited
         for.
     Keeps alive: callbacks registered with `on_pressure`; containers only by weak references.
@@ -417,10 +418,16 @@ class Relief:
 
         callbacks = Callbacks(failures)
         self._means = Means(
-            shares=Shares(failures, in_use=in_use, timer=timer),
+            shares=Shares(failures, in_use=in_use),
             caps=Caps(),
             callbacks=callbacks,
-            calls=Calls(callbacks, failures, timer=timer, read=read),
+            calls=Calls(
+                callbacks,
+                failures,
+                timer=timer,
+                read=read,
+                keeps_errors=self._on_error == "raise",
+            ),
             collecting=Collecting(
                 share=gc_share,
                 timer=timer,
