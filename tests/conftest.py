@@ -45,18 +45,12 @@ def no_residue() -> Iterator[None]:
 
 
 ALONE = (
-    *("admission", "caps", "components", "guard", "pressure", "relief_threads", "steps"),
+    *("admission", "calibration", "callbacks_real", "caps", "components", "guard"),
+    *("library_pools", "pressure", "pressure_callbacks", "relief_threads", "steps"),
     *("process_status", "guard_state", "publishing", "cli_top", "cli_top_url", "top_view"),
     *("health", "health_asgi", "health_wsgi", "health_application", "page", "page_browser"),
     *("prometheus", "metrics_containers", "prometheus_multiprocess", "prometheus_servers"),
-    *(
-        "opentelemetry",
-        "opentelemetry_otlp",
-        "alerts",
-        "alert_rules",
-        "pressure_callbacks",
-        "callbacks_real",
-    ),
+    *("opentelemetry", "opentelemetry_otlp", "alerts", "alert_rules"),
 )
 """Modules of tests that shrink, count or show whatever containers the process has."""
 
