@@ -92,12 +92,12 @@ def _array_bytes(array: Any) -> int:
     return int(ndarray.nbytes.__get__(kept))
 
 
-def is_large(value: Any) -> bool:
+def _is_large(value: Any, ndarray: Any) -> bool:
     """Return True for a value of the types looked at that is worth to be followed."""
     kind = type(value)
     if kind is tuple:
         return tuple.__len__(value) >= LARGE_ENTRIES
-    if kind is str or kind is bytes or kind is numpy_array():
+    if kind is str or kind is bytes or kind is ndarray:
         return amount_of(value) >= LARGE_BYTES
     return False
 
@@ -123,7 +123,12 @@ def has_large(objects: list[Any], kinds: list[type], present: set[int]) -> bool:
 
 def holders_of_large(part: list[Any]) -> list[Any]:
     """Return those in *part* that hold a large value."""
-    return [holder for holder in part if any(map(is_large, gc.get_referents(holder)))]
+    ndarray = numpy_array()
+    return [
+        holder
+        for holder in part
+        if any(map(_is_large, gc.get_referents(holder), itertools.repeat(ndarray)))
+    ]
 
 
 def places_in(holder: Any) -> Iterator[tuple[Key, Place, int]]:
@@ -133,9 +138,9 @@ def places_in(holder: Any) -> Iterator[tuple[Key, Place, int]]:
     An attribute is numbered by the dict of its instance, which CPython may make for this question:
     from then on it is met as a holder of its own.
     """
-    home = holder
+    home, ndarray = holder, numpy_array()
     for key, value, get in _all_places(holder):
-        if is_large(value):
+        if _is_large(value, ndarray):
             if get is _attribute:
                 home = naming.instance_dict(holder)
             where = key if get is _item else id(key)
