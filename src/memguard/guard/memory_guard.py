@@ -17,6 +17,7 @@ from memguard.leaks.statistics import LeakDetectorStatistics
 from memguard.lifecycle import fork, locks, uwsgi
 from memguard.lifecycle.degraded import Degradations, Degraded, described
 from memguard.lifecycle.fork import check, reset_after_fork, restart_after_fork
+from memguard.lifecycle.loops import running_loop
 from memguard.lifecycle.private_directory import for_process
 from memguard.lifecycle.registry import Registration, Registry
 from memguard.observe.gcwatch import GcStatistics, GcWatch
@@ -40,7 +41,6 @@ from memguard.relief.collector import GcPolicy, GcPolicyStatistics
 from memguard.relief.levels import Level
 from memguard.relief.monitor import PressureMonitor
 from memguard.relief.records import Alert, PressureState, PressureStatistics, ReliefStatistics
-from memguard.relief.room_maker import is_in_event_loop
 from memguard.relief.steps import Relief
 from memguard.report.publish.publisher import Publisher, PublisherStatistics
 from memguard.units import parse_seconds
@@ -457,7 +457,7 @@ class MemoryGuard:
         ends by itself soon after; to wait, ``await guard.astop()`` first.
         """
         self._closed = True
-        self.stop(_IN_LOOP_SECONDS if is_in_event_loop() else 5.0)
+        self.stop(_IN_LOOP_SECONDS if running_loop() is not None else 5.0)
         if self.history is not None:
             self.history.close()
             self.history = None

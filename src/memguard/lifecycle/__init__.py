@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from memguard.lifecycle.identity import is_running as is_running
     from memguard.lifecycle.identity import started as started
     from memguard.lifecycle.interpreter import require_main as require_main
+    from memguard.lifecycle.loops import running_loop as running_loop
     from memguard.lifecycle.private_directory import PrivateDirectory as PrivateDirectory
     from memguard.lifecycle.private_directory import check_private as check_private
     from memguard.lifecycle.private_directory import for_process as for_process
@@ -56,6 +57,7 @@ else:
             "memguard.lifecycle.fork": "call_in_child check reset_after_fork restart_after_fork",
             "memguard.lifecycle.identity": "UNKNOWN is_running started",
             "memguard.lifecycle.interpreter": "require_main",
+            "memguard.lifecycle.loops": "running_loop",
             "memguard.lifecycle.private_directory": (
                 "PrivateDirectory check_private for_process open_private write_all"
             ),

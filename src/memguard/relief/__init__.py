@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from memguard.relief.records import StepResult as StepResult
     from memguard.relief.records import describe_change as describe_change
     from memguard.relief.room import BoundUse as BoundUse
-    from memguard.relief.room_maker import is_in_event_loop as is_in_event_loop
     from memguard.relief.steps import Relief as Relief
 else:
     __getattr__, __dir__ = lazy.exports(
@@ -56,7 +55,6 @@ else:
                 "ReliefStatistics StepResult describe_change"
             ),
             "memguard.relief.room": "BoundUse",
-            "memguard.relief.room_maker": "is_in_event_loop",
             "memguard.relief.steps": "Relief",
         },
     )

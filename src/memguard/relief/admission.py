@@ -19,11 +19,12 @@ from memguard.bounded.waiting import Waiter
 from memguard.errors import AdmissionError, LifecycleError
 from memguard.lifecycle import locks
 from memguard.lifecycle.fork import check, reset_after_fork
+from memguard.lifecycle.loops import running_loop
 from memguard.observe.readings import Reading
 from memguard.relief.records import PressureState, ReliefReport
-from memguard.relief.reserves import Own, Reserve, Reserves
+from memguard.relief.reserves import Reserve, Reserves
 from memguard.relief.room import BoundUse, Rooms
-from memguard.relief.room_maker import Request, RoomMaker, is_in_event_loop
+from memguard.relief.room_maker import Request, RoomMaker
 from memguard.relief.waiting_line import WaitingLine
 from memguard.units import MiB, format_bytes, format_seconds, parse_bytes, parse_seconds
 
@@ -216,7 +217,7 @@ class Admission:
         """
         cost, patience = _checked(cost_bytes, wait)
         call = self._begin(cost, patience, Waiter)
-        call.may_stay = not is_in_event_loop()
+        call.may_stay = running_loop() is None
         with contextlib.closing(self._naps(call)) as naps:
             for nap in naps:
                 self._nap(call, nap)
@@ -406,7 +407,7 @@ class Admission:
                 needs = f"needs {format_bytes(cost)}; " if cost else ""
                 reasons.append(f"{needs}{tightest}")
             why = f"{'; '.join(reasons)}; try again later, or give wait="
-            private = self._own_of(state, reading)[0]
+            private = self._own_of(state, reading)
             wanted = rooms.worth_freeing(cost, private) if missing else 0
             return _Shortage(why, missing=wanted), None
         if not bounds:
@@ -425,7 +426,7 @@ class Admission:
 
     def _rooms(self, bounds: tuple[BoundUse, ...], reading: Reading | None) -> Rooms:
         return Rooms.of(
-            bounds, critical=self._critical, reserved=self._reserves.left(), reading=reading
+            bounds, critical=self._critical, reserved=self._reserves.left, reading=reading
         )
 
     # -- what is seen -----------------------------------------------------------------------------
@@ -448,12 +449,12 @@ class Admission:
             if self._contained is not None:
                 with contextlib.suppress(Exception):
                     contained = self._contained()
-            own = self._own_of(state, reading, contained)
+            own = self._own_of(state, reading)
             with self._lock:
-                self._note(own, reading, now)
+                self._note(None if own is None else own - contained, reading, now)
         return reading if reading is None or reading.at >= (state.at or 0.0) else None
 
-    def _note(self, own: Own, reading: Reading | None, now: float) -> None:
+    def _note(self, own: int | None, reading: Reading | None, now: float) -> None:
         if now < self._sampled_at:  # another thread was faster
             return
         self._sampled_at = now
@@ -461,19 +462,12 @@ class Admission:
         self._reserves.renew(own, now)
 
     @staticmethod
-    def _own_of(state: PressureState, reading: Reading | None, contained: int = 0) -> Own:
+    def _own_of(state: PressureState, reading: Reading | None) -> int | None:
+        """Return the private memory of this process; of a state without it, what is used."""
         if reading is not None:
-            found = reading.private, reading.vms, reading.data
-        else:
-            private = getattr(state, "private", None)
-            own = {bound.counts: bound.own for bound in _bounds(state)}
-            found = (
-                state.used if private is None else private,
-                own.get("address"),
-                own.get("data"),
-            )
-        private, address, data = (None if size is None else size - contained for size in found)
-        return private, address, data
+            return reading.private
+        private: int | None = getattr(state, "private", None)
+        return state.used if private is None else private
 
     def _missing(self, cost: int) -> int:
         """Return the bytes that relief has to free for work of *cost*."""
@@ -481,7 +475,7 @@ class Admission:
         reading = self._renew(state, thoroughly=True)
         with self._lock:
             rooms = self._rooms(_bounds(state), reading)
-        return rooms.worth_freeing(cost, self._own_of(state, reading)[0])
+        return rooms.worth_freeing(cost, self._own_of(state, reading))
 
     def _relieve(self, goal: int, thorough: bool) -> ReliefReport:  # noqa: FBT001 - reason: called by position
         relief = self._relief
@@ -540,7 +534,7 @@ class Admission:
         check()
         self._settle()
         with self._lock:
-            return self._reserves.left()["private"]
+            return self._reserves.left
 
     def statistics(self) -> AdmissionStatistics:
         """Return the counts. Thread-safe; cost: O(calls that wait)."""
@@ -557,7 +551,7 @@ class Admission:
                 blind=self._blind,
                 waiting=len(self._line),
                 dropped=self._dropped,
-                reserved=self._reserves.left()["private"],
+                reserved=self._reserves.left,
                 relief_runs=self._maker.runs,
                 room_made=self._maker.fell,
             )

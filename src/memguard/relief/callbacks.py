@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -13,6 +12,7 @@ from memguard.bounded.options import check_callable, check_choice, check_int
 from memguard.errors import ConfigError, LifecycleError
 from memguard.lifecycle import fork
 from memguard.lifecycle.failures import Failures
+from memguard.lifecycle.loops import running_loop
 from memguard.lifecycle.registry import Registration, Registry
 from memguard.relief.effects import Record
 from memguard.relief.levels import SEVERITY, Level
@@ -190,10 +190,3 @@ def _loop_of(
             "call on_pressure() from a coroutine, or pass loop="
         )
     return running
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that runs in this thread, None without; loads nothing."""
-    asyncio = sys.modules.get("asyncio")
-    running = None if asyncio is None else getattr(asyncio, "_get_running_loop", None)
-    return None if running is None else running()

@@ -13,6 +13,7 @@ from memguard import log
 from memguard.bounded.lifetime import callables
 from memguard.lifecycle import fork
 from memguard.lifecycle.failures import Failures
+from memguard.lifecycle.loops import running_loop
 from memguard.lifecycle.wake import Wake
 from memguard.observe.readings import Reading
 from memguard.relief.callbacks import (
@@ -21,7 +22,6 @@ from memguard.relief.callbacks import (
     PressureCallback,
     PressureLevel,
     PressureStage,
-    running_loop,
 )
 from memguard.relief.gauge import Glance
 from memguard.relief.lane import Job, Lane

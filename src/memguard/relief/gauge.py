@@ -21,7 +21,7 @@ from memguard.observe.limits import Bound, Limit, read_limit
 from memguard.observe.readings import Reading, read_memory
 from memguard.relief.address_space import AddressSpace
 from memguard.relief.levels import Sample
-from memguard.relief.room import BoundUse, counted_by, own_part
+from memguard.relief.room import BoundUse
 
 
 class Glance:
@@ -358,7 +358,11 @@ def _of_files(reading: Reading) -> int | None:
 
 def _grown(fill: Fill, before: Reading, reading: Reading) -> int | None:
     """Return by how much this process has filled a bound since; None if that is unknown."""
-    # Under some bounds that is address space, touched or not.
-    counts = counted_by(fill.bound.kind)
-    now, then = own_part(reading, counts), own_part(before, counts)
+    # Address space is what these bounds count, touched or not.
+    if fill.bound.kind == "rlimit.as":
+        now, then = reading.vms, before.vms
+    elif fill.bound.kind == "rlimit.data":
+        now, then = reading.data, before.data
+    else:
+        now, then = reading.private, before.private
     return None if now is None or then is None else now - then

@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 from memguard.observe.headroom import Fill
-from memguard.observe.limits import LimitKind
 from memguard.observe.readings import Reading
 from memguard.units import format_bytes
 
-Counted: TypeAlias = Literal["private", "address", "data"]
-"""What of this process a bound counts: private memory, address space, or its writable part."""
-
-COUNTED: tuple[Counted, ...] = ("private", "address", "data")
-
 _MOUNTS = re.compile(r"^/sys/fs/cgroup(/memory|/unified)?(?=/|$)")
-_COUNTS: dict[LimitKind, Counted] = {"rlimit.as": "address", "rlimit.data": "data"}
-
-
-def counted_by(kind: LimitKind) -> Counted:
-    """Return what of this process a bound of this *kind* counts."""
-    return _COUNTS.get(kind, "private")
-
-
-def own_part(reading: Reading, counts: Counted) -> int | None:
-    """Return the bytes of *reading* that such a bound counts; None if they are not known."""
-    if counts == "address":
-        return reading.vms
-    return reading.data if counts == "data" else reading.private
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +24,6 @@ class BoundUse:
     limit: int
     used: int
     """What cannot be reclaimed, of all that the bound counts."""
-    counts: Counted = "private"
-    """What of this process is in *used*."""
     own: int | None = None
     """How much of this process is in *used*; None if it is not known."""
 
@@ -73,7 +51,7 @@ class BoundUse:
 
     def used_with(self, reading: Reading | None) -> int:
         """Return what is used if this process has what is in *reading* now."""
-        now = None if reading is None else own_part(reading, self.counts)
+        now = None if reading is None else reading.private
         if now is None or self.own is None:
             return self.used
         return max(0, self.used + now - self.own)
@@ -120,7 +98,7 @@ class Rooms:
         bounds: Iterable[BoundUse],
         *,
         critical: float,
-        reserved: Mapping[Counted, int],
+        reserved: int,
         reading: Reading | None = None,
     ) -> Rooms:
         """
@@ -129,7 +107,7 @@ class Rooms:
         Args:
             bounds: As a look saw them.
             critical: The share of a limit that is never passed on purpose.
-            reserved: What running work may still take of what each bound counts.
+            reserved: What running work may still take.
             reading: This process now, if that is known: what it has grown since the look counts.
         """
         return cls(
@@ -138,7 +116,7 @@ class Rooms:
                     bound=bound,
                     mark=int(critical * bound.limit),
                     used=bound.used_with(reading),
-                    reserved=reserved[bound.counts],
+                    reserved=reserved,
                 )
                 for bound in bounds
             )
@@ -161,14 +139,11 @@ class Rooms:
         """
         Return the bytes that relief has to free for work of *cost*; 0 where that is in vain.
 
-        It is in vain under a bound on address space, which an emptied cache does not shrink, and
-        where more is missing than this process holds.
+        It is in vain where more is missing than this process holds.
 
         Args:
             cost: Bytes requested.
             private: What this process holds by itself; None if that is not known.
         """
-        if any(room.bound.counts == "address" and room.lacks(cost) for room in self.each):
-            return 0
         missing = self.lacks(cost)
         return 0 if private is not None and missing > private else missing

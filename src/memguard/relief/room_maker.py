@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import weakref
 from collections.abc import Callable
 
 from memguard.bounded.waiting import Waiter
+from memguard.lifecycle.loops import running_loop
 from memguard.relief.records import ReliefReport
 
 _VAIN_SECONDS = 0.1
@@ -18,13 +18,6 @@ _LOST_SECONDS = 5.0
 """A run that has not ended by then never will: its thread was stopped."""
 _GENEROUS = 1.25
 """Relief is content with four fifths of its goal."""
-
-
-def is_in_event_loop() -> bool:
-    """Return whether an event loop of asyncio runs in this thread."""
-    asyncio = sys.modules.get("asyncio")
-    running = None if asyncio is None else getattr(asyncio, "_get_running_loop", None)
-    return running is not None and running() is not None
 
 
 class Request:
@@ -120,7 +113,7 @@ class RoomMaker:
             self._run(request, goal)
 
         if self._run_soon is None or not self._run_soon(run):
-            if is_in_event_loop():
+            if running_loop() is not None:
                 self._pending = None
                 return None
             run()

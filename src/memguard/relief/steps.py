@@ -93,7 +93,7 @@ class Run:
     """
     One run, step by step.
 
-    Bounded by: eight steps.
+    Bounded by: a step of each kind, and one for each library.
     Locks: none.
     Keeps alive: the caches it frees from, until it has ended.
     """

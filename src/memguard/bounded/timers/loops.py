@@ -6,18 +6,10 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from memguard.lifecycle.loops import running_loop
+
 if TYPE_CHECKING:
     import asyncio
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that runs in this thread, None without."""
-    import asyncio  # noqa: PLC0415 - reason: asyncio is 7 MiB for a host that does without it
-
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def call_on(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:

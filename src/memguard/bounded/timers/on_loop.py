@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from memguard.bounded import callsite
 from memguard.bounded.lifetime.callables import weak_callback
 from memguard.bounded.timers.base import BaseTimerRegistry
-from memguard.bounded.timers.loops import call_on, running_loop
+from memguard.bounded.timers.loops import call_on
 from memguard.bounded.timers.schedule import (
     REPEAT,
     SITE,
@@ -21,6 +21,7 @@ from memguard.bounded.timers.schedule import (
     TimerRegistryStatistics,
 )
 from memguard.errors import LifecycleError
+from memguard.lifecycle.loops import running_loop
 
 if TYPE_CHECKING:
     import asyncio

@@ -12,8 +12,9 @@ from memguard import log
 from memguard.bounded import callsite, options
 from memguard.bounded.lifetime import owners, registrations
 from memguard.bounded.lifetime.registrations import Bounds
-from memguard.bounded.timers.loops import call_on, running_loop
+from memguard.bounded.timers.loops import call_on
 from memguard.errors import LifecycleError
+from memguard.lifecycle.loops import running_loop
 from memguard.units import format_seconds, parse_seconds
 
 if TYPE_CHECKING:
